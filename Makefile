@@ -1,0 +1,91 @@
+# `make` lists the targets. Nothing has to be installed first but Python 3.11 or newer, with its venv module.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PORT ?= 8000
+ADDRESS ?= 127.0.0.1
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+MANAGE := $(PYTHON) manage.py
+# A version manager leaves a python3.12 on the path that does not run: each is tried, not only looked for.
+CANDIDATES := python3 python3.13 python3.12 python3.11
+
+# Checks look at the site as it runs in production, and at nothing that a developer keeps in .env or in a database.
+PRODUCTION := ENV_FILE= DEBUG=false ALLOWED_HOSTS=www.example.org DATABASE_URL=sqlite://:memory: \
+              SECRET_KEY=for-checks-only-0123456789-abcdefghijklmnopqrstuvwxyz
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help run demo test check format build wheel clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.site .env ## Serve the site on http://127.0.0.1:8000 (PORT=… and ADDRESS=… change that)
+	@$(MANAGE) migrate --no-input --verbosity 0
+	@echo
+	@echo "Log in to the site and its admin:"
+	@$(MANAGE) create_dev_staff
+	@echo
+	@$(MANAGE) runserver $(ADDRESS):$(PORT)
+
+demo: $(VENV)/.dev ## Show a switch between real stores, under load, on several nodes
+	@$(PYTHON) -m project.demo $(ARGS)
+
+test: $(VENV)/.dev ## Run the tests (ARGS="tests/site -x" for some of them)
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## Lint, formatting, types, migrations, and Django's checks for production
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	@echo mypy && $(PRODUCTION) $(VENV)/bin/mypy
+	@echo makemigrations --check && $(PRODUCTION) $(MANAGE) makemigrations --check --dry-run
+	@echo check --deploy && $(PRODUCTION) $(MANAGE) check --deploy --fail-level WARNING
+
+format: $(VENV)/.dev ## Format the code and mend what the linter can mend
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+build: wheel ## The same as `make wheel`
+
+wheel: $(VENV)/.dev ## Build the wheel of the app into dist/
+	@$(PYTHON) -m build --wheel
+
+clean: ## Remove what the other targets made; your .env, database and password stay
+	rm -rf $(VENV) build dist static_root .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.env: | .env.example
+	@install -m 600 .env.example .env
+	@echo "Made .env from .env.example."
+
+# The files .venv/.* are stamps: a step that is done and whose list has not changed is not done again.
+
+$(VENV)/.site: requirements.txt $(VENV)/.made
+	@echo "Installing requirements.txt into $(VENV) …"
+	@$(PYTHON) -m pip install --quiet --requirement requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt requirements.txt $(VENV)/.made
+	@echo "Installing requirements-dev.txt into $(VENV) …"
+	@$(PYTHON) -m pip install --quiet --requirement requirements-dev.txt
+	@touch $@ $(VENV)/.site
+
+$(VENV)/.made:
+	@recent=; complete=; \
+	for candidate in $(CANDIDATES); do \
+	  $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+	  recent=$$candidate; \
+	  if $$candidate -c 'import ensurepip, venv' >/dev/null 2>&1; then complete=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$recent" ]; then \
+	  echo "This needs Python 3.11 or newer; none of these is: $(CANDIDATES)." >&2; exit 1; \
+	elif [ -z "$$complete" ]; then \
+	  package=$$($$recent -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	  echo "$$recent has no venv module; on Debian and Ubuntu install it: apt-get install $$package" >&2; exit 1; \
+	fi; \
+	echo "Making $(VENV) with $$($$complete --version) …"; \
+	$$complete -m venv --clear $(VENV)
+	@touch $@

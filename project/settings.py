@@ -1,0 +1,157 @@
+"""The settings of the site. Everything that differs between two installations comes from the environment.
+
+``.env.example`` lists the variables. A file ``.env`` beside ``manage.py`` may hold them; the environment wins
+over it. ``ENV_FILE`` names another file, or none if it is empty: tests and checks must not depend on what a
+developer keeps there.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from project.databases import databases
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+if env_file := env.str("ENV_FILE", default=".env"):
+    env.read_env(BASE_DIR / env_file)
+
+DEBUG: bool = env.bool("DEBUG", default=False)
+
+
+# --- Security -----------------------------------------------------------------------------------------------
+
+# Read past django-environ, which takes a value that begins with "$" for the name of another variable.
+SECRET_KEY = os.environ.get("SECRET_KEY", "")
+SECRET_KEY_FALLBACKS = [key for key in os.environ.get("SECRET_KEY_FALLBACKS", "").split(",") if key]
+
+if not SECRET_KEY:
+    if not DEBUG:
+        raise ImproperlyConfigured(
+            "Set the environment variable SECRET_KEY to a long random text (or DEBUG=true for development)."
+        )
+    SECRET_KEY = "django-insecure-for-development-only"  # noqa: S105 - never used without DEBUG
+
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+# Without DEBUG the site is for HTTPS only. Each of these can be turned off where something else sees to it.
+SECURE_SSL_REDIRECT: bool = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # load balancers ask over plain HTTP
+SESSION_COOKIE_SECURE: bool = env.bool("SESSION_COOKIE_SECURE", default=not DEBUG)
+CSRF_COOKIE_SECURE: bool = env.bool("CSRF_COOKIE_SECURE", default=not DEBUG)
+# An hour is long enough to protect a login and short enough to take back. Raise it once HTTPS is to stay.
+SECURE_HSTS_SECONDS: int = env.int("SECURE_HSTS_SECONDS", default=0 if DEBUG else 3600)
+SECURE_HSTS_INCLUDE_SUBDOMAINS: bool = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=not DEBUG)
+SECURE_HSTS_PRELOAD: bool = env.bool("SECURE_HSTS_PRELOAD", default=not DEBUG)
+# Only behind a proxy that sets this header itself: from anybody else it is a claim.
+if env.bool("TRUST_X_FORWARDED_PROTO", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+
+# --- Application --------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "sessionpersist",
+    "project",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",  # for the command `clearsessions`; its table stays empty
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "sessionpersist.middleware.SessionMiddleware",  # in the place of Django's
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "project.urls"
+WSGI_APPLICATION = "project.wsgi.application"
+ASGI_APPLICATION = "project.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+
+# --- Sessions and logging in --------------------------------------------------------------------------------
+
+SESSION_ENGINE = "sessionpersist.engine"
+
+# Only what the environment gives: the app has a default for each.
+SESSIONPERSIST: dict[str, Any] = {
+    name: read(name)
+    for name, read in {
+        "NODE_NAME": env.str,
+        "MEMORY_DIR": env.str,
+        "REFRESH_SECONDS": env.float,
+        "ACTIVATION_SECONDS": env.float,
+        "TIMEOUT_SECONDS": env.float,
+        "KEY_PREFIX": env.str,
+        "TLS_CA_FILE": env.str,
+    }.items()
+    if os.environ.get(name)
+}
+
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "home"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{validator}"}
+    for validator in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+
+# --- Data, texts and files ----------------------------------------------------------------------------------
+
+DATABASES = databases(os.environ, BASE_DIR)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE: str = env.str("TIME_ZONE", default="UTC")
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT: str = env.str("STATIC_ROOT", default=str(BASE_DIR / "static_root"))  # `collectstatic` writes it
+
+
+# --- Logging ------------------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    # Django's own handlers write with DEBUG only, or by mail. Without them its messages come to the console
+    # with all others, those of django.security too.
+    "loggers": {"django": {"level": "INFO"}},
+}

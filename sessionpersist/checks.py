@@ -1,0 +1,195 @@
+"""System checks: what is set up in a way that can't work, or should not be used in production.
+
+They look at the settings and ask no store. E006 reads the configuration, so it runs where Django checks databases: in
+``manage.py check --database default`` and before ``migrate``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.db import DatabaseError, router
+from django.utils.module_loading import import_string
+
+from sessionpersist import conf
+from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.middleware import SessionMiddleware
+from sessionpersist.stores import build_store
+
+ENGINE = "sessionpersist.engine"
+MIDDLEWARE = "sessionpersist.middleware.SessionMiddleware"
+DJANGO_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
+INSECURE = "django-insecure-"  # what Django, and this project, begin a development key with
+
+
+@register
+def check_options(**kwargs: Any) -> Iterable[CheckMessage]:
+    """E001 to E003: ``settings.SESSIONPERSIST`` is a dictionary of known keys and usable values."""
+    options = getattr(settings, "SESSIONPERSIST", {})
+    if not isinstance(options, dict):
+        return [Error("SESSIONPERSIST must be a dictionary.", id="sessionpersist.E001")]
+    return [*_unknown_options(options), *_bad_values(options)]
+
+
+@register
+def check_memory_dir(**kwargs: Any) -> Iterable[CheckMessage]:
+    """E004: the In-Memory store, which every site begins with, can write its file."""
+    options = getattr(settings, "SESSIONPERSIST", {})
+    if not isinstance(options, dict) or list(_bad_values(options)):
+        return []
+    folder = conf.memory_dir()
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        return []
+    return [
+        Error(
+            f"The In-Memory store can't write to {folder}.",
+            hint="Set SESSIONPERSIST['MEMORY_DIR'] to a folder that the user of the site may write to.",
+            id="sessionpersist.E004",
+        )
+    ]
+
+
+@register
+def check_engine(**kwargs: Any) -> Iterable[CheckMessage]:
+    """W001: Django asks this app for its sessions."""
+    if ENGINE == settings.SESSION_ENGINE or _is_ours(f"{settings.SESSION_ENGINE}.SessionStore"):
+        return []
+    return [
+        checks.Warning(
+            f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}: the Login Configuration has no effect.",
+            hint=f"Set SESSION_ENGINE = {ENGINE!r}.",
+            id="sessionpersist.W001",
+        )
+    ]
+
+
+@register
+def check_middleware(**kwargs: Any) -> Iterable[CheckMessage]:
+    """W002: a store that is down becomes a 503 that keeps the cookie."""
+    if any(_is_our_middleware(path) for path in settings.MIDDLEWARE):
+        return []
+    hint = f"Add {MIDDLEWARE!r} to MIDDLEWARE, before AuthenticationMiddleware."
+    if DJANGO_MIDDLEWARE in settings.MIDDLEWARE:
+        hint = f"Put {MIDDLEWARE!r} in the place of {DJANGO_MIDDLEWARE!r}."
+    return [
+        checks.Warning(
+            "While the session store is down, pages fail with an error 500 instead of a 503 that browsers try again.",
+            hint=hint,
+            id="sessionpersist.W002",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_secret_keys(**kwargs: Any) -> Iterable[CheckMessage]:
+    """E005: sessions and the stores' passwords are not sealed with a key that everybody knows."""
+    keys = {"SECRET_KEY": [settings.SECRET_KEY], "SECRET_KEY_FALLBACKS": settings.SECRET_KEY_FALLBACKS}
+    return [
+        Error(
+            f"{name} holds a key for development: it protects neither sessions nor the passwords of their stores.",
+            hint="Set a long random one, and keep it out of the repository.",
+            id="sessionpersist.E005",
+        )
+        for name, values in keys.items()
+        if any(str(value).startswith(INSECURE) for value in values)
+    ]
+
+
+@register(Tags.database)
+def check_configured_store(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterable[CheckMessage]:
+    """E006: this node can open the configured store: its driver, its ``env:`` password, its database alias."""
+    from sessionpersist.models import LoginConfiguration  # models are loaded after the app registry is ready
+
+    if router.db_for_read(LoginConfiguration) not in (databases or ()):
+        return []
+    try:
+        build_store(LoginConfiguration.get_solo().store_settings()).close()
+    except StoreMisconfigured as error:
+        hint = "See `manage.py validate_connections`; `manage.py login_configuration set` changes the configuration."
+        return [
+            Error(
+                f"The configured session store can't be opened. {error}", hint=hint, id="sessionpersist.E006"
+            )
+        ]
+    except DatabaseError:
+        pass  # not migrated yet, or down, which others report
+    return []
+
+
+def _unknown_options(options: dict[str, Any]) -> Iterator[CheckMessage]:
+    for name in options.keys() - conf.DEFAULTS.keys():
+        close = difflib.get_close_matches(str(name).upper(), conf.DEFAULTS, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(conf.DEFAULTS)}."
+        yield Error(f"SESSIONPERSIST has no key {name!r}.", hint=hint, id="sessionpersist.E002")
+
+
+def _bad_values(options: dict[str, Any]) -> Iterator[CheckMessage]:
+    for name, (is_valid, expected) in OPTIONS.items():
+        value = options.get(name, conf.DEFAULTS[name])
+        if value != conf.DEFAULTS[name] and not is_valid(value):
+            yield Error(f"SESSIONPERSIST[{name!r}] must be {expected}.", id="sessionpersist.E003")
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str | Path) and bool(str(value))
+
+
+def _is_file(value: Any) -> bool:
+    return _is_path(value) and Path(value).is_file()
+
+
+def _is_engine(value: Any) -> bool:
+    return _is_text(value) and _imported(f"{value}.SessionStore") is not None
+
+
+def _is_ours(path: str) -> bool:
+    """Return whether a session class is this app's, or one that a project derived from it."""
+    from sessionpersist.engine import SessionStore  # reads models, which are loaded by now
+
+    found = _imported(path)
+    return isinstance(found, type) and issubclass(found, SessionStore)
+
+
+def _is_our_middleware(path: str) -> bool:
+    found = _imported(path)
+    return isinstance(found, type) and issubclass(found, SessionMiddleware)
+
+
+def _imported(path: str) -> Any:
+    """Return what is at a dotted path, or None: that something can't be imported, Django says elsewhere."""
+    try:
+        return import_string(path)
+    except ImportError:
+        return None
+
+
+# What each option takes, and how to say so.
+OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "REFRESH_SECONDS": (_is_seconds, "a number of seconds, zero or more"),
+    "ACTIVATION_SECONDS": (_is_seconds, "a number of seconds, zero or more, or None"),
+    "TIMEOUT_SECONDS": (lambda value: _is_seconds(value) and value > 0, "a number of seconds above zero"),
+    "MEMORY_DIR": (_is_path, "the path of a folder"),
+    "KEY_PREFIX": (_is_text, "a text that is not empty"),
+    "NODE_NAME": (_is_text, "a text that is not empty"),
+    "TLS_CA_FILE": (_is_file, "the path of a file that exists"),
+    "ADOPT_FROM": (
+        _is_engine,
+        "the dotted path of a session engine, such as 'django.contrib.sessions.backends.db'",
+    ),
+}

@@ -1,0 +1,67 @@
+"""The app's own settings: ``settings.SESSIONPERSIST``, read at call time, every key optional."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+DEFAULTS: dict[str, Any] = {
+    "REFRESH_SECONDS": 5.0,
+    "ACTIVATION_SECONDS": None,  # twice REFRESH_SECONDS
+    "TIMEOUT_SECONDS": 2.0,
+    "MEMORY_DIR": None,  # /dev/shm, else the temporary folder
+    "KEY_PREFIX": "sessionpersist",
+    "NODE_NAME": None,  # the host name
+    "TLS_CA_FILE": None,  # the system's certificate authorities
+    "ADOPT_FROM": None,
+}
+
+
+def get(name: str) -> Any:
+    """Return the value of one key of ``settings.SESSIONPERSIST``, or its default."""
+    return getattr(settings, "SESSIONPERSIST", {}).get(name, DEFAULTS[name])
+
+
+def _seconds(name: str) -> float:
+    value = get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise ImproperlyConfigured(f"SESSIONPERSIST[{name!r}] must be a number of seconds, zero or more.")
+    return float(value)
+
+
+def refresh_seconds() -> float:
+    """How old a process's knowledge of the configuration may become before it reads it again."""
+    return _seconds("REFRESH_SECONDS")
+
+
+def activation_seconds() -> float:
+    """How long after saving every process switches: by default long enough for each to have heard of it."""
+    return 2 * refresh_seconds() if get("ACTIVATION_SECONDS") is None else _seconds("ACTIVATION_SECONDS")
+
+
+def timeout_seconds() -> float:
+    """How long to wait for a store to accept a connection, and for each answer."""
+    return _seconds("TIMEOUT_SECONDS") or DEFAULTS["TIMEOUT_SECONDS"]
+
+
+def key_prefix() -> str:
+    """The name that keeps two sites in one Redis or MongoDB apart."""
+    return str(get("KEY_PREFIX"))
+
+
+def node_name() -> str:
+    """The name of this machine or container, as staff see it."""
+    return str(get("NODE_NAME") or socket.gethostname())
+
+
+def memory_dir() -> Path:
+    """The folder below which the In-Memory store keeps its file: memory-backed where the system has such a thing."""
+    if configured := get("MEMORY_DIR"):
+        return Path(configured)
+    shared_memory = Path("/dev/shm")  # noqa: S108 - tmpfs on Linux; the store makes a 0700 folder of its own in it
+    return shared_memory if shared_memory.is_dir() else Path(tempfile.gettempdir())

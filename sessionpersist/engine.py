@@ -1,0 +1,234 @@
+"""``SESSION_ENGINE = "sessionpersist.engine"``: what Django asks.
+
+The engine turns Django's session API into the verbs of a store. It knows no driver and does not choose the store;
+``routing`` does. The session key stays here: stores see its hash, and payloads that only this key opens.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, SessionBase, UpdateError
+from django.utils.crypto import get_random_string
+
+from sessionpersist import merging, routing, sealing
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.stores.base import Outcome, Record, check_size, new_version, now_ms
+
+ATTEMPTS = 25  # to save over parallel saves; one of the contenders succeeds each time
+LONGEST_PAUSE = 0.25  # seconds between two attempts; growing to this lets even slow stores settle a crowd
+
+logger = logging.getLogger("django.security.SuspiciousSession")
+
+
+class Held(NamedTuple):
+    """The stored session as this object last read or wrote it: the base of a merge."""
+
+    version: int
+    plain: bytes
+
+
+class SessionStore(SessionBase):
+    """One session. ``outage`` is the error of a store that could not be asked, for the middleware to see."""
+
+    if TYPE_CHECKING:  # Django's own, which its stubs leave out
+        _session: dict[str, Any]
+
+        def _get_session(self, no_load: bool = False) -> dict[str, Any]: ...
+
+    def __init__(self, session_key: str | None = None) -> None:
+        super().__init__(session_key)
+        self.outage: StoreUnavailable | None = None
+        self._held: Held | None = None
+
+    def load(self) -> dict[str, Any]:
+        """Read the session; where there is none, the object becomes a new, empty one. Creates nothing."""
+        found = self._read(self.session_key)
+        if found is None:
+            self._session_key = self._held = None
+            return {}
+        self._held, data = found
+        return data
+
+    def exists(self, session_key: str) -> bool:
+        """Return whether there is a live session of that key."""
+        record = self._ask("get", session_key)
+        return record is not None and not record.ended
+
+    def create(self) -> None:
+        """Save as a new session under a fresh random key. 32 of 36 characters are 165 bits: a clash is no concern,
+        so none is looked for; should one come, the store refuses it."""
+        while True:
+            self._session_key = get_random_string(32, VALID_KEY_CHARS)
+            try:
+                self.save(must_create=True)
+            except CreateError:
+                continue
+            self.modified = True
+            return
+
+    def save(self, must_create: bool = False) -> None:
+        """Save the session: a changed one over the version that was read, an unchanged one as a new expiry only.
+
+        Raises CreateError (``must_create`` and the key is taken), UpdateError (the session was deleted elsewhere),
+        StoreUnavailable, SessionTooLarge.
+        """
+        if self.session_key is None:
+            return self.create()
+        data = self._get_session(no_load=must_create)
+        if must_create:
+            return self._save_new(data)
+        if self._held is None:
+            self._held = self._base_of_unread()
+        plain = self._serialized(data)
+        if not self.modified and plain == self._held.plain:
+            return self._slide()
+        return self._save_over(data, plain)
+
+    def delete(self, session_key: str | None = None) -> None:
+        """Delete the session of that key, or this one."""
+        key = session_key or self.session_key
+        if key is not None:
+            self._ask("delete", key)
+
+    def cycle_key(self) -> None:
+        """Move the session to a new key. What another request saved under the old key meanwhile comes along."""
+        data, old_key, held = self._session, self.session_key, self._held
+        self.create()
+        self._session_cache = data
+        if old_key:
+            self._retire(old_key, held)
+
+    async def acycle_key(self) -> None:
+        """See cycle_key()."""
+        from asgiref.sync import sync_to_async
+
+        await sync_to_async(self.cycle_key)()
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Delete the expired sessions of the current store."""
+        routing.current_store().clear_expired()
+
+    def _save_new(self, data: dict[str, Any]) -> None:
+        record = self._record(plain := self._serialized(data))
+        if not self._ask("create", self.session_key, record):
+            raise CreateError
+        self._held = Held(record.version, plain)
+
+    def _slide(self) -> None:
+        if not self._ask("touch", self.session_key, self._expires_at()):
+            raise UpdateError
+
+    def _save_over(self, data: dict[str, Any], plain: bytes) -> None:
+        """Replace the version that was read; where another request has replaced it, merge and try again."""
+        assert self._held is not None
+        for attempt in range(ATTEMPTS):
+            record = self._record(plain)
+            outcome = self._ask("replace", self.session_key, record, self._held.version)
+            if outcome is Outcome.SAVED:
+                self._held = Held(record.version, plain)
+                return
+            if outcome is Outcome.MISSING:
+                raise UpdateError
+            pause(attempt)
+            self._merge_newer(data)
+            plain = self._serialized(data)
+        self.outage = StoreUnavailable(f"The session was being changed by others {ATTEMPTS} times in a row.")
+        raise self.outage
+
+    def _merge_newer(self, data: dict[str, Any]) -> None:
+        found = self._read(self.session_key)
+        if found is None:
+            raise UpdateError
+        newer, theirs = found
+        self._merge(data, theirs, self._held)
+        self._held = newer
+
+    def _merge(self, data: dict[str, Any], theirs: dict[str, Any], held: Held | None) -> None:
+        base = self._deserialized(held.plain) if held else {}
+        # As it will be read: a tuple that was saved is a list in the base and in theirs, and nobody changed it.
+        ours = self._deserialized(self._serialized(data))
+        merged = merging.three_way(base or {}, data if ours is None else ours, theirs)
+        data.clear()
+        data.update(merged)
+
+    def _base_of_unread(self) -> Held:
+        """A session that was cleared without having been read: read what the clearing is to replace."""
+        found = self._read(self.session_key)
+        if found is None:
+            raise UpdateError
+        return found[0]
+
+    def _retire(self, old_key: str, held: Held | None) -> None:
+        for _ in range(ATTEMPTS):
+            if self._ask("delete", old_key, held and held.version):
+                return
+            found = self._read(old_key)
+            if found is None:
+                return
+            newer, theirs = found
+            self._merge(self._session_cache, theirs, held)
+            held = newer
+            self.save()
+        self._ask("delete", old_key)
+
+    def _read(self, session_key: str | None) -> tuple[Held, dict[str, Any]] | None:
+        """Return a live session as (what the store holds, dictionary); None where there is none to be had."""
+        if session_key is None:
+            return None
+        record: Record | None = self._ask("get", session_key)
+        if record is None or record.ended:
+            return None
+        plain = sealing.unseal(session_key, record.payload)
+        if plain is None:
+            logger.warning(
+                "A stored session could not be opened: damaged, foreign, or sealed with another SECRET_KEY."
+            )
+            return None
+        data = self._deserialized(plain)
+        return None if data is None else (Held(record.version, plain), data)
+
+    def _ask(self, verb: str, session_key: str | None, *arguments: Any) -> Any:
+        """Call a verb of the current store; an outage is noted for the middleware, wherever it ends."""
+        assert session_key is not None
+        try:
+            return getattr(routing.current_store(), verb)(sealing.stored_key(session_key), *arguments)
+        except StoreUnavailable as error:
+            self.outage = error
+            raise
+
+    def _record(self, plain: bytes) -> Record:
+        assert self.session_key is not None
+        payload = sealing.seal(self.session_key, plain)
+        check_size(payload)
+        user_id = str(self._session_cache.get(USER_ID, ""))
+        return Record(payload, new_version(), now_ms(), self._expires_at(), user_id)
+
+    def _expires_at(self) -> int:
+        return int(self.get_expiry_date().timestamp() * 1000)
+
+    def _serialized(self, data: dict[str, Any]) -> bytes:
+        return bytes(self.serializer().dumps(data))
+
+    def _deserialized(self, plain: bytes) -> dict[str, Any] | None:
+        try:
+            data = self.serializer().loads(plain)
+        except Exception as error:  # noqa: BLE001 - whatever a serializer of the project's raises over foreign bytes
+            data = error
+        if isinstance(data, dict):
+            return data
+        # Only the type: the text of the error may quote what is in the session.
+        name = type(data).__name__
+        logger.warning("A stored session could not be read by %s (%s).", settings.SESSION_SERIALIZER, name)
+        return None
+
+
+def pause(attempt: int) -> None:
+    """Wait a random moment that grows with each attempt, so that contenders do not meet again."""
+    time.sleep(random.uniform(0, min(0.001 * 2**attempt, LONGEST_PAUSE)))  # noqa: S311 - not for secrets

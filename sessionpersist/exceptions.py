@@ -1,0 +1,26 @@
+"""What can go wrong with a store. None of these texts ever holds a password, a session key or session data."""
+
+from __future__ import annotations
+
+
+class StoreUnavailable(Exception):
+    """The store could not be asked or did not answer: nothing is known about the session.
+
+    ``field`` names the setting that is the likely cause (``"host"``, ``"port"``, ``"username"``, ``"password"``,
+    ``"database"``, ``"tls"``, ``"auth_source"``), or is None where no setting is to blame. The driver's own error is
+    kept as ``__cause__``. ``connection_lost`` is True where a connection that had worked broke (the server was
+    restarted) and has been thrown away: one more try, at once, will make a new one.
+    """
+
+    def __init__(self, message: str, field: str | None = None, *, connection_lost: bool = False) -> None:
+        super().__init__(message)
+        self.field = field
+        self.connection_lost = connection_lost
+
+
+class StoreMisconfigured(StoreUnavailable):
+    """The settings can't work as they are: waiting will not help, changing them will."""
+
+
+class SessionTooLarge(ValueError):
+    """The session does not fit into a store; what is stored stays as it was."""

@@ -1,0 +1,117 @@
+"""Tries stores out from this node: the button “Test connection”, for a terminal and for a deployment script."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.color import Style
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+
+from sessionpersist import probing
+from sessionpersist.models import LoginConfiguration
+from sessionpersist.stores.base import Step
+from sessionpersist.stores.settings import TYPES, DatabaseSettings, StoreSettings
+
+
+class Command(BaseCommand):
+    help = (
+        "Try from this node whether session stores work: resolve, connect, log in, write, read, compare and set, "
+        "delete, expire. By default the one that is configured. Changes nothing and leaves nothing behind. "
+        "The exit code is 1 if one fails; a warning is no failure."
+    )
+    requires_system_checks = []  # it is for the day when something is wrong
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        which = parser.add_mutually_exclusive_group()
+        which.add_argument(
+            "--all",
+            action="store_true",
+            help="every store whose fields are filled in, and every database in DATABASES",
+        )
+        which.add_argument(
+            "--type",
+            type=str.upper,
+            choices=list(TYPES),
+            help="the store of this type, with the fields as saved",
+        )
+        parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+    def handle(self, *, all: bool, type: str | None, json: bool, **options: Any) -> None:  # noqa: A002 - the options' names
+        configuration = read_configuration()
+        if all:
+            chosen = list(dict.fromkeys(every_store(configuration)))
+        else:
+            chosen = [settings_of(configuration, type or configuration.persistence_type)]
+        report = self._report_as_json if json else self._report
+        self._conclude(report(chosen))
+
+    def _report(self, chosen: list[StoreSettings]) -> dict[StoreSettings, list[Step]]:
+        """Try one store after the other, and print the steps of each as soon as they are known."""
+        found = {}
+        for settings in chosen:
+            self.stdout.write(self.style.MIGRATE_HEADING(settings.describe()))
+            found[settings] = probing.probe(settings)
+            for step in found[settings]:
+                self.stdout.write(line_of(step, self.style))
+        return found
+
+    def _report_as_json(self, chosen: list[StoreSettings]) -> dict[StoreSettings, list[Step]]:
+        found = {settings: probing.probe(settings) for settings in chosen}
+        stores = [
+            {
+                "type": settings.type,
+                "store": settings.describe(),
+                "ok": probing.failure(steps) is None,
+                "steps": [asdict(step) for step in steps],
+            }
+            for settings, steps in found.items()
+        ]
+        self.stdout.write(json.dumps(stores, indent=2))
+        return found
+
+    def _conclude(self, found: dict[StoreSettings, list[Step]]) -> None:
+        failed = [settings.describe() for settings, steps in found.items() if probing.failure(steps)]
+        if failed:
+            raise CommandError(f"{len(failed)} of {len(found)} failed: {'; '.join(failed)}.")
+
+
+def line_of(step: Step, style: Style) -> str:
+    """Return one step as a line: what came of it, what it was, how long it took, and what there is to say."""
+    if step.warning:
+        return f"  {style.WARNING('warning')}  {step.message}"
+    word = style.SUCCESS("ok     ") if step.ok else style.ERROR("FAILED ")
+    return f"  {word}  {step.name:<18} {step.milliseconds:>8.1f} ms  {step.message}".rstrip()
+
+
+def read_configuration() -> LoginConfiguration:
+    """Return the saved configuration. Raises CommandError."""
+    try:
+        return LoginConfiguration.get_solo()
+    except DatabaseError as error:
+        raise CommandError(
+            f"The login configuration could not be read ({type(error).__name__}). Has “migrate” been run?"
+        ) from error
+
+
+def every_store(configuration: LoginConfiguration) -> Iterator[StoreSettings]:
+    """Yield the configured store, then all that could be: filled in, or a database of the project."""
+    yield settings_of(configuration, configuration.persistence_type)
+    yield settings_of(configuration, "IN_MEMORY")
+    if configuration.redis_host:
+        yield settings_of(configuration, "REDIS")
+    yield from (DatabaseSettings(database=alias) for alias in connections)
+    if configuration.mongodb_host:
+        yield settings_of(configuration, "MONGODB")
+
+
+def settings_of(configuration: LoginConfiguration, store_type: str) -> StoreSettings:
+    """Return the settings of the store of one type, with the fields as saved."""
+    other = copy.copy(configuration)
+    other.persistence_type = store_type
+    other.jdbc_database = configuration.jdbc_database or DEFAULT_DB_ALIAS
+    return other.store_settings()

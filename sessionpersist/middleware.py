@@ -1,0 +1,65 @@
+"""The session middleware: a drop-in for Django's that answers an outage of the store with 503."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib.sessions import middleware
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import select_template
+
+from sessionpersist.exceptions import StoreUnavailable
+
+RETRY_AFTER = 2  # seconds: the breaker's pause, and time for the call that tries the store
+MEDIA_TYPES = ["text/html", "application/json"]
+
+
+class SessionMiddleware(middleware.SessionMiddleware):
+    """``MIDDLEWARE``: put it in the place of ``django.contrib.sessions.middleware.SessionMiddleware``.
+
+    A subclass and not a layer around it: Django turns exceptions into responses between any two layers, so that a
+    layer around would see none. The engine marks the outage on the session; whatever became of the exception, the
+    answer is 503 with Retry-After, the cookie stays, and nobody is told that he is logged out.
+    """
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """A fault in a view or in a deferred template: answered here, it is not logged as a crash of the view."""
+        return unavailable(request, exception) if isinstance(exception, StoreUnavailable) else None
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """Save the session as Django does, unless its store could not be asked, now or earlier in this request."""
+        outage = getattr(getattr(request, "session", None), "outage", None)
+        if outage is None:
+            try:
+                return super().process_response(request, response)
+            except StoreUnavailable as error:
+                outage = error
+        if response.status_code == 503 and response.has_header("Retry-After"):
+            return response
+        response.close()
+        return unavailable(request, outage)
+
+
+def unavailable(request: HttpRequest, outage: StoreUnavailable) -> HttpResponse:
+    """Return the 503: JSON for clients that prefer it, else the project's ``503.html``, else a page of ours.
+
+    The template gets no request and no context processors: those would ask for the user, and so for the session.
+    """
+    detail = str(outage) if settings.DEBUG else ""
+    response: HttpResponse
+    if preferred_media_type(request) == "application/json":
+        message = "Sessions are temporarily unavailable. Try again in a moment."
+        response = JsonResponse({"error": "session_store_unavailable", "message": message, "detail": detail})
+    else:
+        template = select_template(["503.html", "sessionpersist/503.html"])
+        response = HttpResponse(template.render({"detail": detail}))
+    response.status_code = 503
+    response["Retry-After"] = str(RETRY_AFTER)
+    response["Cache-Control"] = "no-store"
+    # The log has one line when the store is lost; Django would add one for every request.
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
+
+
+def preferred_media_type(request: HttpRequest) -> str | None:
+    """Return which of HTML and JSON the client would rather have; HTML where it takes anything."""
+    return request.get_preferred_type(MEDIA_TYPES) or MEDIA_TYPES[0]

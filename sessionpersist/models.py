@@ -1,0 +1,191 @@
+"""The configuration that staff edit, its history, and the table of the JDBC store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Self
+
+from django.db import models, transaction
+from django.db.models import Subquery
+from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from solo.models import SingletonModel
+
+from sessionpersist import conf, snapshot
+from sessionpersist.passwords import EncryptedPasswordField
+from sessionpersist.stores.settings import TYPES, StoreSettings, build
+
+
+class PersistenceType(models.TextChoices):
+    """Where login sessions live."""
+
+    IN_MEMORY = "IN_MEMORY", _("In-Memory")
+    REDIS = "REDIS", _("REDIS")
+    JDBC = "JDBC", _("JDBC")
+    MONGODB = "MONGODB", _("MONGODB")
+
+
+class LoginConfiguration(SingletonModel):
+    """The one row that staff edit. Saving another target appends a Revision; nothing is probed here."""
+
+    persistence_type = models.CharField(
+        _("session persistence"),
+        max_length=20,
+        choices=PersistenceType,
+        default=PersistenceType.IN_MEMORY,
+        help_text=_("Where login sessions are stored."),
+    )
+    redis_host = models.CharField(_("host"), max_length=253, blank=True)
+    redis_port = models.PositiveIntegerField(_("port"), default=6379)
+    redis_username = models.CharField(_("user name"), max_length=255, blank=True)
+    redis_password = EncryptedPasswordField(_("password"), blank=True, default="")
+    redis_database = models.PositiveIntegerField(_("database"), default=0)
+    redis_tls = models.BooleanField(_("use TLS"), default=False)
+    jdbc_database = models.CharField(_("database"), max_length=255, blank=True)
+    mongodb_database = models.CharField(_("database name"), max_length=63, blank=True)
+    mongodb_host = models.CharField(_("host"), max_length=253, blank=True)
+    mongodb_port = models.PositiveIntegerField(_("port"), default=27017)
+    mongodb_username = models.CharField(_("user name"), max_length=255, blank=True)
+    mongodb_password = EncryptedPasswordField(_("password"), blank=True, default="")
+    mongodb_auth_source = models.CharField(_("authentication database"), max_length=63, blank=True)
+    mongodb_tls = models.BooleanField(_("use TLS"), default=False)
+    edition = models.PositiveIntegerField(default=0, editable=False)
+    saved_at = models.DateTimeField(null=True, editable=False)
+    saved_by = models.CharField(max_length=255, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = _("Login Configuration")
+        verbose_name_plural = _("Login Configuration")
+
+    def __str__(self) -> str:
+        return str(_("Login Configuration"))
+
+    @classmethod
+    def get_solo(cls) -> Self:
+        """Return the row, read anew; its defaults where there is none. Reading never writes."""
+        return cls.objects.filter(pk=cls.singleton_instance_id).first() or cls(pk=cls.singleton_instance_id)
+
+    def store_settings(self) -> StoreSettings:
+        """Return the settings of the chosen store."""
+        prefix = TYPES[self.persistence_type].prefix + "_" if self.persistence_type in TYPES else ""
+        fields = {
+            name.removeprefix(prefix): value
+            for name, value in self.__dict__.items()
+            if name.startswith(prefix)
+        }
+        return build(self.persistence_type, fields)
+
+    def save(self, *args: Any, saved_by: str = "", **kwargs: Any) -> None:
+        """Save, and have every process move to the chosen store. ``saved_by`` is a user name, for the history."""
+        self.edition = (self.edition or 0) + 1
+        self.saved_at, self.saved_by = timezone.now(), saved_by
+        using = kwargs.get("using") or type(self).objects.db_manager().db
+        with transaction.atomic(using=using):
+            super().save(*args, **kwargs)
+            Revision.objects.using(using).record(self.store_settings(), saved_by)
+        after_commit(snapshot.expire, using)
+
+
+class RevisionQuerySet(models.QuerySet["Revision"]):
+    """The saved choices, oldest first by number."""
+
+    def in_force(self) -> list[Any]:
+        """Return the newest active revision and all newer ones, with the database's time as ``database_now``.
+
+        A revision that was committed but has no activation time yet gets one: its saver sets it after the commit, and
+        a saver that died in between must not leave it pending for ever.
+        """
+        active = self.filter(activates_at__lte=Now()).order_by("-pk").values("pk")[:1]
+        query = self.filter(pk__gte=Coalesce(Subquery(active), 0)).annotate(database_now=Now()).order_by("pk")
+        rows = list(query)
+        if any(row.activates_at is None for row in rows) and is_committed(self.db):
+            self.activate()
+            rows = list(query.all())  # a queryset keeps what it has found
+        return [row for row in rows if row.activates_at is not None]
+
+    def record(self, settings: StoreSettings, saved_by: str) -> None:
+        """Append a revision for another target; for the same target, only update how it is reached."""
+        values = {"settings": settings.public(), "password": getattr(settings, "password", "")}
+        newest = self.order_by("-pk").first()
+        if newest is not None and newest.store_settings().target == settings.target:
+            self.filter(pk=newest.pk).update(**values)
+            return
+        revision = self.create(persistence_type=settings.type, saved_by=saved_by, **values)
+        after_commit(self.filter(pk=revision.pk).activate, self.db)
+
+    def activate(self) -> None:
+        """Give those that have none their time of activation, on the database's clock."""
+        delay = timedelta(seconds=conf.activation_seconds())
+        self.filter(activates_at=None).update(activates_at=Now() + delay)
+
+
+class Revision(models.Model):
+    """One saved choice of store. The newest active one is current; one whose time has not come is pending."""
+
+    persistence_type = models.CharField(_("session persistence"), max_length=20, choices=PersistenceType)
+    settings = models.JSONField(_("settings"), default=dict)
+    password = EncryptedPasswordField(blank=True, default="", editable=False)
+    saved_by = models.CharField(_("saved by"), max_length=255, blank=True)
+    saved_at = models.DateTimeField(_("saved at"), db_default=Now())
+    activates_at = models.DateTimeField(_("activates at"), null=True, editable=False)
+
+    objects = RevisionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("revision")
+        verbose_name_plural = _("revisions")
+        indexes = [models.Index(fields=["activates_at"], name="sessionpersist_rev_activates")]
+
+    def __str__(self) -> str:
+        return f"{self.pk}: {self.store_settings().describe()}"
+
+    @property
+    def activation(self) -> float:
+        """When it activates, as Unix time of the database in seconds."""
+        assert self.activates_at is not None
+        return float(self.activates_at.timestamp())
+
+    def store_settings(self) -> StoreSettings:
+        """Return the settings of the store it chose."""
+        return build(self.persistence_type, {**self.settings, "password": self.password})
+
+
+class StoredSession(models.Model):
+    """The table of the JDBC store. Its statements are in ``stores/sql.py``; this declares the table to Django.
+
+    Times are Unix times in milliseconds; a version of 0 marks a session that was logged out during a handover.
+    """
+
+    stored_key = models.CharField(primary_key=True, max_length=64)
+    payload = models.BinaryField()
+    version = models.BigIntegerField()
+    created_at = models.BigIntegerField()
+    expires_at = models.BigIntegerField()
+    user_id = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        verbose_name = _("stored session")
+        verbose_name_plural = _("stored sessions")
+        indexes = [models.Index(fields=["expires_at"], name="sessionpersist_expires_at")]
+
+    def __str__(self) -> str:
+        return f"session of user {self.user_id or '-'}"  # never the key: a hash of a session key is nobody's business
+
+
+def after_commit(action: Callable[[], Any], using: str) -> None:
+    """Run it when what was written is visible to others: at once outside a transaction.
+
+    Inside a TestCase nothing is ever committed; there "at once" is what the test expects.
+    """
+    if is_committed(using):
+        action()
+    else:
+        transaction.on_commit(action, using=using)
+
+
+def is_committed(using: str) -> bool:
+    """Return whether what was written so far is visible to others, or would be but for a TestCase."""
+    blocks = transaction.get_connection(using).atomic_blocks
+    return all(getattr(block, "_from_testcase", False) for block in blocks)

@@ -1,0 +1,55 @@
+"""Passwords of stores in the site's own database: encrypted at rest, never in a form, a dump, a log or a repr."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from typing import TYPE_CHECKING, Any
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+from django.db import models
+from django.utils.encoding import force_bytes
+
+from sessionpersist.stores.settings import UnreadablePassword
+
+
+def encrypt(password: str) -> str:
+    """Return the password as text that only the site's secret key opens."""
+    return _fernet().encrypt(password.encode()).decode()
+
+
+def decrypt(text: str) -> str:
+    """Return the password, or an UnreadablePassword where no secret key of the site opens it."""
+    try:
+        return _fernet().decrypt(text).decode()
+    except InvalidToken:
+        return UnreadablePassword(text)
+
+
+def _fernet() -> MultiFernet:
+    secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    keys = (hmac.digest(b"sessionpersist.passwords.v1", force_bytes(secret), "sha256") for secret in secrets)
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
+
+
+if TYPE_CHECKING:
+    TextField = models.TextField[str, str]
+else:
+    TextField = models.TextField  # not subscriptable at run time
+
+
+class EncryptedPasswordField(TextField):
+    """Text that is encrypted in the database and plain on the model; left out of dumps."""
+
+    def get_prep_value(self, value: Any) -> Any:
+        if not value or isinstance(value, UnreadablePassword):
+            return str(value or "")
+        return encrypt(str(value))
+
+    def from_db_value(self, value: str | None, expression: Any, connection: Any) -> str:
+        return decrypt(value) if value else ""
+
+    def value_to_string(self, obj: models.Model) -> str:
+        """What a serializer writes: nothing."""
+        return ""

@@ -1,0 +1,18 @@
+"""What the app does when something happens elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+from sessionpersist import routing, snapshot
+
+
+@receiver(setting_changed)
+def forget_settings(*, setting: str, **kwargs: Any) -> None:
+    """Tests change settings; what was built from the old ones goes."""
+    if setting in {"SESSIONPERSIST", "DATABASES", "SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
+        snapshot.reset()
+        routing.reset()

@@ -1,0 +1,192 @@
+"""What this process knows of the revisions right now: frozen, and read again by a deadline.
+
+Between two reads a request pays one comparison with a monotonic clock. The revisions activate on the *database's*
+clock: each read notes how far this machine's monotonic clock is from it, so nodes whose clocks are wrong still switch
+at the same moment. Where the database does not answer, the last good snapshot stays in force, and what it knows to be
+pending still activates on time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from time import monotonic
+
+from django.db import Error, connections
+
+from sessionpersist import conf
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.stores.settings import MemorySettings, StoreSettings
+
+RETRY_SECONDS = 1.0  # between two attempts to read a configuration that could not be read
+
+logger = logging.getLogger("sessionpersist")
+
+
+@dataclass(frozen=True)
+class Known:
+    """One revision: its number, the store it chose, and when it activates (Unix time of the database, seconds)."""
+
+    number: int
+    settings: StoreSettings
+    activates_at: float
+
+
+# Before anybody has chosen anything, sessions are in memory.
+DEFAULT = Known(0, MemorySettings(), 0.0)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The revision in force and those to come. Times are of the monotonic clock, in seconds."""
+
+    current: Known
+    pending: tuple[Known, ...]
+    read_at: float
+    clock: float  # the database's Unix time minus the monotonic clock
+    fresh_until: float
+
+    def at(self, now: float) -> Snapshot:
+        """The same knowledge at a later moment: pending revisions whose time has come are in force."""
+        due = [each for each in self.pending if each.activates_at <= now + self.clock]
+        if not due:
+            return self
+        newest = max(due, key=lambda each: each.number)
+        rest = tuple(each for each in self.pending if each.number > newest.number)
+        return replace(self, current=newest, pending=rest)
+
+
+_lock = threading.Lock()
+_held: Snapshot | None = None
+_override: Snapshot | None = None
+_lost = False  # whether the last read failed, so that the log has one line when it does and one when it works again
+
+
+def current() -> Snapshot:
+    """Return what this process knows, read anew where the deadline has passed.
+
+    Raises StoreUnavailable where it has never been able to read the configuration.
+    """
+    held = _override or _held
+    if held is not None and monotonic() < held.fresh_until:
+        return held
+    return _refreshed()
+
+
+def reset() -> None:
+    """Forget everything: the next request reads the configuration. After a save, a fork, in tests."""
+    global _held, _lock, _lost
+    _held, _lock, _lost = None, threading.Lock(), False
+
+
+def expire() -> None:
+    """Have the next request read the configuration, and keep what is known until that has worked."""
+    global _held
+    if _held is not None:
+        _held = replace(_held, fresh_until=0.0)
+
+
+@contextmanager
+def overridden(settings: StoreSettings) -> Iterator[None]:
+    """For tests: these settings are in force in this process, at once and whatever is configured."""
+    global _override
+    before, _override = _override, Snapshot(Known(-1, settings, 0.0), (), monotonic(), 0.0, float("inf"))
+    try:
+        yield
+    finally:
+        _override = before
+
+
+def _refreshed() -> Snapshot:
+    """Read the revisions; one thread does, while others go on with a snapshot that is not too old."""
+    global _held
+    lock, held = _lock, _held
+    bearable = held is not None and monotonic() - held.read_at < 2 * conf.refresh_seconds()
+    if not lock.acquire(blocking=not bearable):
+        assert held is not None
+        return held.at(monotonic())
+    try:
+        if _held is not held and _held is not None and monotonic() < _held.fresh_until:
+            return _held  # another thread has read it while this one waited
+        _held = _read_or_keep(_held)
+        return _held
+    finally:
+        lock.release()
+
+
+def _read_or_keep(held: Snapshot | None) -> Snapshot:
+    global _lost
+    try:
+        fresh = _read_outside_event_loop()
+    except Error as error:
+        if not _lost:
+            logger.error(
+                "The login configuration could not be read (%s).", type(error).__name__, exc_info=error
+            )
+        _lost = True
+        if held is None:
+            raise StoreUnavailable(
+                "The login configuration could not be read. Has “migrate” been run?"
+            ) from error
+        return _fresh_for(held.at(monotonic()), monotonic() + min(RETRY_SECONDS, conf.refresh_seconds()))
+    if _lost:
+        logger.warning("The login configuration can be read again.")
+    _lost = False
+    return fresh
+
+
+def _read_outside_event_loop() -> Snapshot:
+    """Django forbids queries in an event loop; there, a thread makes this rare one."""
+    if not _in_event_loop():
+        return _read()
+
+    def read_and_close() -> Snapshot:
+        try:
+            return _read()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(read_and_close).result()
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _read() -> Snapshot:
+    from sessionpersist.models import Revision  # models are loaded after the app registry is ready
+
+    begun = monotonic()
+    try:
+        rows = Revision.objects.in_force()
+    except Error:
+        connections[Revision.objects.db].close_if_unusable_or_obsolete()
+        raise
+    read_at = (begun + monotonic()) / 2
+    clock = rows[0].database_now.timestamp() - read_at if rows else 0.0
+    return compose((Known(row.pk, row.store_settings(), row.activation) for row in rows), read_at, clock)
+
+
+def compose(revisions: Iterable[Known], read_at: float, clock: float) -> Snapshot:
+    """Build the snapshot of a moment from the revisions; it is fresh until the next one activates, at the longest."""
+    snapshot = Snapshot(DEFAULT, tuple(revisions), read_at, clock, 0.0).at(read_at)
+    return _fresh_for(snapshot, read_at + conf.refresh_seconds())
+
+
+def _fresh_for(snapshot: Snapshot, until: float) -> Snapshot:
+    activations = (each.activates_at - snapshot.clock for each in snapshot.pending)
+    return replace(snapshot, fresh_until=min(until, *activations, float("inf")))
+
+
+os.register_at_fork(after_in_child=reset)

@@ -1,0 +1,124 @@
+"""Where the records lie. ``open_store`` is the one way in."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from django.conf import settings as django_settings
+
+from sessionpersist import conf
+from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.stores.base import Store
+from sessionpersist.stores.guarded import GuardedStore
+from sessionpersist.stores.settings import (
+    DatabaseSettings,
+    MemorySettings,
+    MongoSettings,
+    RedisSettings,
+    StoreSettings,
+    reveal,
+)
+
+# Open stores of this process, by everything that matters for their connections: with a changed password or time-out
+# a store is another one. Kept in the process only and never shown.
+_open: dict[tuple[Any, ...], Store] = {}
+_lock = threading.Lock()
+
+
+def open_store(settings: StoreSettings) -> Store:
+    """Return the store of these settings behind its breaker, shared within this process. Nothing is connected yet.
+
+    Raises StoreMisconfigured: the driver is not installed, an ``env:`` variable is not set, there is no such database.
+    """
+    fingerprint = _fingerprint(settings)
+    store = _open.get(fingerprint)
+    if store is None:
+        store = GuardedStore(_build(settings), settings.describe())
+        with _lock:
+            store = _open.setdefault(fingerprint, store)
+    return store
+
+
+def build_store(settings: StoreSettings) -> Store:
+    """Return a store of one's own, for a probe: the caller closes it."""
+    return _build(settings)
+
+
+def reset() -> None:
+    """Close every open store of this process."""
+    with _lock:
+        stores = list(_open.values())
+        _open.clear()
+    for store in stores:
+        store.close()
+
+
+def _fingerprint(settings: StoreSettings) -> tuple[Any, ...]:
+    secret = reveal(getattr(settings, "password", ""))
+    surroundings = (conf.timeout_seconds(), conf.key_prefix(), conf.memory_dir(), conf.get("TLS_CA_FILE"))
+    return (settings, secret, *surroundings)
+
+
+def _build(settings: StoreSettings) -> Store:
+    """Import the driver and make the store: drivers are optional, and imported by whoever uses them."""
+    try:
+        match settings:
+            case MemorySettings():
+                from sessionpersist.stores.memory import MemoryStore
+
+                return MemoryStore(conf.memory_dir(), _site(), conf.timeout_seconds())
+            case RedisSettings():
+                from sessionpersist.stores.redis import RedisStore
+
+                return RedisStore(settings, reveal(settings.password), **_networked())
+            case DatabaseSettings():
+                from sessionpersist.stores.database import DatabaseStore
+
+                return DatabaseStore(settings, conf.timeout_seconds())
+            case MongoSettings():
+                from sessionpersist.stores.mongodb import MongoStore
+
+                return MongoStore(settings, reveal(settings.password), **_networked())
+    except ModuleNotFoundError as error:
+        raise StoreMisconfigured(missing_driver(settings, error.name or "")) from error
+    raise StoreMisconfigured(f"There is no session store for {type(settings).__name__}.")
+
+
+def missing_driver(settings: StoreSettings, module: str) -> str:
+    """The sentence that says what to install."""
+    extra = {"REDIS": "redis", "MONGODB": "mongodb", "JDBC": "postgresql"}.get(settings.type, "all")
+    return (
+        f"{settings.label} needs a driver that is not installed on this node ({module}). "
+        f"Install it with: pip install 'sessionpersist[{extra}]'"
+    )
+
+
+def _networked() -> dict[str, Any]:
+    return {
+        "timeout": conf.timeout_seconds(),
+        "prefix": conf.key_prefix(),
+        "ca_file": conf.get("TLS_CA_FILE"),
+    }
+
+
+def _site() -> str:
+    """What tells this site's In-Memory file from that of another site of the same user on this machine."""
+    default = django_settings.DATABASES.get("default", {})
+    names = [str(default.get(key, "")) for key in ("ENGINE", "NAME", "HOST", "PORT")]
+    return "\0".join([conf.key_prefix(), str(django_settings.ROOT_URLCONF), *names])
+
+
+_inherited: list[Any] = []
+
+
+def _forget() -> None:
+    """In a forked child: connections belong to the parent and are left alone, not even closed."""
+    global _lock
+    _lock = threading.Lock()
+    _inherited.append(dict(_open))
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_forget)

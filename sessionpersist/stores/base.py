@@ -1,0 +1,228 @@
+"""The contract of a store, in words and in types.
+
+A store keeps records by their stored key and knows nothing else: not Django's sessions, not what a payload means, not
+another store. Its answers are plain: a record or None, True or False, an Outcome. Each of them is a fact that the
+store has vouched for. Whatever else happens is a StoreUnavailable (or StoreMisconfigured), raised with the driver's
+error as its cause: "I could not look" is never told as "there is nothing".
+
+- *Absent* and *expired* are the same to a caller; expiry is judged at every read, whatever the server does by itself.
+- An *ended* record marks a session that was logged out while its record may still lie in another store. Its
+  version is 0; it has no payload, can be read, and blocks its key: it can't be replaced, touched, deleted or created over.
+- A *version* is a random token, new at every write, not a counter: two stores that count would reach the same number
+  with different content.
+- Each verb that a request uses is one round trip and atomic on the server. Check-then-act is a bug.
+
+All times are Unix times in whole milliseconds.
+"""
+
+from __future__ import annotations
+
+import enum
+import secrets
+import socket
+import ssl
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
+
+# A session must be able to move to any of the stores. The tightest are a MongoDB document (16 MiB) and MariaDB's
+# default max_allowed_packet (16 MiB, in which some bytes are escaped).
+MAX_PAYLOAD_BYTES = 15 * 1024 * 1024
+ENDED = 0  # the version of an ended record
+
+
+def now_ms() -> int:
+    """This node's clock, in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def new_version() -> int:
+    """A random 63-bit token, never 0."""
+    return secrets.randbits(63) or 1
+
+
+class Record(NamedTuple):
+    """One session as a store keeps it."""
+
+    payload: bytes
+    version: int
+    created_at: int
+    expires_at: int
+    user_id: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """True for a session that was logged out during a handover."""
+        return self.version == ENDED
+
+
+class Outcome(enum.Enum):
+    """What became of a replace."""
+
+    SAVED = "the record is now the new one"
+    CONFLICT = "the record has another version: read it, merge, try again"
+    MISSING = "there is no live record: absent, expired or ended"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a probe: what was tried, how long it took, and what came of it."""
+
+    name: str
+    ok: bool
+    milliseconds: float
+    message: str = ""
+    field: str | None = None
+    warning: bool = False
+
+
+# A check is its name and what to run; it returns a remark, or None, and raises StoreUnavailable where it fails.
+Check = tuple[str, Callable[[], "str | None"]]
+
+
+class Store(ABC):
+    """Keeps records. See the module's text for what every answer means."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def get(self, key: str) -> Record | None:
+        """Return the record, which may be an ended one; None where it is absent or expired."""
+
+    @abstractmethod
+    def create(self, key: str, record: Record) -> bool:
+        """Write a new record. False: the key is taken, by a live or by an ended record, and nothing was written."""
+
+    @abstractmethod
+    def replace(self, key: str, record: Record, expected: int) -> Outcome:
+        """Write over the record whose version is ``expected``; ``created_at`` of the stored record stays."""
+
+    @abstractmethod
+    def touch(self, key: str, expires_at: int) -> bool:
+        """Move the expiry forward, never back. False: absent or ended."""
+
+    @abstractmethod
+    def delete(self, key: str, version: int | None = None) -> bool:
+        """Delete a live record; with a version, only if it is still that one. False: nothing was deleted."""
+
+    @abstractmethod
+    def end(self, key: str, expires_at: int) -> None:
+        """Write an ended record, whatever was there. Only during a handover."""
+
+    @abstractmethod
+    def clear_expired(self) -> int:
+        """Delete expired records in small batches and return how many; 0 where the server does it by itself."""
+
+    @abstractmethod
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        """Yield every record that has not expired, ended ones too, in bounded memory; those written meanwhile or not."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """Return how many live records there are."""
+
+    def prepare(self) -> None:  # noqa: B027 - most stores need nothing
+        """Make what the store needs on its server (a table, an index) where it is missing. Safe to repeat."""
+
+    @abstractmethod
+    def connection_checks(self) -> Iterable[Check]:
+        """Yield the checks that lead to a working connection, in order; each assumes those before it."""
+
+    def missing(self) -> str | None:
+        """Say in a sentence what ``prepare`` would have to make, or return None."""
+        return None
+
+    def warnings(self) -> Iterable[str]:
+        """Yield what staff should know about a store that works: evicts live keys, keeps nothing on restart, ..."""
+        return ()
+
+    def probe(self, *, prepare: bool = False) -> list[Step]:
+        """Try the store step by step, up to the first that fails; then its warnings. Leaves no record behind.
+
+        With ``prepare``, what the store lacks on its server is made first.
+        """
+        from sessionpersist.stores.checks import run
+
+        return run(self, prepare=prepare)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the connections back. The store may be used again; it then opens new ones."""
+
+
+def check_size(payload: bytes) -> None:
+    """Raise SessionTooLarge where a payload does not fit into every store."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise SessionTooLarge(
+            f"The session takes {len(payload):,} bytes; a store keeps at most {MAX_PAYLOAD_BYTES:,}. "
+            "Keep large data elsewhere and a reference to it in the session."
+        )
+
+
+def harmless(error: BaseException, *secrets: str) -> BaseException | None:
+    """Return the error, to be kept as a cause; None where a secret is in the text of it or of what led to it."""
+    link: BaseException | None = error
+    while link is not None:
+        if any(secret and secret in f"{link} {link.args}" for secret in secrets):
+            return None
+        link = link.__cause__ or link.__context__
+    return error
+
+
+def check_address(label: str, host: str, port: int) -> None:
+    """Raise StoreMisconfigured for what can't be an address. A URL may have a password in it: it is not repeated."""
+    if not host or set(host) & set("/@ "):
+        raise StoreMisconfigured(
+            f"{label} needs the name or the address of a host, without anything else.", "host"
+        )
+    if not 0 < port < 65536:
+        raise StoreMisconfigured(f"There is no port {port}.", "port")
+
+
+def check_reachable(host: str, port: int, timeout: float) -> Iterator[Check]:
+    """The first two checks of every store on a server: resolve the name, open a TCP connection."""
+
+    def resolve() -> str:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise unreachable(host, port, socket.gaierror()) from error
+        return ", ".join(sorted({str(address[4][0]) for address in found}))
+
+    def connect() -> None:
+        try:
+            socket.create_connection((host, port), timeout).close()
+        except OSError as error:
+            raise unreachable(host, port, error) from error
+
+    yield "Resolve host name", resolve
+    yield "Connect", connect
+
+
+def check_speaks_tls(host: str, port: int, timeout: float) -> None:
+    """Raise StoreUnavailable on "tls" where a server that hung up on a plain connection takes an encrypted one."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # whoever it is: nothing is sent to it
+    try:
+        with socket.create_connection((host, port), timeout) as plain, context.wrap_socket(plain):
+            pass
+    except (OSError, ValueError):
+        return
+    raise StoreUnavailable(f"The server on port {port} of {host} wants TLS.", "tls")
+
+
+def unreachable(host: str, port: int, error: BaseException) -> StoreUnavailable:
+    """Say why a TCP connection failed, on the field that is the likely cause."""
+    if isinstance(error, ConnectionRefusedError):
+        return StoreUnavailable(
+            f"Nothing listens on port {port} of {host}: the connection was refused.", "port"
+        )
+    if isinstance(error, socket.gaierror):
+        return StoreUnavailable(f"The host name “{host}” does not resolve.", "host")
+    if isinstance(error, TimeoutError):
+        return StoreUnavailable(f"{host} did not answer on port {port} in time.", "host")
+    return StoreUnavailable(f"No connection to {host}, port {port}.", "host")

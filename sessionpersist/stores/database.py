@@ -1,0 +1,278 @@
+"""JDBC: a table in one of the project's relational databases, through Django's connection to it.
+
+The statements are written out: for one row by primary key the ORM costs more than the query. No transaction is opened
+around a single statement; inside a transaction of the caller they take part in it, as Django's own engine does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
+
+from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
+from sessionpersist.stores import sql, tables
+from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, harmless, now_ms
+from sessionpersist.stores.deadlines import answers_within
+from sessionpersist.stores.settings import DatabaseSettings
+
+PATIENCE = 30.0  # seconds to wait for each answer where a table is made: an index may take its time
+TOO_LARGE = 1153  # MySQL: got a packet bigger than max_allowed_packet
+READ_ONLY = (1290, 1792, 1836)  # MySQL: the server, the transaction or the database is read-only
+LOST = (2006, 2013, 2055, 1927, 4031)  # MySQL: the server has gone away, the connection was killed
+
+
+class DatabaseStore(Store):
+    name = "JDBC"
+
+    def __init__(self, settings: DatabaseSettings, timeout: float) -> None:
+        """``timeout`` in seconds holds for connecting and for each answer.
+
+        Raises StoreMisconfigured where the project has no such database, or its driver is missing.
+        """
+        self.alias, self.timeout = settings.database or DEFAULT_DB_ALIAS, timeout
+        connection = connection_to(self.alias)
+        if connection.vendor not in sql.DIALECTS:
+            raise StoreMisconfigured(
+                f"Sessions can't be kept in {connection.display_name} (the database “{self.alias}”), "
+                "but in PostgreSQL, MySQL, MariaDB or SQLite.",
+                "database",
+            )
+        self._mysql = connection.vendor == "mysql"
+        table = connection.ops.quote_name(tables.stored_session()._meta.db_table)
+        self._sql = sql.statements(table, "%s", connection.vendor)
+        self._prepared = False
+
+    def get(self, key: str) -> Record | None:
+        row = self._row(self._sql.get, key, now_ms())
+        return record_of(row) if row else None
+
+    def create(self, key: str, record: Record) -> bool:
+        if self._mysql:
+            return self._insert(key, record)
+        return self._changed(self._sql.create, key, *record, now_ms()) == 1
+
+    def replace(self, key: str, record: Record, expected: int) -> Outcome:
+        now = now_ms()
+        if expected != ENDED and self._changed(self._sql.replace, *assigned(record), key, now, expected):
+            return Outcome.SAVED
+        return Outcome.CONFLICT if self._row(self._sql.held, key, now) else Outcome.MISSING
+
+    def touch(self, key: str, expires_at: int) -> bool:
+        return self._changed(self._sql.touch, expires_at, expires_at, key, now_ms()) == 1
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        if version is None:
+            return self._changed(self._sql.delete, key, now_ms()) == 1
+        return version != ENDED and self._changed(self._sql.delete_version, key, now_ms(), version) == 1
+
+    def end(self, key: str, expires_at: int) -> None:
+        self._changed(self._sql.end, key, b"", ENDED, now_ms(), expires_at, "")
+
+    def clear_expired(self) -> int:
+        total = 0
+        while cleared := self._changed(self._sql.clear, now_ms()):
+            total += cleared
+        return total
+
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        last = ""
+        while rows := self._rows(self._sql.page, last, now_ms()):
+            for key, *values in rows:
+                yield key, record_of(values)
+            last = rows[-1][0]
+
+    def count(self) -> int:
+        return int(self._row(self._sql.count, now_ms())[0])
+
+    def prepare(self) -> None:
+        """Create the table, or only its index where a failure left the table without it."""
+        try:
+            with self._connected(PATIENCE) as connection:
+                tables.create_missing(connection)
+        except StoreUnavailable as error:
+            if self.missing():  # else another process has made it at the same moment
+                raise StoreMisconfigured(f"{error} The table could not be created.", "database") from error
+
+    def connection_checks(self) -> Iterable[Check]:
+        yield "Connect", self._check_connection
+        yield "Editable", self._check_editable
+
+    def missing(self) -> str | None:
+        with self._connected(self.timeout) as connection:
+            if not tables.missing_parts(connection):
+                return None
+        return (
+            f"The table “{tables.stored_session()._meta.db_table}” is missing; it is created when you save."
+        )
+
+    def warnings(self) -> Iterable[str]:
+        if connection_to(self.alias).vendor == "sqlite":
+            yield "SQLite is a file on one machine: it is not shared by several nodes."
+
+    def close(self) -> None:
+        """Nothing to give back: the connections are Django's."""
+
+    def _insert(self, key: str, record: Record) -> bool:
+        """Create where there is no conditional upsert: the rare duplicate costs a second statement."""
+        try:
+            return self._changed(self._sql.create, key, *record) == 1
+        except StoreUnavailable as error:
+            if not isinstance(error.__cause__, IntegrityError):
+                raise
+        return self._changed(self._sql.reuse, *assigned(record), record.created_at, key, now_ms()) == 1
+
+    def _row(self, statement: str, *parameters: Any) -> Any:
+        with self._executed(statement, parameters) as cursor:
+            return cursor.fetchone()
+
+    def _rows(self, statement: str, *parameters: Any) -> Any:
+        with self._executed(statement, parameters) as cursor:
+            return cursor.fetchall()
+
+    def _changed(self, statement: str, *parameters: Any) -> int:
+        with self._executed(statement, parameters) as cursor:
+            return int(cursor.rowcount)
+
+    @contextmanager
+    def _executed(self, statement: str, parameters: tuple[Any, ...]) -> Iterator[Any]:
+        """A cursor that has executed the statement; the table is made first if this process has not seen it yet."""
+        if not self._prepared:
+            self._prepare_once()
+        with self._connected(self.timeout) as connection, connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            yield cursor
+
+    @contextmanager
+    def _connected(self, timeout: float) -> Iterator[BaseDatabaseWrapper]:
+        """This thread's connection, with a deadline and with errors translated."""
+        connection = connection_to(self.alias)
+        try:
+            with answers_within(timeout, connection):
+                yield connection
+        except transaction.TransactionManagementError:
+            raise  # the caller's own broken transaction, not the database's fault
+        except Error as error:
+            if not isinstance(error, IntegrityError):
+                self._prepared = False  # whatever it was, look again: the table may be gone
+            broken = connection.connection is not None and is_broken(connection, error)
+            if broken:
+                with suppress(Error):
+                    connection.close()
+            cause = harmless(error, str(connection.settings_dict["PASSWORD"]))
+            raise _explain(error, connection, broken=broken) from cause
+        except ImproperlyConfigured as error:
+            raise StoreMisconfigured(
+                f"The database “{self.alias}” is not completely configured.", "database"
+            ) from error
+
+    def _prepare_once(self) -> None:
+        """Whoever chose this database may not have migrated it."""
+        if self.missing():
+            self.prepare()
+        self._prepared = True
+
+    def _check_connection(self) -> str:
+        with self._connected(self.timeout) as connection:
+            connection.ensure_connection()
+            return f"{connection.display_name} {'.'.join(map(str, connection.get_database_version()))}"
+
+    def _check_editable(self) -> None:
+        with self._connected(self.timeout) as connection:
+            reason = tables.read_only_reason(connection)
+        if reason:
+            raise StoreUnavailable(f"The database “{self.alias}” is read-only: {reason}.", "database")
+
+
+def connection_to(alias: str) -> BaseDatabaseWrapper:
+    """Return this thread's connection to one of the project's databases. Raises StoreMisconfigured."""
+    if alias not in connections:
+        raise StoreMisconfigured(f"The project has no database “{alias}” in DATABASES.", "database")
+    try:
+        return connections[alias]
+    except ImproperlyConfigured as error:
+        raise StoreMisconfigured(
+            f"The driver of the database “{alias}” is not installed ({connections.settings[alias]['ENGINE']}). "
+            "Install psycopg for PostgreSQL, or mysqlclient or PyMySQL for MySQL and MariaDB.",
+            "database",
+        ) from error
+
+
+def assigned(record: Record) -> tuple[Any, ...]:
+    """The values that an update assigns, in the order of the statement."""
+    return record.payload, record.version, record.expires_at, record.user_id
+
+
+def record_of(row: Any) -> Record:
+    """The record of a row; PostgreSQL answers with a memoryview for bytes."""
+    payload, version, created_at, expires_at, user_id = row
+    return Record(bytes(payload), version, created_at, expires_at, user_id)
+
+
+def is_broken(connection: BaseDatabaseWrapper, error: Error) -> bool:
+    """Return whether an open connection is of no more use, or not to be trusted: a late answer may still come."""
+    closed = getattr(
+        connection.connection, "closed", False
+    )  # psycopg knows; of MySQL's drivers the code tells
+    return closed is True or code_of(error) in LOST
+
+
+def code_of(error: BaseException) -> Any:
+    """The number of MySQL's error, or the text of another's."""
+    return error.args[0] if error.args else None
+
+
+def _explain(error: Error, connection: BaseDatabaseWrapper, *, broken: bool) -> Exception:
+    name, text, code = f"database “{connection.alias}”", str(error), code_of(error)
+    if code == TOO_LARGE:
+        return SessionTooLarge(f"The session is larger than the {name} accepts.")
+    if connection.connection is None and not broken:
+        return _explain_connecting(text, code, name)
+    if "timed out" in text:
+        return StoreUnavailable(f"The {name} did not answer in time.")
+    if broken:
+        # A transaction is gone with its connection: its statements must not be repeated on another.
+        lost = not connection.in_atomic_block
+        return StoreUnavailable(f"The connection to the {name} was lost.", connection_lost=lost)
+    sqlstate = getattr(error.__cause__, "sqlstate", None)
+    if code in READ_ONLY or sqlstate == "25006" or any(each in text for each in tables.READ_ONLY_ERRORS):
+        return StoreUnavailable(f"The {name} is read-only.", "database")
+    return StoreUnavailable(f"The {name} failed ({type(error).__name__}).", "database")
+
+
+def _explain_connecting(text: str, code: Any, name: str) -> StoreUnavailable:
+    if code in (1044, 1045, 1698) or "authentication failed" in text:
+        reason = "refused the user name or the password that DATABASES gives"
+    elif code == 1049 or "does not exist" in text:
+        reason = "does not exist on its server, or its user does not"
+    elif "timed out" in text or "timeout expired" in text:
+        reason = "did not answer in time"
+    elif "resolve" in text or "Name or service" in text or "getaddrinfo" in text:
+        reason = "has a host name that does not resolve"
+    elif "refused" in text or code == 2002:
+        reason = "can't be reached: nothing listens at its host and port"
+    else:
+        reason = "can't be opened"
+    return StoreUnavailable(f"The {name} {reason}.", "database")
+
+
+_inherited: list[Any] = []
+
+
+def _let_go() -> None:
+    """In a forked child: two processes on one connection would read each other's answers. The parent's are kept
+    unclosed, as closing one would end it for the parent, too; and Django opens new ones."""
+    for connection in connections.all(initialized_only=True):
+        in_memory = isinstance(connection, SqliteWrapper) and connection.is_in_memory_db()
+        if connection.connection is not None and not connection.in_atomic_block and not in_memory:
+            _inherited.append(connection.connection)
+            connection.connection = None
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -1,0 +1,110 @@
+"""A store behind a circuit breaker: the same contract, and an answer at once where the store keeps failing.
+
+A connection that broke while it lay in the pool (the server was restarted) is worth one more try, at once, on a new
+one. That is safe for every verb here: reads, touches, deletions and ends can be repeated, and a create or a replace
+whose first try did go through is recognised by the version it wrote, which nobody else can have drawn.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from sessionpersist.breaker import Breaker
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.signals import store_lost, store_recovered
+from sessionpersist.stores.base import Check, Outcome, Record, Store
+
+T = TypeVar("T")
+
+logger = logging.getLogger("sessionpersist")
+
+
+class GuardedStore(Store):
+    def __init__(self, store: Store, description: str) -> None:
+        """``description`` names the store in the log; it holds no secret."""
+        self.store, self.description = store, description
+        self.breaker = Breaker()
+
+    def get(self, key: str) -> Record | None:
+        return self._guarded(lambda: self.store.get(key))
+
+    def create(self, key: str, record: Record) -> bool:
+        return self._guarded(
+            lambda: self.store.create(key, record),
+            lambda: self.store.create(key, record) or self._wrote(key, record),
+        )
+
+    def replace(self, key: str, record: Record, expected: int) -> Outcome:
+        def again() -> Outcome:
+            outcome = self.store.replace(key, record, expected)
+            if outcome is Outcome.CONFLICT and self._wrote(key, record):
+                return Outcome.SAVED
+            return outcome
+
+        return self._guarded(lambda: self.store.replace(key, record, expected), again)
+
+    def touch(self, key: str, expires_at: int) -> bool:
+        return self._guarded(lambda: self.store.touch(key, expires_at))
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        return self._guarded(lambda: self.store.delete(key, version))
+
+    def end(self, key: str, expires_at: int) -> None:
+        self._guarded(lambda: self.store.end(key, expires_at))
+
+    def clear_expired(self) -> int:
+        return self._guarded(self.store.clear_expired)
+
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        return self.store.scan()
+
+    def count(self) -> int:
+        return self._guarded(self.store.count)
+
+    def prepare(self) -> None:
+        self._guarded(self.store.prepare)
+
+    def connection_checks(self) -> Iterable[Check]:
+        return self.store.connection_checks()
+
+    def missing(self) -> str | None:
+        return self.store.missing()
+
+    def warnings(self) -> Iterable[str]:
+        return self.store.warnings()
+
+    def close(self) -> None:
+        self.store.close()
+
+    def _wrote(self, key: str, record: Record) -> bool:
+        held = self.store.get(key)
+        return held is not None and held.version == record.version
+
+    def _guarded(self, call: Callable[[], T], again: Callable[[], T] | None = None) -> T:
+        """Call the store if the breaker admits it. ``again`` is the second try, where it differs from the first."""
+        if not self.breaker.admits():
+            raise StoreUnavailable(f"{self.description} has failed repeatedly and is being given a moment.")
+        try:
+            try:
+                answer = call()
+            except StoreUnavailable as error:
+                if not error.connection_lost:
+                    raise
+                answer = (again or call)()
+        except StoreUnavailable as error:
+            if self.breaker.failed():
+                self._report_lost(error)
+            raise
+        if self.breaker.succeeded():
+            self._report_recovered()
+        return answer
+
+    def _report_lost(self, error: StoreUnavailable) -> None:
+        logger.error("%s is lost: %s", self.description, error)
+        store_lost.send_robust(type(self.store), description=self.description, error=error)
+
+    def _report_recovered(self) -> None:
+        logger.warning("%s is back.", self.description)
+        store_recovered.send_robust(type(self.store), description=self.description)

@@ -1,0 +1,199 @@
+"""In-Memory: the memory of this node, shared by all its worker processes.
+
+SQLite on a memory-backed file system. A dictionary in the process would be faster and wrong: the next request goes to
+another worker. Live sessions are never culled; expired ones are cleared a few at a time as new ones come.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
+from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, now_ms
+from sessionpersist.stores.sql import statements
+
+SQL = statements("session", "?", "sqlite")
+TABLE = """CREATE TABLE IF NOT EXISTS session (
+    stored_key TEXT PRIMARY KEY, payload BLOB NOT NULL, version INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, user_id TEXT NOT NULL) WITHOUT ROWID"""
+INDEX = "CREATE INDEX IF NOT EXISTS session_expires_at ON session (expires_at)"
+CLEAR_EVERY = 60.0  # seconds between two clearings by one process
+RETRY_PAUSE = 0.01  # seconds
+
+
+class MemoryStore(Store):
+    name = "In-Memory"
+
+    def __init__(self, directory: Path, site: str, timeout: float) -> None:
+        """``directory`` should be memory-backed; ``site`` tells this site's file from another's of the same user."""
+        owner = f"sessionpersist-{os.getuid()}-{hashlib.sha256(site.encode()).hexdigest()[:12]}"
+        self.folder = directory / owner
+        self.timeout = timeout
+        self._local = threading.local()
+        self._clear_at = time.monotonic() + CLEAR_EVERY
+
+    def get(self, key: str) -> Record | None:
+        row = self._row(SQL.get, key, now_ms())
+        return Record(*row) if row else None
+
+    def create(self, key: str, record: Record) -> bool:
+        now = now_ms()
+        created = self._changed(SQL.create, key, *record, now) == 1
+        if time.monotonic() > self._clear_at:
+            self._clear_at = time.monotonic() + CLEAR_EVERY
+            self._changed(SQL.clear, now)
+        return created
+
+    def replace(self, key: str, record: Record, expected: int) -> Outcome:
+        now = now_ms()
+        new = (record.payload, record.version, record.expires_at, record.user_id)
+        if expected != ENDED and self._changed(SQL.replace, *new, key, now, expected):
+            return Outcome.SAVED
+        return Outcome.CONFLICT if self._row(SQL.held, key, now) else Outcome.MISSING
+
+    def touch(self, key: str, expires_at: int) -> bool:
+        return self._changed(SQL.touch, expires_at, expires_at, key, now_ms()) == 1
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        if version is None:
+            return self._changed(SQL.delete, key, now_ms()) == 1
+        return version != ENDED and self._changed(SQL.delete_version, key, now_ms(), version) == 1
+
+    def end(self, key: str, expires_at: int) -> None:
+        self._changed(SQL.end, key, b"", ENDED, now_ms(), expires_at, "")
+
+    def clear_expired(self) -> int:
+        total = 0
+        while cleared := self._changed(SQL.clear, now_ms()):
+            total += cleared
+        return total
+
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        last = ""
+        while rows := self._rows(SQL.page, last, now_ms()):
+            for key, *values in rows:
+                yield key, Record(*values)
+            last = rows[-1][0]
+
+    def count(self) -> int:
+        return int(self._row(SQL.count, now_ms())[0])
+
+    def connection_checks(self) -> Iterable[Check]:
+        yield "Open", self._check_open
+
+    def close(self) -> None:
+        """Close this thread's connection; those of other threads go with their threads."""
+        connection, self._local.connection = getattr(self._local, "connection", None), None
+        if connection is not None:
+            connection.close()
+
+    def _row(self, sql: str, *parameters: Any) -> Any:
+        with self._executed(sql, parameters) as cursor:
+            return cursor.fetchone()
+
+    def _rows(self, sql: str, *parameters: Any) -> list[Any]:
+        with self._executed(sql, parameters) as cursor:
+            return cursor.fetchall()
+
+    def _changed(self, sql: str, *parameters: Any) -> int:
+        with self._executed(sql, parameters) as cursor:
+            return cursor.rowcount
+
+    @contextmanager
+    def _executed(self, sql: str, parameters: tuple[Any, ...]) -> Iterator[sqlite3.Cursor]:
+        """A cursor that has executed one statement, which is one transaction, on this thread's connection."""
+        try:
+            cursor = self._connection().execute(sql, parameters)
+            try:
+                yield cursor
+            finally:
+                cursor.close()  # an open read would keep the write-ahead log from being emptied
+        except sqlite3.DataError as error:
+            raise SessionTooLarge("The session is larger than SQLite accepts.") from error
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailable(f"The In-Memory store in {self.folder} failed: {error}.") from error
+
+    def _connection(self) -> sqlite3.Connection:
+        local = self._local
+        if getattr(local, "forks", None) != _forks:
+            _inherited.append(getattr(local, "connection", None))
+            local.connection, local.forks = None, _forks
+        if local.connection is None:
+            local.connection = self._connect()
+        connection: sqlite3.Connection = local.connection
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open the file, made first if need be. Nothing in it outlives the machine's memory, so nothing is gained
+        by waiting for a disk. A killed process is another matter: the write-ahead log keeps the file whole."""
+        path = self._private_folder() / "sessions.sqlite3"
+        connection = sqlite3.connect(
+            path, timeout=self.timeout, isolation_level=None, check_same_thread=False, factory=Connection
+        )
+        try:
+            path.chmod(
+                0o600
+            )  # and not by opening it: closing a file drops all the locks that SQLite has on it
+            connection.execute("PRAGMA synchronous = OFF")
+            _log_ahead(connection, time.monotonic() + self.timeout)
+            connection.execute(TABLE)
+            connection.execute(INDEX)
+        except (sqlite3.Error, OSError):
+            connection.close()
+            raise
+        return connection
+
+    def _private_folder(self) -> Path:
+        """Make the folder, for this user alone, and refuse one that another user put there."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = self.folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise StoreMisconfigured(
+                f"The folder {self.folder} must belong to the user of the site, with the mode 0700. Remove it."
+            )
+        return self.folder
+
+    def _check_open(self) -> None:
+        self._row("SELECT 1")
+
+
+class Connection(sqlite3.Connection):
+    """Closes itself at the end of its thread, which has no other end that one could hear of."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _log_ahead(connection: sqlite3.Connection, give_up: float) -> None:
+    """Switch to the write-ahead log. Where several processes do so at once, SQLite does not wait but refuses."""
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up:
+                raise
+        time.sleep(RETRY_PAUSE)
+
+
+# SQLite connections must neither be used nor closed in a forked child, which would upset the parent's locks: a child
+# keeps those that it inherited, untouched, for as long as it lives.
+_inherited: list[Any] = []
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)

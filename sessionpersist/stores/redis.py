@@ -1,0 +1,317 @@
+"""REDIS: a central Redis (6.2 or newer) or Valkey, through django-redis' connection factory.
+
+One string a session: a fixed header, the user id and the payload, so that a read is one GET. What depends on the
+present record is a Lua script, which the server runs atomically. Every key has a TTL.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+import redis
+from django_redis.pool import ConnectionFactory
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
+from sessionpersist.stores.base import (
+    ENDED,
+    Check,
+    Outcome,
+    Record,
+    Store,
+    check_address,
+    check_reachable,
+    check_speaks_tls,
+    harmless,
+    now_ms,
+    unreachable,
+)
+from sessionpersist.stores.settings import RedisSettings
+
+# version (8 bytes), created_at (8), expires_at (8), length of the user id (2); all big-endian. The scripts know this.
+HEADER = struct.Struct(">QQQH")
+PAGE = 100  # keys that one step of a scan reads: bounded memory
+OUTCOMES = (
+    Outcome.MISSING,
+    Outcome.CONFLICT,
+    Outcome.SAVED,
+)  # by the numbers that the script REPLACE returns
+
+# In every script KEYS[1] is the record and ARGV[1] the time, in milliseconds: a Lua number holds them exactly for
+# 285,000 years. Versions don't fit into one; they are compared as the eight bytes that they are stored in.
+HEAD = """
+local head = redis.call('GETRANGE', KEYS[1], 0, 23)
+local expired = head ~= '' and struct.unpack('>I8', head, 17) <= tonumber(ARGV[1])
+"""
+LIVE = (
+    HEAD
+    + r"""
+local version = string.sub(head, 1, 8)
+if head == '' or expired or version == string.rep('\0', 8) then return 0 end
+"""
+)
+# ARGV: time, new value, its TTL. Writes over an expired record that the server has not deleted yet.
+REUSE = (
+    HEAD
+    + """
+if head ~= '' and not expired then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+)
+# ARGV: time, expected version, new value, its TTL. created_at of the stored record is kept.
+REPLACE = (
+    LIVE
+    + """
+if version ~= ARGV[2] then return 1 end
+local value = string.sub(ARGV[3], 1, 8) .. string.sub(head, 9, 16) .. string.sub(ARGV[3], 17)
+redis.call('SET', KEYS[1], value, 'PX', ARGV[4])
+return 2
+"""
+)
+# ARGV: time, new expires_at, its TTL.
+TOUCH = (
+    LIVE
+    + """
+if tonumber(ARGV[2]) > struct.unpack('>I8', head, 17) then
+    redis.call('SETRANGE', KEYS[1], 16, struct.pack('>I8', tonumber(ARGV[2])))
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+end
+return 1
+"""
+)
+# ARGV: time, the version to delete, or an empty string for any.
+DELETE = (
+    LIVE
+    + """
+if ARGV[2] ~= '' and version ~= ARGV[2] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+)
+
+
+class RedisStore(Store):
+    name = "REDIS"
+
+    def __init__(
+        self, settings: RedisSettings, password: str, timeout: float, prefix: str, ca_file: str | None = None
+    ) -> None:
+        """``password`` is the real one; ``timeout`` in seconds holds for connecting and for each answer."""
+        check_address(self.name, settings.host, settings.port)
+        self.settings, self.timeout, self.prefix = settings, timeout, prefix
+        self._secret = password
+        self._client = _connect(settings, password, timeout, ca_file)
+        self._reuse = self._client.register_script(REUSE)
+        self._replace = self._client.register_script(REPLACE)
+        self._touch = self._client.register_script(TOUCH)
+        self._delete = self._client.register_script(DELETE)
+
+    def get(self, key: str) -> Record | None:
+        with self._translated():
+            value = self._client.execute_command("GET", self._name(key))
+        record = unpack(value) if value else None
+        return record if record and record.expires_at > now_ms() else None
+
+    def create(self, key: str, record: Record) -> bool:
+        name, value, life = self._name(key), pack(record), ttl(record.expires_at)
+        with self._translated():
+            # Taken, unless what is there has expired and the server's clock has not come to it.
+            created = self._client.execute_command("SET", name, value, "PX", life, "NX")
+            return bool(created or self._reuse([name], [now_ms(), value, life]))
+
+    def replace(self, key: str, record: Record, expected: int) -> Outcome:
+        arguments = [now_ms(), packed(expected), pack(record), ttl(record.expires_at)]
+        with self._translated():
+            return OUTCOMES[self._replace([self._name(key)], arguments)]
+
+    def touch(self, key: str, expires_at: int) -> bool:
+        with self._translated():
+            return bool(self._touch([self._name(key)], [now_ms(), expires_at, ttl(expires_at)]))
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        only = b"" if version is None else packed(version)
+        with self._translated():
+            return bool(self._delete([self._name(key)], [now_ms(), only]))
+
+    def end(self, key: str, expires_at: int) -> None:
+        ended = pack(Record(b"", ENDED, now_ms(), expires_at))
+        with self._translated():
+            self._client.execute_command("SET", self._name(key), ended, "PX", ttl(expires_at))
+
+    def clear_expired(self) -> int:
+        return 0
+
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        """See Store.scan(). While the server resizes its table, a record may come twice."""
+        for names in self._pages():
+            with self._translated():
+                values = self._client.mget(names)
+            now = now_ms()
+            for name, value in zip(names, values, strict=True):
+                if value and (record := unpack(value)).expires_at > now:
+                    yield name.decode().removeprefix(self._name("")), record
+
+    def count(self) -> int:
+        return sum(self._count_live(names) for names in self._pages())
+
+    def connection_checks(self) -> Iterable[Check]:
+        yield from check_reachable(self.settings.host, self.settings.port, self.timeout)
+        yield "Authenticate", self._check_login
+        yield "Scripts", self._check_scripts
+
+    def warnings(self) -> Iterable[str]:
+        with self._translated():
+            memory, persistence = self._client.info("memory"), self._client.info("persistence")
+        if memory.get("maxmemory") and memory.get("maxmemory_policy") != "noeviction":
+            yield (
+                f"Under memory pressure this server evicts keys ({memory['maxmemory_policy']}), live sessions among "
+                "them: users would be logged out. Set maxmemory-policy to noeviction."
+            )
+        if not persistence.get("aof_enabled"):
+            yield (
+                "This server does not keep every write over a restart (appendonly is off): a restart can log users "
+                "out. Set appendonly to yes."
+            )
+
+    def close(self) -> None:
+        self._client.connection_pool.disconnect()
+
+    def _name(self, key: str) -> str:
+        return f"{self.prefix}:{key}"
+
+    def _pages(self) -> Iterator[list[bytes]]:
+        """The names of this site's keys, some hundred at a time."""
+        pattern = re.sub(r"([\\*?\[\]^-])", r"\\\1", self._name("")) + "*"
+        cursor: int = 0
+        while True:
+            with self._translated():
+                cursor, names = self._client.scan(cursor, match=pattern, count=PAGE)
+            for start in range(0, len(names), PAGE):  # the server may give more than it was asked for
+                yield names[start : start + PAGE]
+            if cursor == 0:
+                return
+
+    def _count_live(self, names: list[bytes]) -> int:
+        """Read the headers only: payloads are large."""
+        pipeline = self._client.pipeline(transaction=False)
+        for name in names:
+            pipeline.getrange(name, 0, HEADER.size - 1)
+        with self._translated():
+            headers = [HEADER.unpack(value) for value in pipeline.execute() if value]
+        now = now_ms()
+        return sum(1 for version, _, expires_at, _ in headers if version != ENDED and expires_at > now)
+
+    def _check_login(self) -> None:
+        try:
+            with self._translated():
+                self._client.ping()
+        except StoreUnavailable as error:
+            if error.field == "port":
+                check_speaks_tls(self.settings.host, self.settings.port, self.timeout)
+            raise
+
+    def _check_scripts(self) -> None:
+        with self._translated():
+            self._client.eval("return struct.unpack('>I8', struct.pack('>I8', 1))", 0)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn the driver's errors into StoreUnavailable, on the setting that is the likely cause."""
+        try:
+            yield
+        except (redis.RedisError, OSError) as error:
+            raise _explain(error, self.settings) from harmless(error, self._secret)
+
+
+def pack(record: Record) -> bytes:
+    """Return the record as the bytes of one Redis string."""
+    user = record.user_id.encode()
+    return (
+        HEADER.pack(record.version, record.created_at, record.expires_at, len(user)) + user + record.payload
+    )
+
+
+def unpack(value: bytes) -> Record:
+    """Return the record that ``pack`` made the bytes of."""
+    version, created_at, expires_at, length = HEADER.unpack_from(value)
+    payload = HEADER.size + length
+    return Record(value[payload:], version, created_at, expires_at, value[HEADER.size : payload].decode())
+
+
+def packed(version: int) -> bytes:
+    """Return a version as the header holds it."""
+    return version.to_bytes(8, "big")
+
+
+def ttl(expires_at: int) -> int:
+    """How long the server shall keep a key, in milliseconds; relative, so that its clock need not agree with ours."""
+    return max(1, expires_at - now_ms())
+
+
+def _connect(settings: RedisSettings, password: str, timeout: float, ca_file: str | None) -> Any:
+    """Return a client with a pool of its own: django-redis shares pools by URL only, and a new password would meet
+    the old pool, so the pool is asked for directly (stores are shared by *all* their settings, see open_store)."""
+    options: dict[str, Any] = {
+        "SOCKET_CONNECT_TIMEOUT": timeout,
+        "SOCKET_TIMEOUT": timeout,
+        # What did not get through is not repeated behind our back: the first try may have been carried out.
+        "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0)},
+    }
+    if settings.tls and ca_file:
+        options["CONNECTION_POOL_KWARGS"]["ssl_ca_certs"] = ca_file
+    if password:
+        options |= {"PASSWORD": password, "USERNAME": settings.username}
+    factory: ConnectionFactory[Any, Any, Any] = ConnectionFactory(options)
+    host = f"[{settings.host}]" if ":" in settings.host else quote(settings.host, safe="")
+    url = f"{'rediss' if settings.tls else 'redis'}://{host}:{settings.port}/{settings.database}"
+    pool = factory.get_connection_pool(factory.make_connection_params(url))
+    return redis.Redis(connection_pool=pool)
+
+
+def _explain(error: BaseException, settings: RedisSettings) -> Exception:
+    text, place = str(error), f"REDIS at {settings.host}:{settings.port}"
+    if isinstance(error, redis.AuthenticationError):
+        return StoreUnavailable("REDIS refused the user name or the password.", "password")
+    if isinstance(error, redis.exceptions.AuthorizationError | redis.exceptions.NoPermissionError):
+        return StoreUnavailable("The REDIS user may not run the commands that sessions need.", "username")
+    if "DB index is out of range" in text:
+        return StoreUnavailable(f"REDIS has no database {settings.database}.", "database")
+    if isinstance(error, redis.ReadOnlyError):
+        return StoreUnavailable("This REDIS server is a read-only replica. Use the primary.", "host")
+    if "string exceeds maximum allowed size" in text:
+        return SessionTooLarge("The session is larger than this REDIS server accepts.")
+    if isinstance(error, redis.TimeoutError) and "handshake" not in str(error.__context__):
+        return StoreUnavailable(f"{place} did not answer in time.")
+    if isinstance(
+        error, redis.ConnectionError | redis.TimeoutError | redis.exceptions.InvalidResponse
+    ) and not isinstance(error, redis.BusyLoadingError):
+        return _explain_connection(error, settings)
+    return StoreUnavailable(f"{place} failed ({text.split()[0] if text else type(error).__name__}).")
+
+
+def _explain_connection(error: BaseException, settings: RedisSettings) -> StoreUnavailable:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError) or "handshake" in str(cause):
+            return StoreUnavailable(
+                "The TLS handshake with REDIS failed: the server may not speak TLS, or its certificate is not "
+                "trusted.",
+                "tls",
+            )
+        if isinstance(cause, ConnectionRefusedError | socket.gaierror):
+            return unreachable(settings.host, settings.port, cause)
+        cause = cause.__cause__ or cause.__context__
+    return StoreUnavailable(
+        f"The connection to {settings.host}:{settings.port} was lost: the server was restarted, is not a REDIS server, "
+        f"or {'does not speak' if settings.tls else 'wants'} TLS.",
+        "port",
+        connection_lost=True,
+    )

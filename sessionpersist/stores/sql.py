@@ -1,0 +1,85 @@
+"""The statements that the two SQL stores share: the table of records, in the dialect of each database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DIALECTS = ("sqlite", "postgresql", "mysql")  # Django's name for MariaDB is mysql, too
+BATCH = 500  # rows that one statement clears: short locks
+PAGE = 100  # rows that one statement of a scan reads: bounded memory
+
+COLUMNS = "payload, version, created_at, expires_at, user_id"
+ASSIGN = "payload = {m}, version = {m}, expires_at = {m}, user_id = {m}"
+LIVE = "stored_key = {m} AND expires_at > {m} AND version <> 0"
+EXACT = "stored_key = {m} AND expires_at > {m} AND version = {m}"
+INSERT = "INSERT INTO {t} (stored_key, payload, version, created_at, expires_at, user_id)\
+ VALUES ({m}, {m}, {m}, {m}, {m}, {m})"
+UPDATE_EXCLUDED = (
+    " ON CONFLICT (stored_key) DO UPDATE SET payload = excluded.payload, version = excluded.version,\
+ created_at = excluded.created_at, expires_at = excluded.expires_at, user_id = excluded.user_id"
+)
+MYSQL_UPDATE = " ON DUPLICATE KEY UPDATE payload = VALUES(payload), version = VALUES(version),\
+ created_at = VALUES(created_at), expires_at = VALUES(expires_at), user_id = VALUES(user_id)"
+EXPIRED = "SELECT stored_key FROM {t} WHERE expires_at <= {m} ORDER BY expires_at LIMIT {batch}"
+
+# One statement a batch. Nodes that clear at the same time don't wait for each other, nor deadlock.
+CLEAR = {
+    "sqlite": "DELETE FROM {t} WHERE stored_key IN (" + EXPIRED + ")",
+    "postgresql": "DELETE FROM {t} WHERE stored_key IN (" + EXPIRED + " FOR UPDATE SKIP LOCKED)",
+    "mysql": "DELETE FROM {t} WHERE expires_at <= {m} ORDER BY expires_at LIMIT {batch}",
+}
+
+
+@dataclass(frozen=True)
+class Statements:
+    """Parameterised SQL for one table."""
+
+    get: str
+    create: str
+    reuse: str
+    replace: str
+    held: str
+    touch: str
+    delete: str
+    delete_version: str
+    end: str
+    clear: str
+    page: str
+    count: str
+
+
+def statements(table: str, mark: str, dialect: str) -> Statements:
+    """Build the statements for an (already quoted) table name; ``mark`` is the driver's placeholder.
+
+    A row of version 0 is an ended record. ``create`` writes over an expired row where the database has a
+    conditional upsert; MySQL has none, and its store follows a duplicate key up with ``reuse``.
+    """
+
+    def sql(text: str) -> str:
+        return text.format(
+            t=table, m=mark, batch=BATCH, page=PAGE
+        )  # constants of the code; no value is formatted in
+
+    mysql = dialect == "mysql"
+    return Statements(
+        get=sql(f"SELECT {COLUMNS} FROM {{t}} WHERE stored_key = {{m}} AND expires_at > {{m}}"),
+        create=sql(INSERT if mysql else INSERT + UPDATE_EXCLUDED + " WHERE {t}.expires_at <= {m}"),
+        reuse=sql(
+            "UPDATE {t} SET " + ASSIGN + ", created_at = {m} WHERE stored_key = {m} AND expires_at <= {m}"
+        ),
+        replace=sql("UPDATE {t} SET " + ASSIGN + " WHERE " + EXACT),
+        held=sql("SELECT 1 FROM {t} WHERE " + LIVE),
+        touch=sql(
+            "UPDATE {t} SET expires_at = CASE WHEN expires_at < {m} THEN {m} ELSE expires_at END WHERE "
+            + LIVE
+        ),
+        delete=sql("DELETE FROM {t} WHERE " + LIVE),
+        delete_version=sql("DELETE FROM {t} WHERE " + EXACT),
+        end=sql(INSERT + (MYSQL_UPDATE if mysql else UPDATE_EXCLUDED)),
+        clear=sql(CLEAR[dialect]),
+        page=sql(
+            f"SELECT stored_key, {COLUMNS} FROM {{t}} WHERE stored_key > {{m}} AND expires_at > {{m}}"
+            " ORDER BY stored_key LIMIT {page}"
+        ),
+        count=sql("SELECT COUNT(*) FROM {t} WHERE expires_at > {m} AND version <> 0"),
+    )

@@ -1,0 +1,82 @@
+"""What the tests of the page share: who works with it, and what they type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
+
+from sessionpersist.forms import LoginConfigurationForm
+from sessionpersist.models import LoginConfiguration, Revision
+from tests.servers import MongoDB, Redis, Server, require, shared
+
+PAGE = reverse("admin:sessionpersist_loginconfiguration_changelist")
+TEST = reverse("admin:sessionpersist_loginconfiguration_test")
+STATUS = reverse("admin:sessionpersist_loginconfiguration_status")
+
+Data = dict[str, Any]
+
+
+def create_staff(name: str, *permissions: str) -> User:
+    """A member of staff with these permissions."""
+    user = User.objects.create_user(name, is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    return user
+
+
+def start_over() -> None:
+    """The state after migrating, for tests that no transaction undoes."""
+    for model in (LogEntry, User, Revision, LoginConfiguration):
+        model._default_manager.all().delete()
+    LoginConfiguration(pk=1).save_base(force_insert=True)
+    Revision.objects.create(persistence_type="IN_MEMORY", activates_at=Now())
+
+
+def typed(**changes: Any) -> Data:
+    """What the page sends after somebody typed these into it."""
+    return LoginConfigurationForm.data_of(LoginConfiguration.get_solo()) | changes
+
+
+def login_of(cls: type[Server], *, tls: bool = False) -> Data:
+    """What to type for a shared server; skips the test where there is none."""
+    require(cls, tls=tls)
+    server = shared(cls, tls=tls)
+    names = ["host", "port", "username", "password"]
+    values: Data = {"database": server.database}
+    if isinstance(server, MongoDB):
+        prefix, values["auth_source"] = "mongodb", server.auth_source
+    else:
+        assert isinstance(server, Redis)
+        prefix = "redis"
+    values |= {name: getattr(server, name) for name in names}
+    if tls:
+        values["tls"] = "on"
+    return {
+        "persistence_type": prefix.upper(),
+        **{f"{prefix}_{name}": value for name, value in values.items()},
+    }
+
+
+def save(client: Client, **changes: Any) -> Any:
+    """Type these into the page and press “Save”."""
+    return client.post(PAGE, typed(**changes))
+
+
+def errors_of(response: Any) -> dict[str, list[str]]:
+    """The errors that the page shows, by field."""
+    assert response.status_code == 200, "saved, or refused altogether"
+    errors: dict[str, list[str]] = dict(response.context_data["form"].errors)
+    return errors
+
+
+def saved_state() -> tuple[Any, ...]:
+    """Everything that saving would change."""
+    return (
+        LoginConfiguration.objects.values_list().first(),
+        Revision.objects.count(),
+        LogEntry.objects.count(),
+    )

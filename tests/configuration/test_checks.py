@@ -1,0 +1,224 @@
+"""System checks, each with what sets it off and what does not."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage, run_checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.db import connection
+from pytest_django import Settings
+
+from sessionpersist import checks, conf
+from sessionpersist.engine import SessionStore as Engine
+from sessionpersist.middleware import SessionMiddleware
+from sessionpersist.models import LoginConfiguration
+
+LONG_KEY = "a-long-random-key-0123456789-abcdefghijklmnopqrstuvwxyz"
+
+
+class SessionStore(Engine):
+    """An engine that a project derived from ours."""
+
+
+class OwnMiddleware(SessionMiddleware):
+    """A middleware that a project derived from ours."""
+
+
+def found(**options: Any) -> list[CheckMessage]:
+    """The app's own messages."""
+    return [each for each in run_checks(**options) if str(each.id).startswith("sessionpersist.")]
+
+
+def ids(**options: Any) -> list[str]:
+    return [str(each.id).removeprefix("sessionpersist.") for each in found(**options)]
+
+
+def test_site_of_this_repository_passes_for_production(settings: Settings) -> None:
+    settings.SECRET_KEY = LONG_KEY
+    assert found(include_deployment_checks=True) == []
+
+
+@pytest.mark.parametrize("options", [["REFRESH_SECONDS"], "text", None, 5])
+def test_options_that_are_no_dictionary(settings: Settings, options: object) -> None:
+    settings.SESSIONPERSIST = options
+    assert ids() == ["E001"]
+
+
+def test_options_may_be_absent(settings: Settings) -> None:
+    del settings.SESSIONPERSIST
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("REFRESH_SECOND", "Did you mean 'REFRESH_SECONDS'?"),
+        ("memory_dir", "Did you mean 'MEMORY_DIR'?"),
+        ("TIMEOUT", "Did you mean 'TIMEOUT_SECONDS'?"),
+        ("COLOUR", "Known are REFRESH_SECONDS, "),
+    ],
+)
+def test_option_with_a_typo(settings: Settings, name: str, hint: str) -> None:
+    settings.SESSIONPERSIST = {name: 1}
+    (message,) = found()
+    assert message.id == "sessionpersist.E002"
+    assert name in message.msg
+    assert str(message.hint).startswith(hint)
+
+
+BAD: dict[str, list[Any]] = {
+    "REFRESH_SECONDS": ["5", -1, True, float("nan"), float("inf")],
+    "ACTIVATION_SECONDS": ["5", -0.1],
+    "TIMEOUT_SECONDS": ["2", 0, -1, None],
+    "MEMORY_DIR": [5, ""],
+    "KEY_PREFIX": ["", " ", 5, None],
+    "NODE_NAME": ["", 5],
+    "TLS_CA_FILE": ["/nowhere/ca.pem", 5],
+    "ADOPT_FROM": ["nowhere.engine", "django.contrib.auth", 5],
+}
+GOOD: dict[str, list[Any]] = {
+    "REFRESH_SECONDS": [0, 1, 2.5],
+    "ACTIVATION_SECONDS": [None, 0, 10],
+    "TIMEOUT_SECONDS": [0.5, 10],
+    "MEMORY_DIR": [None, "/tmp", Path("/tmp")],
+    "KEY_PREFIX": ["my-site"],
+    "NODE_NAME": [None, "web-1"],
+    "TLS_CA_FILE": [None, __file__],
+    "ADOPT_FROM": [None, "django.contrib.sessions.backends.db"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in BAD.items() for value in values]
+)
+def test_option_with_a_bad_value(settings: Settings, name: str, value: object) -> None:
+    settings.SESSIONPERSIST = {name: value}
+    (message,) = found()
+    assert message.id == "sessionpersist.E003"
+    assert name in message.msg
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in GOOD.items() for value in values]
+)
+def test_option_with_a_good_value(settings: Settings, name: str, value: object) -> None:
+    settings.SESSIONPERSIST = {name: value}
+    assert found() == []
+
+
+def test_every_option_is_checked() -> None:
+    assert checks.OPTIONS.keys() == conf.DEFAULTS.keys() == BAD.keys() == GOOD.keys()
+
+
+def test_memory_folder_that_can_not_be_made(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings.SESSIONPERSIST = {"MEMORY_DIR": tmp_path / "file" / "folder"}
+    assert ids() == ["E004"]
+
+
+def test_memory_folder_that_may_not_be_written(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SESSIONPERSIST = {"MEMORY_DIR": tmp_path}
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    assert ids() == ["E004"]
+
+
+def test_memory_folder_that_is_not_there_yet_is_fine(settings: Settings, tmp_path: Path) -> None:
+    settings.SESSIONPERSIST = {"MEMORY_DIR": tmp_path / "new" / "folder"}
+    assert ids() == []
+
+
+@pytest.mark.parametrize("engine", ["django.contrib.sessions.backends.db", "nowhere.engine"])
+def test_engine_of_somebody_else(settings: Settings, engine: str) -> None:
+    settings.SESSION_ENGINE = engine
+    (message,) = found()
+    assert (message.id, engine in message.msg) == ("sessionpersist.W001", True)
+
+
+def test_engine_that_a_project_derived_is_ours(settings: Settings) -> None:
+    settings.SESSION_ENGINE = __name__
+    assert ids() == []
+
+
+def test_middleware_of_django_in_the_place_of_ours(settings: Settings) -> None:
+    settings.MIDDLEWARE = [
+        each.replace(checks.MIDDLEWARE, checks.DJANGO_MIDDLEWARE) for each in settings.MIDDLEWARE
+    ]
+    (message,) = found()
+    assert message.id == "sessionpersist.W002"
+    assert "in the place of" in str(message.hint)
+
+
+def test_middleware_that_is_missing(settings: Settings) -> None:
+    settings.MIDDLEWARE = [each for each in settings.MIDDLEWARE if each != checks.MIDDLEWARE]
+    (message,) = found()
+    assert message.id == "sessionpersist.W002"
+    assert "before AuthenticationMiddleware" in str(message.hint)
+
+
+def test_middleware_that_a_project_derived_is_ours(settings: Settings) -> None:
+    own = f"{__name__}.OwnMiddleware"
+    settings.MIDDLEWARE = [
+        "nowhere.Middleware",
+        *(each.replace(checks.MIDDLEWARE, own) for each in settings.MIDDLEWARE),
+    ]
+    assert ids() == []
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "SECRET_KEY_FALLBACKS"])
+def test_key_for_development_in_production(settings: Settings, name: str) -> None:
+    key = "django-insecure-for-development-only"
+    settings.SECRET_KEY = LONG_KEY
+    setattr(settings, name, key if name == "SECRET_KEY" else ["another", key])
+    assert ids() == []  # while one develops, it is what one uses
+    (message,) = found(include_deployment_checks=True)
+    assert (message.id, message.msg.startswith(f"{name} ")) == ("sessionpersist.E005", True)
+    assert key not in f"{message.msg} {message.hint}"
+
+
+@pytest.mark.django_db
+class TestConfiguredStore:
+    def test_store_that_can_be_opened(self) -> None:
+        LoginConfiguration(persistence_type="REDIS", redis_host="redis.example.org").save()
+        assert ids(databases=["default"]) == []
+
+    @pytest.mark.parametrize(
+        ("fields", "said"),
+        [
+            ({"persistence_type": "JDBC", "jdbc_database": "gone"}, "gone"),
+            ({"persistence_type": "REDIS", "redis_host": "r", "redis_password": "env:NOT_SET"}, "NOT_SET"),
+        ],
+    )
+    def test_store_that_can_not_be_opened(self, fields: dict[str, str], said: str) -> None:
+        LoginConfiguration(**fields).save()
+        (message,) = found(databases=["default"])
+        assert (message.id, said in message.msg) == ("sessionpersist.E006", True)
+        assert ids() == []  # Django asks a database only where it is told to
+
+    def test_store_whose_driver_is_missing_says_what_to_install(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        LoginConfiguration(persistence_type="MONGODB", mongodb_host="m", mongodb_database="d").save()
+        monkeypatch.delitem(sys.modules, "sessionpersist.stores.mongodb", raising=False)
+        monkeypatch.setitem(sys.modules, "pymongo", None)
+        (message,) = found(databases=["default"])
+        assert "pip install 'sessionpersist[mongodb]'" in message.msg
+
+    def test_command_fails_for_it(self) -> None:
+        LoginConfiguration(persistence_type="JDBC", jdbc_database="gone").save()
+        with pytest.raises(SystemCheckError, match=r"sessionpersist\.E006"):
+            call_command("check", databases=["default"])
+
+
+@pytest.mark.django_db
+def test_database_without_the_tables_is_not_the_business_of_these_checks() -> None:
+    with connection.cursor() as cursor:  # taken back with the test's transaction
+        cursor.execute("ALTER TABLE sessionpersist_loginconfiguration RENAME TO not_there_yet")
+    assert ids(databases=["default"]) == []

@@ -1,0 +1,193 @@
+"""Saved choices are appended, and activate on the database's clock after they are committed."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+from pytest_django import Settings
+
+from sessionpersist import routing, snapshot
+from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.stores.settings import RedisSettings
+
+REDIS = {"persistence_type": "REDIS", "redis_host": "one"}
+committed = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("seeded_again")]
+
+
+def configure(**fields: Any) -> None:
+    LoginConfiguration(**fields).save()
+
+
+def database_now() -> Any:
+    """The database's time."""
+    return Revision.objects.annotate(now=Now()).values_list("now", flat=True).latest("pk")
+
+
+def delay_of(revision: Revision) -> timedelta:
+    """How long from now until a revision activates."""
+    assert revision.activates_at is not None
+    return timedelta(seconds=(revision.activates_at - database_now()).total_seconds())
+
+
+@pytest.mark.django_db
+class TestAppending:
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {**REDIS, "redis_host": "two"},
+            {**REDIS, "redis_port": 6380},
+            {**REDIS, "redis_database": 1},
+            {"persistence_type": "MONGODB", "mongodb_host": "one", "mongodb_database": "sessions"},
+            {"persistence_type": "JDBC", "jdbc_database": "default"},
+            {"persistence_type": "IN_MEMORY"},
+        ],
+    )
+    def test_another_target_is_another_revision(self, other: dict[str, Any]) -> None:
+        configure(**REDIS)
+        before = Revision.objects.count()
+        configure(**other)
+        assert Revision.objects.count() == before + 1
+
+    @pytest.mark.parametrize(
+        "change", [{"redis_password": "new"}, {"redis_username": "app"}, {"redis_tls": True}, {}]
+    )
+    def test_another_way_to_the_same_target_updates_the_revision(self, change: dict[str, Any]) -> None:
+        configure(**REDIS)
+        before = list(Revision.objects.values_list("pk", "activates_at"))
+        configure(**REDIS, **change)
+        assert list(Revision.objects.values_list("pk", "activates_at")) == before
+        expected = {name.removeprefix("redis_"): value for name, value in change.items()}
+        assert Revision.objects.latest("pk").store_settings() == RedisSettings(host="one", **expected)
+
+    def test_way_back_is_a_revision_of_its_own(self) -> None:
+        configure(**REDIS)
+        configure(persistence_type="IN_MEMORY")
+        configure(**REDIS)
+        types = list(Revision.objects.order_by("-pk").values_list("persistence_type", flat=True)[:3])
+        assert types == ["REDIS", "IN_MEMORY", "REDIS"]
+
+    def test_revision_says_who_saved_it_and_when(self) -> None:
+        LoginConfiguration(**REDIS).save(saved_by="ada")
+        revision = Revision.objects.latest("pk")
+        assert revision.saved_by == "ada"
+        assert abs(revision.saved_at - timezone.now()) < timedelta(minutes=1)
+
+    def test_choice_of_a_test_is_in_force_at_once(self) -> None:
+        """A TestCase never commits; the tests of a project that save the configuration expect an effect."""
+        configure(**REDIS)
+        assert routing.current_settings() == RedisSettings(host="one")
+
+
+class TestActivation:
+    pytestmark = committed
+
+    def test_activation_is_the_set_time_after_the_commit(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": 100}
+        configure(**REDIS)
+        assert timedelta(seconds=95) < delay_of(Revision.objects.latest("pk")) <= timedelta(seconds=100)
+
+    def test_activation_is_by_default_twice_the_refresh(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {"REFRESH_SECONDS": 50}
+        configure(**REDIS)
+        assert timedelta(seconds=95) < delay_of(Revision.objects.latest("pk")) <= timedelta(seconds=100)
+
+    def test_clock_of_this_machine_does_not_matter(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": 100}
+        tomorrow = timezone.now() + timedelta(days=1)
+        monkeypatch.setattr(timezone, "now", lambda: tomorrow)
+        monkeypatch.setattr(time, "time", tomorrow.timestamp)
+        configure(**REDIS)
+        assert delay_of(Revision.objects.latest("pk")) <= timedelta(seconds=100)
+
+    def test_time_runs_from_the_commit_on(self, settings: Settings) -> None:
+        with transaction.atomic():
+            configure(**REDIS)
+            assert Revision.objects.latest("pk").activates_at is None
+            assert snapshot.current().current.settings != RedisSettings(host="one")
+        assert Revision.objects.latest("pk").activates_at is not None
+        assert routing.current_settings() == RedisSettings(host="one")
+
+    def test_rollback_leaves_nothing(self) -> None:
+        configure(persistence_type="IN_MEMORY")
+        before = list(Revision.objects.values())
+        with transaction.atomic():
+            configure(**REDIS)
+            transaction.set_rollback(True)
+        assert list(Revision.objects.values()) == before
+        assert LoginConfiguration.get_solo().persistence_type == "IN_MEMORY"
+        assert routing.current_settings().type == "IN_MEMORY"
+
+    def test_switch_that_waits_is_pending_and_then_in_force(self, settings: Settings) -> None:
+        configure(persistence_type="IN_MEMORY")
+        settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": 0.3, "REFRESH_SECONDS": 60}
+        configure(**REDIS)
+        known = snapshot.current()
+        assert known.current.settings.type == "IN_MEMORY"
+        assert [each.settings for each in known.pending] == [RedisSettings(host="one")]
+        time.sleep(0.35)
+        assert routing.current_settings() == RedisSettings(host="one")
+
+    def test_later_choice_that_activates_earlier_takes_the_place_of_the_pending_one(
+        self, settings: Settings
+    ) -> None:
+        settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": 100}
+        configure(**REDIS)
+        settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": 0}
+        configure(**{**REDIS, "redis_host": "two"})
+        known = snapshot.current()
+        assert (known.current.settings, known.pending) == (RedisSettings(host="two"), ())
+
+    def test_saver_that_died_after_the_commit_leaves_a_revision_that_the_next_reader_activates(
+        self, settings: Settings
+    ) -> None:
+        configure(persistence_type="IN_MEMORY")
+        settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": 0.2}
+        orphan = Revision.objects.create(persistence_type="REDIS", settings={"host": "one"})
+        assert [each.number for each in snapshot.current().pending] == [orphan.pk]
+        orphan.refresh_from_db()
+        assert timedelta(0) < delay_of(orphan) <= timedelta(seconds=0.2)
+        time.sleep(0.25)
+        assert routing.current_settings() == RedisSettings(host="one")
+
+    def test_reader_in_a_transaction_does_not_see_what_is_not_committed(self) -> None:
+        configure(persistence_type="IN_MEMORY")
+        with transaction.atomic():
+            Revision.objects.create(persistence_type="REDIS", settings={"host": "one"})
+            snapshot.expire()
+            assert routing.current_settings().type == "IN_MEMORY"
+            transaction.set_rollback(True)
+
+    def test_revisions_in_force_are_the_current_and_later_ones_only(self, settings: Settings) -> None:
+        for host in ("one", "two"):
+            configure(persistence_type="REDIS", redis_host=host)
+        settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": 100}
+        for host in ("three", "four"):
+            configure(persistence_type="REDIS", redis_host=host)
+        hosts = [revision.settings["host"] for revision in Revision.objects.in_force()]
+        assert hosts == ["two", "three", "four"]
+
+    def test_reading_the_revisions_is_one_query(self) -> None:
+        configure(**REDIS)
+        with connection.execute_wrapper(forbid_more_than(1)):
+            Revision.objects.in_force()
+
+
+def forbid_more_than(limit: int) -> Any:
+    """A wrapper of queries that fails at one too many."""
+    made = 0
+
+    def wrapper(execute: Any, *arguments: Any) -> Any:
+        nonlocal made
+        made += 1
+        assert made <= limit
+        return execute(*arguments)
+
+    return wrapper

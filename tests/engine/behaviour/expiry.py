@@ -1,0 +1,133 @@
+"""When a session ends by itself."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from sessionpersist.engine import SessionStore
+from sessionpersist.stores.base import now_ms
+from tests.engine.support import key_of, new_session, record_of
+
+HOUR = 3600
+
+
+def seconds_to_live(session: SessionStore) -> float:
+    """How long the store keeps a session."""
+    record = record_of(session)
+    assert record is not None
+    return (record.expires_at - now_ms()) / 1000
+
+
+class Expiry:
+    def test_default_is_the_cookie_age(self, settings: Settings) -> None:
+        settings.SESSION_COOKIE_AGE = 1234
+        session = new_session(cat="tabby")
+        assert session.get_expiry_age() == 1234
+        assert session.get_session_cookie_age() == 1234
+        assert seconds_to_live(session) == pytest.approx(1234, abs=5)
+
+    def test_seconds_count_from_each_save(self) -> None:
+        session = new_session(cat="tabby")
+        session.set_expiry(HOUR)
+        session.save()
+        modification = timezone.now()
+        assert session.get_expiry_date(modification=modification) == modification + timedelta(seconds=HOUR)
+        assert session.get_expiry_age(modification=modification) == HOUR
+        assert seconds_to_live(session) == pytest.approx(HOUR, abs=5)
+
+    def test_timedelta_counts_from_now(self) -> None:
+        session = new_session(cat="tabby")
+        session.set_expiry(timedelta(hours=1))
+        session.save()
+        assert HOUR - 5 <= session.get_expiry_age() <= HOUR
+        assert seconds_to_live(session) == pytest.approx(HOUR, abs=5)
+
+    def test_datetime_is_that_moment(self) -> None:
+        session = new_session(cat="tabby")
+        moment = timezone.now() + timedelta(hours=1)
+        session.set_expiry(moment)
+        session.save()
+        again = SessionStore(key_of(session))
+        assert again.get_expiry_date() == moment
+        assert again.get_expiry_age(modification=moment - timedelta(seconds=10)) == 10
+        assert seconds_to_live(session) == pytest.approx(HOUR, abs=5)
+
+    def test_expiry_can_be_asked_without_reading_the_session(self) -> None:
+        session = SessionStore("a-key-that-nobody-has")
+        modification = timezone.now()
+        assert (
+            session.get_expiry_age(modification=modification, expiry=None) == session.get_session_cookie_age()
+        )
+        assert session.get_expiry_date(modification=modification, expiry=10) == modification + timedelta(
+            seconds=10
+        )
+        assert not session.accessed
+
+    def test_zero_is_until_the_browser_closes_and_kept_for_the_cookie_age(self) -> None:
+        session = new_session(cat="tabby")
+        session.set_expiry(0)
+        session.save()
+        assert session.get_expire_at_browser_close()
+        assert session.get_expiry_age() == session.get_session_cookie_age()
+        assert seconds_to_live(session) == pytest.approx(session.get_session_cookie_age(), abs=5)
+
+    def test_none_goes_back_to_the_default(self, settings: Settings) -> None:
+        settings.SESSION_COOKIE_AGE = 1234
+        session = SessionStore()
+        session.set_expiry(None)  # where nothing was set, no error
+        session.set_expiry(10)
+        session.set_expiry(None)
+        assert session.get_expiry_age() == 1234
+        assert "_session_expiry" not in session
+
+    @pytest.mark.parametrize("default", [True, False])
+    def test_browser_close_is_the_setting_unless_the_session_says_otherwise(
+        self, settings: Settings, default: bool
+    ) -> None:
+        settings.SESSION_EXPIRE_AT_BROWSER_CLOSE = default
+        session = SessionStore()
+        assert session.get_expire_at_browser_close() is default
+        session.set_expiry(10)
+        assert session.get_expire_at_browser_close() is False
+        session.set_expiry(0)
+        assert session.get_expire_at_browser_close() is True
+        session.set_expiry(None)
+        assert session.get_expire_at_browser_close() is default
+
+    @pytest.mark.parametrize(
+        "past", [-HOUR, timedelta(hours=-1), datetime(2020, 1, 1, tzinfo=timezone.get_default_timezone())]
+    )
+    def test_session_of_the_past_is_no_session(self, past: int | timedelta | datetime) -> None:
+        session = SessionStore()
+        session["cat"] = "tabby"
+        session.set_expiry(past)
+        session.save()
+        assert SessionStore(key_of(session)).get("cat") is None
+        assert not SessionStore().exists(key_of(session))
+
+    def test_session_that_expires_later_ends_at_the_next_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        session = new_session(cat="tabby")
+        session.set_expiry(1)
+        session.save()
+        assert SessionStore(key_of(session))["cat"] == "tabby"
+        session.set_expiry(timedelta(seconds=-1))
+        session.save()
+        assert SessionStore(key_of(session)).get("cat") is None
+
+    def test_unchanged_save_moves_the_expiry_forward(self, settings: Settings) -> None:
+        settings.SESSION_COOKIE_AGE = 100
+        session = new_session(cat="tabby")
+        settings.SESSION_COOKIE_AGE = 500
+        again = SessionStore(key_of(session))
+        again.save()
+        assert seconds_to_live(session) == pytest.approx(500, abs=5)
+
+    def test_shorter_expiry_that_was_set_takes_effect(self) -> None:
+        session = new_session(cat="tabby")
+        session.set_expiry(60)
+        session.save()
+        assert seconds_to_live(session) == pytest.approx(60, abs=5)

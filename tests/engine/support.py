@@ -1,0 +1,150 @@
+"""What the tests of the engine, the configuration and the commands share: databases and servers to point it at."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.db import connections
+
+from sessionpersist import routing
+from sessionpersist.engine import SessionStore
+from sessionpersist.sealing import stored_key
+from sessionpersist.stores.base import Outcome, Record, Store
+from tests.servers import MongoDB, Postgres, Server, Valkey, require, shared
+
+Fields = dict[str, Any]
+VERBS = ("get", "create", "replace", "touch", "delete", "end")
+_counter = itertools.count()
+
+
+def server_fields(cls: type[Server]) -> Fields:
+    """The fields of the Login Configuration that lead to the shared server of this class; skips where there is none."""
+    require(cls)
+    server = shared(cls)
+    if isinstance(server, MongoDB):
+        prefix = "mongodb"
+        extra: Fields = {"mongodb_auth_source": server.auth_source, "mongodb_database": server.database}
+    else:
+        assert isinstance(server, Valkey)
+        prefix, extra = "redis", {"redis_database": int(server.database)}
+    login = {name: getattr(server, name) for name in ("host", "port", "username", "password")}
+    return {
+        "persistence_type": prefix.upper(),
+        **{f"{prefix}_{name}": value for name, value in login.items()},
+        **extra,
+    }
+
+
+def postgres_values(name: str | None = None) -> dict[str, Any]:
+    """An entry for DATABASES: the shared PostgreSQL server, or a new database of that name on it."""
+    require(Postgres)
+    server = shared(Postgres)
+    if name is not None:
+        server.create_database(name)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": name or server.database,
+        "USER": server.username,
+        "PASSWORD": server.password,
+        "HOST": server.host,
+        "PORT": str(server.port),
+    }
+
+
+def sqlite_values(path: Path) -> dict[str, Any]:
+    """An entry for DATABASES: an SQLite file."""
+    return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)}
+
+
+@contextmanager
+def extra_database(alias: str, **values: Any) -> Iterator[str]:
+    """One more database in the project for a while. Not with the mark ``django_db``, which allows no such thing."""
+    defaults = {
+        **connections.settings["default"],
+        "OPTIONS": {},
+        "USER": "",
+        "PASSWORD": "",
+        "HOST": "",
+        "PORT": "",
+    }
+    connections.settings[alias] = {**defaults, **values}
+    try:
+        yield alias
+    finally:
+        connections[alias].close()
+        del connections[alias]
+        del connections.settings[alias]
+
+
+def unique(name: str) -> str:
+    """A name that no other test of this run uses."""
+    return f"{name}_{next(_counter)}"
+
+
+def new_session(**content: Any) -> SessionStore:
+    """A saved session with this content."""
+    session = SessionStore()
+    session.update(content)
+    session.save()
+    return session
+
+
+def key_of(session: SessionStore) -> str:
+    """The key of a session that has one."""
+    assert session.session_key is not None
+    return session.session_key
+
+
+def record_of(session: SessionStore) -> Record | None:
+    """What the store holds of a session."""
+    return routing.current_store().get(stored_key(key_of(session)))
+
+
+class RecordingStore:
+    """A store that notes the verbs it is asked, each of them one round trip, and asks the real one."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name in VERBS:
+            self.asked.append(name)
+        return getattr(self.inner, name)
+
+
+class RivalStore(RecordingStore):
+    """A store in which somebody else always gets in first, just before a verb: ``before[verb]`` says what they do."""
+
+    def __init__(self, inner: Store, **before: Callable[[], Any]) -> None:
+        super().__init__(inner)
+        self.before = before
+
+    def __getattr__(self, name: str) -> Any:
+        if rival := self.before.pop(name, None):
+            rival()
+        return super().__getattr__(name)
+
+
+class StubbornStore(RecordingStore):
+    """A store in which every replace meets a newer version."""
+
+    def replace(self, key: str, record: Record, expected: int) -> Outcome:
+        self.asked.append("replace")
+        return Outcome.CONFLICT
+
+
+def in_event_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test that is a coroutine function, in an event loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        async_to_sync(test)(*args, **kwargs)
+
+    return run

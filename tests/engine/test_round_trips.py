@@ -1,0 +1,180 @@
+"""How often the store is asked. Each verb is one round trip (the stores' own tests see to that)."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.base import UpdateError
+from django.test import Client
+from pytest_django import Settings
+
+from sessionpersist import engine, routing
+from sessionpersist.engine import SessionStore
+from sessionpersist.exceptions import StoreUnavailable
+from tests.engine.behaviour.keys import UNUSUAL_KEYS
+from tests.engine.support import RecordingStore, RivalStore, StubbornStore, key_of, new_session
+from tests.engine.test_requests import COOKIE, post_login, user
+
+__all__ = ["user"]
+
+site = pytest.mark.urls("tests.engine.urls")
+database = pytest.mark.django_db
+
+
+@pytest.fixture
+def recording(in_memory: None) -> RecordingStore:
+    return RecordingStore(routing.current_store())
+
+
+@site
+@database
+def test_page_that_needs_no_session_asks_nothing(client: Client, user: User, asked: list[str]) -> None:
+    client.force_login(user)
+    asked.clear()
+    client.get("/ignore/")
+    assert asked == []
+
+
+@site
+@database
+def test_page_view_of_a_logged_in_user_is_one_read(client: Client, user: User, asked: list[str]) -> None:
+    client.force_login(user)
+    asked.clear()
+    client.get("/whoami/")
+    assert asked == ["get"]
+
+
+@site
+@database
+def test_login_from_an_anonymous_session_is_four(client: Client, user: User, asked: list[str]) -> None:
+    client.get("/visit/")
+    asked.clear()
+    post_login(client)
+    assert asked == ["get", "create", "delete", "replace"]
+
+
+@site
+@database
+def test_login_without_a_session_is_two(client: Client, user: User, asked: list[str]) -> None:
+    post_login(client)
+    assert asked == ["create", "replace"]
+
+
+@site
+@database
+def test_logout_is_a_read_and_a_delete(client: Client, user: User, asked: list[str]) -> None:
+    client.force_login(user)
+    asked.clear()
+    client.post("/logout/")
+    assert asked == ["get", "delete"]
+
+
+@site
+@database
+@pytest.mark.parametrize("cookie", ["a-key-that-nobody-has", "short", "a" * 5000, "key-with-ümlaut"])
+def test_cookie_that_leads_nowhere_costs_one_read_at_most(
+    client: Client, asked: list[str], cookie: str
+) -> None:
+    client.cookies[COOKIE] = cookie
+    client.get("/whoami/")
+    assert asked in (["get"], [])
+
+
+@site
+@database
+def test_save_every_request_with_nothing_changed_is_a_touch(
+    client: Client, user: User, asked: list[str], settings: Settings
+) -> None:
+    client.force_login(user)
+    settings.SESSION_SAVE_EVERY_REQUEST = True
+    asked.clear()
+    client.get("/whoami/")
+    assert asked == ["get", "touch"]
+    asked.clear()
+    client.get("/visit/")
+    assert asked == ["get", "replace"]
+
+
+@pytest.mark.parametrize("key", UNUSUAL_KEYS.values(), ids=UNUSUAL_KEYS)
+def test_made_up_key_costs_one_read(asked: list[str], key: str) -> None:
+    session = SessionStore(key)
+    session.get("cat")
+    session.get("dog")
+    assert asked == ["get"]
+
+
+def test_new_session_is_one_create(asked: list[str]) -> None:
+    session = new_session(cat="tabby")
+    session["cat"] = "siamese"
+    session.save()
+    assert asked == ["create", "replace"]
+
+
+def test_flush_of_an_unread_session_is_one_delete(asked: list[str]) -> None:
+    key = key_of(new_session(cat="tabby"))
+    asked.clear()
+    SessionStore(key).flush()
+    assert asked == ["delete"]
+
+
+def test_key_clash_is_noticed_by_the_store_and_another_key_drawn(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = key_of(new_session(cat="tabby"))
+    drawn = iter([taken, "another-random-key"])
+    monkeypatch.setattr(engine, "get_random_string", lambda *_: next(drawn))
+    asked.clear()
+    assert new_session().session_key == "another-random-key"
+    assert asked == ["create", "create"]
+    assert SessionStore(taken)["cat"] == "tabby"
+
+
+def test_save_over_a_parallel_save_is_a_refusal_a_read_and_a_save(asked: list[str]) -> None:
+    key = key_of(new_session(cat="tabby"))
+    mine, theirs = SessionStore(key), SessionStore(key)
+    mine["dog"], theirs["bird"] = "rex", "tweety"
+    theirs.save()
+    asked.clear()
+    mine.save()
+    assert asked == ["replace", "get", "replace"]
+
+
+def test_save_during_which_the_session_is_deleted_does_not_revive_it(
+    recording: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two rivals: one saves just before our replace, one logs out just before we read what the first one saved."""
+    session = new_session(cat="tabby")
+    key = key_of(session)
+    theirs = SessionStore(key)
+    theirs["bird"] = "tweety"
+    rival = RivalStore(recording.inner)
+    monkeypatch.setattr(routing, "current_store", lambda: rival)
+    session["dog"] = "rex"
+    rival.before = {"replace": theirs.save, "get": lambda: SessionStore(key).delete()}
+    with pytest.raises(UpdateError):
+        session.save()
+    assert not SessionStore().exists(key)
+
+
+def test_session_that_others_never_stop_changing_is_an_outage_after_a_bounded_time(
+    recording: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = new_session(cat="tabby")
+    stubborn = StubbornStore(recording.inner)
+    monkeypatch.setattr(routing, "current_store", lambda: stubborn)
+    monkeypatch.setattr(engine, "pause", lambda attempt: None)
+    session["cat"] = "siamese"
+    with pytest.raises(StoreUnavailable):
+        session.save()
+    assert stubborn.asked.count("replace") == engine.ATTEMPTS
+    assert session.outage is not None
+
+
+@pytest.mark.parametrize("attempt", [0, 1, 10, 24])
+def test_pause_between_attempts_is_bounded(attempt: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    engine.pause(attempt)
+    assert 0 <= slept[0] <= min(0.001 * 2**attempt, engine.LONGEST_PAUSE)

@@ -1,0 +1,125 @@
+"""What the bytes in a store give away (nothing) and what becomes of bytes that somebody changed (no session)."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pytest_django import Settings
+
+from sessionpersist import sealing
+
+KEY = "0123456789abcdefghijklmnopqrstuv"
+PLAIN = b'{"cat":"tabby","_auth_user_id":"42"}'
+LONG = b'{"cat":"' + b"tabby " * 400 + b'"}'
+BOTH = pytest.mark.parametrize("plain", [PLAIN, LONG], ids=["plain", "compressed"])
+
+
+@pytest.mark.parametrize("size", [0, 1, 270, 1024, 1025, 100_000])
+def test_sealed_content_opens_with_its_key(size: int) -> None:
+    plain = os.urandom(size // 2) + b"a" * (size - size // 2)
+    assert sealing.unseal(KEY, sealing.seal(KEY, plain)) == plain
+
+
+@given(st.binary(max_size=3000), st.text(min_size=1))
+def test_any_content_opens_with_any_key(plain: bytes, key: str) -> None:
+    assert sealing.unseal(key, sealing.seal(key, plain)) == plain
+
+
+def test_format_is_a_format_byte_a_key_id_a_nonce_and_the_sealed_content() -> None:
+    payload = sealing.seal(KEY, PLAIN)
+    assert payload[:1] == b"\x01"
+    assert payload[1:5] == sealing.seal("another key", PLAIN)[1:5]  # of the secret key, not of the session
+    assert len(payload) == 1 + 4 + 12 + len(PLAIN) + 16
+
+
+def test_content_above_a_kibibyte_is_compressed() -> None:
+    assert sealing.seal(KEY, b"a" * 1024)[:1] == b"\x01"
+    compressed = sealing.seal(KEY, b"a" * 1025)
+    assert compressed[:1] == b"\x02"
+    assert len(compressed) < 100
+
+
+def test_same_content_is_never_the_same_payload() -> None:
+    assert len({sealing.seal(KEY, PLAIN) for _ in range(20)}) == 20
+
+
+@BOTH
+def test_payload_contains_neither_content_nor_session_key(plain: bytes) -> None:
+    payload = sealing.seal(KEY, plain)
+    for secret in (b"tabby", b"_auth_user_id", KEY.encode(), KEY.encode().hex().encode()):
+        assert secret not in payload
+
+
+@BOTH
+def test_any_changed_byte_makes_it_no_session(plain: bytes) -> None:
+    payload = sealing.seal(KEY, plain)
+    for place in range(len(payload)):
+        for flip in (0x01, 0x03, 0x80, 0xFF):
+            changed = bytearray(payload)
+            changed[place] ^= flip
+            assert sealing.unseal(KEY, bytes(changed)) is None, f"byte {place} changed by {flip:#x}"
+
+
+@BOTH
+def test_payload_cut_at_any_length_is_no_session(plain: bytes) -> None:
+    payload = sealing.seal(KEY, plain)
+    for length in range(len(payload)):
+        assert sealing.unseal(KEY, payload[:length]) is None
+    assert sealing.unseal(KEY, payload + b"\x00") is None
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_no_session(payload: bytes) -> None:
+    assert sealing.unseal(KEY, payload) is None
+
+
+@pytest.mark.parametrize("form", [b"\x00", b"\x03", b"{", b"\xff"])
+def test_unknown_format_is_no_session(form: bytes) -> None:
+    assert sealing.unseal(KEY, form + sealing.seal(KEY, PLAIN)[1:]) is None
+
+
+def test_payload_of_another_row_does_not_open() -> None:
+    payload = sealing.seal(KEY, PLAIN)
+    assert sealing.unseal(KEY[:-1] + "x", payload) is None
+    assert sealing.unseal(KEY.upper(), payload) is None
+
+
+def test_secret_key_alone_opens_nothing() -> None:
+    """A thief with the store and the site's secret key knows the stored key, not the session key."""
+    assert sealing.unseal(sealing.stored_key(KEY), sealing.seal(KEY, PLAIN)) is None
+
+
+def test_rotated_secret_key_opens_through_the_fallbacks_and_seals_with_the_new_one(
+    settings: Settings,
+) -> None:
+    old = sealing.seal(KEY, PLAIN)
+    settings.SECRET_KEY_FALLBACKS = ["even older", settings.SECRET_KEY]
+    settings.SECRET_KEY = "the new secret key"
+    assert sealing.unseal(KEY, old) == PLAIN
+    new = sealing.seal(KEY, PLAIN)
+    assert new[1:5] != old[1:5]
+    settings.SECRET_KEY_FALLBACKS = []
+    assert sealing.unseal(KEY, new) == PLAIN
+    assert sealing.unseal(KEY, old) is None
+
+
+def test_secret_key_of_bytes_is_that_of_the_same_text(settings: Settings) -> None:
+    settings.SECRET_KEY = "a secret key"
+    payload = sealing.seal(KEY, PLAIN)
+    settings.SECRET_KEY = b"a secret key"
+    assert sealing.unseal(KEY, payload) == PLAIN
+
+
+def test_stored_key_is_sha_256_and_tells_keys_apart() -> None:
+    assert sealing.stored_key("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sealing.stored_key("key-\udc80") != sealing.stored_key("key-\udc81")
+
+
+def test_stored_key_and_payload_key_are_unrelated() -> None:
+    """The name under which a store knows a session must not be what opens it."""
+    payload = sealing.seal(KEY, PLAIN)
+    assert bytes.fromhex(sealing.stored_key(KEY)) not in payload
+    assert sealing.stored_key(KEY).encode() not in payload

@@ -1,0 +1,50 @@
+"""Django's behaviour list, once for each store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_django import DjangoDbBlocker
+
+from tests.engine.behaviour import EngineBehaviour
+from tests.engine.support import Fields, extra_database, postgres_values, server_fields, sqlite_values
+from tests.servers import MongoDB, Valkey
+
+ALIAS = "engine_sessions"
+
+
+class TestInMemory(EngineBehaviour):
+    @pytest.fixture
+    def fields(self) -> Fields:
+        return {"persistence_type": "IN_MEMORY"}
+
+
+class TestRedis(EngineBehaviour):
+    @pytest.fixture
+    def fields(self) -> Fields:
+        return server_fields(Valkey)
+
+
+class TestMongo(EngineBehaviour):
+    @pytest.fixture
+    def fields(self) -> Fields:
+        return server_fields(MongoDB)
+
+
+class TestSQLite(EngineBehaviour):
+    @pytest.fixture
+    def fields(self, tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[Fields]:
+        with (
+            django_db_blocker.unblock(),
+            extra_database(ALIAS, **sqlite_values(tmp_path / "sessions.sqlite3")),
+        ):
+            yield {"persistence_type": "JDBC", "jdbc_database": ALIAS}
+
+
+class TestPostgreSQL(EngineBehaviour):
+    @pytest.fixture
+    def fields(self, django_db_blocker: DjangoDbBlocker) -> Iterator[Fields]:
+        with django_db_blocker.unblock(), extra_database(ALIAS, **postgres_values()):
+            yield {"persistence_type": "JDBC", "jdbc_database": ALIAS}

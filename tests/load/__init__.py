@@ -1,0 +1,1 @@
+"""The site in real processes (gunicorn, several workers and threads), and clients that use it."""

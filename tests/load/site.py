@@ -1,0 +1,142 @@
+"""A node of the site: gunicorn with several workers and threads, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.servers.places import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET_KEY = "for-load-tests-only-0123456789-abcdefghijklmnopqrstuvwxyz"
+START_SECONDS = 30.0
+
+CONFIGURE = """
+import sys, json, django
+django.setup()
+from sessionpersist.models import LoginConfiguration
+configuration = LoginConfiguration.get_solo()
+for name, value in json.load(sys.stdin).items():
+    setattr(configuration, name, value)
+configuration.save(saved_by="operator")
+"""
+
+
+class Site:
+    """The surroundings that all nodes of one site share: its databases, its settings, its secret key."""
+
+    def __init__(self, folder: Path, databases: dict[str, str] | None = None, **settings: Any) -> None:
+        """``databases`` maps aliases to URLs; the default one is an SQLite file. ``settings`` are environment
+        variables of the site, such as REFRESH_SECONDS."""
+        urls = {"default": f"sqlite:///{folder}/site.sqlite3", **(databases or {})}
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "project.settings",
+            "PYTHONPATH": str(ROOT),
+            "ENV_FILE": "",
+            "DEBUG": "true",
+            "SECRET_KEY": SECRET_KEY,
+            "ALLOWED_HOSTS": "*",
+            "MEMORY_DIR": str(folder),
+            "LOG_LEVEL": "WARNING",
+            **{f"DATABASE_URL_{alias.upper()}": url for alias, url in urls.items() if alias != "default"},
+            "DATABASE_URL": urls["default"],
+            **{name: str(value) for name, value in settings.items()},
+        }
+
+    def manage(self, *arguments: str) -> str:
+        """Run a management command and return what it printed. Raises CalledProcessError."""
+        return self._python([str(ROOT / "manage.py"), *arguments])
+
+    def configure(self, **fields: Any) -> None:
+        """Save fields of the Login Configuration, from a process of its own as any other node would."""
+        import json
+
+        self._python(["-c", CONFIGURE], json.dumps(fields))
+
+    def _python(self, arguments: list[str], standard_input: str = "") -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            input=standard_input,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+class Node:
+    """One gunicorn of a site. ``kill`` is the machine losing power; ``stop`` is a shut-down."""
+
+    def __init__(self, site: Site, name: str, workers: int = 2, threads: int = 4) -> None:
+        self.site, self.name, self.workers, self.threads = site, name, workers, threads
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = site.folder / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        command = [sys.executable, "-m", "gunicorn", "tests.load.wsgi", "--bind", f"127.0.0.1:{self.port}"]
+        command += ["--workers", str(self.workers), "--threads", str(self.threads), "--log-level", "warning"]
+        command += ["--worker-tmp-dir", str(self.site.folder), "--timeout", "60"]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**self.site.environment, "NODE_NAME": self.name},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._wait()
+
+    def stop(self) -> None:
+        """Shut it down; kill what does not go."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
+    def kill(self) -> None:
+        """Kill all its processes at once."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert self._process is not None
+            assert self._process.poll() is None, self.log.read_text()
+            try:
+                urllib.request.urlopen(f"{self.url}/static-page/", timeout=5).close()
+                return
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.05)
+        raise TimeoutError(self.log.read_text())

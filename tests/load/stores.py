@@ -1,0 +1,43 @@
+"""The real servers as stores: what to type into the Login Configuration for each, and into the site's environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.servers import MariaDB, MongoDB, Postgres, Redis, Server, Valkey, require, shared
+
+SERVERS: list[type[Server]] = [Valkey, Redis, Postgres, MariaDB, MongoDB]
+ALIAS = "sessions"
+
+
+def fields(server: Server) -> dict[str, Any]:
+    """Return the fields of LoginConfiguration that choose this server."""
+    if isinstance(server, Redis):
+        return {
+            "persistence_type": "REDIS",
+            "redis_host": server.host,
+            "redis_port": server.port,
+            "redis_password": server.password,
+        }
+    if isinstance(server, MongoDB):
+        return {
+            "persistence_type": "MONGODB",
+            "mongodb_host": server.host,
+            "mongodb_port": server.port,
+            "mongodb_username": server.username,
+            "mongodb_password": server.password,
+            "mongodb_database": server.database,
+            "mongodb_auth_source": server.auth_source,
+        }
+    return {"persistence_type": "JDBC", "jdbc_database": ALIAS}
+
+
+def fields_on(server: type[Server]) -> dict[str, Any]:
+    """Return the fields that choose the server of this class that this process shares; skip where there is none."""
+    require(server)
+    return fields(shared(server))
+
+
+def databases(server: Server) -> dict[str, str]:
+    """Return the databases that the site must import for that."""
+    return {ALIAS: server.url} if isinstance(server, Postgres | MariaDB) else {}

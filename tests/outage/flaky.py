@@ -1,0 +1,55 @@
+"""A real In-Memory store that fails on command: for what a server can't be made to show at a given moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sessionpersist import routing
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.stores.guarded import GuardedStore
+from sessionpersist.stores.memory import MemoryStore
+
+
+class FlakyStore(MemoryStore):
+    """``down`` fails every verb; ``broken_before`` and ``broken_after`` fail that many, before or after they act."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "flaky", 2.0)
+        self.down = False
+        self.broken_before = self.broken_after = 0
+        self.calls: list[str] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name not in {"get", "create", "replace", "touch", "delete", "end", "count", "clear_expired"}:
+            return found
+
+        def verb(*arguments: Any) -> Any:
+            self.calls.append(name)
+            if self.down:
+                raise StoreUnavailable("The store is down, by command.")
+            if self.broken_before:
+                self.broken_before -= 1
+                raise StoreUnavailable("The connection was lost.", connection_lost=True)
+            answer = found(*arguments)
+            if self.broken_after:
+                self.broken_after -= 1
+                raise StoreUnavailable("The connection was lost.", connection_lost=True)
+            return answer
+
+        return verb
+
+
+@contextmanager
+def flaky_site(folder: Path) -> Iterator[FlakyStore]:
+    """Have every session in a store that fails on command, behind a breaker as in real life."""
+    store = FlakyStore(folder)
+    guarded = GuardedStore(store, "The flaky store")
+    before, routing.current_store = routing.current_store, lambda: guarded
+    try:
+        yield store
+    finally:
+        routing.current_store = before

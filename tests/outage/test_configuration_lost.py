@@ -1,0 +1,51 @@
+"""The database that holds the configuration is gone, while the store of the sessions is up."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tests.load import stores
+from tests.load.clients import Browser
+from tests.load.site import Node, Site
+from tests.servers import Postgres, Valkey, require, shared
+
+
+def test_the_site_goes_on_with_what_it_last_knew(tmp_path: Path) -> None:
+    require(Postgres)
+    require(Valkey)
+    valkey = shared(Valkey)
+    with Postgres() as postgres:
+        site = Site(tmp_path, {"default": postgres.url}, REFRESH_SECONDS=0.2, ACTIVATION_SECONDS=0)
+        site.manage("migrate", "--verbosity=0")
+        site.configure(**stores.fields(valkey))
+        with Node(site, "node-1") as node:
+            browser = Browser([node.url])
+            pids = ask_every_worker(browser, node)  # each has read the configuration
+            reached = len(browser.answers)
+            postgres.kill()
+            # Each worker finds the configuration gone, and stale, many times over.
+            until = time.monotonic() + 3
+            while time.monotonic() < until:
+                assert browser.get("/count/").status == 200
+            answers = browser.answers[reached:]
+            assert [answer.body["count"] for answer in answers] == list(
+                range(reached + 1, reached + 1 + len(answers))
+            )
+            assert {answer.body["pid"] for answer in answers} == pids
+
+            postgres.start()
+            site.configure(persistence_type="IN_MEMORY")
+            time.sleep(1)
+            assert browser.get("/count/").body["count"] == 1, "the change is not in force: it was a new store"
+            ask_every_worker(browser, node)
+            assert node.log.read_text().count("could not be read") == len(pids)
+            assert node.log.read_text().count("can be read again") == len(pids)
+
+
+def ask_every_worker(browser: Browser, node: Node) -> set[int]:
+    """Count visits until each worker of the node has answered one; return their pids."""
+    pids: set[int] = set()
+    while len(pids) < node.workers:
+        pids.add(browser.get("/count/").body["pid"])
+    return pids

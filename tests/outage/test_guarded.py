@@ -1,0 +1,174 @@
+"""The guarded store: retries that are safe, and an answer at once while a store keeps failing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessionpersist.breaker import FAULTS, PAUSE
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.signals import store_lost, store_recovered
+from sessionpersist.stores.base import Outcome, Record, new_version, now_ms
+from sessionpersist.stores.guarded import GuardedStore
+
+from .flaky import FlakyStore
+
+KEY = "a" * 64
+Pair = tuple[FlakyStore, GuardedStore]
+
+
+def record(payload: bytes = b"payload") -> Record:
+    return Record(payload, new_version(), now_ms(), now_ms() + 60_000)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    store = FlakyStore(tmp_path)
+    return store, GuardedStore(store, "The flaky store")
+
+
+@pytest.mark.parametrize("when", ["broken_before", "broken_after"])
+class TestOneBrokenConnection:
+    """``broken_after`` is the hard case: the server did what was asked, and the answer was lost."""
+
+    def break_once(self, store: FlakyStore, when: str) -> None:
+        setattr(store, when, 1)
+
+    def test_a_read_is_repeated(self, pair: Pair, when: str) -> None:
+        store, guarded = pair
+        kept = record()
+        store.create(KEY, kept)
+        self.break_once(store, when)
+        assert guarded.get(KEY) == kept
+
+    def test_a_create_succeeds_once(self, pair: Pair, when: str) -> None:
+        store, guarded = pair
+        self.break_once(store, when)
+        assert guarded.create(KEY, kept := record())
+        assert guarded.get(KEY) == kept
+
+    def test_a_create_over_a_taken_key_stays_refused(self, pair: Pair, when: str) -> None:
+        store, guarded = pair
+        store.create(KEY, kept := record())
+        self.break_once(store, when)
+        assert not guarded.create(KEY, record())
+        assert guarded.get(KEY) == kept
+
+    def test_a_replace_is_saved(self, pair: Pair, when: str) -> None:
+        store, guarded = pair
+        store.create(KEY, first := record())
+        self.break_once(store, when)
+        assert guarded.replace(KEY, second := record(b"second"), first.version) is Outcome.SAVED
+        found = guarded.get(KEY)
+        assert found is not None
+        assert found.version == second.version
+
+    def test_a_replace_of_another_version_stays_a_conflict(self, pair: Pair, when: str) -> None:
+        store, guarded = pair
+        store.create(KEY, kept := record())
+        self.break_once(store, when)
+        assert guarded.replace(KEY, record(b"second"), new_version()) is Outcome.CONFLICT
+        assert guarded.get(KEY) == kept
+
+    def test_touch_and_delete_take_effect(self, pair: Pair, when: str) -> None:
+        store, guarded = pair
+        store.create(KEY, kept := record())
+        self.break_once(store, when)
+        assert guarded.touch(KEY, kept.expires_at + 1)
+        self.break_once(store, when)
+        guarded.delete(KEY)
+        assert guarded.get(KEY) is None
+
+
+def test_a_connection_that_breaks_twice_is_an_outage(pair: Pair) -> None:
+    store, guarded = pair
+    store.broken_before = 2
+    with pytest.raises(StoreUnavailable):
+        guarded.get(KEY)
+    assert store.calls == ["get", "get"]
+
+
+def test_a_store_that_is_down_is_not_asked_twice_a_call(pair: Pair) -> None:
+    store, guarded = pair
+    store.down = True
+    with pytest.raises(StoreUnavailable):
+        guarded.get(KEY)
+    assert store.calls == ["get"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: store.get(KEY),
+        lambda store: store.create(KEY, record()),
+        lambda store: store.replace(KEY, record(), 1),
+        lambda store: store.touch(KEY, now_ms()),
+        lambda store: store.delete(KEY),
+        lambda store: store.end(KEY, now_ms() + 1000),
+        lambda store: store.count(),
+        lambda store: store.clear_expired(),
+    ],
+    ids=["get", "create", "replace", "touch", "delete", "end", "count", "clear_expired"],
+)
+def test_while_the_circuit_is_open_the_store_is_left_alone(
+    pair: Pair, call: Callable[[GuardedStore], Any]
+) -> None:
+    store, guarded = pair
+    store.down = True
+    for _ in range(FAULTS):
+        with pytest.raises(StoreUnavailable):
+            guarded.get(KEY)
+    store.calls.clear()
+    with pytest.raises(StoreUnavailable, match="given a moment"):
+        call(guarded)
+    assert store.calls == []
+
+
+def test_after_the_pause_the_store_is_tried_and_works_again(pair: Pair) -> None:
+    store, guarded = pair
+    now = [0.0]
+    guarded.breaker._clock = lambda: now[0]
+    store.down = True
+    for _ in range(FAULTS):
+        with pytest.raises(StoreUnavailable):
+            guarded.get(KEY)
+    store.down = False
+    now[0] += PAUSE
+    assert guarded.create(KEY, record())
+    assert guarded.get(KEY)
+
+
+def test_one_log_line_and_one_signal_when_lost_and_when_back(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, guarded = pair
+    news: list[str] = []
+
+    def lost(**kwargs: Any) -> None:
+        news.append(f"lost {kwargs['description']}")
+
+    def back(**kwargs: Any) -> None:
+        news.append(f"back {kwargs['description']}")
+
+    store_lost.connect(lost)
+    store_recovered.connect(back)
+    try:
+        with caplog.at_level(logging.WARNING, "sessionpersist"):
+            store.down = True
+            for _ in range(10):
+                with pytest.raises(StoreUnavailable):
+                    guarded.get(KEY)
+            store.down = False
+            guarded.breaker._open_until = None
+            for _ in range(10):
+                guarded.get(KEY)
+    finally:
+        store_lost.disconnect(lost)
+        store_recovered.disconnect(back)
+    assert news == ["lost The flaky store", "back The flaky store"]
+    assert [line.levelname for line in caplog.records] == ["ERROR", "WARNING"]
+    assert KEY not in caplog.text

@@ -1,0 +1,171 @@
+"""Under load from logged-in clients a real server is killed, hangs, and comes back. Nobody is logged out.
+
+Two workers of four threads each serve twenty clients that count their visits.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sessionpersist.breaker import PAUSE
+from tests.load import stores
+from tests.load.clients import Answer, Browser, Load
+from tests.load.site import Node, Site
+from tests.servers import MongoDB, Server, require
+
+CLIENTS = 20
+TIMEOUT = 1.0  # seconds, the site's TIMEOUT_SECONDS
+HANGS = 10.0  # seconds
+# A trial may be waiting for the server as it comes back; the rest is for a busy machine.
+BACK_WITHIN = PAUSE + TIMEOUT + 1.5
+
+
+@dataclass
+class Running:
+    server: Server
+    node: Node
+    browsers: list[Browser]
+
+    def whoami(self) -> list[str]:
+        return [browser.get("/whoami/").body.get("user", "") for browser in self.browsers]
+
+
+@dataclass
+class Outage:
+    """``begun`` and ``back`` are monotonic seconds; ``before`` and ``visits`` have an entry a browser."""
+
+    fault: Callable[[Server], None]
+    begun: float
+    back: float
+    before: list[int]
+    visits: list[list[Answer]]
+    log: str
+
+    @property
+    def answers(self) -> list[Answer]:
+        return [answer for visits in self.visits for answer in visits]
+
+    @property
+    def failed(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.status != 200]
+
+
+@pytest.fixture(scope="module", params=stores.SERVERS, ids=lambda cls: cls.__name__)
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    require(request.param)
+    with request.param() as server:
+        site = site_on(server, tmp_path_factory.mktemp("site"))
+        with Node(site, "node-1") as node:
+            browsers = [Browser([node.url]) for _ in range(CLIENTS)]
+            for number, browser in enumerate(browsers):
+                assert browser.post(f"/login/user-{number}/").status == 200
+            yield Running(server, node, browsers)
+
+
+def site_on(server: Server, folder: Path) -> Site:
+    """A site whose sessions are on this server."""
+    site = Site(
+        folder,
+        stores.databases(server),
+        REFRESH_SECONDS=1,
+        ACTIVATION_SECONDS=0,
+        TIMEOUT_SECONDS=TIMEOUT,
+    )
+    site.manage("migrate", "--verbosity=0")
+    site.configure(**stores.fields(server))
+    return site
+
+
+def visit(browser: Browser) -> None:
+    browser.get("/visit/")
+
+
+def kill_and_start(server: Server) -> None:
+    server.kill()
+    time.sleep(1.5)  # connections are refused
+    server.start()
+
+
+def hang_and_go_on(server: Server) -> None:
+    server.pause()
+    time.sleep(HANGS)
+    server.resume()
+
+
+@pytest.fixture(params=[kill_and_start, hang_and_go_on], ids=lambda fault: fault.__name__)
+def outage(request: pytest.FixtureRequest, running: Running) -> Outage:
+    """One fault under load, with everything that the clients and the log have seen of it."""
+    log_begins = len(running.node.log.read_text())
+    before = [browser.get("/whoami/").body["visits"] for browser in running.browsers]
+    for browser in running.browsers:
+        browser.answers.clear()
+    with Load(running.browsers, visit):
+        time.sleep(1)
+        begun = time.monotonic()
+        request.param(running.server)
+        back = time.monotonic()
+        time.sleep(BACK_WITHIN + 1)
+    visits = [list(browser.answers) for browser in running.browsers]
+    return Outage(request.param, begun, back, before, visits, running.node.log.read_text()[log_begins:])
+
+
+def test_an_outage_under_load_logs_nobody_out(running: Running, outage: Outage) -> None:
+    users = [f"user-{number}" for number in range(CLIENTS)]
+    assert running.whoami() == users
+    for user, visits in zip(users, outage.visits, strict=True):
+        assert {answer.body["user"] for answer in visits if answer.status == 200} == {user}
+
+    assert outage.failed, "the outage was not noticed: the test shows nothing"
+    assert {answer.status for answer in outage.failed} == {503}
+    assert all(answer.retry_after for answer in outage.failed)
+    assert not any(answer.cookie_deleted for answer in outage.answers)
+    check_times(outage)
+    check_counts(running, outage)
+    check_log(running, outage)
+    check_bounds(running)
+
+
+def check_times(outage: Outage) -> None:
+    """Answers come at once while the store is down, and the store is used soon after it is back."""
+    waits = [
+        answer.seconds for answer in outage.failed if outage.begun + 2 * TIMEOUT < answer.at < outage.back
+    ]
+    assert statistics.median(waits or [0.0]) < TIMEOUT / 2
+    first = min(answer.at for answer in outage.answers if answer.status == 200 and answer.at > outage.back)
+    assert first - outage.back < BACK_WITHIN
+    assert all(answer.status == 200 for answer in outage.answers if answer.at > outage.back + BACK_WITHIN)
+
+
+def check_counts(running: Running, outage: Outage) -> None:
+    """Every acknowledged visit counts, and none twice; a 503 leaves open whether it was counted."""
+    for browser, before, visits in zip(running.browsers, outage.before, outage.visits, strict=True):
+        acknowledged = sum(answer.status == 200 for answer in visits)
+        counted = browser.get("/whoami/").body["visits"] - before
+        assert counted <= len(visits)
+        if not (isinstance(running.server, MongoDB) and outage.fault is kill_and_start):
+            # A single MongoDB writes its journal every 100 ms: a crash loses what came after.
+            assert counted >= acknowledged
+
+
+def check_log(running: Running, outage: Outage) -> None:
+    """A line a worker when the store is lost and one when it is back.
+
+    A thread that was still waiting when another succeeded may add a pair.
+    """
+    assert 1 <= outage.log.count(" is lost: ") <= 4 * running.node.workers
+    assert 1 <= outage.log.count(" is back.") <= 4 * running.node.workers
+    assert running.server.password not in outage.log
+
+
+def check_bounds(running: Running) -> None:
+    """An outage leaves neither threads nor connections behind."""
+    for _ in range(10):
+        found = Browser([running.node.url]).get("/threads/").body
+        assert found["threads"] <= 20
+        assert found["sockets"] <= 40

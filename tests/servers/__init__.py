@@ -1,0 +1,63 @@
+"""Real servers for tests and for the demo: on the loopback, with a password, gone when their parent is.
+
+    with Postgres() as server:
+        connect(server.url)
+
+`shared(Postgres)` is one that this process keeps until it ends;
+`require(Postgres)` skips a test where there is none.
+"""
+
+import atexit
+import os
+import threading
+from typing import TypeVar
+
+from tests.servers.base import Server, ServerError
+from tests.servers.mariadb import MariaDB
+from tests.servers.mongodb import MongoDB
+from tests.servers.postgres import Postgres
+from tests.servers.redis import Redis, Valkey
+
+__all__ = [
+    "ALL",
+    "MariaDB",
+    "MongoDB",
+    "Postgres",
+    "Redis",
+    "Server",
+    "ServerError",
+    "Valkey",
+    "require",
+    "shared",
+]
+
+ALL: tuple[type[Server], ...] = (Valkey, Redis, Postgres, MariaDB, MongoDB)
+
+AnyServer = TypeVar("AnyServer", bound=Server)
+
+_shared: dict[tuple[type[Server], bool], Server] = {}
+_lock = threading.Lock()
+
+
+def shared(cls: type[AnyServer], *, tls: bool = False) -> AnyServer:
+    """The server of this class that the process keeps, started at first use and stopped at exit.
+
+    A forked process gets the one of its parent. Who kills, pauses or fills it puts that right again.
+    """
+    with _lock:
+        server = _shared.get((cls, tls))
+        if server is None:
+            server = _shared[cls, tls] = cls(tls=tls).start()
+            atexit.register(server.stop)
+    assert isinstance(server, cls)
+    return server
+
+
+def require(cls: type[Server], *, tls: bool = False) -> None:
+    """Skips the running test if the server is not available; fails it where REQUIRE_SERVERS=1 is set."""
+    import pytest
+
+    if reason := cls.available(tls=tls):
+        if os.environ.get("REQUIRE_SERVERS") == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)

@@ -1,0 +1,141 @@
+"""Runs one server process and cleans up after a parent that died.
+
+`python guard.py PARENT REPORT FOLDER USER COMMAND...` starts COMMAND (as USER, if one is named), writes its
+pid to the file descriptor REPORT, and waits. When the server ends, so does the guard. When PARENT is gone
+first, however it died, the guard kills the server with all its processes and removes FOLDER.
+
+Why a process of its own: PR_SET_PDEATHSIG in the server alone would fire as soon as the *thread* that started
+it ends, is not inherited by the processes that the server forks, and leaves a paused PostgreSQL stopped for
+ever. The guard has one thread, so here the signal is safe: it covers the death of the guard itself.
+
+The functions on processes serve `base.py` as well. They read /proc: Linux only. Standard library only, since
+the guard runs with `python -I -S`, which starts in a few milliseconds.
+"""
+
+import contextlib
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+PR_SET_PDEATHSIG = 1
+LOOK_SECONDS = 0.2
+SETTLE_SECONDS = 10.0
+
+
+def status(pid: int) -> tuple[str, int] | None:
+    """The state letter and the parent's pid of a process, or None if it has ended (a zombie has)."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            text = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name of the program, in brackets, may itself hold spaces and brackets.
+    state, parent = text.rpartition(")")[2].split()[:2]
+    return None if state in "ZX" else (state, int(parent))
+
+
+def family(pid: int) -> list[int]:
+    """The process and all its living descendants, parents before their children."""
+    found = {int(name): status(int(name)) for name in os.listdir("/proc") if name.isdigit()}
+    members = [pid]
+    for member in members:  # grows as it goes
+        members += [child for child, seen in found.items() if seen and seen[1] == member]
+    return members
+
+
+def pause(pid: int) -> list[int]:
+    """Stops the process and its descendants with SIGSTOP, and returns them once they stand still."""
+    members = _hold(pid)
+    for member in members[1:]:
+        send(member, signal.SIGSTOP)
+    _settle(members, _still)
+    return members
+
+
+def resume(pid: int) -> None:
+    """Lets a paused process and its descendants go on."""
+    for member in reversed(family(pid)):
+        send(member, signal.SIGCONT)
+
+
+def destroy(pid: int) -> None:
+    """Kills the process and its descendants with SIGKILL, and returns once none is left."""
+    members = _hold(pid)
+    for member in members:
+        send(member, signal.SIGKILL)
+    _settle(members, lambda member: status(member) is None)
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Sends a signal to a process that may have ended meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _hold(pid: int) -> list[int]:
+    """Stops the first process, so that it cannot fork while its family is listed; returns the family."""
+    send(pid, signal.SIGSTOP)
+    _settle([pid], _still)
+    return family(pid)
+
+
+def _still(pid: int) -> bool:
+    seen = status(pid)
+    return seen is None or seen[0] in "Tt"
+
+
+def _settle(pids: list[int], done: Callable[[int], bool]) -> None:
+    """Waits until `done` holds for each process: signals take effect a moment after they are sent."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while not all(done(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"processes {pids} did not react to a signal within {SETTLE_SECONDS:.0f} s")
+        time.sleep(0.002)
+
+
+def _start(user: str, command: list[str]) -> subprocess.Popen[bytes]:
+    """Starts the server in a session of its own (Ctrl-C is not for it), bound to the life of this process."""
+    guard = os.getpid()
+    libc = ctypes.CDLL(None)  # loaded before the fork
+
+    def bind_to_guard() -> None:
+        # Runs after the change of user, which would reset the signal.
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if os.getppid() != guard:
+            os._exit(1)
+
+    return subprocess.Popen(
+        command,
+        start_new_session=True,
+        preexec_fn=bind_to_guard,
+        user=user or None,
+        group=pwd.getpwnam(user).pw_gid if user else None,
+        extra_groups=() if user else None,
+    )
+
+
+def main(parent: int, report: int, folder: str, user: str, command: list[str]) -> int:
+    """Starts the command, watches it and the parent; returns an exit code as a shell would give it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # sigtimedwait below takes it
+    server = _start(user, command)
+    os.write(report, str(server.pid).encode())
+    os.close(report)
+    while server.poll() is None and os.getppid() == parent:
+        signal.sigtimedwait({signal.SIGCHLD}, LOOK_SECONDS)
+    if os.getppid() != parent:
+        if server.returncode is None:
+            destroy(server.pid)
+        shutil.rmtree(folder, ignore_errors=True)
+    code = server.wait()
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5:]))

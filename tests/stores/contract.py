@@ -1,0 +1,480 @@
+"""What every store promises, as tests. A subclass says where its records lie, in `make_store`, and inherits the rest.
+
+Wrappers around stores promise the same, so they inherit the same.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+
+from sessionpersist.exceptions import SessionTooLarge
+from sessionpersist.stores.base import (
+    ENDED,
+    MAX_PAYLOAD_BYTES,
+    Outcome,
+    Record,
+    Store,
+    check_size,
+    new_version,
+    now_ms,
+)
+from tests.stores.parallel import in_processes, in_threads
+
+MINUTE = 60_000  # milliseconds
+RACERS = 6
+MORE_THAN_A_PAGE = 230
+MORE_THAN_A_BATCH = 520
+
+
+def a_key() -> str:
+    """A stored key that no other test has."""
+    return secrets.token_hex(32)
+
+
+def a_record(payload: bytes = b"payload", *, life: int = MINUTE, user_id: str = "7") -> Record:
+    """A record that lives for so many milliseconds; negative for one that has expired."""
+    now = now_ms()
+    return Record(payload, new_version(), now, now + life, user_id)
+
+
+def empty(store: Store) -> None:
+    """Remove every record with the means of the contract: nothing deletes an ended record but its expiry."""
+    for key, _ in list(store.scan()):
+        store.end(key, now_ms() - 1)
+    store.clear_expired()
+
+
+class StoreContract:
+    """Inherited by one class a store. `make_store` is the only hook; each call gives a store of the same records."""
+
+    def make_store(self) -> Store:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self) -> Iterator[Store]:
+        store = self.make_store()
+        store.prepare()
+        empty(store)
+        yield store
+        store.close()
+
+    @pytest.fixture
+    def live(self, store: Store) -> tuple[str, Record]:
+        key, record = a_key(), a_record()
+        assert store.create(key, record)
+        return key, record
+
+    @pytest.fixture
+    def expired(self, store: Store) -> tuple[str, Record]:
+        key, record = a_key(), a_record(life=-1)
+        assert store.create(key, record)
+        return key, record
+
+    @pytest.fixture
+    def ended(self, store: Store) -> str:
+        key = a_key()
+        store.end(key, now_ms() + MINUTE)
+        return key
+
+    # get
+
+    def test_get_of_an_absent_key_is_none(self, store: Store) -> None:
+        assert store.get(a_key()) is None
+
+    def test_get_gives_back_what_was_created(self, store: Store, live: tuple[str, Record]) -> None:
+        key, record = live
+        found = store.get(key)
+        assert found == record
+        assert found is not None
+        assert [type(value) for value in found] == [bytes, int, int, int, str]
+
+    def test_get_of_an_expired_record_is_none(self, store: Store, expired: tuple[str, Record]) -> None:
+        assert store.get(expired[0]) is None
+
+    def test_get_of_an_ended_record_tells_that_it_ended(self, store: Store, ended: str) -> None:
+        found = store.get(ended)
+        assert found is not None
+        assert found.ended
+        assert (found.payload, found.user_id) == (b"", "")
+
+    def test_a_record_is_gone_when_its_time_has_come(self, store: Store) -> None:
+        key = a_key()
+        store.create(key, a_record(life=150))
+        assert store.get(key) is not None
+        time.sleep(0.2)
+        assert store.get(key) is None
+
+    # create
+
+    def test_create_over_a_live_record_is_refused_and_changes_nothing(
+        self, store: Store, live: tuple[str, Record]
+    ) -> None:
+        key, record = live
+        assert store.create(key, a_record(b"other")) is False
+        assert store.get(key) == record
+
+    def test_create_over_an_expired_record_succeeds(self, store: Store, expired: tuple[str, Record]) -> None:
+        record = a_record(b"new")
+        assert store.create(expired[0], record) is True
+        assert store.get(expired[0]) == record
+
+    def test_create_over_an_ended_record_is_refused(self, store: Store, ended: str) -> None:
+        assert store.create(ended, a_record()) is False
+        found = store.get(ended)
+        assert found is not None
+        assert found.ended
+
+    def test_create_over_an_ended_record_that_expired_succeeds(self, store: Store) -> None:
+        key, record = a_key(), a_record()
+        store.end(key, now_ms() - 1)
+        assert store.create(key, record) is True
+        assert store.get(key) == record
+
+    # replace
+
+    def test_replace_of_the_expected_version_keeps_only_created_at(
+        self, store: Store, live: tuple[str, Record]
+    ) -> None:
+        key, old = live
+        new = Record(b"new", new_version(), old.created_at + 5_000, old.expires_at + 5_000, "8")
+        assert store.replace(key, new, old.version) is Outcome.SAVED
+        assert store.get(key) == new._replace(created_at=old.created_at)
+
+    def test_replace_may_shorten_a_life(self, store: Store, live: tuple[str, Record]) -> None:
+        key, old = live
+        assert store.replace(key, a_record(life=100), old.version) is Outcome.SAVED
+        time.sleep(0.15)
+        assert store.get(key) is None
+
+    def test_replace_may_lengthen_a_life(self, store: Store) -> None:
+        key, old = a_key(), a_record(life=150)
+        store.create(key, old)
+        assert store.replace(key, new := a_record(), old.version) is Outcome.SAVED
+        time.sleep(0.25)
+        assert store.get(key) == new._replace(created_at=old.created_at)
+
+    def test_replace_of_another_version_is_a_conflict_and_changes_nothing(
+        self, store: Store, live: tuple[str, Record]
+    ) -> None:
+        key, record = live
+        for expected in (new_version(), record.version ^ 1, ENDED):
+            assert store.replace(key, a_record(b"new"), expected) is Outcome.CONFLICT
+        assert store.get(key) == record
+
+    def test_versions_of_all_63_bits_are_told_apart(self, store: Store) -> None:
+        key, highest = a_key(), 2**63 - 1
+        store.create(key, a_record()._replace(version=highest))
+        assert store.replace(key, a_record(), highest - 1) is Outcome.CONFLICT
+        assert store.delete(key, highest - 1) is False
+        assert store.replace(key, a_record()._replace(version=1), highest) is Outcome.SAVED
+        assert store.delete(key, 1) is True
+
+    def test_replace_where_nothing_lives_is_missing_and_writes_nothing(
+        self, store: Store, expired: tuple[str, Record]
+    ) -> None:
+        absent = a_key()
+        assert store.replace(absent, a_record(), new_version()) is Outcome.MISSING
+        assert store.replace(expired[0], a_record(), expired[1].version) is Outcome.MISSING
+        assert store.get(absent) is None
+        assert store.get(expired[0]) is None
+
+    def test_replace_of_an_ended_record_is_missing_whatever_is_expected(
+        self, store: Store, ended: str
+    ) -> None:
+        for expected in (ENDED, new_version()):
+            assert store.replace(ended, a_record(), expected) is Outcome.MISSING
+        found = store.get(ended)
+        assert found is not None
+        assert found.ended
+
+    # touch
+
+    def test_touch_moves_the_expiry_and_nothing_else(self, store: Store, live: tuple[str, Record]) -> None:
+        key, record = live
+        later = record.expires_at + 1234
+        assert store.touch(key, later) is True
+        assert store.get(key) == record._replace(expires_at=later)
+
+    def test_touch_lets_a_record_outlive_its_first_expiry(self, store: Store) -> None:
+        key = a_key()
+        store.create(key, a_record(life=150))
+        assert store.touch(key, now_ms() + MINUTE)
+        time.sleep(0.25)
+        assert store.get(key) is not None
+
+    def test_touch_never_moves_the_expiry_back(self, store: Store, live: tuple[str, Record]) -> None:
+        key, record = live
+        assert store.touch(key, now_ms() + 50) is True
+        assert store.touch(key, record.expires_at) is True
+        time.sleep(0.1)
+        assert store.get(key) == record
+
+    def test_touch_where_nothing_lives_is_false(
+        self, store: Store, expired: tuple[str, Record], ended: str
+    ) -> None:
+        later = now_ms() + 2 * MINUTE
+        assert [store.touch(key, later) for key in (a_key(), expired[0], ended)] == [False] * 3
+        assert store.get(expired[0]) is None
+        found = store.get(ended)
+        assert found is not None
+        assert found.expires_at < later
+
+    # delete
+
+    def test_delete_of_a_live_record_is_true_once(self, store: Store, live: tuple[str, Record]) -> None:
+        assert store.delete(live[0]) is True
+        assert store.get(live[0]) is None
+        assert store.delete(live[0]) is False
+
+    def test_delete_with_the_version_held_deletes(self, store: Store, live: tuple[str, Record]) -> None:
+        assert store.delete(live[0], live[1].version) is True
+        assert store.get(live[0]) is None
+
+    def test_delete_with_another_version_deletes_nothing(
+        self, store: Store, live: tuple[str, Record]
+    ) -> None:
+        key, record = live
+        assert [store.delete(key, version) for version in (new_version(), ENDED)] == [False, False]
+        assert store.get(key) == record
+
+    def test_delete_where_nothing_lives_is_false(
+        self, store: Store, expired: tuple[str, Record], ended: str
+    ) -> None:
+        assert [store.delete(key) for key in (a_key(), expired[0], ended)] == [False] * 3
+        assert store.delete(expired[0], expired[1].version) is False
+        assert store.delete(ended, ENDED) is False
+        assert store.get(ended) is not None
+
+    # end
+
+    def test_end_writes_over_whatever_was_there(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        until = now_ms() + 2 * MINUTE
+        for key in (a_key(), live[0], expired[0], ended):
+            store.end(key, until)
+            found = store.get(key)
+            assert found is not None
+            assert (found.ended, found.expires_at, found.payload) == (True, until, b"")
+
+    def test_an_ended_record_expires(self, store: Store) -> None:
+        key = a_key()
+        store.end(key, now_ms() + 100)
+        time.sleep(0.15)
+        assert store.get(key) is None
+        assert store.create(key, a_record()) is True
+
+    # clear_expired, scan, count
+
+    def test_clear_expired_leaves_live_and_ended_records_alone(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        store.clear_expired()
+        assert store.get(live[0]) == live[1]
+        assert store.get(ended) is not None
+
+    def test_scan_gives_every_unexpired_record(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        found = dict(store.scan())
+        assert found.keys() == {live[0], ended}
+        assert found[live[0]] == live[1]
+        assert found[ended].ended
+
+    def test_scan_of_more_than_a_page_misses_nothing_though_records_go_meanwhile(self, store: Store) -> None:
+        records = {a_key(): a_record(str(number).encode()) for number in range(MORE_THAN_A_PAGE)}
+        for key, record in records.items():
+            store.create(key, record)
+        found = {}
+        for key, record in store.scan():
+            found[key] = record
+            store.delete(key, record.version)
+        assert found == records
+        assert list(store.scan()) == []
+
+    def test_scan_can_be_left_half_way(self, store: Store, live: tuple[str, Record]) -> None:
+        store.create(a_key(), a_record())
+        assert next(iter(store.scan()))
+        assert store.get(live[0]) == live[1]
+
+    def test_count_counts_live_records_only(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        assert store.count() == 1
+        store.create(a_key(), a_record())
+        assert store.count() == 2
+
+    # payloads
+
+    @pytest.mark.parametrize(
+        "payload", [b"", b"\0", bytes(range(256)) * 3, "%s ' \\ \" ; ü \N{SNOWMAN}".encode()]
+    )
+    def test_a_payload_of_any_bytes_comes_back(self, store: Store, payload: bytes) -> None:
+        self._keeps(store, a_record(payload))
+
+    @pytest.mark.parametrize("user_id", ["", "0", "a" * 255, "ünï-\N{SNOWMAN}-\N{PILE OF POO}"])
+    def test_a_user_id_of_any_text_comes_back(self, store: Store, user_id: str) -> None:
+        self._keeps(store, a_record(user_id=user_id))
+
+    def test_a_payload_of_the_greatest_size_comes_back(self, store: Store) -> None:
+        # Sealed payloads look like random bytes; the statements of some databases escape a few of them.
+        self._keeps(store, a_record(secrets.token_bytes(MAX_PAYLOAD_BYTES)))
+
+    def test_a_payload_beyond_the_greatest_size_is_refused_for_every_store(self) -> None:
+        check_size(bytes(MAX_PAYLOAD_BYTES))
+        with pytest.raises(SessionTooLarge):
+            check_size(bytes(MAX_PAYLOAD_BYTES + 1))
+
+    def _keeps(self, store: Store, record: Record) -> None:
+        """Written by create, then by replace."""
+        key, first = a_key(), a_record()
+        assert store.create(key, record)
+        assert store.get(key) == record
+        assert store.delete(key)
+        assert store.create(key, first)
+        assert store.replace(key, record, first.version) is Outcome.SAVED
+        assert store.get(key) == record._replace(created_at=first.created_at)
+        assert store.delete(key)
+
+    # several at once
+
+    def test_of_threads_that_create_one_key_one_wins(self, store: Store) -> None:
+        key = a_key()
+        records = [a_record(str(number).encode()) for number in range(RACERS)]
+        won = in_threads([partial(store.create, key, record) for record in records])
+        assert won.count(True) == 1
+        assert store.get(key) == records[won.index(True)]
+
+    def test_of_threads_that_create_over_one_expired_record_one_wins(
+        self, store: Store, expired: tuple[str, Record]
+    ) -> None:
+        won = in_threads([lambda: store.create(expired[0], a_record())] * RACERS)
+        assert won.count(True) == 1
+
+    def test_of_threads_that_replace_one_version_one_wins(
+        self, store: Store, live: tuple[str, Record]
+    ) -> None:
+        key, old = live
+        records = [a_record(str(number).encode()) for number in range(RACERS)]
+        outcomes = in_threads([partial(store.replace, key, record, old.version) for record in records])
+        assert outcomes.count(Outcome.SAVED) == 1
+        assert outcomes.count(Outcome.CONFLICT) == RACERS - 1
+        found = store.get(key)
+        assert found is not None
+        assert found.version == records[outcomes.index(Outcome.SAVED)].version
+
+    def test_of_a_replace_and_a_delete_of_one_version_one_wins(self, store: Store) -> None:
+        for _ in range(10):
+            key, old = a_key(), a_record()
+            store.create(key, old)
+            replace: Callable[[], object] = partial(store.replace, key, a_record(), old.version)
+            delete: Callable[[], object] = partial(store.delete, key, old.version)
+            outcome, deleted = in_threads([replace, delete])
+            replaced = outcome is Outcome.SAVED
+            assert replaced is not deleted
+            assert (store.get(key) is not None) is replaced
+
+    def test_of_processes_that_replace_one_version_one_wins(
+        self, store: Store, live: tuple[str, Record]
+    ) -> None:
+        """Forked after the store was used; the parent can go on with its own connections."""
+        key, old = live
+        names = in_processes([lambda: store.replace(key, a_record(), old.version).name] * 4)
+        assert sorted(names) == ["CONFLICT", "CONFLICT", "CONFLICT", "SAVED"]
+        found = store.get(key)
+        assert found is not None
+        assert found.version != old.version
+
+    def test_a_forked_child_reads_and_writes_and_the_parent_goes_on(
+        self, store: Store, live: tuple[str, Record]
+    ) -> None:
+        key, other = live[0], a_key()
+        seen = in_processes([lambda: str(store.get(key) == live[1] and store.create(other, a_record()))])
+        assert seen == ["True"]
+        assert store.get(key) == live[1]
+        assert store.get(other) is not None
+
+    # its life
+
+    def test_prepare_can_be_repeated_and_by_several_at_once(self, store: Store) -> None:
+        in_threads([store.prepare] * 4)
+        assert store.missing() is None
+
+    def test_a_closed_store_opens_again(self, store: Store, live: tuple[str, Record]) -> None:
+        store.close()
+        store.close()
+        assert store.get(live[0]) == live[1]
+
+    def test_another_store_object_has_the_same_records(self, store: Store, live: tuple[str, Record]) -> None:
+        other = self.make_store()
+        assert other.get(live[0]) == live[1]
+        other.close()
+
+    def test_a_probe_has_good_steps_only_and_leaves_nothing_behind(self, store: Store) -> None:
+        steps = store.probe(prepare=True)
+        assert [step for step in steps if not step.ok] == []
+        assert {"Write", "Read", "Compare and set", "Delete", "Expiry"} <= {step.name for step in steps}
+        assert list(store.scan()) == []
+
+    def test_a_closed_probe_of_the_store_does_not_prepare_it_again(self, store: Store) -> None:
+        assert all(step.ok for step in store.probe())
+
+
+def _noted(answers: list[object], verb: Callable[[], object]) -> None:
+    answers.append(verb())
+
+
+class RoundTrips:
+    """One command a verb: the budget of a request. A subclass counts what its server is asked."""
+
+    def commands(self, store: Store, action: Callable[[], object]) -> int:
+        raise NotImplementedError
+
+    def test_each_verb_of_a_request_is_one_command(self, store: Store) -> None:
+        key, first, second = a_key(), a_record(), a_record()
+        verbs: list[tuple[str, Callable[[], object], object]] = [
+            ("create", lambda: store.create(key, first), True),
+            ("get", lambda: store.get(key), first),
+            ("replace", lambda: store.replace(key, second, first.version), Outcome.SAVED),
+            ("touch", lambda: store.touch(key, second.expires_at + 9), True),
+            ("delete", lambda: store.delete(key), True),
+        ]
+        self._warm_up(store)
+        for name, verb, answer in verbs:
+            answers: list[object] = []
+            commands = self.commands(store, partial(_noted, answers, verb))
+            assert (name, commands, answers) == (name, 1, [answer])
+
+    def _warm_up(self, store: Store) -> None:
+        """Connect, and have the server know the scripts."""
+        key, record = a_key(), a_record()
+        store.create(key, record)
+        store.get(key)
+        store.touch(key, record.expires_at)
+        store.replace(key, record, record.version)
+        store.delete(key)
+
+
+class ClearsItself:
+    """For stores whose server does not expire records by itself."""
+
+    def test_clear_expired_takes_more_than_one_batch_and_tells_how_many(self, store: Store) -> None:
+        store.clear_expired()
+        live = a_key()
+        store.create(live, record := a_record())
+        for _ in range(MORE_THAN_A_BATCH):
+            store.create(a_key(), a_record(life=-1))
+        assert store.clear_expired() == MORE_THAN_A_BATCH
+        assert store.clear_expired() == 0
+        assert store.get(live) == record
+
+    def test_several_can_clear_at_once(self, store: Store) -> None:
+        store.clear_expired()
+        for _ in range(MORE_THAN_A_BATCH):
+            store.create(a_key(), a_record(life=-1))
+        assert sum(in_threads([store.clear_expired] * 4)) == MORE_THAN_A_BATCH

@@ -1,0 +1,42 @@
+"""Settings of stores on the test servers, right ones and wrong ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sessionpersist.stores.mongodb import MongoStore
+from sessionpersist.stores.redis import RedisStore
+from sessionpersist.stores.settings import MongoSettings, RedisSettings
+from tests.servers import MongoDB, Redis, require, shared
+
+
+def redis_store(
+    server: type[Redis], *, tls: bool = False, timeout: float = 5, prefix: str = "tests", **changes: Any
+) -> RedisStore:
+    """A store on the shared server; ``changes`` are settings that differ from the right ones."""
+    require(server, tls=tls)
+    running = shared(server, tls=tls)
+    password = changes.pop("password", running.password)
+    settings = RedisSettings(host=running.host, port=running.port, username=running.username, tls=tls)
+    ca_file = str(running.ca_file) if tls else None
+    return RedisStore(replace(settings, **changes), password, timeout, prefix, ca_file)
+
+
+def mongo_store(
+    *, tls: bool = False, timeout: float = 5, prefix: str = "tests", **changes: Any
+) -> MongoStore:
+    """A store on the shared server; ``changes`` are settings that differ from the right ones."""
+    require(MongoDB, tls=tls)
+    running = shared(MongoDB, tls=tls)
+    password = changes.pop("password", running.password)
+    settings = MongoSettings(
+        database=running.database,
+        host=running.host,
+        port=running.port,
+        username=running.username,
+        auth_source=running.auth_source,
+        tls=tls,
+    )
+    ca_file = str(running.ca_file) if tls else None
+    return MongoStore(replace(settings, **changes), password, timeout, prefix, ca_file)

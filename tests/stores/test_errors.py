@@ -1,0 +1,377 @@
+"""What goes wrong is told in one kind of exception, on the field that is wrong, and without a secret."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connections, transaction
+from pytest_django import DjangoDbBlocker
+
+from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
+from sessionpersist.stores import build_store
+from sessionpersist.stores.base import Store, harmless
+from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.settings import DatabaseSettings, MongoSettings, RedisSettings
+from tests.servers import MariaDB, MongoDB, Postgres, Redis, Server, Valkey, require, shared
+from tests.servers.places import free_port
+from tests.stores.contract import a_key, a_record
+from tests.stores.databases import added_database
+from tests.stores.places import mongo_store, redis_store
+
+SECRET = "s3cret-that-no-text-may-show@:/%"
+NO_SUCH_HOST = "no-such-host.invalid"  # RFC 6761: never resolves
+
+
+@pytest.fixture(autouse=True)
+def unblocked(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        yield
+
+
+def failed(store: Store, *secret: str) -> str | None:
+    """The field that the probe blames. A read must fail as well, and no text may hold a secret."""
+    with pytest.raises(StoreUnavailable) as raised:
+        store.get(a_key())
+    step = next(step for step in store.probe() if not step.ok)
+    store.close()
+    shown = "".join(traceback.format_exception(raised.value))
+    shown += f"{raised.value!r} {raised.value.args} {raised.value.__cause__!r} {step}"
+    for each in (SECRET, *secret):
+        assert each not in shown
+    return step.field
+
+
+def port_of(server: type[Server]) -> int:
+    require(server)
+    return shared(server).port
+
+
+class TestRedis:
+    @pytest.mark.parametrize(
+        ("changes", "field"),
+        [
+            ({"host": NO_SUCH_HOST}, "host"),
+            ({"password": SECRET}, "password"),
+            ({"password": ""}, "password"),
+            ({"username": "nobody", "password": SECRET}, "password"),
+            ({"database": 99}, "database"),
+            ({"database": -1}, "database"),
+            ({"tls": True}, "tls"),
+        ],
+        ids=str,
+    )
+    def test_the_wrong_field_is_named(self, changes: dict[str, Any], field: str) -> None:
+        store = redis_store(Valkey)
+        changed = {**changes}
+        password = changed.pop("password", store._secret)
+        wrong = (
+            redis_store(Valkey, password=password, **changed) if "tls" not in changed else _with_tls(store)
+        )
+        assert failed(wrong, store._secret) == field
+
+    def test_a_closed_port_is_named(self) -> None:
+        assert failed(redis_store(Valkey, port=free_port())) == "port"
+
+    @pytest.mark.parametrize("other", [Postgres, MongoDB, MariaDB])
+    def test_the_port_of_another_service_is_named(self, other: type[Server]) -> None:
+        assert failed(redis_store(Valkey, port=port_of(other), timeout=0.5)) == "port"
+
+    def test_a_server_that_wants_tls_is_named(self) -> None:
+        require(Redis, tls=True)
+        server = shared(Redis, tls=True)
+        settings = RedisSettings(host=server.host, port=server.port)
+        assert failed(type(redis_store(Valkey))(settings, server.password, 0.5, "tests")) == "tls"
+
+    def test_a_certificate_that_is_not_trusted_is_named(self) -> None:
+        right = redis_store(Redis, tls=True)
+        wrong = type(right)(right.settings, right._secret, 1, "tests")
+        assert failed(wrong) == "tls"
+
+    def test_tls_works(self) -> None:
+        store = redis_store(Redis, tls=True)
+        assert [step for step in store.probe() if not step.ok] == []
+        store.close()
+
+    def test_a_user_without_the_rights_is_named(self) -> None:
+        require(Valkey)
+        with shared(Valkey).connect() as client:
+            client.execute_command("ACL", "SETUSER", "guest", "on", f">{SECRET}", "+ping", "+client")
+        store = redis_store(Valkey, username="guest", password=SECRET)
+        assert failed(store) == "username"
+
+
+class TestMongo:
+    @pytest.mark.parametrize(
+        ("changes", "field"),
+        [
+            ({"host": NO_SUCH_HOST}, "host"),
+            ({"password": SECRET}, "password"),
+            ({"username": "nobody", "password": SECRET}, "password"),
+            ({"username": ""}, "username"),
+            ({"database": "not_ours"}, "database"),
+            ({"database": "no good name"}, "database"),
+            ({"database": ""}, "database"),
+        ],
+        ids=str,
+    )
+    def test_the_wrong_field_is_named(self, changes: dict[str, Any], field: str) -> None:
+        assert failed(mongo_store(timeout=0.5, **changes)) == field
+
+    def test_a_closed_port_is_named(self) -> None:
+        assert failed(mongo_store(port=free_port(), timeout=0.5)) == "port"
+
+    @pytest.mark.parametrize("other", [Postgres, Valkey, MariaDB])
+    def test_the_port_of_another_service_is_named(self, other: type[Server]) -> None:
+        assert failed(mongo_store(port=port_of(other), timeout=0.5)) == "port"
+
+    def test_tls_against_a_plain_server_is_named(self) -> None:
+        store = mongo_store()
+        settings = {**vars(store.settings), "tls": True}
+        assert failed(type(store)(MongoSettings(**settings), store._secret, 0.5, "tests")) == "tls"
+
+    def test_a_server_that_wants_tls_is_named(self) -> None:
+        store = mongo_store(tls=True)
+        settings = {**vars(store.settings), "tls": False}
+        assert failed(type(store)(MongoSettings(**settings), store._secret, 0.5, "tests")) == "tls"
+
+    def test_tls_works(self) -> None:
+        store = mongo_store(tls=True)
+        assert [step for step in store.probe(prepare=True) if not step.ok] == []
+        store.close()
+
+
+class TestDatabase:
+    @pytest.mark.parametrize("server", [Postgres, MariaDB])
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"HOST": NO_SUCH_HOST},
+            {"PASSWORD": SECRET},
+            {"USER": "nobody"},
+            {"NAME": "no_such_database"},
+            {"PORT": "closed"},
+            {"PORT": "other"},
+        ],
+        ids=str,
+    )
+    def test_the_database_is_named(self, server: type[Server], changes: dict[str, str]) -> None:
+        require(server)
+        if "PORT" in changes:
+            changes = {"PORT": str(free_port() if changes["PORT"] == "closed" else port_of(Valkey))}
+        with added_database("wrong", shared(server).url, **changes) as alias:
+            assert failed(jdbc(alias, timeout=0.5), shared(server).password) == "database"
+
+    def test_an_unknown_alias_is_named(self) -> None:
+        with pytest.raises(StoreMisconfigured, match="no_such_alias") as raised:
+            build_store(DatabaseSettings(database="no_such_alias"))
+        assert raised.value.field == "database"
+
+    def test_an_alias_that_is_gone_is_an_outage(self, tmp_path: Path) -> None:
+        with added_database("gone", f"sqlite:///{tmp_path}/gone.sqlite3") as alias:
+            store = jdbc(alias)
+        with pytest.raises(StoreMisconfigured, match="gone"):
+            store.get(a_key())
+
+    def test_a_driver_that_is_missing_is_named_with_what_to_install(self) -> None:
+        connections.settings["odd"] = {**connections.settings["default"], "ENGINE": "no.such.backend"}
+        try:
+            with pytest.raises(StoreMisconfigured, match="Install psycopg"):
+                jdbc("odd")
+        finally:
+            del connections.settings["odd"]
+
+    def test_a_read_only_sqlite_file_is_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "read_only.sqlite3"
+        sqlite3.connect(path).close()
+        with added_database("read_only", f"sqlite:///{path}?mode=ro") as alias:
+            self._is_read_only(alias)
+
+    def test_a_read_only_postgresql_is_told(self) -> None:
+        require(Postgres)
+        options = {"OPTIONS": {"options": "-c default_transaction_read_only=on"}}
+        with added_database("read_only", shared(Postgres).url, **options) as alias:
+            self._is_read_only(alias)
+
+    def test_a_read_only_mariadb_is_told(self) -> None:
+        require(MariaDB)
+        server = shared(MariaDB)
+        with added_database("read_only", server.url) as alias:
+            server._execute_as_admin("SET GLOBAL read_only = 1")
+            try:
+                self._is_read_only(alias)
+            finally:
+                server._execute_as_admin("SET GLOBAL read_only = 0")
+
+    def test_a_busy_sqlite_file_is_not_called_read_only(self, tmp_path: Path) -> None:
+        path = tmp_path / "busy.sqlite3"
+        with added_database("busy", f"sqlite:///{path}", OPTIONS={"timeout": 0.1}) as alias:
+            store = jdbc(alias)
+            store.prepare()
+            writer = sqlite3.connect(path, isolation_level=None)
+            writer.execute("BEGIN IMMEDIATE")
+            try:
+                step = next(step for step in store.probe() if not step.ok)
+            finally:
+                writer.close()
+            assert "read-only" not in step.message
+            assert all(step.ok for step in store.probe())
+
+    def _is_read_only(self, alias: str) -> None:
+        store = jdbc(alias)
+        step = next(step for step in store.probe(prepare=True) if not step.ok)
+        assert (step.name, step.field) == ("Editable", "database")
+        assert "read-only" in step.message
+        with pytest.raises(StoreUnavailable) as raised:
+            store.create(a_key(), a_record())
+        assert raised.value.field == "database"
+        assert "read-only" in str(raised.value)
+
+
+class TestSettings:
+    @pytest.mark.parametrize("settings", [RedisSettings, MongoSettings])
+    @pytest.mark.parametrize(
+        ("wrong", "field"),
+        [
+            ({"host": ""}, "host"),
+            ({"host": f"redis://user:{SECRET}@host"}, "host"),
+            ({"host": f"user:{SECRET}@host"}, "host"),
+            ({"host": "host", "port": 0}, "port"),
+            ({"host": "host", "port": 70_000}, "port"),
+        ],
+        ids=["none", "url", "login", "port 0", "port 70000"],
+    )
+    def test_an_address_that_cannot_be_one_is_refused(
+        self, settings: Any, wrong: dict[str, Any], field: str
+    ) -> None:
+        with pytest.raises(StoreMisconfigured) as raised:
+            build_store(settings(**wrong))
+        assert raised.value.field == field
+        assert SECRET not in str(raised.value)
+
+    def test_a_mongodb_user_without_a_password_is_refused(self) -> None:
+        with pytest.raises(StoreMisconfigured) as raised:
+            build_store(MongoSettings(host="host", username="app"))
+        assert raised.value.field == "password"
+
+
+class TestTables:
+    """What JDBC makes in a database."""
+
+    @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+    def alias(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+        name = f"tables_{secrets.token_hex(4)}"
+        servers: dict[str, type[Postgres | MariaDB]] = {"postgresql": Postgres, "mariadb": MariaDB}
+        if request.param in servers:
+            require(servers[request.param])
+            url = shared(servers[request.param]).create_database(name)
+        else:
+            url = f"sqlite:///{tmp_path}/tables.sqlite3"
+        with added_database("tables", url) as alias:
+            yield alias
+
+    def test_a_missing_table_is_told_by_a_probe_and_made_by_saving(self, alias: str) -> None:
+        store = jdbc(alias)
+        steps = store.probe()
+        assert all(step.ok for step in steps)
+        assert "missing" in steps[-1 if steps[-1].name == "Prepared" else -2].message
+        assert store.missing() is not None
+        assert [step for step in store.probe(prepare=True) if not step.ok] == []
+        assert store.missing() is None
+
+    def test_the_first_session_makes_the_table(self, alias: str) -> None:
+        assert jdbc(alias).create(a_key(), a_record()) is True
+
+    def test_a_table_without_its_index_gets_it(self, alias: str) -> None:
+        """As MySQL leaves it when a failure comes between the two."""
+        store = jdbc(alias)
+        store.prepare()
+        index = "sessionpersist_expires_at"
+        on = " ON sessionpersist_storedsession" if connections[alias].vendor == "mysql" else ""
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"DROP INDEX {index}{on}")
+        assert store.missing() is not None
+        store.prepare()
+        assert store.missing() is None
+
+    def test_a_table_that_is_dropped_is_made_again(self, alias: str) -> None:
+        store = jdbc(alias)
+        store.create(a_key(), a_record())
+        with connections[alias].cursor() as cursor:
+            cursor.execute("DROP TABLE sessionpersist_storedsession")
+        with pytest.raises(StoreUnavailable):
+            store.get(a_key())
+        assert store.get(a_key()) is None
+
+    def test_a_transaction_that_is_rolled_back_takes_its_sessions_with_it(self, alias: str) -> None:
+        store, key = jdbc(alias), a_key()
+        store.prepare()
+        with transaction.atomic(using=alias):
+            assert store.create(key, a_record())
+            assert store.create(key, a_record()) is False
+            assert store.get(key) is not None
+            transaction.set_rollback(True, using=alias)
+        assert store.get(key) is None
+
+    def test_nothing_is_left_behind_on_the_connection(self, alias: str) -> None:
+        store = jdbc(alias)
+        store.prepare()
+        raw = connections[alias].connection
+        before = {**vars(raw)} if hasattr(raw, "__dict__") else {}
+        store.get(a_key())
+        assert before == ({**vars(raw)} if hasattr(raw, "__dict__") else {})
+
+
+class TestSecrets:
+    def test_a_variable_that_is_not_set_is_told_on_the_password(self) -> None:
+        assert "NO_SUCH_VARIABLE" not in os.environ
+        for settings in (RedisSettings, MongoSettings):
+            with pytest.raises(StoreMisconfigured, match="NO_SUCH_VARIABLE") as raised:
+                build_store(settings(host="localhost", password="env:NO_SUCH_VARIABLE"))
+            assert raised.value.field == "password"
+
+    def test_settings_do_not_show_their_password(self) -> None:
+        for settings in (RedisSettings, MongoSettings):
+            shown = settings(host="localhost", password=SECRET)
+            assert SECRET not in f"{shown!r} {shown.describe()} {shown.public()}"
+
+    def test_a_cause_with_a_secret_in_it_is_dropped(self) -> None:
+        error = OSError("no connection")
+        error.__cause__ = ValueError(f"redis://:{SECRET}@host")
+        assert harmless(error, SECRET) is None
+        assert harmless(error, "another") is error
+        assert harmless(error, "") is error
+
+    @pytest.mark.parametrize(
+        ("settings", "module", "package"),
+        [
+            (RedisSettings(host="h"), "redis", "sessionpersist[redis]"),
+            (MongoSettings(host="h"), "mongodb", "sessionpersist[mongodb]"),
+        ],
+    )
+    def test_a_driver_that_is_missing_is_a_sentence_that_says_what_to_install(
+        self, settings: Any, module: str, package: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delitem(sys.modules, f"sessionpersist.stores.{module}", raising=False)
+        for driver in ("redis", "pymongo"):
+            monkeypatch.setitem(sys.modules, driver, None)
+        with pytest.raises(StoreMisconfigured) as raised:
+            build_store(settings)
+        assert package in str(raised.value)
+
+
+def jdbc(alias: str, timeout: float = 5) -> DatabaseStore:
+    return DatabaseStore(DatabaseSettings(database=alias), timeout)
+
+
+def _with_tls(store: Any) -> Store:
+    settings = RedisSettings(host=store.settings.host, port=store.settings.port, tls=True)
+    wrong: Store = type(store)(settings, store._secret, 0.5, "tests")
+    return wrong

@@ -1,0 +1,79 @@
+"""REDIS: the contract, on Valkey and on Redis."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Callable
+from typing import ClassVar
+
+from sessionpersist.stores.base import Store, now_ms
+from sessionpersist.stores.redis import RedisStore, pack
+from sessionpersist.stores.settings import RedisSettings
+from tests.servers import Redis, Valkey, require, shared
+from tests.stores.contract import RoundTrips, StoreContract, a_key, a_record
+
+
+class TestRedisStoreOnValkey(StoreContract, RoundTrips):
+    server: ClassVar[type[Redis]] = Valkey
+
+    def make_store(self) -> Store:
+        require(self.server)
+        server = shared(self.server)
+        settings = RedisSettings(host=server.host, port=server.port, username=server.username)
+        return RedisStore(settings, server.password, timeout=5, prefix="[contract]*")
+
+    def commands(self, store: Store, action: Callable[[], object]) -> int:
+        """What the server says it was asked, without what its scripts ask for themselves."""
+        end = secrets.token_hex(8)
+        server = shared(self.server)
+        with server.connect() as caller, server.connect() as watcher, watcher.monitor() as monitor:
+            caller.ping()  # connects, which takes commands of its own
+            action()
+            caller.echo(end)
+            asked = list(itertools.takewhile(lambda each: end not in each["command"], monitor.listen()))
+        ours = [each for each in asked if each["client_type"] != "lua"]
+        return len(ours[[each["command"] for each in ours].index("PING") + 1 :])
+
+    def test_every_key_has_a_time_to_live(self, store: Store) -> None:
+        key = a_key()
+        with shared(self.server).connect() as client:
+            store.create(key, a_record(life=60_000))
+            assert 50_000 < client.pttl(f"[contract]*:{key}") <= 60_000
+            store.touch(key, now_ms() + 90_000)
+            assert 80_000 < client.pttl(f"[contract]*:{key}") <= 90_000
+            store.end(key, now_ms() + 30_000)
+            assert 20_000 < client.pttl(f"[contract]*:{key}") <= 30_000
+
+    def test_an_expired_record_that_the_server_still_keeps_is_absent(self, store: Store) -> None:
+        """As when the clocks of two nodes differ."""
+        keys = [a_key() for _ in range(4)]
+        old = a_record(life=-1)
+        with shared(self.server).connect() as client:
+            for key in keys:
+                client.set(f"[contract]*:{key}", pack(old), px=60_000)
+        assert store.get(keys[0]) is None
+        assert store.replace(keys[0], a_record(), old.version).name == "MISSING"
+        assert store.touch(keys[1], now_ms() + 60_000) is False
+        assert store.delete(keys[2]) is False
+        assert store.create(keys[3], new := a_record()) is True
+        assert dict(store.scan()) == {keys[3]: new}
+        assert store.count() == 1
+
+    def test_the_keys_of_another_site_are_left_alone(self, store: Store) -> None:
+        with shared(self.server).connect() as client:
+            client.set("c*:other", b"not ours", px=60_000)
+            client.set("[contract]:other", b"not ours", px=60_000)
+        assert list(store.scan()) == []
+        assert store.count() == 0
+
+    def test_scripts_that_the_server_forgot_are_sent_again(self, store: Store) -> None:
+        key = a_key()
+        store.create(key, a_record())
+        with shared(self.server).connect() as client:
+            client.script_flush()
+        assert store.touch(key, now_ms() + 90_000) is True
+
+
+class TestRedisStoreOnRedis(TestRedisStoreOnValkey):
+    server = Redis
