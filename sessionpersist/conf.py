@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 DEFAULTS: dict[str, Any] = {
     "REFRESH_SECONDS": 5.0,
     "ACTIVATION_SECONDS": None,  # twice REFRESH_SECONDS
+    "GUARD_SECONDS": 0.5,
     "TIMEOUT_SECONDS": 2.0,
     "MEMORY_DIR": None,  # /dev/shm, else the temporary folder
     "KEY_PREFIX": "sessionpersist",
@@ -42,6 +43,11 @@ def refresh_seconds() -> float:
 def activation_seconds() -> float:
     """How long after saving every process switches: by default long enough for each to have heard of it."""
     return 2 * refresh_seconds() if get("ACTIVATION_SECONDS") is None else _seconds("ACTIVATION_SECONDS")
+
+
+def guard_seconds() -> float:
+    """How far the clocks of two processes may differ about the moment of a switch, before and after it."""
+    return _seconds("GUARD_SECONDS")
 
 
 def timeout_seconds() -> float:

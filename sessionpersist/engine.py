@@ -18,7 +18,7 @@ from django.utils.crypto import get_random_string
 
 from sessionpersist import merging, routing, sealing
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores.base import Outcome, Record, check_size, new_version, now_ms
+from sessionpersist.stores.base import Outcome, Record, check_size, new_version, now_ms, revision_of
 
 ATTEMPTS = 25  # to save over parallel saves; one of the contenders succeeds each time
 LONGEST_PAUSE = 0.25  # seconds between two attempts; growing to this lets even slow stores settle a crowd
@@ -117,8 +117,10 @@ class SessionStore(SessionBase):
 
     def _save_new(self, data: dict[str, Any]) -> None:
         record = self._record(plain := self._serialized(data))
-        if not self._ask("create", self.session_key, record):
-            raise CreateError
+        while not self._ask("create", self.session_key, record):
+            if revision_of(record.version) == routing.current_store().revision():
+                raise CreateError
+            record = self._record(plain)  # the switch to another store came just between
         self._held = Held(record.version, plain)
 
     def _slide(self) -> None:
@@ -207,8 +209,9 @@ class SessionStore(SessionBase):
         assert self.session_key is not None
         payload = sealing.seal(self.session_key, plain)
         check_size(payload)
+        version = new_version(routing.current_store().revision())
         user_id = str(self._session_cache.get(USER_ID, ""))
-        return Record(payload, new_version(), now_ms(), self._expires_at(), user_id)
+        return Record(payload, version, now_ms(), self._expires_at(), user_id)
 
     def _expires_at(self) -> int:
         return int(self.get_expiry_date().timestamp() * 1000)

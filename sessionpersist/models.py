@@ -7,8 +7,7 @@ from datetime import timedelta
 from typing import Any, Self
 
 from django.db import models, transaction
-from django.db.models import Subquery
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from solo.models import SingletonModel
@@ -92,13 +91,12 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
     """The saved choices, oldest first by number."""
 
     def in_force(self) -> list[Any]:
-        """Return the newest active revision and all newer ones, with the database's time as ``database_now``.
+        """Return the revisions that are not drained, oldest first, with the database's time as ``database_now``.
 
         A revision that was committed but has no activation time yet gets one: its saver sets it after the commit, and
         a saver that died in between must not leave it pending for ever.
         """
-        active = self.filter(activates_at__lte=Now()).order_by("-pk").values("pk")[:1]
-        query = self.filter(pk__gte=Coalesce(Subquery(active), 0)).annotate(database_now=Now()).order_by("pk")
+        query = self.filter(drained_at=None).annotate(database_now=Now()).order_by("pk")
         rows = list(query)
         if any(row.activates_at is None for row in rows) and is_committed(self.db):
             self.activate()
@@ -109,7 +107,11 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
         """Append a revision for another target; for the same target, only update how it is reached."""
         values = {"settings": settings.public(), "password": getattr(settings, "password", "")}
         newest = self.order_by("-pk").first()
-        if newest is not None and newest.store_settings().target == settings.target:
+        if (
+            newest is None
+        ):  # before anybody chose anything, sessions were in memory, and they drain from there
+            newest = self.create(persistence_type=PersistenceType.IN_MEMORY, activates_at=Now())
+        if newest.store_settings().target == settings.target:
             self.filter(pk=newest.pk).update(**values)
             return
         revision = self.create(persistence_type=settings.type, saved_by=saved_by, **values)
@@ -119,6 +121,17 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
         """Give those that have none their time of activation, on the database's clock."""
         delay = timedelta(seconds=conf.activation_seconds())
         self.filter(activates_at=None).update(activates_at=Now() + delay)
+
+    def drained(self, number: int, how: str) -> int:
+        """Note that the store of a revision holds no session of this site any more, and return how many revisions that
+        ends: earlier ones of the same store end with it. ``how`` is "drained" or "abandoned"."""
+        target = self.get(pk=number).store_settings().target
+        earlier = [
+            row.pk
+            for row in self.filter(drained_at=None, pk__lte=number)
+            if row.store_settings().target == target
+        ]
+        return self.filter(pk__in=earlier).update(drained_at=Now(), drained_how=how)
 
 
 class Revision(models.Model):
@@ -130,13 +143,15 @@ class Revision(models.Model):
     saved_by = models.CharField(_("saved by"), max_length=255, blank=True)
     saved_at = models.DateTimeField(_("saved at"), db_default=Now())
     activates_at = models.DateTimeField(_("activates at"), null=True, editable=False)
+    drained_at = models.DateTimeField(_("drained at"), null=True, editable=False)
+    drained_how = models.CharField(max_length=20, blank=True, editable=False)
 
     objects = RevisionQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("revision")
         verbose_name_plural = _("revisions")
-        indexes = [models.Index(fields=["activates_at"], name="sessionpersist_rev_activates")]
+        indexes = [models.Index(fields=["drained_at"], name="sessionpersist_rev_drained")]
 
     def __str__(self) -> str:
         return f"{self.pk}: {self.store_settings().describe()}"

@@ -1,28 +1,233 @@
-"""From what this process knows of the configuration to the store that serves this moment."""
+"""From what this process knows of the configuration to the store that serves this moment.
+
+A **view** is the revision that a process holds to be current as it begins an operation. Near an activation the views of
+processes differ by the error of their clocks, and a process that was descheduled may wake with a view long gone. So
+
+- a miss or a logout that falls near an activation waits until all processes agree (``GUARD_SECONDS``);
+- an operation whose view is no longer in force when it ends is done again under the new one;
+- a miss on a snapshot that could not be refreshed is StoreUnavailable.
+
+A hit costs none of this, and in steady state all of it together costs a few comparisons.
+"""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+from django.conf import settings
 
 from sessionpersist import snapshot
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.snapshot import Known, Snapshot
 from sessionpersist.stores import open_store
-from sessionpersist.stores.base import Store
+from sessionpersist.stores.base import Check, Outcome, Record, Store, restamped, revision_of
+from sessionpersist.stores.handover import HandoverStore, Role
 from sessionpersist.stores.settings import StoreSettings
 
-_composed: tuple[snapshot.Snapshot, Store] | None = None
+
+class View(Protocol):
+    """What RoutedStore needs to know of a moment."""
+
+    @property
+    def number(self) -> int:
+        """The revision in force."""
+
+    @property
+    def store(self) -> HandoverStore:
+        """The store in force, with the draining ones behind it."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether the configuration could not be read for so long that another revision may be in force."""
+
+    def undecided(self) -> float:
+        """Seconds until all processes agree on the revision; 0 away from an activation."""
 
 
-def current_store() -> Store:
-    """Return the store in force. In steady state this costs a comparison or two and asks nobody.
+class RoutedStore(Store):
+    """The store that is in force when a verb is called, whichever that is: the same contract."""
+
+    def __init__(self, view: Callable[[], View], sleep: Callable[[float], None] = time.sleep) -> None:
+        self._view, self._sleep = view, sleep
+
+    def get(self, key: str) -> Record | None:
+        while True:
+            view = self._view()
+            record = view.store.get(key)
+            if record is not None and not record.ended and self._is_trusted(view):
+                return record
+            if self._still_holds(view, missed=record is None):
+                return record
+
+    def create(self, key: str, record: Record) -> bool:
+        view = self._view()
+        if revision_of(record.version) != view.number or not view.store.create(key, record):
+            return False
+        while not self._is_in_force(view):
+            # It may lie in a store that nobody looks into any more: have it in the one that is in force.
+            old, view = view, self._view()
+            if view.store.get(key) is None:
+                moved = record._replace(version=restamped(record.version, view.number))
+                view.store.create(key, moved)
+                old.store.current.store.delete(key, record.version)
+        return True
+
+    def replace(self, key: str, record: Record, expected: int) -> Outcome:
+        view = self._view()
+        if revision_of(record.version) != view.number:
+            return Outcome.CONFLICT
+        outcome = view.store.replace(key, record, expected)
+        if outcome is Outcome.CONFLICT:
+            return outcome
+        if outcome is Outcome.SAVED and self._is_in_force(view) and not self._is_closing(view):
+            return outcome
+        # A save under a view that has passed may lie behind the session: the caller reads, merges, and saves again.
+        return outcome if self._still_holds(view, missed=outcome is Outcome.MISSING) else Outcome.CONFLICT
+
+    def touch(self, key: str, expires_at: int) -> bool:
+        while True:
+            view = self._view()
+            touched = view.store.touch(key, expires_at)
+            if touched and self._is_in_force(view) and not self._is_closing(view):
+                return True
+            if self._still_holds(view, missed=not touched):
+                return touched
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        deleted = False
+        while True:
+            view = self._view()
+            if not self._still_holds(view, missed=False):
+                continue
+            deleted = view.store.delete(key, None if deleted else version) or deleted
+            if self._still_holds(view, missed=not deleted):
+                return deleted
+
+    def end(self, key: str, expires_at: int) -> None:
+        self._view().store.end(key, expires_at)
+
+    def clear_expired(self) -> int:
+        return self._view().store.clear_expired()
+
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        return self._view().store.scan()
+
+    def count(self) -> int:
+        return self._view().store.count()
+
+    def prepare(self) -> None:
+        self._view().store.prepare()
+
+    def connection_checks(self) -> Iterable[Check]:
+        return self._view().store.connection_checks()
+
+    def missing(self) -> str | None:
+        return self._view().store.missing()
+
+    def warnings(self) -> Iterable[str]:
+        return self._view().store.warnings()
+
+    def close(self) -> None:
+        self._view().store.close()
+
+    def revision(self) -> int:
+        """Return the number of the revision in force, with which a new version is stamped."""
+        return self._view().number
+
+    def _is_in_force(self, view: View) -> bool:
+        return self._view().number == view.number
+
+    def _is_trusted(self, view: View) -> bool:
+        """Whether a hit needs no second look: nothing drains, so it can't have been carried under a view that passed."""
+        return not view.store.sources or (self._is_in_force(view) and not self._is_closing(view))
+
+    def _is_closing(self, view: View) -> bool:
+        """While another handover is still going on, a carry that reaches into the next switch is not to be trusted."""
+        return bool(view.store.sources) and view.undecided() > 0
+
+    def _still_holds(self, view: View, *, missed: bool) -> bool:
+        """Wait until all processes agree, and return whether the view is the one in force.
+
+        Raises StoreUnavailable for a miss of a process that can't know.
+        """
+        if (seconds := view.undecided()) > 0:
+            self._sleep(seconds)
+        after = self._view()
+        if after.number != view.number:
+            return False
+        if missed and after.stale:
+            raise StoreUnavailable(
+                "The login configuration could not be read for too long to be sure of the store."
+            )
+        return True
+
+
+class CurrentView:
+    """The view of this process, made once a snapshot."""
+
+    def __init__(self, known: Snapshot) -> None:
+        self.snapshot = known
+        self.number = max(known.current.number, 0)
+        self.store = compose(known)
+
+    @property
+    def stale(self) -> bool:
+        return self.snapshot.stale
+
+    def undecided(self) -> float:
+        return self.snapshot.undecided()
+
+
+def compose(known: Snapshot) -> HandoverStore:
+    """Build the store of a snapshot: the current one, with the draining ones behind it."""
+    roles = [role_of(each, known) for each in newest_of_each([known.current, *known.draining])]
+    return HandoverStore(
+        roles[0], roles[1:], lambda: known.undecided() > 0, settings.SESSION_COOKIE_AGE * 1000
+    )
+
+
+def newest_of_each(revisions: Iterable[Known]) -> list[Known]:
+    """Of the revisions, newest first, keep the newest of each target: a store has one role at a time."""
+    found: dict[Any, Known] = {}
+    for each in revisions:
+        found.setdefault(each.settings.target, each)
+    return list(found.values())
+
+
+def role_of(revision: Known, known: Snapshot) -> Role:
+    """Return the role of a revision's store; its floor is its oldest revision that has not been drained since."""
+    same = [
+        each.number
+        for each in (known.current, *known.draining)
+        if each.settings.target == revision.settings.target
+    ]
+    return Role(open_store(revision.settings), max(revision.number, 0), max(min(same), 0))
+
+
+_view: CurrentView | None = None
+
+
+def current_view() -> CurrentView:
+    """Return this process's view. In steady state this costs a comparison or two and asks nobody.
 
     Raises StoreUnavailable (the configuration was never read) or StoreMisconfigured.
     """
-    global _composed
-    known = snapshot.current()
-    composed = _composed
-    if composed is None or composed[0] is not known:
-        composed = _composed = (known, open_store(known.current.settings))
-    return composed[1]
+    global _view
+    known, view = snapshot.current(), _view
+    if view is None or view.snapshot is not known:
+        view = _view = CurrentView(known)
+    return view
+
+
+_routed = RoutedStore(current_view)
+
+
+def current_store() -> RoutedStore:
+    """Return the store in force, now and whenever it is called."""
+    return _routed
 
 
 def current_settings() -> StoreSettings:
@@ -31,9 +236,9 @@ def current_settings() -> StoreSettings:
 
 
 def reset() -> None:
-    """Forget the composed store, as after a fork or in a test."""
-    global _composed
-    _composed = None
+    """Forget the view, as after a fork or in a test."""
+    global _view
+    _view = None
 
 
 os.register_at_fork(after_in_child=reset)

@@ -16,14 +16,19 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from time import monotonic
 
+from django.conf import settings
 from django.db import Error, connections
 
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
 
+ROUNDING = (
+    0.0001  # seconds: more than what Unix times lose as floats, so that a revision of this instant is due
+)
 RETRY_SECONDS = 1.0  # between two attempts to read a configuration that could not be read
 
 logger = logging.getLogger("sessionpersist")
@@ -44,22 +49,39 @@ DEFAULT = Known(0, MemorySettings(), 0.0)
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The revision in force and those to come. Times are of the monotonic clock, in seconds."""
+    """The revision in force, those to come (oldest first), and those whose sessions may not all have moved (newest
+    first). Times are of the monotonic clock, in seconds."""
 
     current: Known
     pending: tuple[Known, ...]
     read_at: float
     clock: float  # the database's Unix time minus the monotonic clock
     fresh_until: float
+    draining: tuple[Known, ...] = ()
+
+    @property
+    def stale(self) -> bool:
+        """Whether the configuration could not be read for so long that another revision may be in force."""
+        return monotonic() - self.read_at > 2 * conf.refresh_seconds() and self.fresh_until != float("inf")
+
+    def undecided(self) -> float:
+        """Seconds until all processes agree on the revision in force; 0 away from an activation."""
+        guard, now = conf.guard_seconds(), monotonic() + self.clock
+        waits = (each.activates_at + guard - now for each in (self.current, *self.pending))
+        return max((wait for wait in waits if 0 < wait <= 2 * guard), default=0.0)
 
     def at(self, now: float) -> Snapshot:
         """The same knowledge at a later moment: pending revisions whose time has come are in force."""
-        due = [each for each in self.pending if each.activates_at <= now + self.clock]
+        due = [each for each in self.pending if each.activates_at <= now + self.clock + ROUNDING]
         if not due:
             return self
         newest = max(due, key=lambda each: each.number)
         rest = tuple(each for each in self.pending if each.number > newest.number)
-        return replace(self, current=newest, pending=rest)
+        passed = [each for each in self.pending if DEFAULT.number < each.number < newest.number]
+        before = [self.current] if self.current.number > DEFAULT.number else []
+        return replace(
+            self, current=newest, pending=rest, draining=(*reversed(passed), *before, *self.draining)
+        )
 
 
 _lock = threading.Lock()
@@ -93,10 +115,13 @@ def expire() -> None:
 
 
 @contextmanager
-def overridden(settings: StoreSettings) -> Iterator[None]:
+def overridden(store_settings: StoreSettings) -> Iterator[None]:
     """For tests: these settings are in force in this process, at once and whatever is configured."""
     global _override
-    before, _override = _override, Snapshot(Known(-1, settings, 0.0), (), monotonic(), 0.0, float("inf"))
+    before, _override = (
+        _override,
+        Snapshot(Known(-1, store_settings, 0.0), (), monotonic(), 0.0, float("inf")),
+    )
     try:
         yield
     finally:
@@ -181,7 +206,11 @@ def _read() -> Snapshot:
 def compose(revisions: Iterable[Known], read_at: float, clock: float) -> Snapshot:
     """Build the snapshot of a moment from the revisions; it is fresh until the next one activates, at the longest."""
     snapshot = Snapshot(DEFAULT, tuple(revisions), read_at, clock, 0.0).at(read_at)
-    return _fresh_for(snapshot, read_at + conf.refresh_seconds())
+    chain = (snapshot.current, *snapshot.draining)
+    # No session lives on in a store for longer than its life after the switch to the next one.
+    life_began = read_at + clock - settings.SESSION_COOKIE_AGE
+    draining = tuple(older for newer, older in pairwise(chain) if newer.activates_at > life_began)
+    return _fresh_for(replace(snapshot, draining=draining), read_at + conf.refresh_seconds())
 
 
 def _fresh_for(snapshot: Snapshot, until: float) -> Snapshot:

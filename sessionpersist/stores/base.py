@@ -7,9 +7,9 @@ error as its cause: "I could not look" is never told as "there is nothing".
 
 - *Absent* and *expired* are the same to a caller; expiry is judged at every read, whatever the server does by itself.
 - An *ended* record marks a session that was logged out while its record may still lie in another store. Its
-  version is 0; it has no payload, can be read, and blocks its key: it can't be replaced, touched, deleted or created over.
-- A *version* is a random token, new at every write, not a counter: two stores that count would reach the same number
-  with different content.
+  version is 0; it has no payload, can be read, and blocks its key: it can't be replaced, touched, deleted or created
+  over.
+- A *version* is a token, new at every write (see ``new_version``); to a store it means nothing but "the same" or not.
 - Each verb that a request uses is one round trip and atomic on the server. Check-then-act is a bug.
 
 All times are Unix times in whole milliseconds.
@@ -29,10 +29,11 @@ from typing import ClassVar, NamedTuple
 
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
 
-# A session must be able to move to any of the stores. The tightest are a MongoDB document (16 MiB) and MariaDB's
-# default max_allowed_packet (16 MiB, in which some bytes are escaped).
-MAX_PAYLOAD_BYTES = 15 * 1024 * 1024
+# A session must be able to move to any of the stores. The tightest is MariaDB as it comes, with a max_allowed_packet of
+# 16 MiB, through PyMySQL, which writes bytes in hexadecimal. A MongoDB document takes 16 MiB.
+MAX_PAYLOAD_BYTES = 7 * 1024 * 1024
 ENDED = 0  # the version of an ended record
+RANDOM_BITS = 40  # of a version; with the revision in front it fits the signed 64-bit integers of every store
 
 
 def now_ms() -> int:
@@ -40,9 +41,24 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def new_version() -> int:
-    """A random 63-bit token, never 0."""
-    return secrets.randbits(63) or 1
+def new_version(revision: int = 0) -> int:
+    """Return the version of a new write: the number of the revision in force, then 40 random bits (not all 0).
+
+    Random, for two stores that count would reach the same number with different content. The revision says in which
+    era of the site a record was written: during a handover the copy of the later era is the right one, and a record
+    from before a store was last emptied is none. Revisions are numbered up to 2**23.
+    """
+    return revision << RANDOM_BITS | (secrets.randbits(RANDOM_BITS) or 1)
+
+
+def restamped(version: int, revision: int) -> int:
+    """Return the version as one that was written under another revision."""
+    return revision << RANDOM_BITS | version & ((1 << RANDOM_BITS) - 1)
+
+
+def revision_of(version: int) -> int:
+    """Return the number of the revision under which a version was written."""
+    return version >> RANDOM_BITS
 
 
 class Record(NamedTuple):
@@ -119,7 +135,10 @@ class Store(ABC):
 
     @abstractmethod
     def scan(self) -> Iterator[tuple[str, Record]]:
-        """Yield every record that has not expired, ended ones too, in bounded memory; those written meanwhile or not."""
+        """Yield every record that has not expired, ended ones too, in bounded memory.
+
+        Records that are written or deleted meanwhile may be among them or not.
+        """
 
     @abstractmethod
     def count(self) -> int:

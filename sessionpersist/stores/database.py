@@ -28,6 +28,10 @@ READ_ONLY = (1290, 1792, 1836)  # MySQL: the server, the transaction or the data
 LOST = (2006, 2013, 2055, 1927, 4031)  # MySQL: the server has gone away, the connection was killed
 
 
+class Duplicate(StoreUnavailable):
+    """An INSERT met a row of the same key; within this module only."""
+
+
 class DatabaseStore(Store):
     name = "JDBC"
 
@@ -123,10 +127,8 @@ class DatabaseStore(Store):
         """Create where there is no conditional upsert: the rare duplicate costs a second statement."""
         try:
             return self._changed(self._sql.create, key, *record) == 1
-        except StoreUnavailable as error:
-            if not isinstance(error.__cause__, IntegrityError):
-                raise
-        return self._changed(self._sql.reuse, *assigned(record), record.created_at, key, now_ms()) == 1
+        except Duplicate:
+            return self._changed(self._sql.reuse, *assigned(record), record.created_at, key, now_ms()) == 1
 
     def _row(self, statement: str, *parameters: Any) -> Any:
         with self._executed(statement, parameters) as cursor:
@@ -217,10 +219,9 @@ def record_of(row: Any) -> Record:
 
 def is_broken(connection: BaseDatabaseWrapper, error: Error) -> bool:
     """Return whether an open connection is of no more use, or not to be trusted: a late answer may still come."""
-    closed = getattr(
-        connection.connection, "closed", False
-    )  # psycopg knows; of MySQL's drivers the code tells
-    return closed is True or code_of(error) in LOST
+    # psycopg knows; MySQL's drivers tell by code.
+    closed = getattr(connection.connection, "closed", False) is True
+    return closed or code_of(error) in LOST
 
 
 def code_of(error: BaseException) -> Any:
@@ -232,6 +233,8 @@ def _explain(error: Error, connection: BaseDatabaseWrapper, *, broken: bool) -> 
     name, text, code = f"database “{connection.alias}”", str(error), code_of(error)
     if code == TOO_LARGE:
         return SessionTooLarge(f"The session is larger than the {name} accepts.")
+    if isinstance(error, IntegrityError):
+        return Duplicate(f"The {name} has such a row already.")
     if connection.connection is None and not broken:
         return _explain_connecting(text, code, name)
     if "timed out" in text:

@@ -140,9 +140,8 @@ class MemoryStore(Store):
             path, timeout=self.timeout, isolation_level=None, check_same_thread=False, factory=Connection
         )
         try:
-            path.chmod(
-                0o600
-            )  # and not by opening it: closing a file drops all the locks that SQLite has on it
+            # Not by opening it: to close it again would drop all the locks that SQLite has on it.
+            path.chmod(0o600)
             connection.execute("PRAGMA synchronous = OFF")
             _log_ahead(connection, time.monotonic() + self.timeout)
             connection.execute(TABLE)

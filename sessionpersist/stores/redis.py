@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
+from sessionpersist.stores import scripts
 from sessionpersist.stores.base import (
     ENDED,
     Check,
@@ -36,66 +37,10 @@ from sessionpersist.stores.base import (
 )
 from sessionpersist.stores.settings import RedisSettings
 
-# version (8 bytes), created_at (8), expires_at (8), length of the user id (2); all big-endian. The scripts know this.
+# version (8 bytes), created_at (8), expires_at (8), length of the user id (2); all big-endian. The scripts know it.
 HEADER = struct.Struct(">QQQH")
 PAGE = 100  # keys that one step of a scan reads: bounded memory
-OUTCOMES = (
-    Outcome.MISSING,
-    Outcome.CONFLICT,
-    Outcome.SAVED,
-)  # by the numbers that the script REPLACE returns
-
-# In every script KEYS[1] is the record and ARGV[1] the time, in milliseconds: a Lua number holds them exactly for
-# 285,000 years. Versions don't fit into one; they are compared as the eight bytes that they are stored in.
-HEAD = """
-local head = redis.call('GETRANGE', KEYS[1], 0, 23)
-local expired = head ~= '' and struct.unpack('>I8', head, 17) <= tonumber(ARGV[1])
-"""
-LIVE = (
-    HEAD
-    + r"""
-local version = string.sub(head, 1, 8)
-if head == '' or expired or version == string.rep('\0', 8) then return 0 end
-"""
-)
-# ARGV: time, new value, its TTL. Writes over an expired record that the server has not deleted yet.
-REUSE = (
-    HEAD
-    + """
-if head ~= '' and not expired then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return 1
-"""
-)
-# ARGV: time, expected version, new value, its TTL. created_at of the stored record is kept.
-REPLACE = (
-    LIVE
-    + """
-if version ~= ARGV[2] then return 1 end
-local value = string.sub(ARGV[3], 1, 8) .. string.sub(head, 9, 16) .. string.sub(ARGV[3], 17)
-redis.call('SET', KEYS[1], value, 'PX', ARGV[4])
-return 2
-"""
-)
-# ARGV: time, new expires_at, its TTL.
-TOUCH = (
-    LIVE
-    + """
-if tonumber(ARGV[2]) > struct.unpack('>I8', head, 17) then
-    redis.call('SETRANGE', KEYS[1], 16, struct.pack('>I8', tonumber(ARGV[2])))
-    redis.call('PEXPIRE', KEYS[1], ARGV[3])
-end
-return 1
-"""
-)
-# ARGV: time, the version to delete, or an empty string for any.
-DELETE = (
-    LIVE
-    + """
-if ARGV[2] ~= '' and version ~= ARGV[2] then return 0 end
-return redis.call('DEL', KEYS[1])
-"""
-)
+OUTCOMES = (Outcome.MISSING, Outcome.CONFLICT, Outcome.SAVED)  # by the numbers that REPLACE returns
 
 
 class RedisStore(Store):
@@ -109,10 +54,10 @@ class RedisStore(Store):
         self.settings, self.timeout, self.prefix = settings, timeout, prefix
         self._secret = password
         self._client = _connect(settings, password, timeout, ca_file)
-        self._reuse = self._client.register_script(REUSE)
-        self._replace = self._client.register_script(REPLACE)
-        self._touch = self._client.register_script(TOUCH)
-        self._delete = self._client.register_script(DELETE)
+        self._reuse = self._client.register_script(scripts.REUSE)
+        self._replace = self._client.register_script(scripts.REPLACE)
+        self._touch = self._client.register_script(scripts.TOUCH)
+        self._delete = self._client.register_script(scripts.DELETE)
 
     def get(self, key: str) -> Record | None:
         with self._translated():

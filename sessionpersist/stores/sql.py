@@ -56,9 +56,8 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
     """
 
     def sql(text: str) -> str:
-        return text.format(
-            t=table, m=mark, batch=BATCH, page=PAGE
-        )  # constants of the code; no value is formatted in
+        # Constants of the code: no value is ever formatted in.
+        return text.format(t=table, m=mark, batch=BATCH, page=PAGE)
 
     mysql = dialect == "mysql"
     return Statements(

@@ -11,6 +11,8 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.db import connections
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from sessionpersist import routing
 from sessionpersist.engine import SessionStore
@@ -20,6 +22,8 @@ from tests.servers import MongoDB, Postgres, Server, Valkey, require, shared
 
 Fields = dict[str, Any]
 VERBS = ("get", "create", "replace", "touch", "delete", "end")
+# For properties: a busy machine is no failure, and nothing is left in the working folder.
+patiently = hypothesis_settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 _counter = itertools.count()
 
 

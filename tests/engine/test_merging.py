@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionpersist.merging import same, three_way
+from tests.engine.support import patiently
 
 Session = dict[str, Any]
 
@@ -62,6 +63,7 @@ def test_merge_of(base: Session, ours: Session, theirs: Session, merged: Session
     assert {key: state(found, key) for key in found} == {key: state(merged, key) for key in merged}
 
 
+@patiently
 @given(sessions, sessions, sessions)
 def test_no_change_made_by_one_side_only_is_lost(base: Session, ours: Session, theirs: Session) -> None:
     merged = three_way(base, ours, theirs)
@@ -72,6 +74,7 @@ def test_no_change_made_by_one_side_only_is_lost(base: Session, ours: Session, t
             assert state(merged, key) == state(theirs, key)
 
 
+@patiently
 @given(sessions, sessions, sessions)
 def test_what_we_changed_is_as_we_left_it(base: Session, ours: Session, theirs: Session) -> None:
     merged = three_way(base, ours, theirs)
@@ -80,6 +83,7 @@ def test_what_we_changed_is_as_we_left_it(base: Session, ours: Session, theirs: 
             assert state(merged, key) == state(ours, key)
 
 
+@patiently
 @given(sessions, sessions, sessions)
 def test_nothing_comes_from_nowhere(base: Session, ours: Session, theirs: Session) -> None:
     merged = three_way(base, ours, theirs)
@@ -87,6 +91,7 @@ def test_nothing_comes_from_nowhere(base: Session, ours: Session, theirs: Sessio
         assert state(merged, key) in {state(ours, key), state(theirs, key)}
 
 
+@patiently
 @given(sessions, sessions, sessions)
 def test_inputs_stay_as_they_were(base: Session, ours: Session, theirs: Session) -> None:
     before = repr((base, ours, theirs))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pytest_django import Settings
 
 from sessionpersist import sealing
+from tests.engine.support import patiently
 
 KEY = "0123456789abcdefghijklmnopqrstuv"
 PLAIN = b'{"cat":"tabby","_auth_user_id":"42"}'
@@ -23,6 +24,7 @@ def test_sealed_content_opens_with_its_key(size: int) -> None:
     assert sealing.unseal(KEY, sealing.seal(KEY, plain)) == plain
 
 
+@patiently
 @given(st.binary(max_size=3000), st.text(min_size=1))
 def test_any_content_opens_with_any_key(plain: bytes, key: str) -> None:
     assert sealing.unseal(key, sealing.seal(key, plain)) == plain
@@ -71,6 +73,7 @@ def test_payload_cut_at_any_length_is_no_session(plain: bytes) -> None:
     assert sealing.unseal(KEY, payload + b"\x00") is None
 
 
+@patiently
 @given(st.binary(max_size=200))
 def test_any_bytes_are_no_session(payload: bytes) -> None:
     assert sealing.unseal(KEY, payload) is None

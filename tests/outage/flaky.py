@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sessionpersist import routing
+from sessionpersist.breaker import Breaker
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.stores.base import Store
 from sessionpersist.stores.guarded import GuardedStore
+from sessionpersist.stores.handover import HandoverStore, Role
 from sessionpersist.stores.memory import MemoryStore
 
 
@@ -21,6 +24,7 @@ class FlakyStore(MemoryStore):
         self.down = False
         self.broken_before = self.broken_after = 0
         self.calls: list[str] = []
+        self.breaker: Breaker | None = None  # that of the site
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
@@ -43,12 +47,27 @@ class FlakyStore(MemoryStore):
         return verb
 
 
+class FixedView:
+    """One store, of which everybody is sure."""
+
+    number = 0
+    stale = False
+
+    def __init__(self, store: Store) -> None:
+        self.guarded = GuardedStore(store, "The flaky store")
+        self.store = HandoverStore(Role(self.guarded, 0, 0))
+
+    def undecided(self) -> float:
+        return 0.0
+
+
 @contextmanager
 def flaky_site(folder: Path) -> Iterator[FlakyStore]:
     """Have every session in a store that fails on command, behind a breaker as in real life."""
     store = FlakyStore(folder)
-    guarded = GuardedStore(store, "The flaky store")
-    before, routing.current_store = routing.current_store, lambda: guarded
+    view = FixedView(store)
+    before, routing.current_store = routing.current_store, lambda: routing.RoutedStore(lambda: view)
+    store.breaker = view.guarded.breaker
     try:
         yield store
     finally:

@@ -14,9 +14,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import AsyncClient, Client, override_settings
 
-from sessionpersist import routing
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores.guarded import GuardedStore
 
 from .flaky import FlakyStore, flaky_site
 
@@ -66,7 +64,7 @@ def test_an_outage_anywhere_is_503_and_the_user_is_logged_in_afterwards(
         assert is_unavailable(client.get(f"/{place}/"))
         store.down = False
     assert cookie(client) == before
-    wait_for_breaker()
+    wait_for_breaker(store)
     assert client.get("/read/").content != b"user nobody"
 
 
@@ -107,7 +105,7 @@ def test_a_logout_in_an_outage_never_pretends(client: Client, store: FlakyStore)
     store.down = True
     assert is_unavailable(client.post("/logout/"))
     store.down = False
-    wait_for_breaker()
+    wait_for_breaker(store)
     assert client.get("/read/").content != b"user nobody"
     assert client.post("/logout/").content == b"logged out"
     assert client.get("/read/").content == b"user nobody"
@@ -160,13 +158,12 @@ def test_with_djangos_own_middleware_an_outage_is_500_and_the_cookie_stays(
         store.down = False
         assert response.status_code == 500
         assert not response.cookies
-        wait_for_breaker()
+        wait_for_breaker(store)
         assert plain.get("/read/").content != b"user nobody"
     assert cookie(plain) == before
 
 
-def wait_for_breaker() -> None:
+def wait_for_breaker(store: FlakyStore) -> None:
     """Let the breaker's pause pass at once."""
-    guarded = routing.current_store()
-    assert isinstance(guarded, GuardedStore)
-    guarded.breaker._open_until = None
+    assert store.breaker is not None
+    store.breaker._open_until = None

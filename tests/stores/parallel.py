@@ -52,9 +52,8 @@ def in_processes(actions: Sequence[Callable[[], str]]) -> list[str]:
 def _fork(action: Callable[[], str], go_read: int, go_write: int) -> tuple[int, int]:
     read, write = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # that threads may hold locks: this is what is tested
+        # Python warns that another thread may hold a lock: this is what is tested.
+        warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid:
         os.close(write)

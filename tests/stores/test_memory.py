@@ -19,6 +19,7 @@ from sessionpersist.stores import memory
 from sessionpersist.stores.base import Store
 from sessionpersist.stores.memory import MemoryStore
 from tests.stores.contract import ClearsItself, RoundTrips, StoreContract, a_key, a_record
+from tests.stores.parallel import in_processes
 
 # Writes until it is killed, and says which keys are in.
 WRITER = """
@@ -38,7 +39,10 @@ for number in range(int(sys.argv[2])):
 def writer(directory: Path, records: int) -> subprocess.Popen[str]:
     """A process of its own, not forked, that creates so many records."""
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(directory), str(records)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, str(directory), str(records)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
     )
 
 
@@ -70,6 +74,29 @@ def test_processes_that_start_at_once_share_their_sessions(tmp_path: Path) -> No
     store = opened(tmp_path)
     assert {key for key, _ in store.scan()} == set(keys)
     assert len(keys) == 80
+    store.close()
+
+
+def test_a_file_that_another_process_is_just_making_is_waited_for(tmp_path: Path) -> None:
+    """SQLite does not wait by itself where one reads and another one switches to the write-ahead log."""
+    store = opened(tmp_path)
+    store.folder.mkdir(mode=0o700)
+    other = sqlite3.connect(store.folder / "sessions.sqlite3", isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE other (number)")
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM other").fetchall()
+    ready = threading.Timer(0.2, other.close)
+    ready.start()
+    assert store.create(a_key(), a_record())
+    ready.join()
+    store.close()
+
+
+def test_a_forked_child_opens_a_connection_of_its_own(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    inherited = store._connection()
+    assert in_processes([lambda: str(store._connection() is inherited)]) == ["False"]
+    assert store._connection() is inherited
     store.close()
 
 

@@ -1,0 +1,286 @@
+"""The current store with draining ones behind it: the same contract.
+
+During a handover a session is *found* in the current store or in a draining one, and *carried*: written to the
+current store, then deleted where it was. Four rules make that safe; ``tests/handover`` explores their interleavings.
+
+1. Nothing is carried while processes may still differ about which store is current (``hold``). Until then a session
+   that lies in a draining store is read and saved where it is, by compare-and-set, whoever asks.
+2. Of two copies the one of the later era is right: every write is stamped with the revision in force (see
+   ``new_version``), and a carry is a write. In a store that was emptied since, what is older is a leftover.
+3. A logout writes an ended record in the current store *before* it deletes at the sources, so it holds even where a
+   source is down. An ended record ends every search, in whichever store it is met.
+4. Who finds the session in no store reads the current one once more: it may have been carried in between.
+
+A source that is down is StoreUnavailable for every session that is not in the current store, never "no session".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.stores.base import (
+    ENDED,
+    Check,
+    Outcome,
+    Record,
+    Store,
+    new_version,
+    now_ms,
+    revision_of,
+)
+
+ATTEMPTS = 25  # to carry a session that others change or carry at the same time
+
+logger = logging.getLogger("sessionpersist")
+
+
+@dataclass(frozen=True)
+class Role:
+    """A store's part in a handover.
+
+    ``number`` is the revision under which it is current, or was last. ``floor`` is the oldest revision since it was
+    last empty: what is older in it was forgotten there, and is not a session.
+    """
+
+    store: Store
+    number: int
+    floor: int
+
+    def get(self, key: str) -> Record | None:
+        """Return the record, unless it is a leftover."""
+        record = self.store.get(key)
+        return None if record is None or self.is_leftover(record) else record
+
+    def is_leftover(self, record: Record) -> bool:
+        return not record.ended and revision_of(record.version) < self.floor
+
+
+Found = tuple[Role, Record]
+
+
+class HandoverStore(Store):
+    def __init__(
+        self,
+        current: Role,
+        sources: Sequence[Role] = (),
+        hold: Callable[[], bool] = lambda: False,
+        longest_life: int = 14 * 86400 * 1000,
+    ) -> None:
+        """``sources`` are the draining stores, newest first, none of them the current one. ``hold`` says whether
+        processes may differ about which store is current. ``longest_life`` of a session is in milliseconds."""
+        self.current, self.sources = current, tuple(sources)
+        self.hold, self.longest_life = hold, longest_life
+
+    def get(self, key: str) -> Record | None:
+        for _ in range(ATTEMPTS):
+            found = self._locate(key)
+            if found is None:
+                return None
+            role, record = found
+            if record.ended or self._stays(role, record):
+                return record
+            if carried := self._carry(key, role, record):
+                return carried
+        raise StoreUnavailable("A session was being moved by others again and again.")
+
+    def create(self, key: str, record: Record) -> bool:
+        if self.current.store.create(key, record):
+            return True
+        held = self.current.store.get(key)
+        if held is None or not self.current.is_leftover(held):
+            return False
+        return self.current.store.replace(key, record, held.version) is Outcome.SAVED
+
+    def replace(self, key: str, record: Record, expected: int) -> Outcome:
+        if not self.sources or revision_of(expected) >= self.current.number:
+            outcome = self.current.store.replace(key, record, expected)
+            if outcome is Outcome.SAVED or not self.sources:
+                return outcome
+        found = self._locate(key)
+        if found is None or found[1].ended:
+            return Outcome.MISSING
+        if found[1].version != expected:
+            return Outcome.CONFLICT
+        return self._replace_found(key, record, found)
+
+    def touch(self, key: str, expires_at: int) -> bool:
+        if not self.sources:
+            return self.current.store.touch(key, expires_at)
+        record = self.get(key)
+        if record is None or record.ended:
+            return False
+        found = self._locate(key)
+        return found is not None and found[0].store.touch(key, expires_at)
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        if not self.sources:
+            return self.current.store.delete(key, version)
+        if version is not None:
+            return self._end_version(key, version)
+        self.end(key, now_ms() + self.longest_life)
+        return True
+
+    def end(self, key: str, expires_at: int) -> None:
+        self.current.store.end(key, expires_at)
+        for source in self.sources:
+            try:
+                source.store.delete(key)
+            except StoreUnavailable as error:
+                # The ended record stands in the way of what lies there.
+                logger.info(
+                    "A session that was logged out could not be deleted in a draining store: %s", error
+                )
+
+    def clear_expired(self) -> int:
+        return self.current.store.clear_expired()
+
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        for role in (self.current, *self.sources):
+            yield from ((key, record) for key, record in role.store.scan() if not role.is_leftover(record))
+
+    def count(self) -> int:
+        return sum(role.store.count() for role in (self.current, *self.sources))
+
+    def prepare(self) -> None:
+        self.current.store.prepare()
+
+    def connection_checks(self) -> Iterable[Check]:
+        return self.current.store.connection_checks()
+
+    def missing(self) -> str | None:
+        return self.current.store.missing()
+
+    def warnings(self) -> Iterable[str]:
+        return self.current.store.warnings()
+
+    def close(self) -> None:
+        for role in (self.current, *self.sources):
+            role.store.close()
+
+    def move(self, key: str, source: Role, record: Record) -> bool:
+        """Bring one record of a source over, for a drain; True where it was a live session and is now carried."""
+        if record.ended:
+            # It must go on standing in the way of what an older source may still hold.
+            if source is not self.sources[-1]:
+                self.current.store.create(key, record)
+            return False
+        if source.is_leftover(record):
+            source.store.delete(key, record.version)
+            return False
+        if revision_of(record.version) > self.current.number:
+            return False  # this view has passed
+        if len(self.sources) == 1 and self.current.floor == self.current.number:
+            moved = record._replace(version=new_version(self.current.number))
+            if self.current.store.create(key, moved):
+                self._clear_source(key, source, record, moved)
+                return True
+        self.get(key)
+        return source.store.delete(key, record.version)
+
+    def _locate(self, key: str) -> Found | None:
+        """Return the right copy of a session and where it is, or the ended record that says that there is none."""
+        held = self.current.get(key)
+        if held is not None and (held.ended or self._is_settled(self.current, held)):
+            return self.current, held
+        copies = [] if held is None else [(self.current, held)]
+        for source in self.sources:
+            record = source.get(key)
+            if record is not None and record.ended:
+                return source, record
+            if record is not None:
+                copies.append((source, record))
+        if copies:
+            return max(
+                copies, key=lambda copy: revision_of(copy[1].version)
+            )  # of equals the first: the newest store
+        held = self.current.get(key) if self.sources else None
+        return None if held is None else (self.current, held)
+
+    def _is_settled(self, role: Role, record: Record) -> bool:
+        """Whether a record is where it belongs, so that no source needs to be asked."""
+        if role is not self.current:
+            return False
+        return not self.sources or revision_of(record.version) >= self.current.number
+
+    def _stays(self, role: Role, record: Record) -> bool:
+        """Whether a record is not to be carried: it is where it belongs, or processes may differ about where that is,
+        or it was written under a later revision, which proves that this view has passed."""
+        passed = revision_of(record.version) > self.current.number
+        return self._is_settled(role, record) or passed or self.hold()
+
+    def _carry(self, key: str, role: Role, record: Record) -> Record | None:
+        """Move a live record into the current store and return it; None where somebody else came first."""
+        moved = record._replace(version=new_version(self.current.number))
+        if not self._put(key, role, record, moved):
+            return None
+        if role is self.current:
+            return moved
+        for source in self.sources:
+            moved = self._clear_source(key, source, record, moved)
+        return moved
+
+    def _put(self, key: str, role: Role, record: Record, moved: Record) -> bool:
+        store = self.current.store
+        if role is self.current:  # current once more: only its stamp is old
+            return store.replace(key, moved, record.version) is Outcome.SAVED
+        if store.create(key, moved):
+            return True
+        held = store.get(key)
+        if held is None or held.ended or self._is_settled(self.current, held):
+            return False
+        if self.current.is_leftover(held) or revision_of(held.version) < revision_of(record.version):
+            return store.replace(key, moved, held.version) is Outcome.SAVED
+        return False
+
+    def _clear_source(self, key: str, source: Role, record: Record, moved: Record) -> Record:
+        """Delete what was carried at a source, and return the record as it is now in the current store.
+
+        What a process that knows of no switch has saved there meanwhile comes along, unless somebody has already built
+        on what was carried.
+        """
+        for _ in range(ATTEMPTS):
+            if source.store.delete(key, record.version):
+                break
+            later = source.store.get(key)
+            if later is None or later.ended or revision_of(later.version) > self.current.number:
+                break
+            if not source.is_leftover(later) and revision_of(later.version) >= revision_of(record.version):
+                again = later._replace(version=new_version(self.current.number))
+                if self.current.store.replace(key, again, moved.version) is not Outcome.SAVED:
+                    break
+                moved = again
+            record = later
+        return moved
+
+    def _replace_found(self, key: str, record: Record, found: Found) -> Outcome:
+        """Save over a session that is not settled yet: where it is while that must be, else after carrying it."""
+        role, held = found
+        if self.hold():
+            outcome = role.store.replace(key, record, held.version)
+            # Had the hold ended before that took effect, it may have been written behind a carry.
+            return outcome if outcome is Outcome.SAVED and self.hold() else Outcome.CONFLICT
+        if self._stays(role, held):
+            return Outcome.CONFLICT
+        carried = self._carry(key, role, held)
+        if carried is None or carried.payload != held.payload:  # else a later save came along with the carry
+            return Outcome.CONFLICT
+        return self.current.store.replace(key, record, carried.version)
+
+    def _end_version(self, key: str, version: int) -> bool:
+        found = self._locate(key)
+        if found is None or found[1].version != version:
+            return False
+        role, record = found
+        held: Record | None = record
+        if not self._is_settled(role, record):
+            held = None if self._stays(role, record) else self._carry(key, role, record)
+        if held is None or held.payload != record.payload:
+            return False
+        ended = Record(b"", ENDED, record.created_at, record.expires_at)
+        if self.current.store.replace(key, ended, held.version) is not Outcome.SAVED:
+            return False
+        self.end(key, record.expires_at)
+        return True

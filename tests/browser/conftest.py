@@ -1,0 +1,137 @@
+"""A real browser before the real site. Nothing here uses Django: the site runs in processes of its own.
+
+Playwright's API for tests runs an event loop in this thread, and while one runs, Django refuses to ask a database in
+it. So the browser is started for a module, not for the session: it is gone when other tests begin.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.browser.places import ALIAS, Place, places
+from tests.browser.visitor import PASSWORD, PATIENCE, USER, Visitor
+from tests.load.site import ROOT, Node, Site
+from tests.servers import MongoDB, Postgres, Valkey, require, shared
+
+SCREENSHOTS = ROOT / "docs" / "screenshots"
+SHOWN = ("redis", "jdbc", "home-redis", "wrong-password-mongodb", "phone")  # the pictures in README.md
+WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+
+Screenshot = Callable[[Page, str], None]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium, with a fresh folder for its data. REQUIRE_BROWSER=1: without one the test fails."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        missing("Chromium is not installed: install chromium with the package manager of the system.")
+    arguments = [
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield browser
+        browser.close()
+
+
+def missing(reason: str) -> NoReturn:
+    if os.environ.get("REQUIRE_BROWSER") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def new_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A site just set up, with one account; it is copied for each test."""
+    site = Site(tmp_path_factory.mktemp("new-site"), DJANGO_SUPERUSER_PASSWORD=PASSWORD)
+    site.manage("migrate", "--verbosity=0")
+    site.manage("createsuperuser", "--no-input", f"--username={USER}", "--email=grace@example.org")
+    return site
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A name of this test's own in the servers that tests share."""
+    return f"browser_{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def database_url(prefix: str) -> str:
+    require(Postgres)
+    return shared(Postgres).create_database(prefix)
+
+
+@pytest.fixture
+def stores(tmp_path: Path, prefix: str, database_url: str) -> dict[str, Place]:
+    """The four stores that this test's site can use, all empty."""
+    require(Valkey)
+    require(MongoDB)
+    return places(tmp_path, prefix, database_url)
+
+
+@pytest.fixture
+def node(
+    new_site: Site, stores: dict[str, Place], tmp_path: Path, prefix: str, database_url: str
+) -> Iterator[Node]:
+    """A node with two processes, in In-Memory, that hears of a change soon."""
+    shutil.copy(new_site.folder / "site.sqlite3", tmp_path)
+    times = {"REFRESH_SECONDS": 0.2, "ACTIVATION_SECONDS": 0.5}
+    site = Site(tmp_path, {ALIAS: database_url}, KEY_PREFIX=prefix, **times)
+    with Node(site, "node-1") as node:
+        yield node
+
+
+@pytest.fixture
+def new_context(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """Make browser contexts: cookies of their own, the light scheme, and an error in the console fails the test."""
+    problems: list[str] = []
+    contexts: list[BrowserContext] = []
+
+    def note(message: ConsoleMessage) -> None:
+        # Django's admin names no icon, so Chromium asks the site for one.
+        if message.type == "error" and not message.location["url"].endswith("/favicon.ico"):
+            problems.append(f"{message.text} {message.location}")
+
+    def make(**options: Any) -> BrowserContext:
+        options = {"viewport": WIDE, "color_scheme": "light", **options}
+        context = chromium.new_context(**options)
+        context.set_default_timeout(PATIENCE)
+        context.on("console", note)
+        context.on("weberror", lambda error: problems.append(str(error.error)))
+        contexts.append(context)
+        return context
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert not problems
+
+
+@pytest.fixture
+def visitor(node: Node, new_context: Callable[..., BrowserContext]) -> Visitor:
+    return Visitor(new_context().new_page(), node.url)
+
+
+@pytest.fixture
+def screenshot() -> Screenshot:
+    """Keep a picture for README.md, if UPDATE_SCREENSHOTS=1."""
+
+    def keep(page: Page, name: str) -> None:
+        if name in SHOWN and os.environ.get("UPDATE_SCREENSHOTS") == "1":
+            page.evaluate("scrollTo(0, 0)")  # what is sticky goes back to its place
+            page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, animations="disabled")
+
+    return keep

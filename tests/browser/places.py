@@ -1,0 +1,86 @@
+"""The four stores as a person meets them: what to choose and to type, and what their own drivers find inside."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.servers import MongoDB, Valkey, shared
+
+ALIAS = "sessions"
+TYPES = ("IN_MEMORY", "REDIS", "JDBC", "MONGODB")
+
+# What a store holds, with nothing decoded: the stored key of each record, and all that is written in it.
+Found = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One store. ``fields`` are what to type, by the labels of the form; ``look`` reads its live records."""
+
+    type: str
+    label: str
+    fields: dict[str, str]
+    look: Callable[[], Found]
+
+
+def places(folder: Path, prefix: str, url: str) -> dict[str, Place]:
+    """Return the stores of a site whose memory is in ``folder`` and whose imported database is at ``url``."""
+    valkey, mongodb = shared(Valkey), shared(MongoDB)
+    redis_fields = {"Host": valkey.host, "Port": str(valkey.port), "Password": valkey.password}
+    mongodb_fields = {
+        "Host": mongodb.host,
+        "Port": str(mongodb.port),
+        "User name": mongodb.username,
+        "Password": mongodb.password,
+        "Database name": mongodb.database,
+        "Authentication database": mongodb.auth_source,
+    }
+    found = (
+        Place("IN_MEMORY", "In-Memory", {}, lambda: in_memory(folder)),
+        Place("REDIS", "REDIS", redis_fields, lambda: in_valkey(prefix)),
+        Place("JDBC", "JDBC", {"Database": ALIAS}, lambda: in_postgres(url)),
+        Place("MONGODB", "MONGODB", mongodb_fields, lambda: in_mongodb(prefix)),
+    )
+    return {place.type: place for place in found}
+
+
+def in_memory(folder: Path) -> Found:
+    files = list(folder.glob("sessionpersist-*/sessions.sqlite3"))
+    if not files:
+        return {}
+    with closing(sqlite3.connect(files[0])) as connection:
+        rows = connection.execute("SELECT * FROM session WHERE expires_at > ?", [milliseconds()])
+        return {row[0]: repr(row) for row in rows}
+
+
+def in_valkey(prefix: str) -> Found:
+    with shared(Valkey).connect() as client:
+        names = list(client.scan_iter(f"{prefix}:*"))
+        return {name.decode().rpartition(":")[2]: repr((name, client.get(name))) for name in names}
+
+
+def in_postgres(url: str) -> Found:
+    import psycopg
+
+    exists = "SELECT to_regclass('sessionpersist_storedsession') IS NOT NULL"
+    live = "SELECT stored_key, t.* FROM sessionpersist_storedsession t WHERE expires_at > %s"
+    with psycopg.connect(url) as connection:
+        if connection.execute(exists).fetchall() == [(False,)]:
+            return {}
+        return {row[0]: repr(row) for row in connection.execute(live, [milliseconds()])}
+
+
+def in_mongodb(prefix: str) -> Found:
+    server, live = shared(MongoDB), {"expires_at": {"$gt": datetime.now(UTC)}}
+    with server.connect() as client:
+        return {each["_id"]: repr(each) for each in client[server.database][f"{prefix}_sessions"].find(live)}
+
+
+def milliseconds() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,170 @@
+"""Staff move the sessions of the running site in a real browser, and the sessions are where the page says.
+
+Each test has a site of its own, which begins in In-Memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import BrowserContext, Route, expect
+
+from tests.browser.conftest import PHONE, Screenshot
+from tests.browser.places import TYPES, Place
+from tests.browser.visitor import PASSWORD, USER, Visitor
+from tests.load.site import Node
+
+Stores = dict[str, Place]
+
+STEPS = [f"{step}: works" for step in ("Write", "Read", "Compare and set", "Delete", "Expiry")]
+WIDTH = "document.documentElement.scrollWidth"
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"
+CONTENT = ("_auth_user", "ModelBackend", "visits")  # what the session of a logged-in user holds
+
+
+def move(visitor: Visitor, place: Place) -> None:
+    """Fill in the form, save, and have a session in the new store."""
+    visitor.open_configuration()
+    visitor.choose(place)
+    visitor.save()
+    expect(visitor.page.locator(".messagelist .success")).to_contain_text(f"switches to {place.label}")
+    visitor.wait_until_in_force(place)
+    visitor.log_in()
+
+
+def check_only_in(visitor: Visitor, stores: Stores, place: Place) -> None:
+    """The visitor's session is in this store and in no other, and who reads the store learns nothing from it."""
+    assert [name for name, each in stores.items() if visitor.stored_key in each.look()] == [place.type]
+    record = place.look()[visitor.stored_key]
+    for secret in (visitor.session_key, USER, PASSWORD, *CONTENT):
+        assert secret not in record
+
+
+def configured(node: Node) -> dict[str, object]:
+    found: dict[str, object] = json.loads(node.site.manage("login_configuration", "show", "--json"))
+    return found
+
+
+@pytest.mark.parametrize("chosen", TYPES)
+def test_sessions_move_to_the_store_that_was_filled_in(
+    chosen: str, visitor: Visitor, stores: Stores, screenshot: Screenshot
+) -> None:
+    place = stores[chosen]
+    visitor.log_in()
+    check_only_in(visitor, stores, stores["IN_MEMORY"])
+    if chosen == "IN_MEMORY":
+        move(visitor, stores["REDIS"])
+
+    visitor.open_configuration()
+    visitor.choose(place)
+    before = place.look()
+    visitor.test_connection()
+    expect(visitor.verdict()).to_have_text("The connection works.")
+    assert place.look() == before, "a test leaves nothing behind"
+
+    move(visitor, place)
+    check_only_in(visitor, stores, place)
+    assert len(place.look()) == len(before) + 1
+    screenshot(visitor.page, f"home-{chosen.lower()}")
+
+    visitor.open_configuration()
+    expect(visitor.status()).to_contain_text(f"chosen by {USER}")
+    expect(visitor.history()).to_contain_text([place.label])
+    visitor.test_connection()
+    expect(visitor.verdict()).to_have_text("The connection works.")
+    assert set(STEPS) <= set(visitor.steps().all_text_contents()), "with the password that was saved"
+    screenshot(visitor.page, chosen.lower())
+
+
+@pytest.mark.parametrize("chosen", ["REDIS", "MONGODB"])
+def test_a_wrong_password_is_told_at_its_field_and_nothing_is_saved(
+    chosen: str, visitor: Visitor, node: Node, stores: Stores, screenshot: Screenshot
+) -> None:
+    place = stores[chosen]
+    before = configured(node)
+    visitor.log_in()
+    visitor.open_configuration()
+    visitor.choose(place, Password="not-the-password")
+
+    for press in (visitor.test_connection, visitor.save):
+        press()
+        expect(visitor.errors(place, "Password")).to_have_text(
+            f"{chosen} refused the user name or the password."
+        )
+        expect(visitor.page.locator("ul.errorlist")).to_have_count(1)
+        expect(visitor.verdict()).to_have_text("The connection does not work.")
+        assert "not-the-password" not in visitor.page.content()
+        screenshot(visitor.page, f"wrong-password-{chosen.lower()}")
+    assert configured(node) == before
+    assert place.look() == {}
+    visitor.open_configuration()
+    expect(visitor.page.get_by_text("No change yet.")).to_be_visible()
+
+
+def test_the_page_works_without_javascript(
+    new_context: Callable[..., BrowserContext], node: Node, stores: Stores
+) -> None:
+    place = stores["REDIS"]
+    visitor = Visitor(new_context(java_script_enabled=False).new_page(), node.url)
+    visitor.log_in()
+    visitor.open_configuration()
+    for each in ("REDIS", "JDBC", "MONGODB"):
+        expect(visitor.group(stores[each])).to_be_visible()
+    visitor.page.get_by_role("link", name="Check now").click()
+    expect(visitor.status()).to_contain_text("Works")
+
+    visitor.choose(place)
+    visitor.test_connection()
+    expect(visitor.verdict()).to_have_text("The connection works.")
+    expect(visitor.group(place)).to_contain_text(
+        "A password is not sent back to the browser: enter it once more."
+    )
+    visitor.choose(place)
+    visitor.save()
+    visitor.wait_until_in_force(place)
+    visitor.log_in()
+    check_only_in(visitor, stores, place)
+
+
+def test_only_the_fields_of_the_chosen_type_are_shown(visitor: Visitor, stores: Stores) -> None:
+    visitor.log_in()
+    visitor.open_configuration()
+    for chosen in TYPES:
+        visitor.page.get_by_role("radio", name=stores[chosen].label).check()
+        shown = [each for each in ("REDIS", "JDBC", "MONGODB") if visitor.group(stores[each]).is_visible()]
+        assert shown == [each for each in shown if each == chosen]
+        assert len(shown) == (chosen != "IN_MEMORY")
+
+
+def test_the_page_fits_on_a_phone(
+    new_context: Callable[..., BrowserContext], node: Node, stores: Stores, screenshot: Screenshot
+) -> None:
+    page = new_context(viewport=PHONE, is_mobile=True, has_touch=True).new_page()
+    visitor = Visitor(page, node.url)
+    visitor.log_in()
+    assert page.evaluate(WIDTH) <= PHONE["width"]
+    visitor.open_configuration()
+    visitor.choose(stores["MONGODB"])
+    visitor.test_connection()
+    expect(visitor.verdict()).to_have_text("The connection works.")
+    assert page.evaluate(WIDTH) <= PHONE["width"]
+    screenshot(page, "phone")
+
+
+def test_the_page_works_under_a_strict_content_security_policy(visitor: Visitor, stores: Stores) -> None:
+    """A violation is an error in the console, which fails the test."""
+
+    def add_policy(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, headers=response.headers | {"content-security-policy": POLICY})
+
+    place = stores["REDIS"]
+    visitor.log_in()
+    visitor.page.route("**/admin/sessionpersist/**", add_policy)
+    visitor.open_configuration()
+    expect(visitor.status()).to_contain_text("Works")
+    visitor.choose(place, Password="not-the-password")
+    visitor.test_connection()
+    expect(visitor.errors(place, "Password")).to_be_visible()

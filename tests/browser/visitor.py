@@ -1,0 +1,99 @@
+"""What a person does with the site in a browser, in the words that stand on the page."""
+
+from __future__ import annotations
+
+import time
+from hashlib import sha256
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.places import Place
+
+USER, PASSWORD = "grace.hopper", "compiler-1952"
+COOKIE = "sessionid"
+PATIENCE = 15_000  # milliseconds, on a busy machine
+
+
+class Visitor:
+    """Somebody of the staff, with a page of a browser before them."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page, self.url = page, url
+
+    @property
+    def session_key(self) -> str:
+        """The secret in the cookie."""
+        cookies = {each["name"]: each["value"] for each in self.page.context.cookies()}
+        return cookies[COOKIE]
+
+    @property
+    def stored_key(self) -> str:
+        """The name by which a store may know the session."""
+        return sha256(self.session_key.encode()).hexdigest()
+
+    def visit_home(self) -> None:
+        self.page.goto(f"{self.url}/")
+
+    def log_in(self) -> None:
+        """Log in, unless logged in already, and end on the home page."""
+        self.visit_home()
+        if self.page.get_by_role("heading", name="You are not logged in").is_visible():
+            self.page.goto(f"{self.url}/login/")
+            self.page.get_by_label("Username").fill(USER)
+            self.page.get_by_label("Password").fill(PASSWORD)
+            self.page.get_by_role("button", name="Log in").click()
+        expect(self.page.get_by_role("heading")).to_contain_text([f"You are logged in as {USER}"])
+
+    def open_configuration(self) -> None:
+        """Go there as one would: over the admin's front page."""
+        self.page.goto(f"{self.url}/admin/")
+        self.page.get_by_role("link", name="Login Configuration").first.click()
+        expect(self.page.get_by_role("heading", name="Login Configuration")).to_be_visible()
+
+    def choose(self, place: Place, **changes: str) -> None:
+        """Choose a store and fill in its fields; ``changes`` by label, such as ``Password="wrong"``."""
+        self.page.get_by_role("radio", name=place.label).check()
+        for label, value in (place.fields | changes).items():
+            field = self.field(place, label)
+            if field.evaluate("each => each.tagName") == "SELECT":
+                field.select_option(value)
+            else:
+                field.fill(value)
+
+    def field(self, place: Place, label: str) -> Locator:
+        return self.group(place).get_by_label(label, exact=True)
+
+    def group(self, place: Place) -> Locator:
+        return self.page.get_by_role("group", name=place.label, exact=True)
+
+    def errors(self, place: Place, label: str) -> Locator:
+        """The messages at one field."""
+        row = self.group(place).locator(".sp-field", has=self.page.get_by_label(label, exact=True))
+        return row.locator(".errorlist")
+
+    def test_connection(self) -> None:
+        self.page.get_by_role("button", name="Test connection").click()
+
+    def verdict(self) -> Locator:
+        return self.page.locator(".sp-verdict")
+
+    def steps(self) -> Locator:
+        return self.page.locator(".sp-steps .sp-step")
+
+    def save(self) -> None:
+        self.page.get_by_role("button", name="Save", exact=True).click()
+
+    def wait_until_in_force(self, place: Place) -> None:
+        """Look at the home page until it names the store."""
+        give_up = time.monotonic() + PATIENCE / 1000
+        self.visit_home()
+        while (found := self.page.locator("#store").inner_text()) != place.label:
+            assert time.monotonic() < give_up, f"sessions are still in {found}"
+            self.page.wait_for_timeout(100)
+            self.visit_home()
+
+    def status(self) -> Locator:
+        return self.page.get_by_role("region", name="Status")
+
+    def history(self) -> Locator:
+        return self.page.locator(".sp-history tbody tr")
