@@ -31,7 +31,7 @@ run: $(VENV)/.site .env ## Serve the site on http://127.0.0.1:8000 (PORT=… and
 	@echo
 	@$(MANAGE) runserver $(ADDRESS):$(PORT)
 
-demo: $(VENV)/.dev ## Show a switch between real stores, under load, on several nodes
+demo: $(VENV)/.dev ## Show two nodes that share real stores: Valkey, PostgreSQL, MongoDB
 	@$(PYTHON) -m project.demo $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests (ARGS="tests/site -x" for some of them)

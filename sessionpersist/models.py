@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Self
 
 from django.db import models, transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -87,16 +88,24 @@ class LoginConfiguration(SingletonModel):
         after_commit(snapshot.expire, using)
 
 
+# A request that began before a store was found empty may still be carrying a session there, and a logout in that time
+# must still leave its mark. No request lasts longer: gunicorn kills a worker that has not answered for 30 seconds.
+DRAINED_GRACE = timedelta(seconds=30)
+
+
 class RevisionQuerySet(models.QuerySet["Revision"]):
     """The saved choices, oldest first by number."""
 
     def in_force(self) -> list[Any]:
         """Return the revisions that are not drained, oldest first, with the database's time as ``database_now``.
 
+        One that was drained counts a while longer (DRAINED_GRACE).
+
         A revision that was committed but has no activation time yet gets one: its saver sets it after the commit, and
         a saver that died in between must not leave it pending for ever.
         """
-        query = self.filter(drained_at=None).annotate(database_now=Now()).order_by("pk")
+        going_on = Q(drained_at=None) | Q(drained_how="drained", drained_at__gt=Now() - DRAINED_GRACE)
+        query = self.filter(going_on).annotate(database_now=Now()).order_by("pk")
         rows = list(query)
         if any(row.activates_at is None for row in rows) and is_committed(self.db):
             self.activate()

@@ -3,7 +3,8 @@
 A **view** is the revision that a process holds to be current as it begins an operation. Near an activation the views of
 processes differ by the error of their clocks, and a process that was descheduled may wake with a view long gone. So
 
-- a miss or a logout that falls near an activation waits until all processes agree (``GUARD_SECONDS``);
+- a miss, a logout, and the save of a session that has not moved yet, that fall near an activation, wait until all
+  processes agree (``GUARD_SECONDS``);
 - an operation whose view is no longer in force when it ends is done again under the new one;
 - a miss on a snapshot that could not be refreshed is StoreUnavailable.
 
@@ -81,6 +82,8 @@ class RoutedStore(Store):
             return Outcome.CONFLICT
         outcome = view.store.replace(key, record, expected)
         if outcome is Outcome.CONFLICT:
+            if self._is_closing(view):
+                self._still_holds(view, missed=False)  # what is not carried yet can't be saved before that
             return outcome
         if outcome is Outcome.SAVED and self._is_in_force(view) and not self._is_closing(view):
             return outcome
@@ -141,7 +144,7 @@ class RoutedStore(Store):
         return self._view().number == view.number
 
     def _is_trusted(self, view: View) -> bool:
-        """Whether a hit needs no second look: nothing drains, so it can't have been carried under a view that passed."""
+        """Whether a hit needs no second look: it can't have been carried under a view that has passed."""
         return not view.store.sources or (self._is_in_force(view) and not self._is_closing(view))
 
     def _is_closing(self, view: View) -> bool:

@@ -4,12 +4,12 @@ During a handover a session is *found* in the current store or in a draining one
 current store, then deleted where it was. Four rules make that safe; ``tests/handover`` explores their interleavings.
 
 1. Nothing is carried while processes may still differ about which store is current (``hold``). Until then a session
-   that lies in a draining store is read and saved where it is, by compare-and-set, whoever asks.
+   in a draining store is read where it is, and who wants to save it waits.
 2. Of two copies the one of the later era is right: every write is stamped with the revision in force (see
    ``new_version``), and a carry is a write. In a store that was emptied since, what is older is a leftover.
 3. A logout writes an ended record in the current store *before* it deletes at the sources, so it holds even where a
    source is down. An ended record ends every search, in whichever store it is met.
-4. Who finds the session in no store reads the current one once more: it may have been carried in between.
+4. Who finds the session in no store looks once more: it may have been carried in between.
 
 A source that is down is StoreUnavailable for every session that is not in the current store, never "no session".
 """
@@ -196,8 +196,18 @@ class HandoverStore(Store):
             return max(
                 copies, key=lambda copy: revision_of(copy[1].version)
             )  # of equals the first: the newest store
-        held = self.current.get(key) if self.sources else None
-        return None if held is None else (self.current, held)
+        return self._locate_moved(key)
+
+    def _locate_moved(self, key: str) -> Found | None:
+        """Look once more for a session that was nowhere: it may have been carried from a store that had not been read
+        to one that had. With each reading it is one store nearer to the current one."""
+        roles = (self.current, *self.sources)
+        for end in range(len(self.sources), 0, -1):
+            for role in roles[:end]:
+                record = role.get(key)
+                if record is not None:
+                    return role, record
+        return None
 
     def _is_settled(self, role: Role, record: Record) -> bool:
         """Whether a record is where it belongs, so that no source needs to be asked."""
@@ -256,14 +266,10 @@ class HandoverStore(Store):
         return moved
 
     def _replace_found(self, key: str, record: Record, found: Found) -> Outcome:
-        """Save over a session that is not settled yet: where it is while that must be, else after carrying it."""
+        """Save over a session that is not settled yet, after carrying it."""
         role, held = found
-        if self.hold():
-            outcome = role.store.replace(key, record, held.version)
-            # Had the hold ended before that took effect, it may have been written behind a carry.
-            return outcome if outcome is Outcome.SAVED and self.hold() else Outcome.CONFLICT
         if self._stays(role, held):
-            return Outcome.CONFLICT
+            return Outcome.CONFLICT  # the caller waits until it may be carried, reads, and saves again
         carried = self._carry(key, role, held)
         if carried is None or carried.payload != held.payload:  # else a later save came along with the carry
             return Outcome.CONFLICT

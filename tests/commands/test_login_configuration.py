@@ -267,12 +267,12 @@ class TestSet:
         change("--no-tls", "--no-probe")
         assert saved().redis_tls is False
 
-    def test_another_target_says_that_sessions_stay_behind_and_another_password_does_not(
+    def test_another_target_says_what_becomes_of_the_sessions_and_another_password_does_not(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        assert "stay behind" in change(*REDIS).output
+        assert "Nobody is logged out" in change(*REDIS).output
         type_in(monkeypatch, PASSWORD)
-        assert "stay behind" not in change("--password-stdin", "--no-probe").output
+        assert "Nobody is logged out" not in change("--password-stdin", "--no-probe").output
 
 
 @pytest.mark.parametrize("arguments", [[], ["show"], ["set"]])

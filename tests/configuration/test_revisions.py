@@ -13,7 +13,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from sessionpersist import routing, snapshot
-from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.models import DRAINED_GRACE, LoginConfiguration, Revision
 from sessionpersist.stores.settings import RedisSettings
 
 REDIS = {"persistence_type": "REDIS", "redis_host": "one"}
@@ -165,9 +165,12 @@ class TestActivation:
             assert routing.current_settings().type == "IN_MEMORY"
             transaction.set_rollback(True)
 
-    def test_revisions_in_force_are_the_current_and_later_ones_only(self, settings: Settings) -> None:
+    def test_revisions_in_force_are_those_that_are_not_drained(self, settings: Settings) -> None:
         for host in ("one", "two"):
             configure(persistence_type="REDIS", redis_host=host)
+        Revision.objects.drained(Revision.objects.get(persistence_type="IN_MEMORY").pk, "abandoned")
+        Revision.objects.drained(Revision.objects.get(settings__host="one").pk, "drained")
+        Revision.objects.filter(settings__host="one").update(drained_at=Now() - DRAINED_GRACE)
         settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": 100}
         for host in ("three", "four"):
             configure(persistence_type="REDIS", redis_host=host)

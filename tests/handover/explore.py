@@ -400,7 +400,8 @@ class WithoutEnded(Rules):
 
     class Store(HandoverStore):
         def delete(self, key: str, version: int | None = None) -> bool:
-            return any([role.store.delete(key, version) for role in (*self.sources, self.current)])
+            deleted = [role.store.delete(key, version) for role in (*self.sources, self.current)]
+            return any(deleted)
 
     def store(self, current: Role, sources: Sequence[Role], hold: Callable[[], bool]) -> HandoverStore:
         return self.Store(current, sources, hold, LIFE)
@@ -540,9 +541,5 @@ def main(runs: int = 200_000, without: str | None = None, seed: int = 1) -> int:
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    sys.exit(
-        main(
-            int(arguments[0]) if arguments else 200_000, *(arguments[1:2] or [None]), *map(int, arguments[2:])
-        )
-    )
+    arguments = [int(word) if word.isdigit() else word for word in sys.argv[1:]]
+    sys.exit(main(*arguments))  # type: ignore[arg-type]

@@ -78,13 +78,13 @@ def test_processes_that_start_at_once_share_their_sessions(tmp_path: Path) -> No
 
 
 def test_a_file_that_another_process_is_just_making_is_waited_for(tmp_path: Path) -> None:
-    """SQLite does not wait by itself where one reads and another one switches to the write-ahead log."""
+    """SQLite does not wait by itself where one writes and another one switches to the write-ahead log."""
     store = opened(tmp_path)
     store.folder.mkdir(mode=0o700)
     other = sqlite3.connect(store.folder / "sessions.sqlite3", isolation_level=None, check_same_thread=False)
     other.execute("CREATE TABLE other (number)")
-    other.execute("BEGIN")
-    other.execute("SELECT * FROM other").fetchall()
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("INSERT INTO other VALUES (1)")
     ready = threading.Timer(0.2, other.close)
     ready.start()
     assert store.create(a_key(), a_record())

@@ -35,8 +35,8 @@ examples:
   manage.py login_configuration set --type MONGODB --host db.example.org --database sessions \\
       --username app --password-stdin < password.txt
 """
-UNTIL_HANDOVER = (
-    "Sessions stay behind in the old store for now: as soon as the new one takes over, all log in again."
+HANDOVER = (
+    "Nobody is logged out: a session moves when its user comes back, and drain_sessions moves the rest."
 )
 # The options whose values go into the fields of the chosen type, by the names of those fields.
 VALUES = ("host", "port", "database", "username", "auth_source")
@@ -119,7 +119,7 @@ class Command(BaseCommand):
         self.stdout.write(self.style.SUCCESS(f"Saved: {saved.describe()}."))
         self.stdout.write(what_is_next(saved))
         if newest_revision() != newest:
-            self.stdout.write(UNTIL_HANDOVER)
+            self.stdout.write(HANDOVER)
 
 
 class Refused(argparse.Action):

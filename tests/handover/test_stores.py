@@ -1,0 +1,196 @@
+"""Sessions of real stores through a switch: the engine, the handover and the drain, for every ordered pair of types."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from sessionpersist import routing, snapshot
+from sessionpersist.engine import SessionStore
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.sealing import stored_key
+from sessionpersist.stores import build_store
+from tests.load import stores
+from tests.servers import MongoDB, Valkey
+
+TYPES = ["IN_MEMORY", "REDIS", "JDBC", "MONGODB"]
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def at_once(settings: Settings, tmp_path: Path) -> Iterator[None]:
+    own = {"MEMORY_DIR": tmp_path, "KEY_PREFIX": tmp_path.name}  # the servers are shared with other tests
+    settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": 0, "GUARD_SECONDS": 0.05, **own}
+    snapshot.reset()
+    yield
+    snapshot.reset()
+
+
+def fields(kind: str) -> dict[str, Any]:
+    match kind:
+        case "REDIS":
+            return stores.fields_on(Valkey)
+        case "MONGODB":
+            return stores.fields_on(MongoDB)
+        case "JDBC":
+            return {"persistence_type": "JDBC", "jdbc_database": "default"}
+    return {"persistence_type": "IN_MEMORY"}
+
+
+def switch(kind: str) -> None:
+    configuration = LoginConfiguration.get_solo()
+    for name, value in fields(kind).items():
+        setattr(configuration, name, value)
+    configuration.save()
+    assert routing.current_settings().type == kind
+
+
+def is_stored(kind: str, session: SessionStore) -> bool:
+    store = build_store(LoginConfiguration(**fields(kind)).store_settings())
+    try:
+        record = store.get(stored_key(str(session.session_key)))
+        return record is not None and not record.ended
+    finally:
+        store.close()
+
+
+def new_session(**data: Any) -> SessionStore:
+    session = SessionStore()
+    session.update(data)
+    session.save()
+    return session
+
+
+@pytest.mark.parametrize(("old", "new"), list(itertools.permutations(TYPES, 2)))
+class TestOneSwitch:
+    def test_a_session_follows_its_user(self, old: str, new: str) -> None:
+        switch(old)
+        session = new_session(visits=1)
+        switch(new)
+        again = SessionStore(session.session_key)
+        assert again["visits"] == 1
+        again["visits"] = 2
+        again.save()
+        wait_for_the_guard()
+        assert SessionStore(session.session_key)["visits"] == 2
+        assert is_stored(new, session)
+        assert not is_stored(old, session)
+
+    def test_a_logout_holds_in_both(self, old: str, new: str) -> None:
+        switch(old)
+        session = new_session(visits=1)
+        switch(new)
+        SessionStore(session.session_key).flush()
+        assert not is_stored(new, session)
+        assert not is_stored(old, session)
+        assert SessionStore(session.session_key).get("visits") is None
+
+    def test_the_drain_moves_what_nobody_asked_for(self, old: str, new: str) -> None:
+        switch(old)
+        sessions = [new_session(number=number) for number in range(30)]
+        switch(new)
+        call_command("drain_sessions")
+        for number, session in enumerate(sessions):
+            assert not is_stored(old, session)
+            assert SessionStore(session.session_key)["number"] == number
+
+    def test_switching_back_brings_everything_back(self, old: str, new: str) -> None:
+        switch(old)
+        stayed, moved, ended = (new_session(name=name) for name in ("stayed", "moved", "ended"))
+        switch(new)
+        wait_for_the_guard()
+        again = SessionStore(moved.session_key)
+        again["saved"] = "there"
+        again.save()
+        SessionStore(ended.session_key).flush()
+        switch(old)
+        wait_for_the_guard()
+        assert SessionStore(stayed.session_key)["name"] == "stayed"
+        assert SessionStore(moved.session_key)["saved"] == "there"
+        assert SessionStore(ended.session_key).get("name") is None
+
+
+def test_a_chain_of_switches_keeps_every_session() -> None:
+    sessions = []
+    for kind in [*TYPES, *TYPES]:
+        switch(kind)
+        sessions.append(new_session(kind=kind))
+    wait_for_the_guard()
+    for session, kind in zip(sessions, [*TYPES, *TYPES], strict=True):
+        assert SessionStore(session.session_key)["kind"] == kind
+        assert is_stored("MONGODB", session)
+
+
+def test_a_session_in_a_store_that_is_down_is_not_told_as_logged_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    switch("REDIS")
+    session = new_session(visits=1)
+    switch("JDBC")
+    down(monkeypatch)
+    with pytest.raises(StoreUnavailable):
+        SessionStore(session.session_key).get("visits")
+    assert new_session(name="new")["name"] == "new", "new logins work at once"
+    SessionStore(session.session_key).delete()
+    assert SessionStore(session.session_key).get("visits") is None, "a logout holds in any case"
+
+
+def test_an_abandoned_store_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    switch("REDIS")
+    session = new_session(visits=1)
+    switch("JDBC")
+    down(monkeypatch)
+    with pytest.raises(CommandError, match="abandon"):
+        call_command("drain_sessions")
+    call_command("drain_sessions", abandon=True, interactive=False)
+    assert SessionStore(session.session_key).get("visits") is None
+
+
+def test_what_was_forgotten_in_an_abandoned_store_does_not_come_back() -> None:
+    switch("REDIS")
+    session = new_session(visits=1)
+    switch("JDBC")
+    call_command("drain_sessions", abandon=True, interactive=False)
+    switch("REDIS")
+    wait_for_the_guard()
+    assert is_stored("REDIS", session)
+    assert SessionStore(session.session_key).get("visits") is None
+
+
+def test_a_drain_ends_the_handover(capsys: pytest.CaptureFixture[str]) -> None:
+    switch("REDIS")
+    new_session(visits=1)
+    switch("JDBC")
+    call_command("drain_sessions")
+    assert "none is left" in capsys.readouterr().out
+    revision = Revision.objects.get(persistence_type="REDIS")
+    assert revision.drained_how == "drained"
+
+
+def test_without_a_handover_there_is_nothing_to_drain(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("drain_sessions")
+    assert "nothing to move" in capsys.readouterr().out
+
+
+def wait_for_the_guard() -> None:
+    import time
+
+    while (seconds := routing.current_view().undecided()) > 0:
+        time.sleep(seconds)
+
+
+def down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have REDIS fail from now on, as this process sees it."""
+    from sessionpersist.stores.redis import RedisStore
+
+    def fail(self: RedisStore, *arguments: Any) -> Any:
+        raise StoreUnavailable("REDIS is down, by command.", "port")
+
+    for verb in ("get", "create", "replace", "touch", "delete", "count", "scan"):
+        monkeypatch.setattr(RedisStore, verb, fail)
