@@ -9,19 +9,22 @@ from __future__ import annotations
 import logging
 import random
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, SessionBase, UpdateError
 from django.utils.crypto import get_random_string
 
-from sessionpersist import merging, routing, sealing
+from sessionpersist import adoption, merging, routing, sealing
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.base import Outcome, Record, check_size, new_version, now_ms, revision_of
 
 ATTEMPTS = 25  # to save over parallel saves; one of the contenders succeeds each time
 LONGEST_PAUSE = 0.25  # seconds between two attempts; growing to this lets even slow stores settle a crowd
+
+T = TypeVar("T")
 
 logger = logging.getLogger("django.security.SuspiciousSession")
 
@@ -48,7 +51,7 @@ class SessionStore(SessionBase):
 
     def load(self) -> dict[str, Any]:
         """Read the session; where there is none, the object becomes a new, empty one. Creates nothing."""
-        found = self._read(self.session_key)
+        found = self._read(self.session_key) or self._adopted(self.session_key)
         if found is None:
             self._session_key = self._held = None
             return {}
@@ -95,6 +98,7 @@ class SessionStore(SessionBase):
         key = session_key or self.session_key
         if key is not None:
             self._ask("delete", key)
+            self._noting_outage(adoption.remove, key)
 
     def cycle_key(self) -> None:
         """Move the session to a new key. What another request saved under the old key meanwhile comes along."""
@@ -195,6 +199,30 @@ class SessionStore(SessionBase):
             return None
         data = self._deserialized(plain)
         return None if data is None else (Held(record.version, plain), data)
+
+    def _adopted(self, session_key: str | None) -> tuple[Held, dict[str, Any]] | None:
+        """Take over a session from the engine used before, if there is one; as ``_read`` then."""
+        data = self._noting_outage(adoption.find, session_key) if session_key else None
+        if session_key is None or data is None:
+            return None
+        self._session_cache = data  # what the expiry is reckoned from
+        try:
+            self._save_new(data)
+        except CreateError:  # a parallel request was faster, or it was logged out
+            return self._read(session_key)
+        if not self._noting_outage(adoption.is_still_there, session_key):
+            self._ask("delete", session_key)  # logged out between the two
+            return None
+        self._noting_outage(adoption.remove, session_key)
+        assert self._held is not None
+        return self._held, data
+
+    def _noting_outage(self, call: Callable[[str], T], session_key: str) -> T:
+        try:
+            return call(session_key)
+        except StoreUnavailable as error:
+            self.outage = error
+            raise
 
     def _ask(self, verb: str, session_key: str | None, *arguments: Any) -> Any:
         """Call a verb of the current store; an outage is noted for the middleware, wherever it ends."""

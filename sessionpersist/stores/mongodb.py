@@ -234,9 +234,8 @@ def _explain(error: BaseException, settings: MongoSettings) -> Exception:
     place, code = f"MONGODB at {settings.host}:{settings.port}", getattr(error, "code", None)
     if isinstance(error, errors.DocumentTooLarge) or code == TOO_LARGE:
         return SessionTooLarge("The session is larger than a MongoDB document may be.")
-    if code == AUTHENTICATION_FAILED or "AuthenticationFailed" in str(
-        error
-    ):  # the monitor's text, the second time
+    # After one refusal PyMongo calls the server unknown, and the next error only quotes the first.
+    if code == AUTHENTICATION_FAILED or "AuthenticationFailed" in str(error):
         return StoreUnavailable("MONGODB refused the user name or the password.", "password")
     if code == UNAUTHORIZED and not settings.username:
         return StoreUnavailable("MONGODB wants a user name and a password.", "username")

@@ -25,13 +25,16 @@ CONTENT = ("_auth_user", "ModelBackend", "visits")  # what the session of a logg
 
 
 def move(visitor: Visitor, place: Place) -> None:
-    """Fill in the form, save, and have a session in the new store."""
+    """Fill in the form, save, and be in the new store with the same session."""
+    session_key = visitor.session_key
     visitor.open_configuration()
     visitor.choose(place)
     visitor.save()
     expect(visitor.page.locator(".messagelist .success")).to_contain_text(f"switches to {place.label}")
     visitor.wait_until_in_force(place)
-    visitor.log_in()
+    visitor.visit_home()
+    visitor.check_logged_in()
+    assert visitor.session_key == session_key
 
 
 def check_only_in(visitor: Visitor, stores: Stores, place: Place) -> None:
@@ -76,6 +79,21 @@ def test_sessions_move_to_the_store_that_was_filled_in(
     expect(visitor.verdict()).to_have_text("The connection works.")
     assert set(STEPS) <= set(visitor.steps().all_text_contents()), "with the password that was saved"
     screenshot(visitor.page, chosen.lower())
+
+
+def test_a_user_keeps_login_and_visit_count_while_staff_switch_through_all_types(
+    new_context: Callable[..., BrowserContext], visitor: Visitor, node: Node, stores: Stores
+) -> None:
+    user = Visitor(new_context().new_page(), node.url)
+    visitor.log_in()
+    user.log_in()
+    session_key, visits = user.session_key, user.visits()
+    for chosen in ("REDIS", "JDBC", "MONGODB", "IN_MEMORY"):
+        move(visitor, stores[chosen])
+        user.visit_home()
+        visits += 1
+        assert (user.session_key, user.visits()) == (session_key, visits)
+        check_only_in(user, stores, stores[chosen])
 
 
 @pytest.mark.parametrize("chosen", ["REDIS", "MONGODB"])
@@ -124,7 +142,7 @@ def test_the_page_works_without_javascript(
     visitor.choose(place)
     visitor.save()
     visitor.wait_until_in_force(place)
-    visitor.log_in()
+    visitor.visit_home()
     check_only_in(visitor, stores, place)
 
 

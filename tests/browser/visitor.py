@@ -42,7 +42,14 @@ class Visitor:
             self.page.get_by_label("Username").fill(USER)
             self.page.get_by_label("Password").fill(PASSWORD)
             self.page.get_by_role("button", name="Log in").click()
-        expect(self.page.get_by_role("heading")).to_contain_text([f"You are logged in as {USER}"])
+        self.check_logged_in()
+
+    def check_logged_in(self) -> None:
+        expect(self.page.get_by_role("heading", level=1)).to_have_text(f"You are logged in as {USER}")
+
+    def visits(self) -> int:
+        """The count that the home page shows."""
+        return int(self.page.locator("#visits").inner_text())
 
     def open_configuration(self) -> None:
         """Go there as one would: over the admin's front page."""

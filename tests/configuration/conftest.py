@@ -24,9 +24,10 @@ def seeded_again(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> I
     yield
     from importlib import import_module
 
-    from django.apps import apps
     from django.db import connection
+    from django.db.migrations.loader import MigrationLoader
 
     migration = import_module("sessionpersist.migrations.0002_default_configuration")
     with django_db_blocker.unblock(), connection.schema_editor() as editor:
-        migration.create_defaults(apps, editor)
+        # Models as a migration sees them: the real ones would append a revision that activates later.
+        migration.create_defaults(MigrationLoader(connection).project_state().apps, editor)

@@ -1,0 +1,54 @@
+"""Sessions of the engine used before, ``SESSIONPERSIST["ADOPT_FROM"]``, so that installing the app logs nobody out.
+
+A session that is in no store is read through the old engine, written to the current store, and removed there. Once the
+longest session life has passed since the installation, the setting can go.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from django.contrib.sessions.backends.base import SessionBase
+from django.db import Error
+
+from sessionpersist import conf
+from sessionpersist.exceptions import StoreUnavailable
+
+
+def find(session_key: str) -> dict[str, Any] | None:
+    """Return what the old engine knows of a session, or None. Raises StoreUnavailable where its database fails.
+
+    Django's cache engine answers a cache that is down with "no session"; that can't be told apart here.
+    """
+    old = _session(session_key)
+    if old is None:
+        return None
+    try:
+        return dict(old.load()) or None
+    except Error as error:
+        raise StoreUnavailable("The sessions of the engine used before could not be read.") from error
+
+
+def is_still_there(session_key: str) -> bool:
+    """Return whether the old engine still has the session: nobody has logged out meanwhile."""
+    old = _session(session_key)
+    return old is not None and bool(old.exists(session_key))
+
+
+def remove(session_key: str) -> None:
+    """Delete a session at the old engine, as it has moved or was logged out. Raises StoreUnavailable."""
+    old = _session(session_key)
+    try:
+        if old is not None:
+            old.delete(session_key)
+    except Error as error:
+        raise StoreUnavailable("The sessions of the engine used before could not be changed.") from error
+
+
+def _session(session_key: str) -> SessionBase | None:
+    engine = conf.get("ADOPT_FROM")
+    if not engine:
+        return None
+    session: SessionBase = import_module(engine).SessionStore(session_key)
+    return session

@@ -1,0 +1,96 @@
+"""A project that ran on one of Django's engines installs the app, and its users stay logged in."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.base import SessionBase
+from django.db import OperationalError
+from django.test import Client
+from pytest_django import Settings
+
+from sessionpersist.engine import SessionStore
+from sessionpersist.exceptions import StoreUnavailable
+
+ENGINES = [f"django.contrib.sessions.backends.{name}" for name in ("db", "cache", "cached_db")]
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(params=ENGINES)
+def old(request: pytest.FixtureRequest, settings: Settings) -> SessionBase:
+    """A session that the engine used before has made."""
+    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ADOPT_FROM": request.param}
+    session: SessionBase = import_module(request.param).SessionStore()
+    session.update({"visits": 3, "_session_expiry": 3600})
+    session.save()
+    return session
+
+
+def test_the_session_is_taken_over_and_removed_there(old: SessionBase) -> None:
+    key = str(old.session_key)
+    session = SessionStore(key)
+    assert session["visits"] == 3
+    assert session.get_expiry_age() == 3600
+    assert not old.exists(key)
+    session["visits"] = 4
+    session.save()
+    assert SessionStore(key)["visits"] == 4
+
+
+def test_a_logout_before_that_holds(old: SessionBase) -> None:
+    key = str(old.session_key)
+    SessionStore(key).flush()
+    assert SessionStore(key).get("visits") is None
+    assert not old.exists(key)
+
+
+def test_a_logout_during_the_takeover_holds(old: SessionBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = str(old.session_key)
+    save = SessionStore._save_new
+
+    def logged_out_before(self: SessionStore, data: dict[str, object]) -> None:
+        monkeypatch.setattr(SessionStore, "_save_new", save)
+        SessionStore(key).delete()
+        save(self, data)
+
+    monkeypatch.setattr(SessionStore, "_save_new", logged_out_before)
+    assert SessionStore(key).get("visits") is None
+    assert SessionStore(key).get("visits") is None
+
+
+def test_a_session_that_nobody_knows_is_new(old: SessionBase) -> None:
+    session = SessionStore("0" * 32)
+    assert dict(session.items()) == {}
+    assert session.session_key is None
+
+
+def test_a_database_that_fails_is_not_told_as_no_session(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ADOPT_FROM": ENGINES[0]}
+
+    def fail(self: SessionBase) -> None:
+        raise OperationalError("down")
+
+    monkeypatch.setattr(import_module(ENGINES[0]).SessionStore, "load", fail)
+    session = SessionStore("0" * 32)
+    with pytest.raises(StoreUnavailable):
+        session.get("visits")
+    assert session.outage is not None
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_logged_in_user_stays_logged_in(settings: Settings, engine: str) -> None:
+    user = User.objects.create_user("ada")
+    client = Client()
+    ours, settings.SESSION_ENGINE = settings.SESSION_ENGINE, engine
+    client.force_login(user)
+    assert client.get("/").context["user"] == user
+    settings.SESSION_ENGINE = ours
+    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ADOPT_FROM": engine}
+    again = Client()  # a client loads the middleware with its first request
+    again.cookies = client.cookies
+    assert again.get("/").context["user"] == user
