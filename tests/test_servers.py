@@ -154,7 +154,8 @@ def refusal(server: Server) -> type[Exception]:
         return psycopg.OperationalError
     import pymysql
 
-    return pymysql.err.OperationalError
+    # Not that of pymysql.err: where PyMySQL stands in for MySQLdb, Django has a second copy of that module made.
+    return pymysql.OperationalError
 
 
 def _journaled() -> Any:
