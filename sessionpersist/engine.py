@@ -21,7 +21,7 @@ from sessionpersist import adoption, merging, routing, sealing
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.base import Outcome, Record, check_size, new_version, now_ms, revision_of
 
-ATTEMPTS = 25  # to save over parallel saves; one of the contenders succeeds each time
+ATTEMPTS = 60  # to save over parallel saves; one of the contenders succeeds each time
 LONGEST_PAUSE = 0.25  # seconds between two attempts; growing to this lets even slow stores settle a crowd
 
 T = TypeVar("T")

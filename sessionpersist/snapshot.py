@@ -26,9 +26,7 @@ from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
 
-ROUNDING = (
-    0.0001  # seconds: more than what Unix times lose as floats, so that a revision of this instant is due
-)
+ROUNDING = 0.0001  # seconds; more than Unix times lose as floats: a revision of this very instant is due
 RETRY_SECONDS = 1.0  # between two attempts to read a configuration that could not be read
 
 logger = logging.getLogger("sessionpersist")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +23,6 @@ Fields = dict[str, Any]
 VERBS = ("get", "create", "replace", "touch", "delete", "end")
 # For properties: a busy machine is no failure, and nothing is left in the working folder.
 patiently = hypothesis_settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-_counter = itertools.count()
 
 
 def server_fields(cls: type[Server]) -> Fields:
@@ -84,11 +82,6 @@ def extra_database(alias: str, **values: Any) -> Iterator[str]:
         connections[alias].close()
         del connections[alias]
         del connections.settings[alias]
-
-
-def unique(name: str) -> str:
-    """A name that no other test of this run uses."""
-    return f"{name}_{next(_counter)}"
 
 
 def new_session(**content: Any) -> SessionStore:

@@ -1,4 +1,4 @@
-"""``sitecustomize`` of the fresh environment: everything that a project without the extras does not have."""
+"""Imported as the fresh environment starts: everything that a project without the extras does not have."""
 
 import sys
 

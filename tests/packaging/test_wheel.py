@@ -46,7 +46,9 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / "bin" / "python"
     packages = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
     (packages / "running.pth").write_text(sysconfig.get_path("purelib"))
-    shutil.copy(HERE / "blocked.py", packages / "sitecustomize.py")
+    # By a .pth file: the Python of a distribution may have a sitecustomize of its own, which would win.
+    shutil.copy(HERE / "blocked.py", packages / "blocked_drivers.py")
+    (packages / "blocked.pth").write_text("import blocked_drivers\n")
     run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel)
     return python
 
