@@ -18,10 +18,10 @@ PRODUCTION := ENV_FILE= DEBUG=false ALLOWED_HOSTS=www.example.org DATABASE_URL=s
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run demo test check format build wheel clean
+.PHONY: help run demo test screenshots check format build wheel clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.site .env ## Serve the site on http://127.0.0.1:8000 (PORT=… and ADDRESS=… change that)
 	@$(MANAGE) migrate --no-input --verbosity 0
@@ -36,6 +36,9 @@ demo: $(VENV)/.dev ## Show two nodes that share real stores: Valkey, PostgreSQL,
 
 test: $(VENV)/.dev ## Run the tests (ARGS="tests/site -x" for some of them)
 	@$(PYTHON) -m pytest $(ARGS)
+
+screenshots: $(VENV)/.dev ## Take the pictures in docs/screenshots anew (needs chromium)
+	@UPDATE_SCREENSHOTS=1 REQUIRE_BROWSER=1 $(PYTHON) -m pytest tests/browser
 
 check: $(VENV)/.dev ## Lint, formatting, types, migrations, and Django's checks for production
 	$(VENV)/bin/ruff check .

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from sessionpersist import snapshot
 from sessionpersist.exceptions import StoreUnavailable
@@ -26,7 +27,7 @@ from sessionpersist.snapshot import Known, Snapshot
 from sessionpersist.stores import open_store
 from sessionpersist.stores.base import Check, Outcome, Record, Store, restamped, revision_of
 from sessionpersist.stores.handover import HandoverStore, Role
-from sessionpersist.stores.settings import StoreSettings
+from sessionpersist.stores.settings import DatabaseSettings, StoreSettings
 
 
 class View(Protocol):
@@ -187,9 +188,20 @@ class CurrentView:
 def compose(known: Snapshot) -> HandoverStore:
     """Build the store of a snapshot: the current one, with the draining ones behind it."""
     roles = [role_of(each, known) for each in newest_of_each([known.current, *known.draining])]
+    target = known.current.settings
     return HandoverStore(
-        roles[0], roles[1:], lambda: known.undecided() > 0, settings.SESSION_COOKIE_AGE * 1000
+        roles[0],
+        roles[1:],
+        hold=lambda: known.undecided() > 0,
+        longest_life=settings.SESSION_COOKIE_AGE * 1000,
+        in_transaction=lambda: isinstance(target, DatabaseSettings) and not is_committed(target.database),
     )
+
+
+def is_committed(alias: str) -> bool:
+    """Return whether what is written to a database now stays, or would but for a TestCase."""
+    blocks = connections[alias or DEFAULT_DB_ALIAS].atomic_blocks
+    return all(getattr(block, "_from_testcase", False) for block in blocks)
 
 
 def newest_of_each(revisions: Iterable[Known]) -> list[Known]:

@@ -68,11 +68,14 @@ class HandoverStore(Store):
         sources: Sequence[Role] = (),
         hold: Callable[[], bool] = lambda: False,
         longest_life: int = 14 * 86400 * 1000,
+        in_transaction: Callable[[], bool] = lambda: False,
     ) -> None:
         """``sources`` are the draining stores, newest first, none of them the current one. ``hold`` says whether
         processes may differ about which store is current. ``longest_life`` of a session is in milliseconds."""
         self.current, self.sources = current, tuple(sources)
         self.hold, self.longest_life = hold, longest_life
+        # What a view reads in a transaction that is rolled back would be gone from both stores: it moves later.
+        self.in_transaction = in_transaction
 
     def get(self, key: str) -> Record | None:
         for _ in range(ATTEMPTS):
@@ -80,7 +83,7 @@ class HandoverStore(Store):
             if found is None:
                 return None
             role, record = found
-            if record.ended or self._stays(role, record):
+            if record.ended or self._stays(role, record) or self.in_transaction():
                 return record
             if carried := self._carry(key, role, record):
                 return carried
@@ -109,6 +112,8 @@ class HandoverStore(Store):
     def touch(self, key: str, expires_at: int) -> bool:
         if not self.sources:
             return self.current.store.touch(key, expires_at)
+        if self.current.floor == self.current.number and self.current.store.touch(key, expires_at):
+            return True
         record = self.get(key)
         if record is None or record.ended:
             return False

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.servers import MongoDB, Valkey, shared
@@ -21,7 +19,7 @@ Found = dict[str, str]
 
 @dataclass(frozen=True)
 class Place:
-    """One store. ``fields`` are what to type, by the labels of the form; ``look`` reads its live records."""
+    """One store. ``fields`` are what to type, by the labels of the form; ``look`` reads all that it holds."""
 
     type: str
     label: str
@@ -55,8 +53,7 @@ def in_memory(folder: Path) -> Found:
     if not files:
         return {}
     with closing(sqlite3.connect(files[0])) as connection:
-        rows = connection.execute("SELECT * FROM session WHERE expires_at > ?", [milliseconds()])
-        return {row[0]: repr(row) for row in rows}
+        return {row[0]: repr(row) for row in connection.execute("SELECT * FROM session")}
 
 
 def in_valkey(prefix: str) -> Found:
@@ -69,18 +66,14 @@ def in_postgres(url: str) -> Found:
     import psycopg
 
     exists = "SELECT to_regclass('sessionpersist_storedsession') IS NOT NULL"
-    live = "SELECT stored_key, t.* FROM sessionpersist_storedsession t WHERE expires_at > %s"
+    every = "SELECT stored_key, t.* FROM sessionpersist_storedsession t"
     with psycopg.connect(url) as connection:
         if connection.execute(exists).fetchall() == [(False,)]:
             return {}
-        return {row[0]: repr(row) for row in connection.execute(live, [milliseconds()])}
+        return {row[0]: repr(row) for row in connection.execute(every)}
 
 
 def in_mongodb(prefix: str) -> Found:
-    server, live = shared(MongoDB), {"expires_at": {"$gt": datetime.now(UTC)}}
+    server = shared(MongoDB)
     with server.connect() as client:
-        return {each["_id"]: repr(each) for each in client[server.database][f"{prefix}_sessions"].find(live)}
-
-
-def milliseconds() -> int:
-    return int(time.time() * 1000)
+        return {each["_id"]: repr(each) for each in client[server.database][f"{prefix}_sessions"].find()}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
 from pytest_django import Settings
 
 from sessionpersist import routing, snapshot
@@ -45,11 +46,15 @@ def fields(kind: str) -> dict[str, Any]:
     return {"persistence_type": "IN_MEMORY"}
 
 
-def switch(kind: str) -> None:
+def switch_later(kind: str) -> None:
     configuration = LoginConfiguration.get_solo()
     for name, value in fields(kind).items():
         setattr(configuration, name, value)
     configuration.save()
+
+
+def switch(kind: str) -> None:
+    switch_later(kind)
     assert routing.current_settings().type == kind
 
 
@@ -161,6 +166,24 @@ def test_what_was_forgotten_in_an_abandoned_store_does_not_come_back() -> None:
     wait_for_the_guard()
     assert is_stored("REDIS", session)
     assert SessionStore(session.session_key).get("visits") is None
+
+
+def test_a_view_that_is_rolled_back_loses_no_session() -> None:
+    switch("REDIS")
+    session = new_session(visits=1)
+    switch("JDBC")
+    wait_for_the_guard()
+    with transaction.atomic():
+        assert SessionStore(session.session_key)["visits"] == 1
+        transaction.set_rollback(True)
+    assert SessionStore(session.session_key)["visits"] == 1
+
+
+def test_a_drain_before_the_switch_says_so(settings: Settings) -> None:
+    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ACTIVATION_SECONDS": 60}
+    switch_later("REDIS")
+    with pytest.raises(CommandError, match="not happened yet"):
+        call_command("drain_sessions")
 
 
 def test_a_drain_ends_the_handover(capsys: pytest.CaptureFixture[str]) -> None:

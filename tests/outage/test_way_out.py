@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from tests.load import stores
@@ -34,4 +35,5 @@ def wait_for(browser: Browser, status: int) -> None:
     for _ in range(100):
         if browser.post("/login/ada/").status == status:
             return
+        time.sleep(0.1)
     raise AssertionError(f"the site never answered {status}")

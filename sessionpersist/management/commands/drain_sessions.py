@@ -36,6 +36,10 @@ class Command(BaseCommand):
         parser.add_argument("--no-input", action="store_false", dest="interactive", help="ask nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if pending := routing.current_view().snapshot.pending:
+            raise CommandError(
+                f"The switch to {pending[-1].settings.describe()} has not happened yet. Run this again in a moment."
+            )
         view = settled_view()
         if not view.store.sources:
             self.stdout.write("No handover is going on: there is nothing to move.")
