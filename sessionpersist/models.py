@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ from solo.models import SingletonModel
 from sessionpersist import conf, snapshot
 from sessionpersist.passwords import EncryptedPasswordField
 from sessionpersist.stores.settings import TYPES, StoreSettings, build
+from sessionpersist.transactions import after_commit, is_committed
 
 
 class PersistenceType(models.TextChoices):
@@ -196,20 +196,3 @@ class StoredSession(models.Model):
 
     def __str__(self) -> str:
         return f"session of user {self.user_id or '-'}"  # never the key: a hash of a session key is nobody's business
-
-
-def after_commit(action: Callable[[], Any], using: str) -> None:
-    """Run it when what was written is visible to others: at once outside a transaction.
-
-    Inside a TestCase nothing is ever committed; there "at once" is what the test expects.
-    """
-    if is_committed(using):
-        action()
-    else:
-        transaction.on_commit(action, using=using)
-
-
-def is_committed(using: str) -> bool:
-    """Return whether what was written so far is visible to others, or would be but for a TestCase."""
-    blocks = transaction.get_connection(using).atomic_blocks
-    return all(getattr(block, "_from_testcase", False) for block in blocks)

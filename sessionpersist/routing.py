@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS
 
 from sessionpersist import snapshot
 from sessionpersist.exceptions import StoreUnavailable
@@ -28,6 +28,7 @@ from sessionpersist.stores import open_store
 from sessionpersist.stores.base import Check, Outcome, Record, Store, restamped, revision_of
 from sessionpersist.stores.handover import HandoverStore, Role
 from sessionpersist.stores.settings import DatabaseSettings, StoreSettings
+from sessionpersist.transactions import is_committed
 
 
 class View(Protocol):
@@ -194,14 +195,10 @@ def compose(known: Snapshot) -> HandoverStore:
         roles[1:],
         hold=lambda: known.undecided() > 0,
         longest_life=settings.SESSION_COOKIE_AGE * 1000,
-        in_transaction=lambda: isinstance(target, DatabaseSettings) and not is_committed(target.database),
+        in_transaction=lambda: (
+            isinstance(target, DatabaseSettings) and not is_committed(target.database or DEFAULT_DB_ALIAS)
+        ),
     )
-
-
-def is_committed(alias: str) -> bool:
-    """Return whether what is written to a database now stays, or would but for a TestCase."""
-    blocks = connections[alias or DEFAULT_DB_ALIAS].atomic_blocks
-    return all(getattr(block, "_from_testcase", False) for block in blocks)
 
 
 def newest_of_each(revisions: Iterable[Known]) -> list[Known]:
