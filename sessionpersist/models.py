@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import Max, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -154,6 +154,8 @@ class Revision(models.Model):
     activates_at = models.DateTimeField(_("activates at"), null=True, editable=False)
     drained_at = models.DateTimeField(_("drained at"), null=True, editable=False)
     drained_how = models.CharField(max_length=20, blank=True, editable=False)
+    # The most sessions that were counted in its store since it is draining: what a progress bar begins with.
+    most_left = models.PositiveIntegerField(null=True, editable=False)
 
     objects = RevisionQuerySet.as_manager()
 
@@ -174,6 +176,44 @@ class Revision(models.Model):
     def store_settings(self) -> StoreSettings:
         """Return the settings of the store it chose."""
         return build(self.persistence_type, {**self.settings, "password": self.password})
+
+
+class NodeQuerySet(models.QuerySet["Node"]):
+    """The processes of the site, as they last reported themselves."""
+
+    def note_drained(self, name: str, number: int) -> None:
+        """Note that this node's memory holds no session of that revision any more."""
+        self.filter(name=name, drained__lt=number).update(drained=number)
+
+    def all_drained(self, number: int, since: datetime) -> bool:
+        """Return whether every node that was seen since then has drained its own memory up to that revision.
+
+        One that was switched off meanwhile counts as well: it may come back with its memory.
+        """
+        drained = self.filter(seen_at__gte=since).values("name").annotate(up_to=Max("drained"))
+        return all(node["up_to"] >= number for node in drained)
+
+
+class Node(models.Model):
+    """One process of a node (a machine or container), as it last reported itself. See ``nodes.py``."""
+
+    name = models.CharField(_("node"), max_length=255)
+    process = models.PositiveIntegerField(_("process"))
+    revision = models.PositiveIntegerField(_("revision"))
+    seen_at = models.DateTimeField(_("last sign of life"), db_default=Now())
+    drained = models.PositiveIntegerField(default=0, editable=False)
+
+    objects = NodeQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("node")
+        verbose_name_plural = _("nodes")
+        constraints = [
+            models.UniqueConstraint(fields=["name", "process"], name="sessionpersist_node_process")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}, process {self.process}"
 
 
 class StoredSession(models.Model):
