@@ -18,7 +18,7 @@ PRODUCTION := ENV_FILE= DEBUG=false ALLOWED_HOSTS=www.example.org DATABASE_URL=s
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run demo test screenshots check format build wheel clean
+.PHONY: help run demo test screenshots bench bench-quick check format build wheel clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ test: $(VENV)/.dev ## Run the tests (ARGS="tests/site -x" for some of them)
 
 screenshots: $(VENV)/.dev ## Take the pictures in docs/screenshots anew (needs chromium)
 	@UPDATE_SCREENSHOTS=1 REQUIRE_BROWSER=1 $(PYTHON) -m pytest tests/browser
+
+bench: $(VENV)/.bench ## Measure speed beside Django's own engines (minutes; ARGS="--help")
+	@$(PYTHON) -m benchmarks --json benchmarks.json $(ARGS)
+
+bench-quick: $(VENV)/.bench ## The same with less of everything, in under a minute
+	@$(PYTHON) -m benchmarks --quick $(ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting, types, migrations, and Django's checks for production
 	$(VENV)/bin/ruff check .
@@ -75,6 +81,11 @@ $(VENV)/.dev: requirements-dev.txt requirements.txt $(VENV)/.made
 	@echo "Installing requirements-dev.txt into $(VENV) …"
 	@$(PYTHON) -m pip install --quiet --requirement requirements-dev.txt
 	@touch $@ $(VENV)/.site
+
+$(VENV)/.bench: requirements-bench.txt $(VENV)/.dev
+	@echo "Installing requirements-bench.txt into $(VENV) …"
+	@$(PYTHON) -m pip install --quiet --requirement requirements-bench.txt
+	@touch $@
 
 $(VENV)/.made:
 	@recent=; complete=; \

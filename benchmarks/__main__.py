@@ -1,0 +1,71 @@
+"""The command line: ``python -m benchmarks --help``."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks import tables
+from benchmarks.contents import SIZES
+from benchmarks.goals import GOAL_SIZE
+from benchmarks.machine import machine, versions
+from benchmarks.timing import FULL, QUICK
+
+PARTS = ("operations",)
+STORES = ("REDIS", "POSTGRESQL", "SQLITE", "MONGODB", "IN_MEMORY")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is asked for, print tables, and write JSON."""
+    options = parser().parse_args(arguments)
+    report: dict[str, Any] = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "mode": "quick" if options.quick else "full",
+        "machine": machine(),
+        "versions": versions(),
+    }
+    print(tables.heading(report))
+    for part in options.parts or PARTS:
+        report[part] = RUN[part](options)
+        print(SHOW[part](report[part]), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser("python -m benchmarks", description="Speed, measured side by side.")
+    made.add_argument("parts", nargs="*", metavar="part", help=f"which of {', '.join(PARTS)}; all by default")
+    made.add_argument("--quick", action="store_true", help="less of everything: under a minute")
+    made.add_argument("--store", action="append", choices=STORES, help="one store only; may be repeated")
+    made.add_argument("--size", action="append", type=int, help="bytes of a session; may be repeated")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write all figures to a file")
+    return made
+
+
+def operations(options: argparse.Namespace) -> list[dict[str, Any]]:
+    from benchmarks.comparison import compare
+
+    sizes = options.size or ([GOAL_SIZE] if options.quick else SIZES)
+    effort = QUICK if options.quick else FULL
+    stores = options.store or STORES
+    return [row for store in stores for row in apart(compare, store, sizes, effort)]
+
+
+def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a process of its own: Django can be set up only once in each."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+RUN: dict[str, Callable[[argparse.Namespace], Any]] = {"operations": operations}
+SHOW: dict[str, Callable[[Any], str]] = {"operations": tables.operations}
+
+if __name__ == "__main__":
+    main()

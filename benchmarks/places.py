@@ -1,0 +1,180 @@
+"""The places that are compared: our engine there, its rivals, and the bare driver, on one server that runs meanwhile.
+
+Django is set up once a process, so each place is opened in a process of its own.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import bare
+from benchmarks.bare import Bare
+from benchmarks.operations import Engine
+from benchmarks.surroundings import LONG, cache, database, set_up
+from tests.load.stores import fields
+from tests.servers import MongoDB, Postgres, Valkey
+
+OURS, BARE = "sessionpersist", "bare driver"
+LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
+DJANGO_REDIS = "django_redis.cache.RedisCache"
+OWN_REDIS = "django.core.cache.backends.redis.RedisCache"
+
+
+@dataclass
+class Place:
+    """One place with its engines; ``bare`` makes the bare driver for payloads of a size in bytes."""
+
+    server: str
+    engines: dict[str, Engine]
+    bare: Callable[[int], Bare]
+    notes: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def memory() -> Iterator[Place]:
+    """In-Memory against LocMem, which no other process shares."""
+    with folder(Path("/dev/shm")) as here:  # noqa: S108 - a folder of its own is made in it
+        caches = {"default": cache(LOCMEM, MAX_ENTRIES=LONG)}
+        set_up(here, CACHES=caches, SESSIONPERSIST={"MEMORY_DIR": str(here)})
+        with ours(persistence_type="IN_MEMORY") as engine:
+            yield Place(
+                "SQLite on tmpfs",
+                {OURS: engine, "LocMem": cache_engine("default")},
+                lambda size: bare.sqlite_driver(here / "bare.sqlite3", size, durable=False),
+                ["LocMem is not shared between processes, and would forget all but 300 sessions by default."],
+            )
+
+
+@contextmanager
+def redis() -> Iterator[Place]:
+    """REDIS against the cache engine on django-redis and on Django's own backend."""
+    with folder() as here, Valkey() as server, server.connect() as client:
+        caches = {"default": cache(DJANGO_REDIS, server.url), "own": cache(OWN_REDIS, server.url)}
+        set_up(here, CACHES=caches)
+        engines = {"django-redis": cache_engine("default"), "Django's Redis": cache_engine("own")}
+        with ours(**fields(server)) as engine:
+            yield Place(
+                f"Valkey {version(client.info('server'))}",
+                {OURS: engine, **engines},
+                lambda size: bare.redis_driver(client, size),
+                ["appendonly is on; redis-py uses hiredis on all sides."],
+            )
+
+
+@contextmanager
+def postgresql() -> Iterator[Place]:
+    """JDBC against the db engine, both on the project's default database, PostgreSQL."""
+    with folder() as here, Postgres() as server, server.connect() as connection:
+        set_up(here, DATABASES={"default": database(server.url)})
+        with ours(persistence_type="JDBC", jdbc_database="default") as engine:
+            yield Place(
+                f"PostgreSQL {connection.info.server_version // 10000}",
+                {OURS: engine, "db engine": db_engine()},
+                lambda size: bare.psycopg_driver(connection, size),
+                ["fsync is off: a commit waits for no disk, on either side."],
+            )
+
+
+@contextmanager
+def sqlite() -> Iterator[Place]:
+    """JDBC against the db engine, both on the project's default database, an SQLite file with a write-ahead log."""
+    import sqlite3
+
+    with folder() as here:
+        set_up(here)
+        with ours(persistence_type="JDBC", jdbc_database="default") as engine:
+            yield Place(
+                f"SQLite {sqlite3.sqlite_version}",
+                {OURS: engine, "db engine": db_engine()},
+                lambda size: bare.sqlite_driver(here / "bare.sqlite3", size, durable=True),
+            )
+
+
+@contextmanager
+def mongodb() -> Iterator[Place]:
+    """MONGODB against the db engine on django-mongodb-backend."""
+    with folder() as here, MongoDB() as server, server.connect() as client:
+        set_up(here, DATABASES={"default": mongodb_backend(server)})
+        with ours(**fields(server)) as engine:
+            yield Place(
+                f"MongoDB {client.server_info()['version']}",
+                {OURS: engine, "db engine (MongoDB)": db_engine()},
+                lambda size: bare.pymongo_driver(client[server.database]["benchmark_bare"], size),
+                ["A single server has no transactions: the backend's atomic() costs nothing there."],
+            )
+
+
+PLACES: dict[str, Callable[[], Any]] = {
+    "IN_MEMORY": memory,
+    "REDIS": redis,
+    "POSTGRESQL": postgresql,
+    "SQLITE": sqlite,
+    "MONGODB": mongodb,
+}
+
+
+@contextmanager
+def ours(**chosen: Any) -> Iterator[Engine]:
+    """Our engine with these fields of the Login Configuration in force."""
+    from sessionpersist import stores
+    from sessionpersist.engine import SessionStore
+    from sessionpersist.testing import override_login_configuration
+
+    with override_login_configuration(**chosen):
+        yield SessionStore
+    stores.reset()
+
+
+def cache_engine(alias: str) -> Engine:
+    """Django's cache engine on a cache, which it else takes from one setting for the whole process."""
+    from django.contrib.sessions.backends.base import SessionBase
+    from django.contrib.sessions.backends.cache import SessionStore
+    from django.core.cache import caches
+
+    class OnAlias(SessionStore):
+        def __init__(self, session_key: str | None = None) -> None:
+            self._cache = caches[alias]
+            SessionBase.__init__(self, session_key)
+
+    return OnAlias
+
+
+def db_engine() -> Engine:
+    """Django's db engine, on the default database, in which its table is made."""
+    from django.contrib.sessions.backends.db import SessionStore
+    from django.contrib.sessions.models import Session
+    from django.db import connection
+
+    with connection.schema_editor() as editor:
+        editor.create_model(Session)
+    return SessionStore
+
+
+def mongodb_backend(server: MongoDB) -> dict[str, Any]:
+    """An entry for DATABASES: django-mongodb-backend on this server."""
+    return {
+        "ENGINE": "django_mongodb_backend",
+        "NAME": server.database,
+        "HOST": server.host,
+        "PORT": server.port,
+        "USER": server.username,
+        "PASSWORD": server.password,
+        "OPTIONS": {"authSource": server.auth_source},
+    }
+
+
+def version(info: Any) -> str:
+    """The version of a Redis or a Valkey, which also tells the version of Redis that it stands in for."""
+    return str(info.get("valkey_version") or info["redis_version"])
+
+
+@contextmanager
+def folder(parent: Path | None = None) -> Iterator[Path]:
+    """A temporary folder for the files of a benchmark."""
+    with tempfile.TemporaryDirectory(prefix="sessionpersist-benchmark-", dir=parent) as path:
+        yield Path(path)

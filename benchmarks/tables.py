@@ -1,0 +1,54 @@
+"""The figures as text for a person at a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Row = dict[str, Any]
+Report = dict[str, Any]
+
+
+def heading(report: Report) -> str:
+    """Date, machine and versions."""
+    machine = report["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    return (
+        f"{report['date']}, {report['mode']}\n"
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}\n"
+        f"{versions}"
+    )
+
+
+def operations(rows: list[Row]) -> str:
+    """Medians, 99th percentiles, ratios with their quartiles, goals."""
+    lines = [
+        "",
+        "Operations of a whole engine object: microseconds; a ratio is ours by theirs, median [quartiles]",
+    ]
+    before = None
+    for row in rows:
+        if (row["place"], row["bytes"]) != before:
+            before = row["place"], row["bytes"]
+            lines += ["", f"{row['place']} ({row['server']}), {row['bytes']} bytes"]
+            lines.append(f"  {'':<9}{'side':<22}{'median':>9}{'p99':>9}{'trips':>7}   {'ratio':<22}goal")
+        lines += _operation(row)
+    return "\n".join(lines)
+
+
+def _operation(row: Row) -> list[str]:
+    lines = []
+    for number, (side, times) in enumerate(row["sides"].items()):
+        name = row["operation"] if number == 0 else ""
+        trips = row.get("trips", {}).get(side, "")
+        line = f"  {name:<9}{side:<22}{times['median_us']:>9.1f}{times['p99_us']:>9.1f}{trips:>7}"
+        lines.append(f"{line}   {_ratio(row['ratios'].get(side))}".rstrip())
+    return lines
+
+
+def _ratio(ratio: dict[str, Any] | None) -> str:
+    if ratio is None:
+        return ""
+    text = f"{ratio['median']:.2f} [{ratio['q1']:.2f}, {ratio['q3']:.2f}]"
+    if ratio["goal"] is None:
+        return text
+    return f"{text:<22}{ratio['goal']:.2f} {'reached' if ratio['median'] <= ratio['goal'] else 'MISSED'}"
