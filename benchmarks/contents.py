@@ -7,12 +7,13 @@ import random
 from typing import Any
 
 SIZES = (300, 4096, 65536)  # bytes of JSON
-WORDS = (
+VOCABULARY = (
     "account address basket blue cancel category checkout colour coupon cotton currency customer delivery discount "
     "express filter gift green history invoice large last light medium newsletter order page payment product "
     "quantity recent red refund return review search shipping shirt size small status stock store summer viewed "
     "voucher weight winter wishlist wool"
-).split(" ")
+)
+WORDS = VOCABULARY.split()
 LOGIN = {
     "_auth_user_id": "12345",
     "_auth_user_backend": "django.contrib.auth.backends.ModelBackend",
