@@ -190,8 +190,8 @@ class NodeQuerySet(models.QuerySet["Node"]):
 
         One that was switched off meanwhile counts as well: it may come back with its memory.
         """
-        drained = self.filter(seen_at__gte=since).values("name").annotate(up_to=Max("drained"))
-        return all(node["up_to"] >= number for node in drained)
+        nodes = list(self.filter(seen_at__gte=since).values("name").annotate(up_to=Max("drained")))
+        return bool(nodes) and all(node["up_to"] >= number for node in nodes)
 
 
 class Node(models.Model):

@@ -120,8 +120,8 @@ class RoutedStore(Store):
     def scan(self) -> Iterator[tuple[str, Record]]:
         return self._view().store.scan()
 
-    def count(self) -> int:
-        return self._view().store.count()
+    def count(self, at_most: int | None = None) -> int:
+        return self._view().store.count(at_most)
 
     def prepare(self) -> None:
         self._view().store.prepare()

@@ -23,7 +23,7 @@ import socket
 import ssl
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -141,8 +141,19 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def count(self) -> int:
-        """Return how many live records there are."""
+    def count(self, at_most: int | None = None) -> int:
+        """Return how many live records there are; with ``at_most``, stop counting there."""
+
+    def create_many(self, records: Mapping[str, Record]) -> set[str]:
+        """Create several, for a drain, and return the keys that were created. Each is atomic, not all together."""
+        return {key for key, record in records.items() if self.create(key, record)}
+
+    def delete_many(self, versions: Mapping[str, int]) -> set[str]:
+        """Delete those that still have the given version, and return the keys that hold another record by now.
+
+        A key that holds nothing may be among them.
+        """
+        return {key for key, version in versions.items() if not self.delete(key, version)}
 
     def prepare(self) -> None:  # noqa: B027 - most stores need nothing
         """Make what the store needs on its server (a table, an index) where it is missing. Safe to repeat."""

@@ -7,7 +7,7 @@ around a single statement; inside a transaction of the caller they take part in 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -49,8 +49,8 @@ class DatabaseStore(Store):
                 "database",
             )
         self._mysql = connection.vendor == "mysql"
-        table = connection.ops.quote_name(tables.stored_session()._meta.db_table)
-        self._sql = sql.statements(table, "%s", connection.vendor)
+        self._table = connection.ops.quote_name(tables.stored_session()._meta.db_table)
+        self._sql = sql.statements(self._table, "%s", connection.vendor)
         self._prepared = False
 
     def get(self, key: str) -> Record | None:
@@ -92,8 +92,29 @@ class DatabaseStore(Store):
                 yield key, record_of(values)
             last = rows[-1][0]
 
-    def count(self) -> int:
-        return int(self._row(self._sql.count, now_ms())[0])
+    def count(self, at_most: int | None = None) -> int:
+        return int(self._row(self._sql.count, now_ms(), sql.EVERY if at_most is None else at_most)[0])
+
+    def create_many(self, records: Mapping[str, Record]) -> set[str]:
+        """See Store.create_many(). In the order of their keys: two drains must not lock each other out."""
+        keys = sorted(records)
+        dialect = "mysql" if self._mysql else "other"
+        values = [value for key in keys for value in (key, *records[key])]
+        try:
+            created = self._changed(sql.insert_many(self._table, len(keys), dialect), *values)
+        except Duplicate:
+            return super().create_many(records)
+        if created == len(keys):
+            return set(keys)
+        held = self._rows(sql.versions_of(self._table, len(keys)), *keys)
+        return {key for key, version in held if version == records[key].version}
+
+    def delete_many(self, versions: Mapping[str, int]) -> set[str]:
+        keys = sorted(versions)
+        pairs = [value for key in keys for value in (key, versions[key])]
+        if self._changed(sql.delete_many(self._table, len(keys)), *pairs) == len(keys):
+            return set()
+        return {key for key, _ in self._rows(sql.versions_of(self._table, len(keys)), *keys)}
 
     def prepare(self) -> None:
         """Create the table, or only its index where a failure left the table without it."""

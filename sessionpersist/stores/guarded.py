@@ -8,7 +8,7 @@ whose first try did go through is recognised by the version it wrote, which nobo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from sessionpersist.breaker import Breaker
@@ -60,8 +60,15 @@ class GuardedStore(Store):
     def scan(self) -> Iterator[tuple[str, Record]]:
         return self.store.scan()
 
-    def count(self) -> int:
-        return self._guarded(self.store.count)
+    def count(self, at_most: int | None = None) -> int:
+        return self._guarded(lambda: self.store.count(at_most))
+
+    def create_many(self, records: Mapping[str, Record]) -> set[str]:
+        # What a first try has created is not said to be: whoever drains then looks at it one by one.
+        return self._guarded(lambda: self.store.create_many(records))
+
+    def delete_many(self, versions: Mapping[str, int]) -> set[str]:
+        return self._guarded(lambda: self.store.delete_many(versions))
 
     def prepare(self) -> None:
         self._guarded(self.store.prepare)

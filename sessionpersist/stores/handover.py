@@ -17,7 +17,7 @@ A source that is down is StoreUnavailable for every session that is not in the c
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sessionpersist.exceptions import StoreUnavailable
@@ -146,8 +146,13 @@ class HandoverStore(Store):
         for role in (self.current, *self.sources):
             yield from ((key, record) for key, record in role.store.scan() if not role.is_leftover(record))
 
-    def count(self) -> int:
-        return sum(role.store.count() for role in (self.current, *self.sources))
+    def count(self, at_most: int | None = None) -> int:
+        total = 0
+        for role in (self.current, *self.sources):
+            total += role.store.count(None if at_most is None else at_most - total)
+            if total == at_most:
+                break
+        return total
 
     def prepare(self) -> None:
         self.current.store.prepare()
@@ -165,8 +170,26 @@ class HandoverStore(Store):
         for role in (self.current, *self.sources):
             role.store.close()
 
-    def move(self, key: str, source: Role, record: Record) -> bool:
-        """Bring one record of a source over, for a drain; True where it was a live session and is now carried."""
+    def move_many(self, source: Role, batch: Mapping[str, Record]) -> int:
+        """Bring records of a source over, for a drain; return how many live sessions were carried."""
+        plain = {key: record for key, record in batch.items() if self._moves_plainly(source, record)}
+        moved = {
+            key: record._replace(version=new_version(self.current.number)) for key, record in plain.items()
+        }
+        created = self.current.store.create_many(moved) if moved else set()
+        if created:
+            for key in source.store.delete_many({key: plain[key].version for key in created}):
+                self._clear_source(key, source, plain[key], moved[key])
+        rest = (each for each in batch.items() if each[0] not in created)
+        return len(created) + sum(self._move(key, source, record) for key, record in rest)
+
+    def _moves_plainly(self, source: Role, record: Record) -> bool:
+        """Whether a carry is a create in the current store and a delete in this one, unless somebody interferes."""
+        in_step = not record.ended and source.floor <= revision_of(record.version) <= self.current.number
+        return in_step and len(self.sources) == 1 and self.current.floor == self.current.number
+
+    def _move(self, key: str, source: Role, record: Record) -> bool:
+        """Bring one record over in the way that a request would; True where it was a live session."""
         if record.ended:
             # It must go on standing in the way of what an older source may still hold.
             if source is not self.sources[-1]:
@@ -177,11 +200,6 @@ class HandoverStore(Store):
             return False
         if revision_of(record.version) > self.current.number:
             return False  # this view has passed
-        if len(self.sources) == 1 and self.current.floor == self.current.number:
-            moved = record._replace(version=new_version(self.current.number))
-            if self.current.store.create(key, moved):
-                self._clear_source(key, source, record, moved)
-                return True
         self.get(key)
         return source.store.delete(key, record.version)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, now_ms
-from sessionpersist.stores.sql import statements
+from sessionpersist.stores.sql import EVERY, statements
 
 SQL = statements("session", "?", "sqlite")
 TABLE = """CREATE TABLE IF NOT EXISTS session (
@@ -84,8 +84,8 @@ class MemoryStore(Store):
                 yield key, Record(*values)
             last = rows[-1][0]
 
-    def count(self) -> int:
-        return int(self._row(SQL.count, now_ms())[0])
+    def count(self, at_most: int | None = None) -> int:
+        return int(self._row(SQL.count, now_ms(), EVERY if at_most is None else at_most)[0])
 
     def connection_checks(self) -> Iterable[Check]:
         yield "Open", self._check_open

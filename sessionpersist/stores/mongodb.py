@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
-from pymongo import MongoClient, errors
+from pymongo import DeleteOne, MongoClient, errors
 from pymongo.collection import Collection
 
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
@@ -31,6 +31,7 @@ Document = dict[str, Any]
 TTL_INDEX = "expires_at_ttl"
 PAGE = 100  # documents that one query of a scan reads: bounded memory
 AUTHENTICATION_FAILED, UNAUTHORIZED, NOT_PRIMARY, TOO_LARGE = 18, 13, 10107, 17280
+DUPLICATE_KEY = 11000
 # Milliseconds as they are: converting to datetime and back costs time and the last digits.
 CODEC: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
@@ -109,10 +110,31 @@ class MongoStore(Store):
                 yield each["_id"], record_of(each)
             last = found[-1]["_id"]
 
-    def count(self) -> int:
+    def count(self, at_most: int | None = None) -> int:
         live = {"expires_at": {"$gt": DatetimeMS(now_ms())}, "version": {"$ne": ENDED}}
+        limit: dict[str, Any] = {} if at_most is None else {"limit": at_most}
         with self._translated():
-            return self._sessions.count_documents(live)
+            return self._sessions.count_documents(live, **limit)
+
+    def create_many(self, records: Mapping[str, Record]) -> set[str]:
+        self._prepare_once()
+        documents = [{"_id": key, **fields_of(record)} for key, record in records.items()]
+        with self._translated():
+            try:
+                self._sessions.insert_many(documents, ordered=False)
+            except errors.BulkWriteError as error:
+                faults = error.details["writeErrors"]
+                if any(fault["code"] != DUPLICATE_KEY for fault in faults):
+                    raise
+                return set(records) - {documents[fault["index"]]["_id"] for fault in faults}
+        return set(records)
+
+    def delete_many(self, versions: Mapping[str, int]) -> set[str]:
+        deletions = [DeleteOne({"_id": key, "version": version}) for key, version in versions.items()]
+        with self._translated():
+            if self._sessions.bulk_write(deletions, ordered=False).deleted_count == len(versions):
+                return set()
+            return {each["_id"] for each in self._sessions.find({"_id": {"$in": list(versions)}}, {"_id": 1})}
 
     def prepare(self) -> None:
         with self._translated():

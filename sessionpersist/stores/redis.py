@@ -10,7 +10,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
@@ -104,8 +104,27 @@ class RedisStore(Store):
                 if value and (record := unpack(value)).expires_at > now:
                     yield name.decode().removeprefix(self._name("")), record
 
-    def count(self) -> int:
-        return sum(self._count_live(names) for names in self._pages())
+    def count(self, at_most: int | None = None) -> int:
+        total = 0
+        for names in self._pages():
+            total += self._count_live(names)
+            if at_most is not None and total >= at_most:
+                return at_most
+        return total
+
+    def create_many(self, records: Mapping[str, Record]) -> set[str]:
+        pipeline = self._client.pipeline(transaction=False)
+        for key, record in records.items():
+            pipeline.execute_command("SET", self._name(key), pack(record), "PX", ttl(record.expires_at), "NX")
+        with self._translated():
+            return {key for key, created in zip(records, pipeline.execute(), strict=True) if created}
+
+    def delete_many(self, versions: Mapping[str, int]) -> set[str]:
+        pipeline, now = self._client.pipeline(transaction=False), now_ms()
+        for key, version in versions.items():
+            self._delete([self._name(key)], [now, packed(version)], client=pipeline)
+        with self._translated():
+            return {key for key, deleted in zip(versions, pipeline.execute(), strict=True) if not deleted}
 
     def connection_checks(self) -> Iterable[Check]:
         yield from check_reachable(self.settings.host, self.settings.port, self.timeout)

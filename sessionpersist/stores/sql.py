@@ -7,6 +7,7 @@ from dataclasses import dataclass
 DIALECTS = ("sqlite", "postgresql", "mysql")  # Django's name for MariaDB is mysql, too
 BATCH = 500  # rows that one statement clears: short locks
 PAGE = 100  # rows that one statement of a scan reads: bounded memory
+EVERY = 2**63 - 1  # as a limit: none
 
 COLUMNS = "payload, version, created_at, expires_at, user_id"
 ASSIGN = "payload = {m}, version = {m}, expires_at = {m}, user_id = {m}"
@@ -80,5 +81,26 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
             f"SELECT stored_key, {COLUMNS} FROM {{t}} WHERE stored_key > {{m}} AND expires_at > {{m}}"
             " ORDER BY stored_key LIMIT {page}"
         ),
-        count=sql("SELECT COUNT(*) FROM {t} WHERE expires_at > {m} AND version <> 0"),
+        count=sql(
+            "SELECT COUNT(*) FROM"
+            " (SELECT 1 FROM {t} WHERE expires_at > {m} AND version <> 0 LIMIT {m}) AS counted"
+        ),
     )
+
+
+def insert_many(table: str, rows: int, dialect: str) -> str:
+    """Build the statement that inserts several records. Taken keys are passed over; in MySQL, which could do so only
+    by passing over other faults too, one of them makes the whole statement fail."""
+    head, _, values = INSERT.format(t=table, m="%s").partition(" VALUES ")
+    statement = f"{head} VALUES {', '.join([values] * rows)}"
+    return statement if dialect == "mysql" else statement + " ON CONFLICT (stored_key) DO NOTHING"
+
+
+def delete_many(table: str, rows: int) -> str:
+    """Build the statement that deletes several records that still have their version."""
+    return f"DELETE FROM {table} WHERE " + " OR ".join(["stored_key = %s AND version = %s"] * rows)
+
+
+def versions_of(table: str, rows: int) -> str:
+    """Build the query for the versions of several records."""
+    return f"SELECT stored_key, version FROM {table} WHERE stored_key IN ({', '.join(['%s'] * rows)})"

@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +73,12 @@ class Dictionary:
             return False
         del self.records[key]
         return True
+
+    def create_many(self, records: Mapping[str, Record]) -> set[str]:
+        return {key for key, record in records.items() if self.create(key, record)}
+
+    def delete_many(self, versions: Mapping[str, int]) -> set[str]:
+        return {key for key, version in versions.items() if not self.delete(key, version)}
 
     def end(self, key: str, expires_at: int) -> None:
         stop()
@@ -205,7 +211,7 @@ def drain(world: World, process: Process, number: int) -> None:
     for source in view.store.sources:
         record = source.store.get(KEY)
         if record is not None:
-            view.store.move(KEY, source, record)
+            view.store.move_many(source, {KEY: record})
     if process.view is not view:
         world.routed(process).get(KEY)  # a switch came in between: have it where it belongs now
     for source in view.store.sources:

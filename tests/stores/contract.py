@@ -308,6 +308,52 @@ class StoreContract:
         assert store.count() == 1
         store.create(a_key(), a_record())
         assert store.count() == 2
+        assert store.count(at_most=2) == 2
+        assert store.count(at_most=1) == 1
+
+    # several at once
+
+    def test_create_many_creates_all_that_are_not_there(self, store: Store) -> None:
+        records = {a_key(): a_record(str(number).encode()) for number in range(MORE_THAN_A_PAGE)}
+        assert store.create_many(records) == records.keys()
+        assert dict(store.scan()) == records
+
+    def test_create_many_leaves_a_taken_key_as_it_is_and_creates_the_others(
+        self, store: Store, live: tuple[str, Record], ended: str
+    ) -> None:
+        new = {a_key(): a_record(), a_key(): a_record()}
+        taken = {live[0]: a_record(b"other"), ended: a_record(b"revived")}
+        assert store.create_many({**taken, **new}) == new.keys()
+        assert store.get(live[0]) == live[1]
+        assert (held := store.get(ended)) is not None
+        assert held.ended
+        assert all(store.get(key) == record for key, record in new.items())
+
+    def test_create_many_says_of_an_expired_record_whether_it_was_written_over(
+        self, store: Store, expired: tuple[str, Record]
+    ) -> None:
+        new = a_record()
+        created = store.create_many({expired[0]: new})
+        assert store.get(expired[0]) == (new if created else None)
+
+    def test_delete_many_deletes_what_still_has_its_version(
+        self, store: Store, live: tuple[str, Record], ended: str
+    ) -> None:
+        others = {a_key(): a_record() for _ in range(MORE_THAN_A_PAGE)}
+        store.create_many(others)
+        versions = {key: record.version for key, record in others.items()}
+        assert store.delete_many(versions | {live[0]: new_version(), ended: new_version()}) == {
+            live[0],
+            ended,
+        }
+        assert dict(store.scan()).keys() == {live[0], ended}
+        assert store.get(live[0]) == live[1]
+
+    def test_delete_many_with_all_of_their_versions_leaves_nothing(self, store: Store) -> None:
+        records = {a_key(): a_record(), a_key(): a_record()}
+        store.create_many(records)
+        assert store.delete_many({key: record.version for key, record in records.items()}) == set()
+        assert store.count() == 0
 
     # payloads
 

@@ -8,15 +8,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from sessionpersist import routing, snapshot
+from sessionpersist import draining, routing
+from sessionpersist.draining import BATCH, Draining, NotNow
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.models import Revision
-from sessionpersist.routing import CurrentView
-from sessionpersist.snapshot import Known
-from sessionpersist.stores.handover import Role
-from sessionpersist.stores.settings import MemorySettings
 
-REPORT_EVERY = 1.0  # seconds between two lines of progress
+REPORT_EVERY = 1.0  # seconds between two lines of progress; a terminal has its bar moved at each batch
+BAR = 40  # characters
 
 
 class Command(BaseCommand):
@@ -27,7 +24,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--rate", type=float, metavar="N", help="move at most N sessions a second")
+        parser.add_argument("--rate", type=positive, metavar="N", help="move at most N sessions a second")
         parser.add_argument(
             "--abandon",
             action="store_true",
@@ -36,28 +33,34 @@ class Command(BaseCommand):
         parser.add_argument("--no-input", action="store_false", dest="interactive", help="ask nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if pending := routing.current_view().snapshot.pending:
-            raise CommandError(
-                f"The switch to {pending[-1].settings.describe()} has not happened yet. Run this again in a moment."
-            )
-        view = settled_view()
-        if not view.store.sources:
-            self.stdout.write("No handover is going on: there is nothing to move.")
-            return
-        for source in view.store.sources:
-            if options["abandon"]:
-                self._abandon(view, source, options["interactive"])
-            else:
-                self._drain(view, source, options["rate"])
-        snapshot.expire()
-
-    def _drain(self, view: CurrentView, source: Role, rate: float | None) -> None:
-        name = describe(view, source)
         try:
-            left = source.store.count()
-            self.stdout.write(f"{name}: {left:,} sessions to move.")
-            moved = self._move_all(view, source, left, rate)
-            left = source.store.count()
+            self._wait_for_calm()
+            stores = draining.going_on()
+            if not stores:
+                self.stdout.write("No handover is going on: there is nothing to move.")
+            for store in stores:
+                if options["abandon"]:
+                    self._abandon(store, options["interactive"])
+                else:
+                    self._drain(store, options["rate"])
+        except NotNow as error:
+            raise CommandError(f"{error} Run this again in a moment.") from error
+
+    def _wait_for_calm(self) -> None:
+        """All processes must agree on the store: that takes at most twice GUARD_SECONDS."""
+        while True:
+            view = routing.current_view()
+            if view.snapshot.pending or not (wait := view.undecided()):
+                return draining.require_calm(view)
+            time.sleep(wait)
+
+    def _drain(self, store: Draining, rate: float | None) -> None:
+        name = store.describe()
+        try:
+            self.stdout.write(f"{name}: {(left := store.role.store.count()):,} sessions to move.")
+            store.left()
+            moved = self._move(store, left, rate)
+            left = store.finish()
         except StoreUnavailable as error:
             raise CommandError(
                 f"{name}: {error} What was moved stays moved; run this again, or --abandon."
@@ -65,65 +68,54 @@ class Command(BaseCommand):
         if left:
             raise CommandError(f"{name}: {left:,} sessions came meanwhile. Run this again.")
         self.stdout.write(self.style.SUCCESS(f"{name}: {moved:,} sessions moved, none is left."))
-        if isinstance(known(view, source).settings, MemorySettings):
+        if store.per_node and any(store.number == each.number for each in draining.going_on()):
             self.stdout.write(
                 "Run this on every other node too: each keeps the In-Memory sessions of its own users."
             )
-        else:
-            Revision.objects.drained(source.number, "drained")
 
-    def _move_all(self, view: CurrentView, source: Role, left: int, rate: float | None) -> int:
-        moved, begun, reported = 0, time.monotonic(), time.monotonic()
-        for key, record in source.store.scan():
-            moved += view.store.move(key, source, record)
-            if routing.current_view().number != view.number:
-                routing.current_store().get(
-                    key
-                )  # another switch came in between: have it where it belongs now
-                raise CommandError("The store was switched again meanwhile. Run this again.")
+    def _move(self, store: Draining, left: int, rate: float | None) -> int:
+        moved, begun = 0, time.monotonic()
+        reported = begun
+        for count in store.batches(BATCH if rate is None else max(1, min(BATCH, int(rate)))):
+            moved += count
             if rate:
                 time.sleep(max(0.0, begun + moved / rate - time.monotonic()))
-            if time.monotonic() - reported >= REPORT_EVERY:
+            if sys.stdout.isatty() or time.monotonic() - reported >= REPORT_EVERY:
                 reported = time.monotonic()
                 self._report(moved, left)
-        if sys.stdout.isatty():
+        if moved and sys.stdout.isatty():
             self.stdout.write("")
         return moved
 
     def _report(self, moved: int, left: int) -> None:
         share = min(1.0, moved / left) if left else 1.0
         if sys.stdout.isatty():
-            bar = "#" * int(share * 40)
-            self.stdout.write(f"\r[{bar:<40}] {share:4.0%} {moved:,}", ending="")
+            bar = "#" * int(share * BAR)
+            self.stdout.write(f"\r[{bar:<{BAR}}] {share:4.0%} {moved:,}", ending="")
         else:
             self.stdout.write(f"{moved:,} of about {left:,} moved")
         self.stdout.flush()
 
-    def _abandon(self, view: CurrentView, source: Role, interactive: bool) -> None:
-        name = describe(view, source)
+    def _abandon(self, store: Draining, interactive: bool) -> None:
+        name = store.describe() if not store.per_node else f"{store.settings.describe()} of every node"
         if interactive:
             question = f"Sessions that are still in {name} will be logged out. Type “yes” to give it up: "
-            if input(question) != "yes":
+            if ask(question) != "yes":
                 raise CommandError("Nothing was given up.")
-        Revision.objects.drained(source.number, "abandoned")
+        draining.abandon(store.number)
         self.stdout.write(f"{name}: given up.")
 
 
-def settled_view() -> CurrentView:
-    """Return the view, once all processes agree on it."""
-    view = routing.current_view()
-    while (wait := view.undecided()) > 0:
-        time.sleep(wait)
-        view = routing.current_view()
-    return view
+def ask(question: str) -> str:
+    """Return the answer; none where nobody is there to give one."""
+    try:
+        return input(question)
+    except EOFError:
+        return ""
 
 
-def describe(view: CurrentView, source: Role) -> str:
-    """Return one line for staff about a draining store."""
-    settings = known(view, source).settings
-    return settings.describe() + (" (of this node)" if isinstance(settings, MemorySettings) else "")
-
-
-def known(view: CurrentView, source: Role) -> Known:
-    """Return the revision that gave a store its part in the handover."""
-    return next(each for each in view.snapshot.draining if each.number == source.number)
+def positive(text: str) -> float:
+    """A number above 0. Raises ValueError, which argparse turns into a sentence."""
+    if not (number := float(text)) > 0:
+        raise ValueError(text)
+    return number

@@ -1,0 +1,177 @@
+"""What is left in the stores used before, and how it is moved: for the page and for ``drain_sessions``.
+
+A drain brings over what nobody has asked for since the switch, a batch at a time. It may be stopped at any moment, even
+killed, and begun again; a batch that was half done is two copies of some sessions, and the handover knows which counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+
+from django.db.models import Q
+
+from sessionpersist import conf, routing, snapshot
+from sessionpersist.models import Node, Revision
+from sessionpersist.routing import CurrentView
+from sessionpersist.stores.base import Record
+from sessionpersist.stores.handover import Role
+from sessionpersist.stores.settings import MemorySettings, StoreSettings
+
+BATCH = 100  # sessions that are moved together
+BATCH_BYTES = 1024 * 1024  # of payload; a larger session moves alone
+COUNT_AT_MOST = 50_000  # for the page: to count more would take some stores too long
+
+Batch = dict[str, Record]
+
+
+class NotNow(Exception):
+    """Nothing can be moved at this moment; the text says why. Waiting a moment helps."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """How many sessions are still in a store. ``more``: at least so many, and the counting ended there. ``most`` is the
+    most that was ever counted."""
+
+    count: int
+    more: bool
+    most: int
+
+    @property
+    def share(self) -> float:
+        """Which part has moved, from 0 to 1; 0 where nobody knows."""
+        return 1 - self.count / self.most if self.most else 1.0
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What one step has done: sessions moved, sessions still there (see Left), and whether that was the last of it."""
+
+    moved: int
+    left: int
+    ended: bool
+
+
+class Draining:
+    """One store whose sessions are still moving to the current one."""
+
+    def __init__(self, view: CurrentView, role: Role) -> None:
+        self.view, self.role = view, role
+        known = view.snapshot.draining
+        self.number = role.number
+        self.settings: StoreSettings = next(each.settings for each in known if each.number == role.number)
+
+    @property
+    def since(self) -> datetime:
+        """When sessions began to go elsewhere."""
+        later = (self.view.snapshot.current, *self.view.snapshot.draining)
+        following = min((each for each in later if each.number > self.number), key=lambda each: each.number)
+        return datetime.fromtimestamp(following.activates_at, UTC)
+
+    @property
+    def per_node(self) -> bool:
+        """Whether each node has such a store of its own, and this one can only be drained from here."""
+        return isinstance(self.settings, MemorySettings)
+
+    def describe(self) -> str:
+        """One line for staff."""
+        return self.settings.describe() + (f" of {conf.node_name()}" if self.per_node else "")
+
+    def left(self) -> Left:
+        """Count what is left, and remember the most that was. Raises StoreUnavailable."""
+        count = self.role.store.count(COUNT_AT_MOST)
+        revisions = Revision.objects.filter(pk=self.number)
+        revisions.filter(Q(most_left=None) | Q(most_left__lt=count)).update(most_left=count)
+        most = revisions.values_list("most_left", flat=True).first() or count
+        return Left(count, count == COUNT_AT_MOST, most)
+
+    def batches(self, size: int = BATCH) -> Iterator[int]:
+        """Move what is left; yield after each batch how many sessions it has moved.
+
+        Raises NotNow, StoreUnavailable; what was moved stays moved.
+        """
+        for batch in batched(self.role.store.scan(), size):
+            if self.view.undecided() > 0:
+                raise NotNow("The store is being switched at this moment.")
+            moved = self.view.store.move_many(self.role, batch)
+            if routing.current_view().number != self.view.number:
+                for key in batch:
+                    routing.current_store().get(key)  # a switch came in between: have it where it belongs now
+                raise NotNow("The store was switched again meanwhile.")
+            yield moved
+
+    def finish(self) -> int:
+        """Count what is left; where that is nothing, the handover from this store is over. Raises StoreUnavailable."""
+        left = self.role.store.count(COUNT_AT_MOST)
+        if left:
+            return left
+        if self.per_node:
+            Node.objects.note_drained(conf.node_name(), self.number)
+        if not self.per_node or Node.objects.all_drained(self.number, self._began()):
+            Revision.objects.drained(self.number, "drained")
+            snapshot.expire()
+        return 0
+
+    def _began(self) -> datetime:
+        """Since when there may be sessions in it."""
+        in_use = Revision.objects.filter(pk=max(self.role.floor, 1)).values_list("activates_at", flat=True)
+        return in_use.first() or datetime.fromtimestamp(0, UTC)
+
+
+def going_on() -> list[Draining]:
+    """Return the stores that are draining, newest first. Asks the database, not what this process remembers."""
+    snapshot.expire()
+    view = routing.current_view()
+    numbers = [role.number for role in view.store.sources]
+    unfinished = set(Revision.objects.filter(pk__in=numbers, drained_at=None).values_list("pk", flat=True))
+    return [Draining(view, role) for role in view.store.sources if role.number in unfinished]
+
+
+def move_some(number: int, seconds: float) -> Moved:
+    """Move what is left in the store of a revision, for about that long; at least one batch.
+
+    Raises NotNow, StoreUnavailable.
+    """
+    draining = next((each for each in going_on() if each.number == number), None)
+    if draining is None:
+        return Moved(0, 0, ended=True)
+    require_calm(draining.view)
+    moved, give_up = 0, monotonic() + seconds
+    for count in draining.batches():
+        moved += count
+        if moved and monotonic() > give_up:
+            return Moved(moved, draining.left().count, ended=False)
+    left = draining.finish()
+    return Moved(moved, left, ended=not left)
+
+
+def require_calm(view: CurrentView) -> None:
+    """Raise NotNow where a switch is to come, or processes may still differ about the last one."""
+    if pending := view.snapshot.pending:
+        store = pending[-1].settings.describe()
+        raise NotNow(f"The switch to {store} has not happened yet.")
+    if view.undecided() > 0:
+        raise NotNow("The store is being switched at this moment.")
+
+
+def abandon(number: int) -> None:
+    """Give the store of a revision up: sessions that are still there are logged out, and stay so."""
+    Revision.objects.drained(number, "abandoned")
+    snapshot.expire()
+
+
+def batched(records: Iterator[tuple[str, Record]], size: int = BATCH) -> Iterator[Batch]:
+    """Gather records into batches, by number and by bytes."""
+    batch: Batch = {}
+    total = 0
+    for key, record in records:
+        if batch and (len(batch) >= size or total + len(record.payload) > BATCH_BYTES):
+            yield batch
+            batch, total = {}, 0
+        batch[key] = record
+        total += len(record.payload)
+    if batch:
+        yield batch
