@@ -17,7 +17,7 @@ from benchmarks.goals import GOAL_SIZE
 from benchmarks.machine import machine, versions
 from benchmarks.timing import FULL, QUICK
 
-PARTS = ("operations",)
+PARTS = ("operations", "dispatch")
 STORES = ("REDIS", "POSTGRESQL", "SQLITE", "MONGODB", "IN_MEMORY")
 
 
@@ -50,12 +50,24 @@ def parser() -> argparse.ArgumentParser:
 
 
 def operations(options: argparse.Namespace) -> list[dict[str, Any]]:
-    from benchmarks.comparison import compare
+    from benchmarks.comparison import compare, count_trips
 
     sizes = options.size or ([GOAL_SIZE] if options.quick else SIZES)
     effort = QUICK if options.quick else FULL
     stores = options.store or STORES
-    return [row for store in stores for row in apart(compare, store, sizes, effort)]
+    rows: list[dict[str, Any]] = []
+    for store in stores:
+        trips = apart(count_trips, store)
+        measured = apart(compare, store, sizes, effort)
+        rows += [row | {"trips": trips.get(row["operation"], {})} for row in measured]
+    return rows
+
+
+def dispatch(options: argparse.Namespace) -> list[dict[str, Any]]:
+    from benchmarks.dispatch import measure
+
+    rows: list[dict[str, Any]] = apart(measure, QUICK if options.quick else FULL)
+    return rows
 
 
 def apart(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -64,8 +76,8 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-RUN: dict[str, Callable[[argparse.Namespace], Any]] = {"operations": operations}
-SHOW: dict[str, Callable[[Any], str]] = {"operations": tables.operations}
+RUN: dict[str, Callable[[argparse.Namespace], Any]] = {"operations": operations, "dispatch": dispatch}
+SHOW: dict[str, Callable[[Any], str]] = {"operations": tables.operations, "dispatch": tables.dispatch}
 
 if __name__ == "__main__":
     main()

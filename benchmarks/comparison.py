@@ -6,18 +6,43 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.goals import goal
+from benchmarks.goals import GOAL_SIZE, goal
 from benchmarks.operations import OPERATIONS
 from benchmarks.places import BARE, OURS, PLACES, Place
+from benchmarks.relay import Relay
 from benchmarks.timing import Case, Effort, in_turns, ratio, summary
 
 Row = dict[str, Any]
+WARM_UP = 6  # runs until connections, scripts and prepared statements are there
 
 
 def compare(name: str, sizes: Sequence[int], effort: Effort) -> list[Row]:
     """Measure all operations at one place; to be called in a process of its own."""
     with PLACES[name]() as place:
         return [row(name, place, operation, size, effort) for size in sizes for operation in OPERATIONS]
+
+
+def count_trips(name: str) -> dict[str, dict[str, int]]:
+    """Return how many round trips each operation takes at one place, by operation and side; as ``compare``."""
+    with PLACES[name](counting=True) as place:
+        if place.relay is None:
+            return {}
+        return {
+            operation: {
+                side: trips_of(case, place.relay) for side, case in cases(place, operation, GOAL_SIZE).items()
+            }
+            for operation in OPERATIONS
+        }
+
+
+def trips_of(case: Case, relay: Relay) -> int:
+    """Return the round trips of a case once everything is warm; the most of a few times."""
+    counted = []
+    for _ in range(WARM_UP + 3):
+        prepared, before = case.prepare(), relay.trips
+        case.run(prepared)
+        counted.append(relay.trips - before)
+    return max(counted[WARM_UP:])
 
 
 def row(name: str, place: Place, operation: str, size: int, effort: Effort) -> Row:

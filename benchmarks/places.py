@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks import bare
 from benchmarks.bare import Bare
 from benchmarks.operations import Engine
+from benchmarks.relay import Relay, relayed
 from benchmarks.surroundings import LONG, cache, database, set_up
 from tests.load.stores import fields
-from tests.servers import MongoDB, Postgres, Valkey
+from tests.servers import MongoDB, Postgres, Server, Valkey
+
+AnyServer = TypeVar("AnyServer", bound=Server)
 
 OURS, BARE = "sessionpersist", "bare driver"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
@@ -33,10 +36,11 @@ class Place:
     engines: dict[str, Engine]
     bare: Callable[[int], Bare]
     notes: list[str] = field(default_factory=list)
+    relay: Relay | None = None
 
 
 @contextmanager
-def memory() -> Iterator[Place]:
+def memory(counting: bool = False) -> Iterator[Place]:
     """In-Memory against LocMem, which no other process shares."""
     with folder(Path("/dev/shm")) as here:  # noqa: S108 - a folder of its own is made in it
         caches = {"default": cache(LOCMEM, MAX_ENTRIES=LONG)}
@@ -51,9 +55,9 @@ def memory() -> Iterator[Place]:
 
 
 @contextmanager
-def redis() -> Iterator[Place]:
+def redis(counting: bool = False) -> Iterator[Place]:
     """REDIS against the cache engine on django-redis and on Django's own backend."""
-    with folder() as here, Valkey() as server, server.connect() as client:
+    with folder() as here, reached(Valkey(), counting) as (server, relay), server.connect() as client:
         caches = {"default": cache(DJANGO_REDIS, server.url), "own": cache(OWN_REDIS, server.url)}
         set_up(here, CACHES=caches)
         engines = {"django-redis": cache_engine("default"), "Django's Redis": cache_engine("own")}
@@ -63,13 +67,14 @@ def redis() -> Iterator[Place]:
                 {OURS: engine, **engines},
                 lambda size: bare.redis_driver(client, size),
                 ["appendonly is on; redis-py uses hiredis on all sides."],
+                relay,
             )
 
 
 @contextmanager
-def postgresql() -> Iterator[Place]:
+def postgresql(counting: bool = False) -> Iterator[Place]:
     """JDBC against the db engine, both on the project's default database, PostgreSQL."""
-    with folder() as here, Postgres() as server, server.connect() as connection:
+    with folder() as here, reached(Postgres(), counting) as (server, relay), server.connect() as connection:
         set_up(here, DATABASES={"default": database(server.url)})
         with ours(persistence_type="JDBC", jdbc_database="default") as engine:
             yield Place(
@@ -77,11 +82,12 @@ def postgresql() -> Iterator[Place]:
                 {OURS: engine, "db engine": db_engine()},
                 lambda size: bare.psycopg_driver(connection, size),
                 ["fsync is off: a commit waits for no disk, on either side."],
+                relay,
             )
 
 
 @contextmanager
-def sqlite() -> Iterator[Place]:
+def sqlite(counting: bool = False) -> Iterator[Place]:
     """JDBC against the db engine, both on the project's default database, an SQLite file with a write-ahead log."""
     import sqlite3
 
@@ -96,9 +102,9 @@ def sqlite() -> Iterator[Place]:
 
 
 @contextmanager
-def mongodb() -> Iterator[Place]:
+def mongodb(counting: bool = False) -> Iterator[Place]:
     """MONGODB against the db engine on django-mongodb-backend."""
-    with folder() as here, MongoDB() as server, server.connect() as client:
+    with folder() as here, reached(MongoDB(), counting) as (server, relay), server.connect() as client:
         set_up(here, DATABASES={"default": mongodb_backend(server)})
         with ours(**fields(server)) as engine:
             yield Place(
@@ -106,16 +112,28 @@ def mongodb() -> Iterator[Place]:
                 {OURS: engine, "db engine (MongoDB)": db_engine()},
                 lambda size: bare.pymongo_driver(client[server.database]["benchmark_bare"], size),
                 ["A single server has no transactions: the backend's atomic() costs nothing there."],
+                relay,
             )
 
 
-PLACES: dict[str, Callable[[], Any]] = {
+PLACES: dict[str, Callable[..., AbstractContextManager[Place]]] = {
     "IN_MEMORY": memory,
     "REDIS": redis,
     "POSTGRESQL": postgresql,
     "SQLITE": sqlite,
     "MONGODB": mongodb,
 }
+
+
+@contextmanager
+def reached(server: AnyServer, counting: bool) -> Iterator[tuple[AnyServer, Relay | None]]:
+    """A server that runs meanwhile, reached through a relay that counts round trips, or not."""
+    with server:
+        if not counting:
+            yield server, None
+            return
+        with relayed(server) as relay:
+            yield server, relay
 
 
 @contextmanager

@@ -35,6 +35,25 @@ def operations(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def dispatch(rows: list[Row]) -> str:
+    """What it costs that the store is looked up at run time."""
+    lines = [
+        "",
+        "Dispatch (snapshot, routing, breaker) around a store that answers at once: microseconds a verb",
+    ]
+    lines += [
+        f"  {row['verb']:<9}{row['added_us']:>7.2f}   goal {row['goal']:.1f} "
+        + verdict(row["added_us"], row["goal"])
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def verdict(figure: float, goal: float, *, more_is_better: bool = False) -> str:
+    """Say whether a figure reaches its goal."""
+    return "reached" if (figure >= goal if more_is_better else figure <= goal) else "MISSED"
+
+
 def _operation(row: Row) -> list[str]:
     lines = []
     for number, (side, times) in enumerate(row["sides"].items()):
@@ -51,4 +70,4 @@ def _ratio(ratio: dict[str, Any] | None) -> str:
     text = f"{ratio['median']:.2f} [{ratio['q1']:.2f}, {ratio['q3']:.2f}]"
     if ratio["goal"] is None:
         return text
-    return f"{text:<22}{ratio['goal']:.2f} {'reached' if ratio['median'] <= ratio['goal'] else 'MISSED'}"
+    return f"{text:<22}{ratio['goal']:.2f} {verdict(ratio['median'], ratio['goal'])}"
