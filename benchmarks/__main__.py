@@ -17,7 +17,7 @@ from benchmarks.goals import GOAL_SIZE
 from benchmarks.machine import machine, versions
 from benchmarks.timing import FULL, QUICK
 
-PARTS = ("operations", "dispatch")
+PARTS = ("operations", "dispatch", "scale")
 STORES = ("REDIS", "POSTGRESQL", "SQLITE", "MONGODB", "IN_MEMORY")
 
 
@@ -70,14 +70,30 @@ def dispatch(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def scale(options: argparse.Namespace) -> list[dict[str, Any]]:
+    from benchmarks.scale import FULL_COUNTS, QUICK_COUNTS
+    from benchmarks.scale import scale as measure
+
+    counts, effort = (QUICK_COUNTS, QUICK) if options.quick else (FULL_COUNTS, FULL)
+    return [row for store in options.store or STORES for row in apart(measure, store, counts, effort)]
+
+
 def apart(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a process of its own: Django can be set up only once in each."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
-RUN: dict[str, Callable[[argparse.Namespace], Any]] = {"operations": operations, "dispatch": dispatch}
-SHOW: dict[str, Callable[[Any], str]] = {"operations": tables.operations, "dispatch": tables.dispatch}
+RUN: dict[str, Callable[[argparse.Namespace], Any]] = {
+    "operations": operations,
+    "dispatch": dispatch,
+    "scale": scale,
+}
+SHOW: dict[str, Callable[[Any], str]] = {
+    "operations": tables.operations,
+    "dispatch": tables.dispatch,
+    "scale": tables.scale,
+}
 
 if __name__ == "__main__":
     main()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
@@ -12,6 +12,7 @@ from benchmarks.contents import LOGIN, content
 from benchmarks.timing import Case
 
 Engine = Callable[[str | None], SessionBase]
+Keys = Iterator[str]  # without end: of sessions that are there
 KEPT = 50  # sessions that are read and written again and again, in turn
 
 
@@ -24,15 +25,15 @@ def stored(engine: Engine, data: dict[str, Any]) -> str:
     return session.session_key
 
 
-def load(engine: Engine, size: int) -> Case:
+def load(engine: Engine, size: int, kept: Keys | None = None) -> Case:
     """A new object, and one key read."""
-    keys = _kept(engine, size)
+    keys = kept or _kept(engine, size)
     return Case(lambda: next(keys), lambda key: engine(key)["visits"])
 
 
-def save(engine: Engine, size: int) -> Case:
+def save(engine: Engine, size: int, kept: Keys | None = None) -> Case:
     """A session that was loaded before, saved with one changed key."""
-    keys, numbers = _kept(engine, size), itertools.count(10)
+    keys, numbers = kept or _kept(engine, size), itertools.count(10)
 
     def changed() -> SessionBase:
         session = engine(next(keys))
@@ -42,9 +43,9 @@ def save(engine: Engine, size: int) -> Case:
     return Case(changed, lambda session: session.save())
 
 
-def slide(engine: Engine, size: int) -> Case:
+def slide(engine: Engine, size: int, kept: Keys | None = None) -> Case:
     """A page view with SESSION_SAVE_EVERY_REQUEST: loaded, not changed, and saved for its new expiry."""
-    keys = _kept(engine, size)
+    keys = kept or _kept(engine, size)
 
     def view(key: str) -> None:
         session = engine(key)
@@ -86,6 +87,7 @@ def create(engine: Engine, size: int) -> Case:
     return Case(lambda: None, lambda _: stored(engine, data))
 
 
+ON_KEPT: dict[str, Callable[[Engine, int, Keys | None], Case]] = {"load": load, "save": save, "slide": slide}
 OPERATIONS: dict[str, Callable[[Engine, int], Case]] = {
     "load": load,
     "save": save,
@@ -96,6 +98,6 @@ OPERATIONS: dict[str, Callable[[Engine, int], Case]] = {
 }
 
 
-def _kept(engine: Engine, size: int) -> itertools.cycle[str]:
+def _kept(engine: Engine, size: int) -> Keys:
     data = content(size)
     return itertools.cycle([stored(engine, data) for _ in range(KEPT)])

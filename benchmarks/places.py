@@ -5,10 +5,11 @@ Django is set up once a process, so each place is opened in a process of its own
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,63 +26,78 @@ AnyServer = TypeVar("AnyServer", bound=Server)
 OURS, BARE = "sessionpersist", "bare driver"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 DJANGO_REDIS = "django_redis.cache.RedisCache"
+POSTGRESQL_SIZES = "SELECT pg_database_size(datname) FROM pg_database WHERE datname IN ('sessions', 'others')"
 OWN_REDIS = "django.core.cache.backends.redis.RedisCache"
 
 
 @dataclass
 class Place:
-    """One place with its engines; ``bare`` makes the bare driver for payloads of a size in bytes."""
+    """One place with its engines.
+
+    ``bare`` makes the bare driver for payloads of a size in bytes. ``used`` says how many bytes the server keeps.
+    ``fields`` and ``others`` are two choices of the Login Configuration that keep their sessions apart, as long as they
+    have different prefixes, too.
+    """
 
     server: str
     engines: dict[str, Engine]
     bare: Callable[[int], Bare]
-    notes: list[str] = field(default_factory=list)
+    used: Callable[[], int]
+    fields: dict[str, Any]
+    others: dict[str, Any]
     relay: Relay | None = None
 
 
 @contextmanager
 def memory(counting: bool = False) -> Iterator[Place]:
-    """In-Memory against LocMem, which no other process shares."""
+    """In-Memory against LocMem, which no other process shares, and which by default forgets all but 300 sessions."""
     with folder(Path("/dev/shm")) as here:  # noqa: S108 - a folder of its own is made in it
         caches = {"default": cache(LOCMEM, MAX_ENTRIES=LONG)}
         set_up(here, CACHES=caches, SESSIONPERSIST={"MEMORY_DIR": str(here)})
-        with ours(persistence_type="IN_MEMORY") as engine:
+        chosen = {"persistence_type": "IN_MEMORY"}
+        with ours(chosen) as engine:
             yield Place(
                 "SQLite on tmpfs",
                 {OURS: engine, "LocMem": cache_engine("default")},
                 lambda size: bare.sqlite_driver(here / "bare.sqlite3", size, durable=False),
-                ["LocMem is not shared between processes, and would forget all but 300 sessions by default."],
+                lambda: bytes_in(here),
+                chosen,
+                chosen,
             )
 
 
 @contextmanager
 def redis(counting: bool = False) -> Iterator[Place]:
-    """REDIS against the cache engine on django-redis and on Django's own backend."""
+    """REDIS against the cache engine on django-redis and on Django's own backend; all with hiredis and appendonly."""
     with folder() as here, reached(Valkey(), counting) as (server, relay), server.connect() as client:
         caches = {"default": cache(DJANGO_REDIS, server.url), "own": cache(OWN_REDIS, server.url)}
         set_up(here, CACHES=caches)
         engines = {"django-redis": cache_engine("default"), "Django's Redis": cache_engine("own")}
-        with ours(**fields(server)) as engine:
+        with ours(chosen := fields(server)) as engine:
             yield Place(
                 f"Valkey {version(client.info('server'))}",
                 {OURS: engine, **engines},
                 lambda size: bare.redis_driver(client, size),
-                ["appendonly is on; redis-py uses hiredis on all sides."],
+                lambda: int(client.info("memory")["used_memory"]),
+                chosen,
+                chosen,
                 relay,
             )
 
 
 @contextmanager
 def postgresql(counting: bool = False) -> Iterator[Place]:
-    """JDBC against the db engine, both on the project's default database, PostgreSQL."""
+    """JDBC against the db engine, both on the project's default database, PostgreSQL without fsync."""
     with folder() as here, reached(Postgres(), counting) as (server, relay), server.connect() as connection:
-        set_up(here, DATABASES={"default": database(server.url)})
-        with ours(persistence_type="JDBC", jdbc_database="default") as engine:
+        set_up(here, DATABASES=two_databases(server.url, server.create_database("others")))
+        with ours(jdbc("default")) as engine:
             yield Place(
                 f"PostgreSQL {connection.info.server_version // 10000}",
                 {OURS: engine, "db engine": db_engine()},
                 lambda size: bare.psycopg_driver(connection, size),
-                ["fsync is off: a commit waits for no disk, on either side."],
+                lambda: sum(row[0] for row in connection.execute(POSTGRESQL_SIZES)),
+                jdbc("default"),
+                jdbc("others"),
                 relay,
             )
 
@@ -89,29 +105,36 @@ def postgresql(counting: bool = False) -> Iterator[Place]:
 @contextmanager
 def sqlite(counting: bool = False) -> Iterator[Place]:
     """JDBC against the db engine, both on the project's default database, an SQLite file with a write-ahead log."""
-    import sqlite3
-
     with folder() as here:
-        set_up(here)
-        with ours(persistence_type="JDBC", jdbc_database="default") as engine:
+        files = [f"sqlite:///{here}/{name}.sqlite3" for name in ("site", "others")]
+        set_up(here, DATABASES=two_databases(*files))
+        with ours(jdbc("default")) as engine:
             yield Place(
                 f"SQLite {sqlite3.sqlite_version}",
                 {OURS: engine, "db engine": db_engine()},
                 lambda size: bare.sqlite_driver(here / "bare.sqlite3", size, durable=True),
+                lambda: bytes_in(here),
+                jdbc("default"),
+                jdbc("others"),
             )
 
 
 @contextmanager
 def mongodb(counting: bool = False) -> Iterator[Place]:
-    """MONGODB against the db engine on django-mongodb-backend."""
+    """MONGODB against the db engine on django-mongodb-backend.
+
+    The server is no replica set and has no transactions: the backend's ``atomic()`` does, and costs, nothing here.
+    """
     with folder() as here, reached(MongoDB(), counting) as (server, relay), server.connect() as client:
         set_up(here, DATABASES={"default": mongodb_backend(server)})
-        with ours(**fields(server)) as engine:
+        with ours(chosen := fields(server)) as engine:
             yield Place(
                 f"MongoDB {client.server_info()['version']}",
                 {OURS: engine, "db engine (MongoDB)": db_engine()},
                 lambda size: bare.pymongo_driver(client[server.database]["benchmark_bare"], size),
-                ["A single server has no transactions: the backend's atomic() costs nothing there."],
+                lambda: mongodb_bytes(server),
+                chosen,
+                chosen,
                 relay,
             )
 
@@ -137,7 +160,7 @@ def reached(server: AnyServer, counting: bool) -> Iterator[tuple[AnyServer, Rela
 
 
 @contextmanager
-def ours(**chosen: Any) -> Iterator[Engine]:
+def ours(chosen: dict[str, Any]) -> Iterator[Engine]:
     """Our engine with these fields of the Login Configuration in force."""
     from sessionpersist import stores
     from sessionpersist.engine import SessionStore
@@ -184,6 +207,31 @@ def mongodb_backend(server: MongoDB) -> dict[str, Any]:
         "PASSWORD": server.password,
         "OPTIONS": {"authSource": server.auth_source},
     }
+
+
+def two_databases(url: str, other: str) -> dict[str, Any]:
+    """The site's database, and one more that JDBC can choose."""
+    return {"default": database(url), "others": database(other)}
+
+
+def jdbc(alias: str) -> dict[str, Any]:
+    """The fields of the Login Configuration that choose a database of the project."""
+    return {"persistence_type": "JDBC", "jdbc_database": alias}
+
+
+def mongodb_bytes(server: MongoDB) -> int:
+    """What the collections and indexes of a database take on the disk, after all has been written there."""
+    from pymongo import MongoClient
+
+    login: dict[str, Any] = {"username": server.admin_username, "password": server.admin_password}
+    with MongoClient[dict[str, Any]](server.host, server.port, **login) as client:
+        client.admin.command("fsync")
+        return int(client[server.database].command("dbStats")["totalSize"])
+
+
+def bytes_in(folder: Path) -> int:
+    """What the files below a folder take."""
+    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
 
 
 def version(info: Any) -> str:

@@ -49,6 +49,24 @@ def dispatch(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def scale(rows: list[Row]) -> str:
+    """The operations with few and with many sessions, and how much room one takes."""
+    lines = [
+        "",
+        "Few and many sessions in the store: medians in microseconds; a ratio is that of many by few",
+    ]
+    place = None
+    for row in rows:
+        if row["place"] != place:
+            place = row["place"]
+            few, many = (f"{int(count):,}" for count in row["sides"])
+            lines += ["", f"{place} ({row['server']}), {row['bytes_per_session']} bytes a session"]
+            lines.append(f"  {'':<9}{few:>11}{many:>11}   ratio")
+        medians = "".join(f"{times['median_us']:>11.1f}" for times in row["sides"].values())
+        lines.append(f"  {row['operation']:<9}{medians}   {_ratio(row['ratio'])}")
+    return "\n".join(lines)
+
+
 def verdict(figure: float, goal: float, *, more_is_better: bool = False) -> str:
     """Say whether a figure reaches its goal."""
     return "reached" if (figure >= goal if more_is_better else figure <= goal) else "MISSED"
