@@ -23,7 +23,7 @@ import socket
 import ssl
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -143,6 +143,10 @@ class Store(ABC):
     @abstractmethod
     def count(self, at_most: int | None = None) -> int:
         """Return how many live records there are; with ``at_most``, stop counting there."""
+
+    def get_many(self, keys: Collection[str]) -> dict[str, Record]:
+        """Return the records of several keys, for a drain; absent and expired ones are not among them."""
+        return {key: record for key in keys if (record := self.get(key)) is not None}
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         """Create several, for a drain, and return the keys that were created. Each is atomic, not all together."""

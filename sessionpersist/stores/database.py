@@ -7,7 +7,7 @@ around a single statement; inside a transaction of the caller they take part in 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -94,6 +94,10 @@ class DatabaseStore(Store):
 
     def count(self, at_most: int | None = None) -> int:
         return int(self._row(self._sql.count, now_ms(), sql.EVERY if at_most is None else at_most)[0])
+
+    def get_many(self, keys: Collection[str]) -> dict[str, Record]:
+        rows = self._rows(sql.get_many(self._table, len(keys)), now_ms(), *keys)
+        return {key: record_of(values) for key, *values in rows}
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         """See Store.create_many(). In the order of their keys: two drains must not lock each other out."""

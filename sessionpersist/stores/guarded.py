@@ -8,7 +8,7 @@ whose first try did go through is recognised by the version it wrote, which nobo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from sessionpersist.breaker import Breaker
@@ -62,6 +62,9 @@ class GuardedStore(Store):
 
     def count(self, at_most: int | None = None) -> int:
         return self._guarded(lambda: self.store.count(at_most))
+
+    def get_many(self, keys: Collection[str]) -> dict[str, Record]:
+        return self._guarded(lambda: self.store.get_many(keys))
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         # What a first try has created is not said to be: whoever drains then looks at it one by one.

@@ -172,7 +172,7 @@ class HandoverStore(Store):
 
     def move_many(self, source: Role, batch: Mapping[str, Record]) -> int:
         """Bring records of a source over, for a drain; return how many live sessions were carried."""
-        plain = {key: record for key, record in batch.items() if self._moves_plainly(source, record)}
+        plain = self._plain(source, batch)
         moved = {
             key: record._replace(version=new_version(self.current.number)) for key, record in plain.items()
         }
@@ -183,10 +183,19 @@ class HandoverStore(Store):
         rest = (each for each in batch.items() if each[0] not in created)
         return len(created) + sum(self._move(key, source, record) for key, record in rest)
 
-    def _moves_plainly(self, source: Role, record: Record) -> bool:
-        """Whether a carry is a create in the current store and a delete in this one, unless somebody interferes."""
-        in_step = not record.ended and source.floor <= revision_of(record.version) <= self.current.number
-        return in_step and len(self.sources) == 1 and self.current.floor == self.current.number
+    def _plain(self, source: Role, batch: Mapping[str, Record]) -> dict[str, Record]:
+        """Return the sessions that no other draining store knows: for these a carry is a create in the current store
+        and a delete in this one, unless somebody interferes."""
+        found = {
+            key: record
+            for key, record in batch.items()
+            if not record.ended and source.floor <= revision_of(record.version) <= self.current.number
+        }
+        for other in self.sources:
+            if other is not source and found:
+                for key in other.store.get_many(found.keys()):
+                    del found[key]
+        return found
 
     def _move(self, key: str, source: Role, record: Record) -> bool:
         """Bring one record over in the way that a request would; True where it was a live session."""
@@ -200,8 +209,9 @@ class HandoverStore(Store):
             return False
         if revision_of(record.version) > self.current.number:
             return False  # this view has passed
-        self.get(key)
-        return source.store.delete(key, record.version)
+        carried = self.get(key)
+        source.store.delete(key, record.version)
+        return carried is not None and not carried.ended
 
     def _locate(self, key: str) -> Found | None:
         """Return the right copy of a session and where it is, or the ended record that says that there is none."""

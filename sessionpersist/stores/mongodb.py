@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from pymongo import DeleteOne, MongoClient, errors
-from pymongo.collection import Collection
+from pymongo.collection import Collection as Documents
 
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import (
@@ -49,7 +49,7 @@ class MongoStore(Store):
         self.settings, self.timeout, self.prefix = settings, timeout, prefix
         self._secret, self._ca_file = password, ca_file
         # By process: a client has threads, which don't survive a fork, and what the parent opened is the parent's.
-        self._opened: dict[int, Collection[Document]] = {}
+        self._opened: dict[int, Documents[Document]] = {}
         self._prepared = False
 
     def get(self, key: str) -> Record | None:
@@ -116,6 +116,11 @@ class MongoStore(Store):
         with self._translated():
             return self._sessions.count_documents(live, **limit)
 
+    def get_many(self, keys: Collection[str]) -> dict[str, Record]:
+        live = {"_id": {"$in": list(keys)}, "expires_at": {"$gt": DatetimeMS(now_ms())}}
+        with self._translated():
+            return {each["_id"]: record_of(each) for each in self._sessions.find(live)}
+
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         self._prepare_once()
         documents = [{"_id": key, **fields_of(record)} for key, record in records.items()]
@@ -165,7 +170,7 @@ class MongoStore(Store):
             sessions.database.client.close()
 
     @property
-    def _sessions(self) -> Collection[Document]:
+    def _sessions(self) -> Documents[Document]:
         """The collection, through this process's client; nothing is connected before its first use."""
         process = os.getpid()
         sessions = self._opened.get(process)

@@ -10,7 +10,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
@@ -111,6 +111,12 @@ class RedisStore(Store):
             if at_most is not None and total >= at_most:
                 return at_most
         return total
+
+    def get_many(self, keys: Collection[str]) -> dict[str, Record]:
+        with self._translated():
+            values = self._client.mget([self._name(key) for key in keys])
+        found = {key: unpack(value) for key, value in zip(keys, values, strict=True) if value}
+        return {key: record for key, record in found.items() if record.expires_at > now_ms()}
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         pipeline = self._client.pipeline(transaction=False)

@@ -88,6 +88,12 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
     )
 
 
+def get_many(table: str, rows: int) -> str:
+    """Build the query for several records that have not expired."""
+    marks = ", ".join(["%s"] * rows)
+    return f"SELECT stored_key, {COLUMNS} FROM {table} WHERE expires_at > %s AND stored_key IN ({marks})"
+
+
 def insert_many(table: str, rows: int, dialect: str) -> str:
     """Build the statement that inserts several records. Taken keys are passed over; in MySQL, which could do so only
     by passing over other faults too, one of them makes the whole statement fail."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +73,9 @@ class Dictionary:
             return False
         del self.records[key]
         return True
+
+    def get_many(self, keys: Collection[str]) -> dict[str, Record]:
+        return {key: record for key in keys if (record := self.get(key)) is not None}
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         return {key for key, record in records.items() if self.create(key, record)}

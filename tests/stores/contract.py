@@ -313,6 +313,14 @@ class StoreContract:
 
     # several at once
 
+    def test_get_many_gives_what_is_there(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        found = store.get_many([a_key(), live[0], expired[0], ended])
+        assert found.keys() == {live[0], ended}
+        assert found[live[0]] == live[1]
+        assert found[ended].ended
+
     def test_create_many_creates_all_that_are_not_there(self, store: Store) -> None:
         records = {a_key(): a_record(str(number).encode()) for number in range(MORE_THAN_A_PAGE)}
         assert store.create_many(records) == records.keys()

@@ -1,0 +1,238 @@
+"""``drain_sessions`` as an operator runs it: on a real site that has just moved from Valkey to PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from sessionpersist import draining, snapshot
+from sessionpersist.engine import SessionStore
+from sessionpersist.models import LoginConfiguration, Node, Revision
+from sessionpersist.stores.base import Record, Store, new_version
+from sessionpersist.stores.redis import RedisStore
+from tests.commands.running import run
+from tests.load import stores
+from tests.load.site import ROOT, Site
+from tests.servers import Postgres, Valkey, require, shared
+from tests.stores.contract import a_key, a_record
+from tests.stores.places import redis_store
+
+SESSIONS = 3_000
+IN_REDIS = 2  # the number of the revision that chose it; the first is In-Memory, from the installation
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[RedisStore]:
+    store = redis_store(Valkey, prefix=tmp_path.name)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    require(Postgres)
+    return shared(Postgres).create_database(f"drain_{os.getpid()}_{time.monotonic_ns()}")
+
+
+@pytest.fixture
+def site(tmp_path: Path, database_url: str, source: RedisStore) -> Site:
+    """A site that has moved from Valkey to PostgreSQL, with all of its sessions still in Valkey."""
+    site = Site(
+        tmp_path,
+        {stores.ALIAS: database_url},
+        ACTIVATION_SECONDS=0,
+        KEY_PREFIX=tmp_path.name,
+        TIMEOUT_SECONDS=5,
+    )
+    site.manage("migrate", "--verbosity=0")
+    site.configure(**stores.fields_on(Valkey))
+    site.configure(persistence_type="JDBC", jdbc_database=stores.ALIAS)
+    return site
+
+
+@pytest.fixture
+def sessions(source: RedisStore) -> dict[str, Record]:
+    records = {a_key(): of_redis(a_record(str(n).encode(), life=600_000)) for n in range(SESSIONS)}
+    assert source.create_many(records) == records.keys()
+    return records
+
+
+def of_redis(record: Record) -> Record:
+    return record._replace(version=new_version(IN_REDIS))
+
+
+def in_postgres(url: str) -> dict[str, bytes]:
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT stored_key, payload FROM sessionpersist_storedsession")
+        return {str(key): bytes(payload) for key, payload in rows}
+
+
+def payloads(records: dict[str, Record]) -> dict[str, bytes]:
+    return {key: record.payload for key, record in records.items()}
+
+
+def start(site: Site, *arguments: str) -> subprocess.Popen[str]:
+    """Begin a drain in a process of its own."""
+    command = [sys.executable, str(ROOT / "manage.py"), "drain_sessions", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, env=site.environment, stdout=subprocess.PIPE, text=True)
+
+
+class TestOnARealSite:
+    def test_it_moves_everything_and_ends_the_handover(
+        self, site: Site, sessions: dict[str, Record], source: Store, database_url: str
+    ) -> None:
+        said = site.manage("drain_sessions")
+        assert f"{SESSIONS:,} sessions to move" in said
+        assert f"{SESSIONS:,} sessions moved, none is left." in said
+        assert in_postgres(database_url) == payloads(sessions)
+        assert list(source.scan()) == []
+        assert "REDIS" not in site.manage("drain_sessions")
+
+    def test_killed_in_the_middle_it_can_be_started_again(
+        self, site: Site, sessions: dict[str, Record], source: Store, database_url: str
+    ) -> None:
+        drain = start(site, "--rate", "1000")
+        while source.count() > SESSIONS - 500:
+            time.sleep(0.01)
+        drain.send_signal(signal.SIGKILL)
+        drain.communicate()
+        assert drain.returncode == -signal.SIGKILL
+        assert 0 < source.count() < SESSIONS
+        site.manage("drain_sessions")
+        assert in_postgres(database_url) == payloads(sessions)
+        assert source.count() == 0
+
+    def test_two_at_once_move_everything_once(
+        self, site: Site, sessions: dict[str, Record], source: Store, database_url: str
+    ) -> None:
+        drains = [start(site), start(site)]
+        said = [drain.communicate()[0] for drain in drains]
+        assert [drain.returncode for drain in drains] == [0, 0], said
+        assert in_postgres(database_url) == payloads(sessions)
+        assert source.count() == 0
+
+    def test_it_reports_a_line_now_and_then_and_keeps_to_the_rate(
+        self, site: Site, source: RedisStore
+    ) -> None:
+        source.create_many({a_key(): of_redis(a_record(life=600_000)) for _ in range(60)})
+        began = time.monotonic()
+        said = site.manage("drain_sessions", "--rate", "30")
+        assert time.monotonic() - began >= 60 / 30 - 1
+        assert "of about 60 moved\n" in said
+        assert "\r" not in said
+
+    def test_on_a_terminal_it_has_a_bar(self, site: Site, sessions: dict[str, Record]) -> None:
+        output, terminal = pty.openpty()
+        command = [sys.executable, str(ROOT / "manage.py"), "drain_sessions"]
+        with subprocess.Popen(command, cwd=ROOT, env=site.environment, stdout=terminal) as drain:
+            os.close(terminal)
+            said = read_all(output)
+        assert drain.returncode == 0
+        assert b"\r[" in said
+        assert b"] 100% 3,000" in said
+
+    def test_to_give_up_is_asked_for(self, site: Site) -> None:
+        command = [sys.executable, str(ROOT / "manage.py"), "drain_sessions", "--abandon"]
+        for answer in ("no\n", ""):
+            refused = subprocess.run(
+                command, cwd=ROOT, env=site.environment, input=answer, capture_output=True, text=True
+            )
+            assert refused.returncode == 1
+            assert "Nothing was given up." in refused.stderr
+        site.manage("drain_sessions", "--abandon", "--no-input")
+        assert "nothing to move" in site.manage("drain_sessions")
+
+
+def read_all(output: int) -> bytes:
+    said = b""
+    while True:
+        try:
+            said += os.read(output, 4096)
+        except OSError:  # what Linux answers at the end of a terminal
+            return said
+
+
+@pytest.mark.django_db
+class TestInThisProcess:
+    @pytest.fixture(autouse=True)
+    def at_once(self, settings: Settings, tmp_path: Path) -> Iterator[None]:
+        settings.SESSIONPERSIST = {
+            "ACTIVATION_SECONDS": 0,
+            "GUARD_SECONDS": 0.05,
+            "MEMORY_DIR": tmp_path,
+            "NODE_NAME": "here",
+        }
+        snapshot.reset()
+        yield
+        snapshot.reset()
+
+    @pytest.fixture
+    def left_in_memory(self) -> list[SessionStore]:
+        """Sessions in the memory of this node, of a site that has just moved to JDBC."""
+        found = [new_session(number=number) for number in range(3)]
+        configuration = LoginConfiguration.get_solo()
+        configuration.persistence_type, configuration.jdbc_database = "JDBC", "default"
+        configuration.save()
+        draining.going_on()  # inside a TestCase a revision activates when it is first read
+        time.sleep(0.1)  # the guard time
+        return found
+
+    def test_in_memory_is_over_when_every_node_has_drained_its_own(
+        self, left_in_memory: list[SessionStore]
+    ) -> None:
+        Node.objects.create(name="here", process=1, revision=2)
+        Node.objects.create(name="there", process=1, revision=2)
+        result = run("drain_sessions")
+        assert "In-Memory of here: 3 sessions moved" in result.output
+        assert "on every other node too" in result.output
+        assert Revision.objects.get(pk=draining.going_on()[0].number).drained_at is None
+        Node.objects.note_drained("there", draining.going_on()[0].number)
+        assert "on every other node too" not in run("drain_sessions").output
+        assert draining.going_on() == []
+
+    def test_a_step_moves_for_as_long_as_it_is_told_and_says_what_is_left(
+        self, left_in_memory: list[SessionStore], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(draining.Draining.batches, "__defaults__", (1,))
+        [store] = draining.going_on()
+        assert store.left() == draining.Left(3, more=False, most=3)
+        assert draining.move_some(store.number, 0) == draining.Moved(1, 2, ended=False)
+        assert draining.going_on()[0].left().share == pytest.approx(1 / 3)
+        assert draining.move_some(store.number, 60) == draining.Moved(2, 0, ended=True)
+        assert all(
+            SessionStore(each.session_key)["number"] == number for number, each in enumerate(left_in_memory)
+        )
+
+    def test_before_the_switch_a_step_says_why_nothing_moves(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ACTIVATION_SECONDS": 60}
+        configuration = LoginConfiguration.get_solo()
+        configuration.persistence_type, configuration.jdbc_database = "JDBC", "default"
+        configuration.save()
+        assert draining.going_on() == []
+        assert "has not happened yet" in str(run("drain_sessions").error)
+
+    def test_large_sessions_are_moved_in_small_batches(self) -> None:
+        records = [(a_key(), a_record(bytes(400_000))) for _ in range(5)]
+        sizes = [len(batch) for batch in draining.batched(iter(records))]
+        assert sizes == [2, 2, 1]
+
+    def test_a_rate_that_is_none_is_refused(self) -> None:
+        assert "--rate" in str(run("drain_sessions", "--rate", "0").error)
+
+
+def new_session(**content: int) -> SessionStore:
+    session = SessionStore()
+    session.update(content)
+    session.save()
+    return session
