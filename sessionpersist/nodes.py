@@ -1,10 +1,146 @@
-"""This machine or container, among the nodes of the site."""
+"""This machine or container, among the nodes of the site: each process that serves requests reports itself.
+
+A report says that this process of this node holds this revision to be current, at this time of the database's clock.
+It is made after a request was answered, at most every ``REPORT_SECONDS``, and at once after the process has moved to
+another revision. In between a request pays a comparison or two.
+
+So the **last sign of life** is the last request, to within ``REPORT_SECONDS``. It is not a heartbeat: a process that
+nobody asks anything is silent and healthy, and learns of a switch before it answers its next request. Management
+commands answer no requests and are not nodes.
+"""
 
 from __future__ import annotations
 
-from sessionpersist import conf
+import asyncio
+import logging
+import os
+import threading
+from datetime import timedelta
+from time import monotonic
+
+from django.conf import settings
+from django.db import connections, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.functions import Now
+
+from sessionpersist import conf, snapshot
+from sessionpersist.models import Node
+from sessionpersist.snapshot import DEFAULT
+from sessionpersist.stores.deadlines import answers_within
+
+REPORT_SECONDS = 10.0  # between two reports of a process
+RETRY_SECONDS = 60.0  # after a report that failed
+SWEEP_SECONDS = 3600.0  # between two looks for processes that are long gone
+LIVE = timedelta(hours=1)  # who was heard from in this time is taken to be there
+
+logger = logging.getLogger("sessionpersist")
+
+_lock = threading.Lock()
+_revision = -1  # what was last reported
+_due = 0.0  # when the next report is due, on the monotonic clock
+_sweep_due = 0.0
+_failed = False  # whether the last report failed, so that the log has one line of it
 
 
 def node_name() -> str:
     """Return the name of this node: ``SESSIONPERSIST["NODE_NAME"]``, or the host name."""
     return conf.node_name()
+
+
+def live_names() -> list[str]:
+    """Return the names of the nodes that were heard from in the last hour."""
+    live = Node.objects.filter(seen_at__gte=Now() - LIVE)
+    return sorted(live.values_list("name", flat=True).distinct())
+
+
+def report() -> None:
+    """Have this process report itself, if that is due. Called after each request; never raises, never waits for
+    another thread, and keeps out of transactions and of tests that override the configuration."""
+    held, now = snapshot.held(), monotonic()
+    number = _revision if held is None else held.at(now).current.number
+    if now < _due and number == _revision:
+        return
+    overridden = held is not None and number < DEFAULT.number
+    if overridden or connections[router.db_for_write(Node)].in_atomic_block:
+        return
+    if _in_event_loop():
+        threading.Thread(target=_report_and_close, name="sessionpersist-report", daemon=True).start()
+    else:
+        _report_once()
+
+
+def reset() -> None:
+    """Forget what was reported: the next request reports anew. After a fork, and in tests."""
+    global _lock, _revision, _due, _sweep_due, _failed
+    _lock, _revision, _due, _sweep_due, _failed = threading.Lock(), -1, 0.0, 0.0, False
+
+
+def _report_once() -> None:
+    """One thread reports; others that come at the same time go on. Whatever is wrong is noted once and tried later."""
+    global _due, _failed
+    lock = _lock
+    if not lock.acquire(blocking=False):
+        return
+    try:
+        _due = monotonic() + REPORT_SECONDS
+        _write(snapshot.current().current.number)
+        _failed = False
+    except Exception as error:  # the request has been answered well, whatever happens here
+        _due = monotonic() + RETRY_SECONDS
+        if not _failed:
+            logger.warning("This process could not report itself (%s).", type(error).__name__, exc_info=error)
+        _failed = True
+    finally:
+        lock.release()
+
+
+def _write(number: int) -> None:
+    global _revision, _sweep_due
+    _revision = number  # even where it can't be written: it is tried again when due, not at each request
+    connection = connections[router.db_for_write(Node)]
+    try:
+        with answers_within(conf.timeout_seconds(), connection):
+            _upsert(connection, Node(name=node_name(), process=os.getpid(), revision=max(number, 0)))
+            if monotonic() >= _sweep_due:
+                _sweep_due = monotonic() + SWEEP_SECONDS
+                forget_gone()
+    except BaseException:
+        connection.close()  # there may be a late answer on it
+        raise
+    # Django has closed or kept the connections of this request already; this was one more use of one.
+    connection.close_if_unusable_or_obsolete()
+
+
+def _upsert(connection: BaseDatabaseWrapper, node: Node) -> None:
+    """Write one row in one statement, with the database's time."""
+    by_target = connection.features.supports_update_conflicts_with_target
+    node.seen_at = Now()
+    Node.objects.bulk_create(
+        [node],
+        update_conflicts=True,
+        update_fields=["revision", "seen_at"],
+        unique_fields=["name", "process"] if by_target else None,
+    )
+
+
+def forget_gone() -> None:
+    """Delete the rows of processes that have been silent for longer than any session lives."""
+    Node.objects.filter(seen_at__lt=Now() - timedelta(seconds=settings.SESSION_COOKIE_AGE)).delete()
+
+
+def _report_and_close() -> None:
+    try:
+        _report_once()
+    finally:
+        connections.close_all()
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+os.register_at_fork(after_in_child=reset)

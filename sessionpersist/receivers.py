@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.signals import setting_changed
+from django.core.signals import request_finished, setting_changed
 from django.dispatch import receiver
 
-from sessionpersist import routing, snapshot
+from sessionpersist import nodes, routing, snapshot
+
+
+@receiver(request_finished)
+def report_node(**kwargs: Any) -> None:
+    """A process that serves requests says that it is there, and which revision it holds to be current."""
+    nodes.report()
 
 
 @receiver(setting_changed)
@@ -16,3 +22,4 @@ def forget_settings(*, setting: str, **kwargs: Any) -> None:
     if setting in {"SESSIONPERSIST", "DATABASES", "SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
         snapshot.reset()
         routing.reset()
+        nodes.reset()

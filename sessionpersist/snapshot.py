@@ -99,6 +99,11 @@ def current() -> Snapshot:
     return _refreshed()
 
 
+def held() -> Snapshot | None:
+    """Return what this process knows without asking anybody; None where it knows nothing yet."""
+    return _override or _held
+
+
 def reset() -> None:
     """Forget everything: the next request reads the configuration. After a save, a fork, in tests."""
     global _held, _lock, _lost

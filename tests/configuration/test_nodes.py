@@ -1,0 +1,235 @@
+"""Each process that serves requests reports itself, and no request is the worse for it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import OperationalError, connection
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import path
+from pytest_django import Settings
+
+from sessionpersist import nodes, routing, snapshot
+from sessionpersist.models import LoginConfiguration, Node, Revision
+from sessionpersist.testing import override_login_configuration
+from tests.engine.support import in_event_loop
+from tests.load import site
+from tests.load.clients import Browser, Load
+from tests.servers import MariaDB, Postgres, Server, require, shared
+
+
+def hello(request: HttpRequest) -> HttpResponse:
+    """As any page that asks for a session: it may be the one that learns of a switch."""
+    return HttpResponse(f"hello from {routing.current_settings().type}")
+
+
+urlpatterns = [path("hello/", hello)]
+
+pytestmark = pytest.mark.urls(__name__)
+committed = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("seeded_again")]
+
+
+@pytest.fixture(autouse=True)
+def nothing_reported_yet(settings: Settings) -> None:
+    settings.SESSIONPERSIST = {
+        **settings.SESSIONPERSIST,
+        "NODE_NAME": "node-1",
+    }  # also forgets what was reported
+
+
+def reports() -> list[tuple[str, int, int]]:
+    return list(Node.objects.order_by("pk").values_list("name", "process", "revision"))
+
+
+def hidden_for(**ago: float) -> None:
+    """Have the rows look as if they had been written that long ago."""
+    Node.objects.update(seen_at=Now() - timedelta(**ago))
+
+
+class TestReport:
+    pytestmark = committed
+
+    def test_a_request_is_a_sign_of_life(self, client: Client) -> None:
+        assert client.get("/hello/").status_code == 200
+        assert reports() == [("node-1", os.getpid(), snapshot.current().current.number)]
+        seen_at, now = Node.objects.annotate(now=Now()).values_list("seen_at", "now").get()
+        assert timedelta(0) <= now - seen_at < timedelta(seconds=5)
+
+    def test_the_next_ones_ask_the_database_nothing(self, client: Client) -> None:
+        client.get("/hello/")
+        with CaptureQueriesContext(connection) as queries:
+            for _ in range(20):
+                client.get("/hello/")
+        assert len(queries) == 0
+
+    def test_when_it_is_due_the_same_row_is_written_in_one_statement(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client.get("/hello/")
+        hidden_for(seconds=30)
+        monkeypatch.setattr(nodes, "_due", 0.0)
+        with CaptureQueriesContext(connection) as queries:
+            client.get("/hello/")
+        statements = [each["sql"] for each in queries if not each["sql"].startswith(("BEGIN", "COMMIT"))]
+        assert len(statements) == 1
+        assert len(reports()) == 1
+        assert Node.objects.filter(seen_at__gt=Now() - timedelta(seconds=5)).exists()
+
+    def test_another_revision_is_reported_at_once(self, client: Client) -> None:
+        client.get("/hello/")
+        LoginConfiguration(persistence_type="JDBC", jdbc_database="default").save()
+        client.get("/hello/")
+        newest = Revision.objects.latest("pk").pk
+        assert reports() == [("node-1", os.getpid(), newest)]
+
+    def test_what_a_node_has_drained_stays_noted(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client.get("/hello/")
+        Node.objects.note_drained("node-1", 7)
+        monkeypatch.setattr(nodes, "_due", 0.0)
+        client.get("/hello/")
+        assert Node.objects.get().drained == 7
+
+    def test_who_is_gone_for_longer_than_a_session_lives_is_forgotten(self, client: Client) -> None:
+        lifetime = django_settings.SESSION_COOKIE_AGE
+        for name, seconds in (("gone", lifetime + 60), ("away", lifetime - 60)):
+            ago = Now() - timedelta(seconds=seconds)
+            Node.objects.create(name=name, process=1, revision=1, seen_at=ago)
+        client.get("/hello/")
+        assert {name for name, _, _ in reports()} == {"away", "node-1"}
+
+    def test_who_was_heard_from_in_the_last_hour_is_live(self) -> None:
+        for name, minutes in (("b", 59), ("a", 1), ("a", 70), ("c", 61)):
+            seen_at = Now() - timedelta(minutes=minutes)
+            Node.objects.create(name=name, process=minutes, revision=1, seen_at=seen_at)
+        assert nodes.live_names() == ["a", "b"]
+
+    @in_event_loop
+    async def test_in_an_event_loop_a_thread_does_it(self) -> None:
+        nodes.report()
+        for thread in threading.enumerate():
+            if thread.name == "sessionpersist-report":
+                thread.join(10)
+        assert await Node.objects.acount() == 1
+
+
+class TestKeepingOut:
+    @pytest.mark.django_db
+    def test_nothing_is_written_inside_the_transaction_of_a_test(self, client: Client) -> None:
+        client.get("/hello/")
+        assert reports() == []
+
+    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.usefixtures("seeded_again")
+    def test_nothing_is_written_where_a_test_overrides_the_configuration(self, client: Client) -> None:
+        with override_login_configuration(persistence_type="JDBC", jdbc_database="default"):
+            client.get("/hello/")
+        assert reports() == []
+
+    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.usefixtures("seeded_again")
+    def test_while_one_thread_reports_others_do_not_wait(self, client: Client) -> None:
+        with nodes._lock:
+            client.get("/hello/")
+        assert reports() == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("seeded_again")
+class TestFailing:
+    def test_a_database_that_fails_breaks_no_request_and_is_logged_once(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        tries: list[Any] = []
+
+        def down(*arguments: Any) -> None:
+            tries.append(arguments)
+            raise OperationalError("the database is down")
+
+        monkeypatch.setattr(nodes, "_upsert", down)
+        with caplog.at_level(logging.WARNING, "sessionpersist"):
+            assert [client.get("/hello/").status_code for _ in range(3)] == [200, 200, 200]
+            assert len(tries) == 1, "the next try is later"
+            monkeypatch.setattr(nodes, "_due", 0.0)
+            client.get("/hello/")
+        assert len(tries) == 2
+        assert [each.getMessage() for each in caplog.records] == [
+            "This process could not report itself (OperationalError)."
+        ]
+        monkeypatch.undo()
+        monkeypatch.setattr(nodes, "_due", 0.0)
+        client.get("/hello/")
+        assert len(reports()) == 1
+
+    def test_a_table_that_is_not_there_yet_breaks_no_request(self, client: Client) -> None:
+        with connection.schema_editor() as editor:
+            editor.delete_model(Node)
+        try:
+            assert client.get("/hello/").status_code == 200
+        finally:
+            with connection.schema_editor() as editor:
+                editor.create_model(Node)
+
+
+# Real processes. They answer pages until each has reported, and a process of its own reads what they wrote.
+
+
+def database_of(server: type[Server] | None) -> dict[str, str]:
+    """A new database on this server as the site's own; without one, the site has its SQLite file."""
+    if server is None:
+        return {}
+    require(server)
+    return {"default": shared(server).create_database(f"nodes_{secrets.token_hex(4)}")}  # type: ignore[attr-defined]
+
+
+READ = """
+import json
+from sessionpersist.models import Node, Revision
+print(json.dumps([Revision.objects.latest("pk").pk, list(Node.objects.values_list("name", "process", "revision"))]))
+"""
+
+
+def processes_that_switched(place: site.Site) -> set[tuple[str, int]]:
+    newest, rows = json.loads(place.manage("shell", "--no-imports", "-c", READ))
+    return {(name, process) for name, process, revision in rows if revision == newest}
+
+
+def who_answers(node: site.Node, page: str, seconds: float = 1.5) -> set[int]:
+    """Call a page from several clients at once, so that every worker has something to do; return their pids."""
+    browsers = [Browser([node.url]) for _ in range(8)]
+    with Load(browsers, lambda browser: browser.get(page)):
+        time.sleep(seconds)
+    return {answer.body["pid"] for browser in browsers for answer in browser.answers}
+
+
+@pytest.mark.parametrize("server", [None, Postgres, MariaDB], ids=["SQLite", "PostgreSQL", "MariaDB"])
+def test_workers_of_a_real_node_report_themselves_and_their_switch(
+    server: type[Server] | None, tmp_path: Path
+) -> None:
+    """Forked workers have a row each; after a switch both report it with the next request."""
+    place = site.Site(tmp_path, database_of(server), REFRESH_SECONDS=0.2, ACTIVATION_SECONDS=0.5)
+    place.manage("migrate", "--verbosity=0")
+    with site.Node(place, "node-7") as node:
+        workers = {("node-7", process) for process in who_answers(node, "/count/")}
+        assert len(workers) == 2
+        assert processes_that_switched(place) == workers
+        place.configure(persistence_type="JDBC", jdbc_database="default")
+        time.sleep(0.6)
+        assert processes_that_switched(place) == set()
+        who_answers(node, "/count/")
+        assert processes_that_switched(place) == workers
+    assert "could not report" not in node.log.read_text()
