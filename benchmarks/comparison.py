@@ -53,6 +53,7 @@ def row(name: str, place: Place, operation: str, size: int, effort: Effort) -> R
     return {
         "place": name,
         "server": place.server,
+        "note": place.note,
         "operation": operation,
         "bytes": size,
         "sides": {side: summary(times) for side, times in samples.items()},

@@ -29,7 +29,7 @@ def operations(rows: list[Row]) -> str:
     for row in rows:
         if (row["place"], row["bytes"]) != before:
             before = row["place"], row["bytes"]
-            lines += ["", f"{row['place']} ({row['server']}), {row['bytes']} bytes"]
+            lines += ["", f"{row['place']} ({row['server']}), {row['bytes']} bytes", f"  {row['note']}"]
             lines.append(f"  {'':<9}{'side':<22}{'median':>9}{'p99':>9}{'trips':>7}   {'ratio':<22}goal")
         lines += _operation(row)
     return "\n".join(lines)
@@ -65,6 +65,33 @@ def scale(rows: list[Row]) -> str:
         medians = "".join(f"{times['median_us']:>11.1f}" for times in row["sides"].values())
         lines.append(f"  {row['operation']:<9}{medians}   {_ratio(row['ratio'])}")
     return "\n".join(lines)
+
+
+def clearing(rows: list[Row]) -> str:
+    """``clearsessions`` beside writers."""
+    lines = ["", "clearsessions while 4 processes save live sessions: milliseconds"]
+    for row in rows:
+        longest, goal = row["statement_longest_ms"], row["goal"]
+        lines += [
+            "",
+            f"{row['server']}: {row['expired']:,} expired in {row['seconds']} s, {row['statements']:,} statements",
+            f"  a statement, and with it its locks: median {row['statement_median_ms']}, longest {longest}"
+            f"   goal {goal:.0f} {verdict(longest, goal)}",
+            *(
+                f"  {name:<22}{_waits(row[key])}"
+                for name, key in (("saves before", "calm"), ("saves meanwhile", "meanwhile"))
+            ),
+            f"  live sessions before and after: {row['live']:,} and {row['live_left']:,}",
+            f"  full scan: {'YES' if row['plan']['full_scan'] else 'no'}",
+            *(f"    {line}" for line in row["plan"]["lines"]),
+        ]
+    return "\n".join(lines)
+
+
+def _waits(waits: Row) -> str:
+    return (
+        f"median {waits['median_ms']}, p99 {waits['p99_ms']}, worst {waits['worst_ms']} ({waits['saves']:,})"
+    )
 
 
 def verdict(figure: float, goal: float, *, more_is_better: bool = False) -> str:
