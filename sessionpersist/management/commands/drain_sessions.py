@@ -34,8 +34,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            self._wait_for_calm()
-            stores = draining.going_on()
+            stores = self._draining_when_calm()
             if not stores:
                 self.stdout.write("No handover is going on: there is nothing to move.")
             for store in stores:
@@ -46,12 +45,14 @@ class Command(BaseCommand):
         except NotNow as error:
             raise CommandError(f"{error} Run this again in a moment.") from error
 
-    def _wait_for_calm(self) -> None:
-        """All processes must agree on the store: that takes at most twice GUARD_SECONDS."""
+    def _draining_when_calm(self) -> list[Draining]:
+        """Return the draining stores, once all processes agree on them: that takes at most twice GUARD_SECONDS."""
         while True:
-            view = routing.current_view()
+            stores = draining.going_on()
+            view = stores[0].view if stores else routing.current_view()
             if view.snapshot.pending or not (wait := view.undecided()):
-                return draining.require_calm(view)
+                draining.require_calm(view)
+                return stores
             time.sleep(wait)
 
     def _drain(self, store: Draining, rate: float | None) -> None:
