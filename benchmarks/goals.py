@@ -16,6 +16,7 @@ GOAL_SIZE = 300  # bytes of JSON for which the goals hold
 DISPATCH_US = 2.0  # microseconds that snapshot and routing cost a verb
 MILLION_BY_TEN_THOUSAND = 1.3
 DRAIN_PER_SECOND = 5_000.0  # sessions, from Valkey to PostgreSQL
+DRAIN_SPREAD = 10.0  # MiB that ten times the sessions may take more: "in constant memory"
 LOCK_MS = 200.0  # the longest that a statement of clearsessions may hold locks
 # Round trips: a page view of a logged-in user, and the rest by its name.
 TRIPS = {"load": 1, "save": 1, "slide": 2, "login": 4, "logout": 2, "create": 1}

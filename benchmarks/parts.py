@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
-from benchmarks import clearing, comparison, dispatch, scale, tables
+from benchmarks import clearing, comparison, dispatch, draining, scale, tables
 from benchmarks.contents import SIZES
 from benchmarks.goals import GOAL_SIZE
 from benchmarks.timing import FULL, QUICK, Effort
@@ -53,11 +53,17 @@ def clearing_part(options: Namespace) -> Rows:
     return [apart(clearing.clear, name, expired) for name in available]
 
 
+def draining_part(options: Namespace) -> Rows:
+    rows: Rows = apart(draining.drain, draining.QUICK_COUNTS if options.quick else draining.FULL_COUNTS)
+    return rows
+
+
 PARTS = {
     "operations": Part(operations_part, tables.operations),
     "dispatch": Part(dispatch_part, tables.dispatch),
     "scale": Part(scale_part, tables.scale),
     "clearing": Part(clearing_part, tables.clearing),
+    "draining": Part(draining_part, tables.draining),
 }
 
 

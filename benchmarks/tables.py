@@ -94,6 +94,20 @@ def _waits(waits: Row) -> str:
     )
 
 
+def draining(rows: list[Row]) -> str:
+    """``drain_sessions`` of few and of many sessions."""
+    lines = ["", "drain_sessions from Valkey to PostgreSQL"]
+    for row in rows:
+        reached = verdict(row["per_second"], row["goal"], more_is_better=True)
+        lines.append(
+            f"  {row['sessions']:>9,} sessions in {row['seconds']} s: {row['per_second']:,} a second"
+            f" (goal {row['goal']:,.0f} {reached}), at most {row['peak_mib']} MiB of memory"
+        )
+    growth, most = rows[-1]["peak_mib"] - rows[0]["peak_mib"], rows[0]["goal_mib"]
+    lines.append(f"  growth {growth:.1f} MiB, goal {most:.0f} {verdict(growth, most)}")
+    return "\n".join(lines)
+
+
 def verdict(figure: float, goal: float, *, more_is_better: bool = False) -> str:
     """Say whether a figure reaches its goal."""
     return "reached" if (figure >= goal if more_is_better else figure <= goal) else "MISSED"
