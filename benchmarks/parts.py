@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
-from benchmarks import clearing, comparison, dispatch, draining, scale, tables
+from benchmarks import clearing, comparison, dispatch, draining, pages, scale, tables
 from benchmarks.contents import SIZES
 from benchmarks.goals import GOAL_SIZE
 from benchmarks.timing import FULL, QUICK, Effort
@@ -58,13 +58,21 @@ def draining_part(options: Namespace) -> Rows:
     return rows
 
 
+def requests_part(options: Namespace) -> Rows:
+    stores = options.store or (STORES[:1] if options.quick else STORES)
+    return [apart(pages.serve, store, quick=options.quick) for store in stores]
+
+
 PARTS = {
     "operations": Part(operations_part, tables.operations),
     "dispatch": Part(dispatch_part, tables.dispatch),
+    "requests": Part(requests_part, tables.requests),
     "scale": Part(scale_part, tables.scale),
     "clearing": Part(clearing_part, tables.clearing),
     "draining": Part(draining_part, tables.draining),
 }
+
+QUICK_PARTS = ("operations", "dispatch", "requests")  # what a quick run has time for, unless others are named
 
 
 def effort(options: Namespace) -> Effort:
@@ -72,7 +80,7 @@ def effort(options: Namespace) -> Effort:
     return QUICK if options.quick else FULL
 
 
-def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+def apart(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Call a function in a process of its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+        return pool.submit(function, *arguments, **options).result()

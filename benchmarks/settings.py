@@ -20,3 +20,15 @@ if any(each["ENGINE"].endswith(".mysql") for each in CHANGES.get("DATABASES", {}
     from project.mysql import provide_driver
 
     provide_driver()
+
+
+class SessionsInMongoDB:
+    """A router: Django's sessions are in the database "mongodb", everything else where it is."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
+        return "mongodb" if model._meta.app_label == "sessions" else None
+
+    db_for_write = db_for_read
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
+        return None if db == "default" else False

@@ -49,6 +49,19 @@ def dispatch(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def requests(rows: list[Row]) -> str:
+    """Whole requests of the site under gunicorn."""
+    lines = ["", f"Pages of a logged-in user under gunicorn, load by {rows[0]['generator']} on 8 connections"]
+    lines.append(f"  {'':<12}{'side':<22}{'a second':>10}{'p99 ms':>9}   ours by theirs, more is better")
+    for row in rows:
+        for side, served in row["sides"].items():
+            first = side == next(iter(row["sides"]))
+            name, ratio = (row["place"], "") if first else ("", _ratio(row["ratio"]))
+            line = f"  {name:<12}{side:<22}{served['per_second']:>10.1f}{served['p99_ms']:>9.1f}   {ratio}"
+            lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
 def scale(rows: list[Row]) -> str:
     """The operations with few and with many sessions, and how much room one takes."""
     lines = [
