@@ -1,0 +1,186 @@
+"""``python -m benchmarks.readme FILE.json``: write the figures of a run into README.md, between two comments."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.goals import AGAINST_BARE, AGAINST_RIVAL, GOAL_SIZE
+from benchmarks.places import BARE, OURS
+from benchmarks.tables import Report, Row
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+COLUMNS = {
+    "load": "load",
+    "save": "save",
+    "slide": "page view that slides the expiry",
+    "login": "login",
+    "logout": "logout",
+    "create": "create",
+}
+STORES = {
+    "REDIS": "REDIS",
+    "POSTGRESQL": "JDBC, PostgreSQL",
+    "SQLITE": "JDBC, SQLite file",
+    "MONGODB": "MONGODB",
+    "IN_MEMORY": "In-Memory",
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write the section anew; what is around it stays. Raises SystemExit where README.md has no such section."""
+    report = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+    text = README.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"README.md has no section between “{BEGIN}” and “{END}”.")
+    README.write_text(f"{before}{BEGIN}\n{section(report)}\n{END}{after}", encoding="utf-8")
+
+
+def section(report: Report) -> str:
+    """Return all that the README says of a run, as Markdown."""
+    parts = [setting(report), *ratios(report.get("operations", []))]
+    parts += requests(report.get("requests", []))
+    if facts := [*dispatch(report), *scale(report), *draining(report), *clearing(report)]:
+        parts.append("\n".join(facts))
+    return "\n\n".join(parts)
+
+
+def setting(report: Report) -> str:
+    """Date, machine, versions."""
+    machine = report["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    servers = ", ".join(dict.fromkeys(row["server"] for row in report.get("operations", [])))
+    return (
+        f"Measured on {report['date'][:10]} on {machine['processor']}, {machine['cores']} cores, "
+        f"{machine['memory_gib']} GiB, {machine['system']}, with {servers}; {versions}."
+    )
+
+
+def ratios(rows: list[Row]) -> Iterator[str]:
+    """The table of ratios and the table of times."""
+    rows = [row for row in rows if row["bytes"] == GOAL_SIZE]
+    if not rows:
+        return
+    yield f"Our time by theirs, medians, sessions of {GOAL_SIZE} bytes; below 1 ours is shorter; in brackets the goal:"
+    yield table(rows, lambda row, side: ratio(row["ratios"].get(side)), rivals_and_bare)
+    yield "The same in microseconds, ours and theirs; in brackets the round trips to the server:"
+    yield table(rows, times, rivals)
+
+
+def table(rows: list[Row], cell: Any, sides: Any) -> str:
+    """A line a store and side, a column an operation."""
+    lines = [
+        "| store, compared with | " + " | ".join(COLUMNS.values()) + " |",
+        "|---" * (len(COLUMNS) + 1) + "|",
+    ]
+    for place, label in STORES.items():
+        found = {row["operation"]: row for row in rows if row["place"] == place}
+        for side in sides(place) if found else ():
+            cells = [cell(found[name], side) if name in found else "" for name in COLUMNS]
+            lines.append(f"| {label}, {side} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def rivals(place: str) -> list[str]:
+    """The rival of a place that has goals."""
+    return [AGAINST_RIVAL[place][0]]
+
+
+def rivals_and_bare(place: str) -> list[str]:
+    """That, and the bare driver where there is a goal against it."""
+    return rivals(place) + ([BARE] if place in AGAINST_BARE else [])
+
+
+def ratio(found: Row | None) -> str:
+    """One ratio with its goal."""
+    if found is None:
+        return ""
+    goal = f" ({found['goal']:.2f})" if found["goal"] is not None else ""
+    return f"{found['median']:.2f}{goal}"
+
+
+def times(row: Row, side: str) -> str:
+    """Our time and theirs, each with its round trips."""
+    both = []
+    for name in (OURS, side):
+        trips = row.get("trips", {}).get(name)
+        both.append(f"{row['sides'][name]['median_us']:.0f}" + (f" ({trips})" if trips is not None else ""))
+    return ", ".join(both)
+
+
+def requests(rows: list[Row]) -> Iterator[str]:
+    """Whole requests."""
+    if not rows:
+        return
+    yield f"Pages of a logged-in user a second, and their 99th percentile; gunicorn, load by {rows[0]['generator']}:"
+    lines = ["| store, compared with | ours | theirs | ours by theirs |", "|---|---|---|---|"]
+    for row in rows:
+        ours, theirs = (
+            f"{side['per_second']:.0f}, {side['p99_ms']:.0f} ms" for side in row["sides"].values()
+        )
+        rival = list(row["sides"])[1]
+        lines.append(
+            f"| {STORES[row['place']]}, {rival} | {ours} | {theirs} | {row['ratio']['median']:.2f} |"
+        )
+    yield "\n".join(lines)
+
+
+def dispatch(report: Report) -> Iterator[str]:
+    """What the run-time dispatch costs."""
+    if rows := report.get("dispatch"):
+        added = ", ".join(f"{row['verb']} {row['added_us']:.1f}" for row in rows)
+        yield f"- That the store is found at run time costs, in µs: {added} (goal {rows[0]['goal']:.0f})."
+
+
+def scale(report: Report) -> Iterator[str]:
+    """What many sessions cost."""
+    if rows := report.get("scale"):
+        few, many = rows[0]["sides"]
+        worst = {
+            place: max(row["ratio"]["median"] for row in rows if row["place"] == place) for place in STORES
+        }
+        size = {row["place"]: row["bytes_per_session"] for row in rows}
+        yield (
+            f"- With {int(many):,} sessions instead of {int(few):,} the slowest operation takes longer by a factor of "
+            + ", ".join(f"{worst[place]:.2f} ({STORES[place]})" for place in size)
+            + f"; the goal is {rows[0]['ratio']['goal']}."
+        )
+        yield (
+            "- A session takes, in bytes: "
+            + ", ".join(f"{STORES[place]} {size[place]}" for place in size)
+            + "."
+        )
+
+
+def draining(report: Report) -> Iterator[str]:
+    """What a drain does."""
+    if rows := report.get("draining"):
+        few, many = rows[0], rows[-1]
+        yield (
+            f"- `drain_sessions` moves {many['per_second']:,} sessions a second from Valkey to PostgreSQL (goal "
+            f"{many['goal']:,.0f}). {many['sessions']:,} take it {many['peak_mib']:.0f} MiB of memory, "
+            f"{few['sessions']:,} take {few['peak_mib']:.0f} MiB."
+        )
+
+
+def clearing(report: Report) -> Iterator[str]:
+    """What ``clearsessions`` does to others."""
+    for row in report.get("clearing", []):
+        before, meanwhile = (
+            f"{row[key]['p99_ms']:.0f} and {row[key]['worst_ms']:.0f}" for key in ("calm", "meanwhile")
+        )
+        yield (
+            f"- `clearsessions` over {row['expired']:,} expired sessions in {row['server']}: {row['seconds']:.0f} s, "
+            f"the longest statement {row['statement_longest_ms']:.0f} ms (goal {row['goal']:.0f}). Four writers waited "
+            f"{meanwhile} ms (99th percentile and worst) meanwhile, {before} ms before."
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,118 @@
+"""What the benchmarks rest on: right sizes, fair turns, right sums, and a README that keeps the rest of its text."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from benchmarks import readme
+from benchmarks.contents import SIZES, content, length
+from benchmarks.goals import goal
+from benchmarks.relay import Relay
+from benchmarks.timing import Case, Effort, in_turns, ratio, summary
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("logged_in", [True, False])
+def test_content_has_exactly_the_size(size: int, logged_in: bool) -> None:
+    assert length(content(size, logged_in=logged_in)) == size
+
+
+def test_each_side_has_its_turn_in_every_round() -> None:
+    turns: list[str] = []
+    cases = {name: Case(partial(str, name), turns.append) for name in ("ours", "theirs")}
+    samples = in_turns(cases, Effort(rounds=3, repeats=2, warm_up=1))
+    rounds = [turns[start : start + 4] for start in range(0, len(turns), 4)]
+    assert [sorted(each) for each in rounds] == [["ours", "ours", "theirs", "theirs"]] * 4
+    assert {name: [len(each) for each in times] for name, times in samples.items()} == {
+        "ours": [2, 2, 2],
+        "theirs": [2, 2, 2],
+    }
+
+
+def test_ratio_is_that_of_each_round_so_a_slow_one_is_slow_for_both() -> None:
+    ours, theirs = [[100], [9000], [110]], [[200], [18000], [200]]
+    assert ratio(ours, theirs) == {"median": 0.5, "q1": 0.5, "q3": 0.55}
+    assert summary(ours) == {"median_us": 0.11, "p99_us": 9.0, "samples": 3}
+
+
+def test_goals_are_for_the_small_session_and_the_named_rival() -> None:
+    assert goal("REDIS", "save", "django-redis") == 0.55
+    assert goal("REDIS", "save", "django-redis", 4096) is None
+    assert goal("REDIS", "save", "Django's Redis") is None
+    assert goal("POSTGRESQL", "load", "bare driver") == 1.6
+
+
+def test_relay_counts_what_waits_for_an_answer_and_not_the_monitor() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, args=(server,), daemon=True).start()
+        with (
+            Relay("127.0.0.1", server.getsockname()[1]) as relay,
+            socket.create_connection(("127.0.0.1", relay.port)) as client,
+        ):
+            counted = [ask(client, relay, *parts) for parts in QUESTIONS]
+    assert counted == [1, 2, 3, 3]
+
+
+QUESTIONS = [[b"one\n"], [b"said ", b"in two breaths\n"], [b"long" * 100_000 + b"\n"], [b"hello\n"]]
+
+
+def ask(client: socket.socket, relay: Relay, *parts: bytes) -> int:
+    """Say something, wait for the answer, and return the round trips so far."""
+    for part in parts:
+        client.sendall(part)
+    assert client.recv(10) == b"ok\n"
+    return relay.trips
+
+
+def answer(server: socket.socket) -> None:
+    """Answer each line of one client."""
+    with server.accept()[0] as client, client.makefile("rb") as lines:
+        for _ in lines:
+            client.sendall(b"ok\n")
+
+
+def test_readme_gets_the_figures_and_keeps_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document, figures = tmp_path / "README.md", tmp_path / "figures.json"
+    document.write_text(f"Before\n{readme.BEGIN}\nold\n{readme.END}\nAfter\n")
+    figures.write_text(json.dumps(REPORT))
+    monkeypatch.setattr(readme, "README", document)
+    readme.main([str(figures)])
+    text = document.read_text()
+    assert text.startswith(f"Before\n{readme.BEGIN}\nMeasured on 2026-01-02")
+    assert text.endswith(f"{readme.END}\nAfter\n")
+    assert "old" not in text
+    assert "| REDIS, django-redis | 0.50 (0.95) |" in text
+    assert "| REDIS, django-redis | 100 (1), 200 (1) |" in text
+
+
+def test_readme_without_the_section_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document, figures = tmp_path / "README.md", tmp_path / "figures.json"
+    document.write_text("Before\n")
+    figures.write_text(json.dumps(REPORT))
+    monkeypatch.setattr(readme, "README", document)
+    with pytest.raises(SystemExit, match="no section"):
+        readme.main([str(figures)])
+
+
+REPORT = {
+    "date": "2026-01-02T03:04:05+00:00",
+    "machine": {"system": "Linux", "processor": "Some", "cores": 2, "memory_gib": 8},
+    "versions": {"Python": "3"},
+    "operations": [
+        {
+            "place": "REDIS",
+            "server": "Valkey",
+            "operation": "load",
+            "bytes": 300,
+            "sides": {"sessionpersist": {"median_us": 100.0}, "django-redis": {"median_us": 200.0}},
+            "ratios": {"django-redis": {"median": 0.5, "goal": 0.95}},
+            "trips": {"sessionpersist": 1, "django-redis": 1},
+        }
+    ],
+}
