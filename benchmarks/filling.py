@@ -44,11 +44,11 @@ def _batches(numbers: range, readable: set[str], expired: bool, revision: int) -
     from sessionpersist.stores.base import Record, new_version, now_ms
 
     plain = SessionStore().serializer().dumps(content(GOAL_SIZE))
-    length = len(sealing.seal("", plain))
+    length = len(sealing.Sealer("").seal(plain))
     life = -HOUR if expired else 24 * HOUR
 
     def record(key: str) -> Record:
-        payload = sealing.seal(key, plain) if key in readable else os.urandom(length)
+        payload = sealing.Sealer(key).seal(plain) if key in readable else os.urandom(length)
         return Record(payload, new_version(revision), now_ms(), now_ms() + life, "12345")
 
     for start in range(0, len(numbers), BATCH):

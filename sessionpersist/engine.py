@@ -17,8 +17,9 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, SessionBase, UpdateError
 from django.utils.crypto import get_random_string
 
-from sessionpersist import adoption, merging, routing, sealing
+from sessionpersist import adoption, merging, routing
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.sealing import Sealer
 from sessionpersist.stores.base import Outcome, Record, check_size, new_version, now_ms, revision_of
 
 ATTEMPTS = 60  # to save over parallel saves; one of the contenders succeeds each time
@@ -48,6 +49,7 @@ class SessionStore(SessionBase):
         super().__init__(session_key)
         self.outage: StoreUnavailable | None = None
         self._held: Held | None = None
+        self._sealer: Sealer | None = None
 
     def load(self) -> dict[str, Any]:
         """Read the session; where there is none, the object becomes a new, empty one. Creates nothing."""
@@ -191,7 +193,7 @@ class SessionStore(SessionBase):
         record: Record | None = self._ask("get", session_key)
         if record is None or record.ended:
             return None
-        plain = sealing.unseal(session_key, record.payload)
+        plain = self._sealer_of(session_key).unseal(record.payload)
         if plain is None:
             logger.warning(
                 "A stored session could not be opened: damaged, foreign, or sealed with another SECRET_KEY."
@@ -228,20 +230,30 @@ class SessionStore(SessionBase):
         """Call a verb of the current store; an outage is noted for the middleware, wherever it ends."""
         assert session_key is not None
         try:
-            return getattr(routing.current_store(), verb)(sealing.stored_key(session_key), *arguments)
+            return getattr(routing.current_store(), verb)(self._sealer_of(session_key).stored_key, *arguments)
         except StoreUnavailable as error:
             self.outage = error
             raise
 
+    def _sealer_of(self, session_key: str) -> Sealer:
+        """Return what seals under that key; made once, as a request asks for one session again and again."""
+        if self._sealer is None or self._sealer.session_key != session_key:
+            self._sealer = Sealer(session_key)
+        return self._sealer
+
     def _record(self, plain: bytes) -> Record:
         assert self.session_key is not None
-        payload = sealing.seal(self.session_key, plain)
+        payload = self._sealer_of(self.session_key).seal(plain)
         check_size(payload)
         version = new_version(routing.current_store().revision())
         user_id = str(self._session_cache.get(USER_ID, ""))
         return Record(payload, version, now_ms(), self._expires_at(), user_id)
 
     def _expires_at(self) -> int:
+        if (
+            self._session_cache.get("_session_expiry") is None
+        ):  # as most sessions: no need for a date and a time zone
+            return now_ms() + self.get_session_cookie_age() * 1000
         return int(self.get_expiry_date().timestamp() * 1000)
 
     def _serialized(self, data: dict[str, Any]) -> bytes:

@@ -1,8 +1,9 @@
 """What the bytes in a store mean: session key -> stored key, serialised session <-> sealed payload.
 
 A payload is encrypted with AES-256-GCM under a key that is derived from *both* the site's secret key and the user's
-session key. A store knows only a hash of the session key, so a thief who holds the store and the site's secret key
-still reads nothing, and a payload that was moved to another row does not open.
+session key: keyed BLAKE2b (RFC 7693), which is a MAC of its own and takes a quarter of the time of HMAC. A store knows
+only a hash of the session key, so a thief who holds the store and the site's secret key still reads nothing, and a
+payload that was moved to another row does not open.
 
     byte  0      format: 1 plain, 2 zlib-compressed
     bytes 1-4    id of the secret key it was sealed with
@@ -16,7 +17,6 @@ import hashlib
 import hmac
 import os
 import zlib
-from collections.abc import Iterator
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
@@ -34,28 +34,41 @@ def stored_key(session_key: str) -> str:
     return hashlib.sha256(_bytes(session_key)).hexdigest()
 
 
-def seal(session_key: str, plain: bytes) -> bytes:
-    """Encrypt a serialised session so that only the holder of its session key can open it."""
-    key_id, master = _master(settings.SECRET_KEY)
-    form = PLAIN
-    if len(plain) > COMPRESS_ABOVE:
-        form, plain = COMPRESSED, zlib.compress(plain, 1)
-    header, nonce = form + key_id, os.urandom(NONCE)
-    return header + nonce + _cipher(master, session_key).encrypt(nonce, plain, header)
+class Sealer:
+    """What seals and opens the payloads of one session. It keeps its keys for as long as it is used."""
 
+    def __init__(self, session_key: str) -> None:
+        self.session_key, self.stored_key = session_key, stored_key(session_key)
+        self._ciphers: dict[bytes, AESGCM] = {}
 
-def unseal(session_key: str, payload: bytes) -> bytes | None:
-    """Return the serialised session, or None where the payload is foreign, damaged or of an unknown format."""
-    header, nonce = payload[:HEADER], payload[HEADER : HEADER + NONCE]
-    if header[:1] not in (PLAIN, COMPRESSED) or len(nonce) < NONCE:
+    def seal(self, plain: bytes) -> bytes:
+        """Encrypt a serialised session so that only the holder of its session key can open it."""
+        key_id, master = _master(settings.SECRET_KEY)
+        form = PLAIN
+        if len(plain) > COMPRESS_ABOVE:
+            form, plain = COMPRESSED, zlib.compress(plain, 1)
+        header, nonce = form + key_id, os.urandom(NONCE)
+        return header + nonce + self._cipher(master).encrypt(nonce, plain, header)
+
+    def unseal(self, payload: bytes) -> bytes | None:
+        """Return the serialised session, or None where the payload is foreign, damaged or of an unknown format."""
+        header, nonce = payload[:HEADER], payload[HEADER : HEADER + NONCE]
+        if header[:1] not in (PLAIN, COMPRESSED) or len(nonce) < NONCE:
+            return None
+        for master in _masters(header[1:], (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)):
+            try:
+                plain = self._cipher(master).decrypt(nonce, payload[HEADER + NONCE :], header)
+            except InvalidTag:
+                continue
+            return zlib.decompress(plain) if header[:1] == COMPRESSED else plain
         return None
-    for master in _masters(header[1:]):
-        try:
-            plain = _cipher(master, session_key).decrypt(nonce, payload[HEADER + NONCE :], header)
-        except InvalidTag:
-            continue
-        return zlib.decompress(plain) if header[:1] == COMPRESSED else plain
-    return None
+
+    def _cipher(self, master: bytes) -> AESGCM:
+        cipher = self._ciphers.get(master)
+        if cipher is None:
+            key = hashlib.blake2b(_bytes(self.session_key), key=master, digest_size=32).digest()
+            cipher = self._ciphers[master] = AESGCM(key)
+        return cipher
 
 
 def _bytes(session_key: str) -> bytes:
@@ -63,20 +76,15 @@ def _bytes(session_key: str) -> bytes:
     return session_key.encode(errors="surrogatepass")
 
 
-def _cipher(master: bytes, session_key: str) -> AESGCM:
-    return AESGCM(hmac.digest(master, _bytes(session_key), "sha256"))
-
-
-def _masters(key_id: bytes) -> Iterator[bytes]:
+@lru_cache(maxsize=16)
+def _masters(key_id: bytes, secrets: tuple[str | bytes, ...]) -> list[bytes]:
     """The master keys of that id, of the secret key in use first, then of its predecessors."""
-    for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
-        known_id, master = _master(secret)
-        if known_id == key_id:
-            yield master
+    known = [_master(secret) for secret in secrets]
+    return [master for known_id, master in known if known_id == key_id]
 
 
 @lru_cache(maxsize=16)
 def _master(secret: str | bytes) -> tuple[bytes, bytes]:
     """Derive (key id, master key) from a secret key; the id tells which key to try and reveals nothing else."""
-    master = hmac.digest(b"sessionpersist.sealing.v1", force_bytes(secret), "sha256")
+    master = hmac.digest(b"sessionpersist.sealing.v2", force_bytes(secret), "sha256")
     return hmac.digest(master, b"key id", "sha256")[:4], master

@@ -18,7 +18,7 @@ All times are Unix times in whole milliseconds.
 from __future__ import annotations
 
 import enum
-import secrets
+import os
 import socket
 import ssl
 import time
@@ -48,7 +48,7 @@ def new_version(revision: int = 0) -> int:
     era of the site a record was written: during a handover the copy of the later era is the right one, and a record
     from before a store was last emptied is none. Revisions are numbered up to 2**23.
     """
-    return revision << RANDOM_BITS | (secrets.randbits(RANDOM_BITS) or 1)
+    return revision << RANDOM_BITS | (int.from_bytes(os.urandom(RANDOM_BITS // 8)) or 1)
 
 
 def restamped(version: int, revision: int) -> int:

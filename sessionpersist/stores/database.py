@@ -17,11 +17,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
-from sessionpersist.stores import sql, tables
+from sessionpersist.stores import prepared, sql, tables
 from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, harmless, now_ms
 from sessionpersist.stores.deadlines import answers_within
+from sessionpersist.stores.prepared import Answer
 from sessionpersist.stores.settings import DatabaseSettings
 
+MANY = 20  # parameters: statements for several records come in as many forms as there are numbers of records
 PATIENCE = 30.0  # seconds to wait for each answer where a table is made: an index may take its time
 TOO_LARGE = 1153  # MySQL: got a packet bigger than max_allowed_packet
 READ_ONLY = (1290, 1792, 1836)  # MySQL: the server, the transaction or the database is read-only
@@ -48,7 +50,7 @@ class DatabaseStore(Store):
                 "but in PostgreSQL, MySQL, MariaDB or SQLite.",
                 "database",
             )
-        self._mysql = connection.vendor == "mysql"
+        self._mysql, self._postgresql = connection.vendor == "mysql", connection.vendor == "postgresql"
         self._table = connection.ops.quote_name(tables.stored_session()._meta.db_table)
         self._sql = sql.statements(self._table, "%s", connection.vendor)
         self._prepared = False
@@ -156,33 +158,40 @@ class DatabaseStore(Store):
             return self._changed(self._sql.reuse, *assigned(record), record.created_at, key, now_ms()) == 1
 
     def _row(self, statement: str, *parameters: Any) -> Any:
-        with self._executed(statement, parameters) as cursor:
-            return cursor.fetchone()
+        rows = self._ask(statement, parameters).rows
+        return rows[0] if rows else None
 
     def _rows(self, statement: str, *parameters: Any) -> Any:
-        with self._executed(statement, parameters) as cursor:
-            return cursor.fetchall()
+        return self._ask(statement, parameters).rows
 
     def _changed(self, statement: str, *parameters: Any) -> int:
-        with self._executed(statement, parameters) as cursor:
-            return int(cursor.rowcount)
+        return self._ask(statement, parameters).changed
 
-    @contextmanager
-    def _executed(self, statement: str, parameters: tuple[Any, ...]) -> Iterator[Any]:
-        """A cursor that has executed the statement; the table is made first if this process has not seen it yet."""
+    def _ask(self, statement: str, parameters: tuple[Any, ...]) -> Answer:
+        """Execute one statement; the table is made first if this process has not seen it yet."""
         if not self._prepared:
             self._prepare_once()
+        if self._postgresql and len(parameters) < MANY:
+            connection = connection_to(self.alias)
+            if prepared.is_possible(connection):
+                with self._translated(connection):
+                    if answer := prepared.execute(connection, statement, parameters, self.timeout):
+                        return answer
         with self._connected(self.timeout) as connection, connection.cursor() as cursor:
             cursor.execute(statement, parameters)
-            yield cursor
+            return Answer(cursor.fetchall() if cursor.description else [], cursor.rowcount)
 
     @contextmanager
     def _connected(self, timeout: float) -> Iterator[BaseDatabaseWrapper]:
         """This thread's connection, with a deadline and with errors translated."""
         connection = connection_to(self.alias)
+        with self._translated(connection), answers_within(timeout, connection):
+            yield connection
+
+    @contextmanager
+    def _translated(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
         try:
-            with answers_within(timeout, connection):
-                yield connection
+            yield
         except transaction.TransactionManagementError:
             raise  # the caller's own broken transaction, not the database's fault
         except Error as error:

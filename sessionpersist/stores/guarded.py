@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sessionpersist.breaker import Breaker
 from sessionpersist.exceptions import StoreUnavailable
@@ -28,31 +28,31 @@ class GuardedStore(Store):
         self.breaker = Breaker()
 
     def get(self, key: str) -> Record | None:
-        return self._guarded(lambda: self.store.get(key))
+        return self._guarded(self.store.get, key)
 
     def create(self, key: str, record: Record) -> bool:
-        return self._guarded(
-            lambda: self.store.create(key, record),
-            lambda: self.store.create(key, record) or self._wrote(key, record),
-        )
+        def again(*arguments: Any) -> bool:
+            return self.store.create(key, record) or self._wrote(key, record)
+
+        return self._guarded(self.store.create, key, record, again=again)
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        def again() -> Outcome:
+        def again(*arguments: Any) -> Outcome:
             outcome = self.store.replace(key, record, expected)
             if outcome is Outcome.CONFLICT and self._wrote(key, record):
                 return Outcome.SAVED
             return outcome
 
-        return self._guarded(lambda: self.store.replace(key, record, expected), again)
+        return self._guarded(self.store.replace, key, record, expected, again=again)
 
     def touch(self, key: str, expires_at: int) -> bool:
-        return self._guarded(lambda: self.store.touch(key, expires_at))
+        return self._guarded(self.store.touch, key, expires_at)
 
     def delete(self, key: str, version: int | None = None) -> bool:
-        return self._guarded(lambda: self.store.delete(key, version))
+        return self._guarded(self.store.delete, key, version)
 
     def end(self, key: str, expires_at: int) -> None:
-        self._guarded(lambda: self.store.end(key, expires_at))
+        self._guarded(self.store.end, key, expires_at)
 
     def clear_expired(self) -> int:
         return self._guarded(self.store.clear_expired)
@@ -61,17 +61,17 @@ class GuardedStore(Store):
         return self.store.scan()
 
     def count(self, at_most: int | None = None) -> int:
-        return self._guarded(lambda: self.store.count(at_most))
+        return self._guarded(self.store.count, at_most)
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
-        return self._guarded(lambda: self.store.get_many(keys))
+        return self._guarded(self.store.get_many, keys)
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         # What a first try has created is not said to be: whoever drains then looks at it one by one.
-        return self._guarded(lambda: self.store.create_many(records))
+        return self._guarded(self.store.create_many, records)
 
     def delete_many(self, versions: Mapping[str, int]) -> set[str]:
-        return self._guarded(lambda: self.store.delete_many(versions))
+        return self._guarded(self.store.delete_many, versions)
 
     def prepare(self) -> None:
         self._guarded(self.store.prepare)
@@ -92,24 +92,27 @@ class GuardedStore(Store):
         held = self.store.get(key)
         return held is not None and held.version == record.version
 
-    def _guarded(self, call: Callable[[], T], again: Callable[[], T] | None = None) -> T:
-        """Call the store if the breaker admits it. ``again`` is the second try, where it differs from the first."""
+    def _guarded(self, verb: Callable[..., T], *arguments: Any, again: Callable[..., T] | None = None) -> T:
+        """Call a verb if the breaker admits it. ``again`` is the second try, where it differs from the first."""
         if not self.breaker.admits():
             raise StoreUnavailable(f"{self.description} has failed repeatedly and is being given a moment.")
         try:
-            try:
-                answer = call()
-            except StoreUnavailable as error:
-                if not error.connection_lost:
-                    raise
-                answer = (again or call)()
+            answer = verb(*arguments)
         except StoreUnavailable as error:
-            if self.breaker.failed():
-                self._report_lost(error)
-            raise
+            answer = self._second_try(error, again or verb, arguments)
         if self.breaker.succeeded():
             self._report_recovered()
         return answer
+
+    def _second_try(self, error: StoreUnavailable, again: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        try:
+            if error.connection_lost:
+                return again(*arguments)
+            raise error
+        except StoreUnavailable as last:
+            if self.breaker.failed():
+                self._report_lost(last)
+            raise
 
     def _report_lost(self, error: StoreUnavailable) -> None:
         logger.error("%s is lost: %s", self.description, error)

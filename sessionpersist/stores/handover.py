@@ -78,6 +78,8 @@ class HandoverStore(Store):
         self.in_transaction = in_transaction
 
     def get(self, key: str) -> Record | None:
+        if not self.sources:
+            return self.current.get(key)
         for _ in range(ATTEMPTS):
             found = self._locate(key)
             if found is None:

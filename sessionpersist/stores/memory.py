@@ -12,10 +12,10 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, now_ms
@@ -28,6 +28,9 @@ TABLE = """CREATE TABLE IF NOT EXISTS session (
 INDEX = "CREATE INDEX IF NOT EXISTS session_expires_at ON session (expires_at)"
 CLEAR_EVERY = 60.0  # seconds between two clearings by one process
 RETRY_PAUSE = 0.01  # seconds
+ROWCOUNT: Callable[[sqlite3.Cursor], int] = attrgetter("rowcount")
+
+T = TypeVar("T")
 
 
 class MemoryStore(Store):
@@ -97,24 +100,20 @@ class MemoryStore(Store):
             connection.close()
 
     def _row(self, sql: str, *parameters: Any) -> Any:
-        with self._executed(sql, parameters) as cursor:
-            return cursor.fetchone()
+        return self._executed(sql, parameters, sqlite3.Cursor.fetchone)
 
     def _rows(self, sql: str, *parameters: Any) -> list[Any]:
-        with self._executed(sql, parameters) as cursor:
-            return cursor.fetchall()
+        return self._executed(sql, parameters, sqlite3.Cursor.fetchall)
 
     def _changed(self, sql: str, *parameters: Any) -> int:
-        with self._executed(sql, parameters) as cursor:
-            return cursor.rowcount
+        return self._executed(sql, parameters, ROWCOUNT)
 
-    @contextmanager
-    def _executed(self, sql: str, parameters: tuple[Any, ...]) -> Iterator[sqlite3.Cursor]:
-        """A cursor that has executed one statement, which is one transaction, on this thread's connection."""
+    def _executed(self, sql: str, parameters: tuple[Any, ...], read: Callable[[sqlite3.Cursor], T]) -> T:
+        """Execute one statement, which is one transaction, on this thread's connection, and read its answer."""
         try:
             cursor = self._connection().execute(sql, parameters)
             try:
-                yield cursor
+                return read(cursor)
             finally:
                 cursor.close()  # an open read would keep the write-ahead log from being emptied
         except sqlite3.DataError as error:

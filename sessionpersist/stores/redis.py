@@ -6,6 +6,7 @@ present record is a Lua script, which the server runs atomically. Every key has 
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
@@ -35,6 +36,7 @@ from sessionpersist.stores.base import (
     now_ms,
     unreachable,
 )
+from sessionpersist.stores.scripts import Script
 from sessionpersist.stores.settings import RedisSettings
 
 # version (8 bytes), created_at (8), expires_at (8), length of the user id (2); all big-endian. The scripts know it.
@@ -54,42 +56,34 @@ class RedisStore(Store):
         self.settings, self.timeout, self.prefix = settings, timeout, prefix
         self._secret = password
         self._client = _connect(settings, password, timeout, ca_file)
-        self._reuse = self._client.register_script(scripts.REUSE)
-        self._replace = self._client.register_script(scripts.REPLACE)
-        self._touch = self._client.register_script(scripts.TOUCH)
-        self._delete = self._client.register_script(scripts.DELETE)
+        self._idle: list[Any] = []  # the driver's connections, which have no types
+        self._process = os.getpid()
 
     def get(self, key: str) -> Record | None:
-        with self._translated():
-            value = self._client.execute_command("GET", self._name(key))
+        value = self._command("GET", self._name(key))
         record = unpack(value) if value else None
         return record if record and record.expires_at > now_ms() else None
 
     def create(self, key: str, record: Record) -> bool:
         name, value, life = self._name(key), pack(record), ttl(record.expires_at)
-        with self._translated():
-            # Taken, unless what is there has expired and the server's clock has not come to it.
-            created = self._client.execute_command("SET", name, value, "PX", life, "NX")
-            return bool(created or self._reuse([name], [now_ms(), value, life]))
+        # Taken, unless what is there has expired and the server's clock has not come to it.
+        created = self._command("SET", name, value, "PX", life, "NX")
+        return bool(created or self._script(scripts.REUSE, name, now_ms(), value, life))
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        arguments = [now_ms(), packed(expected), pack(record), ttl(record.expires_at)]
-        with self._translated():
-            return OUTCOMES[self._replace([self._name(key)], arguments)]
+        new, life = pack(record), ttl(record.expires_at)
+        return OUTCOMES[self._script(scripts.REPLACE, self._name(key), now_ms(), packed(expected), new, life)]
 
     def touch(self, key: str, expires_at: int) -> bool:
-        with self._translated():
-            return bool(self._touch([self._name(key)], [now_ms(), expires_at, ttl(expires_at)]))
+        return bool(self._script(scripts.TOUCH, self._name(key), now_ms(), expires_at, ttl(expires_at)))
 
     def delete(self, key: str, version: int | None = None) -> bool:
         only = b"" if version is None else packed(version)
-        with self._translated():
-            return bool(self._delete([self._name(key)], [now_ms(), only]))
+        return bool(self._script(scripts.DELETE, self._name(key), now_ms(), only))
 
     def end(self, key: str, expires_at: int) -> None:
         ended = pack(Record(b"", ENDED, now_ms(), expires_at))
-        with self._translated():
-            self._client.execute_command("SET", self._name(key), ended, "PX", ttl(expires_at))
+        self._command("SET", self._name(key), ended, "PX", ttl(expires_at))
 
     def clear_expired(self) -> int:
         return 0
@@ -128,7 +122,7 @@ class RedisStore(Store):
     def delete_many(self, versions: Mapping[str, int]) -> set[str]:
         pipeline, now = self._client.pipeline(transaction=False), now_ms()
         for key, version in versions.items():
-            self._delete([self._name(key)], [now, packed(version)], client=pipeline)
+            pipeline.eval(scripts.DELETE.text, 1, self._name(key), now, packed(version))
         with self._translated():
             return {key for key, deleted in zip(versions, pipeline.execute(), strict=True) if not deleted}
 
@@ -152,6 +146,7 @@ class RedisStore(Store):
             )
 
     def close(self) -> None:
+        self._idle.clear()
         self._client.connection_pool.disconnect()
 
     def _name(self, key: str) -> str:
@@ -191,6 +186,59 @@ class RedisStore(Store):
     def _check_scripts(self) -> None:
         with self._translated():
             self._client.eval("return struct.unpack('>I8', struct.pack('>I8', 1))", 0)
+
+    def _command(self, *words: Any) -> Any:
+        """Send one command and return the answer, with errors translated."""
+        try:
+            return self._exchange(words)
+        except (redis.RedisError, OSError) as error:
+            raise _explain(error, self.settings) from harmless(error, self._secret)
+
+    def _script(self, script: Script, name: str, *arguments: Any) -> Any:
+        """Run a script by its hash; a server that does not know it is given its text."""
+        try:
+            try:
+                return self._exchange(("EVALSHA", script.sha, 1, name, *arguments))
+            except redis.exceptions.NoScriptError:
+                return self._exchange(("EVAL", script.text, 1, name, *arguments))
+        except (redis.RedisError, OSError) as error:
+            raise _explain(error, self.settings) from harmless(error, self._secret)
+
+    def _exchange(self, words: tuple[Any, ...]) -> Any:
+        """Send and receive on a connection that this call has for itself.
+
+        Straight on the driver's connection: its client would take longer for its hooks, and its pool for asking the
+        kernel whether an idle connection is still good, than the server for its answer. One that is not shows when it
+        is used, and whoever called tries again (see GuardedStore).
+        """
+        connection = self._take()
+        try:
+            connection.send_packed_command(connection.pack_command(*words), check_health=False)
+            answer = connection.read_response()
+        except redis.ResponseError:
+            self._idle.append(connection)  # the server has answered, so the connection is good
+            raise
+        except BaseException:
+            self._discard(connection)
+            raise
+        self._idle.append(connection)
+        return answer
+
+    def _discard(self, broken: Any) -> None:
+        """Close a connection, and with it the idle ones, which have most likely met the same fate."""
+        idle, self._idle = self._idle, []
+        for connection in (broken, *idle):
+            connection.disconnect()
+            self._client.connection_pool.release(connection)
+
+    def _take(self) -> Any:
+        """Return a connection of this process: the one that was used last, else one of the driver's pool."""
+        if self._process != os.getpid():
+            self._idle, self._process = [], os.getpid()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._client.connection_pool.get_connection()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -21,99 +21,101 @@ BOTH = pytest.mark.parametrize("plain", [PLAIN, LONG], ids=["plain", "compressed
 @pytest.mark.parametrize("size", [0, 1, 270, 1024, 1025, 100_000])
 def test_sealed_content_opens_with_its_key(size: int) -> None:
     plain = os.urandom(size // 2) + b"a" * (size - size // 2)
-    assert sealing.unseal(KEY, sealing.seal(KEY, plain)) == plain
+    assert sealing.Sealer(KEY).unseal(sealing.Sealer(KEY).seal(plain)) == plain
 
 
 @patiently
 @given(st.binary(max_size=3000), st.text(min_size=1))
 def test_any_content_opens_with_any_key(plain: bytes, key: str) -> None:
-    assert sealing.unseal(key, sealing.seal(key, plain)) == plain
+    assert sealing.Sealer(key).unseal(sealing.Sealer(key).seal(plain)) == plain
 
 
 def test_format_is_a_format_byte_a_key_id_a_nonce_and_the_sealed_content() -> None:
-    payload = sealing.seal(KEY, PLAIN)
+    payload = sealing.Sealer(KEY).seal(PLAIN)
     assert payload[:1] == b"\x01"
-    assert payload[1:5] == sealing.seal("another key", PLAIN)[1:5]  # of the secret key, not of the session
+    assert (
+        payload[1:5] == sealing.Sealer("another key").seal(PLAIN)[1:5]
+    )  # of the secret key, not of the session
     assert len(payload) == 1 + 4 + 12 + len(PLAIN) + 16
 
 
 def test_content_above_a_kibibyte_is_compressed() -> None:
-    assert sealing.seal(KEY, b"a" * 1024)[:1] == b"\x01"
-    compressed = sealing.seal(KEY, b"a" * 1025)
+    assert sealing.Sealer(KEY).seal(b"a" * 1024)[:1] == b"\x01"
+    compressed = sealing.Sealer(KEY).seal(b"a" * 1025)
     assert compressed[:1] == b"\x02"
     assert len(compressed) < 100
 
 
 def test_same_content_is_never_the_same_payload() -> None:
-    assert len({sealing.seal(KEY, PLAIN) for _ in range(20)}) == 20
+    assert len({sealing.Sealer(KEY).seal(PLAIN) for _ in range(20)}) == 20
 
 
 @BOTH
 def test_payload_contains_neither_content_nor_session_key(plain: bytes) -> None:
-    payload = sealing.seal(KEY, plain)
+    payload = sealing.Sealer(KEY).seal(plain)
     for secret in (b"tabby", b"_auth_user_id", KEY.encode(), KEY.encode().hex().encode()):
         assert secret not in payload
 
 
 @BOTH
 def test_any_changed_byte_makes_it_no_session(plain: bytes) -> None:
-    payload = sealing.seal(KEY, plain)
+    payload = sealing.Sealer(KEY).seal(plain)
     for place in range(len(payload)):
         for flip in (0x01, 0x03, 0x80, 0xFF):
             changed = bytearray(payload)
             changed[place] ^= flip
-            assert sealing.unseal(KEY, bytes(changed)) is None, f"byte {place} changed by {flip:#x}"
+            assert sealing.Sealer(KEY).unseal(bytes(changed)) is None, f"byte {place} changed by {flip:#x}"
 
 
 @BOTH
 def test_payload_cut_at_any_length_is_no_session(plain: bytes) -> None:
-    payload = sealing.seal(KEY, plain)
+    payload = sealing.Sealer(KEY).seal(plain)
     for length in range(len(payload)):
-        assert sealing.unseal(KEY, payload[:length]) is None
-    assert sealing.unseal(KEY, payload + b"\x00") is None
+        assert sealing.Sealer(KEY).unseal(payload[:length]) is None
+    assert sealing.Sealer(KEY).unseal(payload + b"\x00") is None
 
 
 @patiently
 @given(st.binary(max_size=200))
 def test_any_bytes_are_no_session(payload: bytes) -> None:
-    assert sealing.unseal(KEY, payload) is None
+    assert sealing.Sealer(KEY).unseal(payload) is None
 
 
 @pytest.mark.parametrize("form", [b"\x00", b"\x03", b"{", b"\xff"])
 def test_unknown_format_is_no_session(form: bytes) -> None:
-    assert sealing.unseal(KEY, form + sealing.seal(KEY, PLAIN)[1:]) is None
+    assert sealing.Sealer(KEY).unseal(form + sealing.Sealer(KEY).seal(PLAIN)[1:]) is None
 
 
 def test_payload_of_another_row_does_not_open() -> None:
-    payload = sealing.seal(KEY, PLAIN)
-    assert sealing.unseal(KEY[:-1] + "x", payload) is None
-    assert sealing.unseal(KEY.upper(), payload) is None
+    payload = sealing.Sealer(KEY).seal(PLAIN)
+    assert sealing.Sealer(KEY[:-1] + "x").unseal(payload) is None
+    assert sealing.Sealer(KEY.upper()).unseal(payload) is None
 
 
 def test_secret_key_alone_opens_nothing() -> None:
     """A thief with the store and the site's secret key knows the stored key, not the session key."""
-    assert sealing.unseal(sealing.stored_key(KEY), sealing.seal(KEY, PLAIN)) is None
+    assert sealing.Sealer(sealing.stored_key(KEY)).unseal(sealing.Sealer(KEY).seal(PLAIN)) is None
 
 
 def test_rotated_secret_key_opens_through_the_fallbacks_and_seals_with_the_new_one(
     settings: Settings,
 ) -> None:
-    old = sealing.seal(KEY, PLAIN)
+    old = sealing.Sealer(KEY).seal(PLAIN)
     settings.SECRET_KEY_FALLBACKS = ["even older", settings.SECRET_KEY]
     settings.SECRET_KEY = "the new secret key"
-    assert sealing.unseal(KEY, old) == PLAIN
-    new = sealing.seal(KEY, PLAIN)
+    assert sealing.Sealer(KEY).unseal(old) == PLAIN
+    new = sealing.Sealer(KEY).seal(PLAIN)
     assert new[1:5] != old[1:5]
     settings.SECRET_KEY_FALLBACKS = []
-    assert sealing.unseal(KEY, new) == PLAIN
-    assert sealing.unseal(KEY, old) is None
+    assert sealing.Sealer(KEY).unseal(new) == PLAIN
+    assert sealing.Sealer(KEY).unseal(old) is None
 
 
 def test_secret_key_of_bytes_is_that_of_the_same_text(settings: Settings) -> None:
     settings.SECRET_KEY = "a secret key"
-    payload = sealing.seal(KEY, PLAIN)
+    payload = sealing.Sealer(KEY).seal(PLAIN)
     settings.SECRET_KEY = b"a secret key"
-    assert sealing.unseal(KEY, payload) == PLAIN
+    assert sealing.Sealer(KEY).unseal(payload) == PLAIN
 
 
 def test_stored_key_is_sha_256_and_tells_keys_apart() -> None:
@@ -123,6 +125,6 @@ def test_stored_key_is_sha_256_and_tells_keys_apart() -> None:
 
 def test_stored_key_and_payload_key_are_unrelated() -> None:
     """The name under which a store knows a session must not be what opens it."""
-    payload = sealing.seal(KEY, PLAIN)
+    payload = sealing.Sealer(KEY).seal(PLAIN)
     assert bytes.fromhex(sealing.stored_key(KEY)) not in payload
     assert sealing.stored_key(KEY).encode() not in payload

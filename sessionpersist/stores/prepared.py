@@ -1,0 +1,164 @@
+"""PostgreSQL without detours: a statement is prepared once a connection, and then executed straight by libpq.
+
+It is still Django's connection, and an ordinary cursor does what this does not: whatever is inside a transaction, or
+watched (``execute_wrappers``, the log of queries). Measured for one row by its key: 25 µs, against 145 µs through
+Django's cursor, of which 45 are the planning of the server.
+
+A pooler between may hand each transaction another session of the server. So a statement's name is made of its text:
+under one name no two clients can mean different statements, and where the server does not know the name, nothing has
+been executed, and that connection does without from then on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import select
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.pq.abc import PGconn, PGresult
+
+TEXT, BINARY = 0, 1
+# 26000: no such statement; 42P05: there is one; 0A000: what the table holds has another type now.
+NOT_PREPARED = ("26000", "42P05", "0A000")
+MARK = "_sessionpersist_prepared"  # on the driver's connection: the names it has prepared; None: does without
+
+
+class Answer(NamedTuple):
+    """What a statement gave: its rows, and how many rows it changed."""
+
+    rows: Sequence[Sequence[Any]]
+    changed: int
+
+
+class Statement(NamedTuple):
+    name: bytes
+    text: bytes
+
+
+def is_possible(connection: Any) -> bool:
+    """Return whether Django's connection is open, by psycopg 3, in autocommit, and nobody watches its statements."""
+    raw = connection.connection
+    return (
+        raw is not None
+        and connection.autocommit
+        and not connection.in_atomic_block
+        and not connection.execute_wrappers
+        and not connection.queries_logged
+        and (connection.health_check_done or not connection.health_check_enabled)
+        and hasattr(raw, "pgconn")
+        and getattr(raw, MARK, ()) is not None
+    )
+
+
+def execute(
+    connection: BaseDatabaseWrapper, text: str, parameters: Sequence[Any], seconds: float
+) -> Answer | None:
+    """Execute a statement; None where this connection can't have it prepared, and it was not executed.
+
+    Raises Django's database errors, as a cursor does; OperationalError where no answer comes within ``seconds``, after
+    which the connection is closed.
+    """
+    from psycopg import Error
+
+    raw = connection.connection
+    try:
+        with raw.lock:
+            return _execute(raw, _statement(text), parameters, monotonic() + seconds)
+    except Error as error:
+        if getattr(error, "sqlstate", None) in NOT_PREPARED:
+            setattr(raw, MARK, None)
+            return None
+        with connection.wrap_database_errors:
+            raise
+
+
+def _execute(raw: Connection[Any], statement: Statement, parameters: Sequence[Any], give_up: float) -> Answer:
+    server = raw.pgconn
+    known = raw.__dict__.setdefault(MARK, set())
+    if statement.name not in known:
+        server.send_prepare(statement.name, statement.text)
+        _result(raw, give_up)
+        known.add(statement.name)
+    values = [each if isinstance(each, bytes) else str(each).encode() for each in parameters]
+    formats = [BINARY if isinstance(each, bytes) else TEXT for each in parameters]
+    server.send_query_prepared(statement.name, values, formats, result_format=BINARY)
+    return _answer(_result(raw, give_up))
+
+
+def _result(raw: Connection[Any], give_up: float) -> PGresult:
+    """Wait for the result of what was sent, and for the server to be ready for more."""
+    from psycopg import OperationalError
+    from psycopg.errors import error_from_result
+    from psycopg.pq import ExecStatus
+
+    try:
+        result = last = _next_result(raw.pgconn, give_up)
+        while last is not None:
+            result, last = last, _next_result(raw.pgconn, give_up)
+    except TimeoutError:
+        raw.close()  # a late answer must not be taken for that of the next statement
+        raise OperationalError("timed out") from None
+    if result is None:
+        raise OperationalError("the connection is lost")
+    if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+        raise error_from_result(result)
+    return result
+
+
+def _next_result(server: PGconn, give_up: float) -> PGresult | None:
+    unsent = server.flush()
+    while unsent or server.is_busy():
+        poll = select.poll()
+        poll.register(server.socket, select.POLLIN | (select.POLLOUT if unsent else 0))
+        if not poll.poll(max(0.0, give_up - monotonic()) * 1000):
+            raise TimeoutError
+        server.consume_input()
+        unsent = unsent and server.flush()
+    return server.get_result()
+
+
+def _answer(result: PGresult) -> Answer:
+    readers = [READERS[result.ftype(column)] for column in range(result.nfields)]
+    rows = [
+        [read(result.get_value(row, column)) for column, read in enumerate(readers)]
+        for row in range(result.ntuples)
+    ]
+    return Answer(rows, result.command_tuples or 0)
+
+
+def _integer(value: bytes | None) -> int:
+    return int.from_bytes(value or b"", signed=True)
+
+
+def _bytes(value: bytes | None) -> bytes:
+    return bytes(value or b"")
+
+
+def _text(value: bytes | None) -> str:
+    return _bytes(value).decode()
+
+
+# By the server's number of a type: bytea, bigint, integer, text, varchar. No column of the table can be null.
+READERS: dict[int, Callable[[bytes | None], Any]] = {
+    17: _bytes,
+    20: _integer,
+    23: _integer,
+    25: _text,
+    1043: _text,
+}
+
+
+@lru_cache(maxsize=64)
+def _statement(text: str) -> Statement:
+    """Return a statement with PostgreSQL's own placeholders, under a name that says which it is."""
+    first, *rest = text.split("%s")
+    numbered = first + "".join(f"${number}{part}" for number, part in enumerate(rest, 1))
+    name = f"sessionpersist_{hashlib.sha256(numbered.encode()).hexdigest()[:16]}"
+    return Statement(name.encode(), numbered.encode())
