@@ -124,7 +124,7 @@ def test_key_clash_is_noticed_by_the_store_and_another_key_drawn(
 ) -> None:
     taken = key_of(new_session(cat="tabby"))
     drawn = iter([taken, "another-random-key"])
-    monkeypatch.setattr(engine, "get_random_string", lambda *_: next(drawn))
+    monkeypatch.setattr(engine, "new_key", lambda: next(drawn))
     asked.clear()
     assert new_session().session_key == "another-random-key"
     assert asked == ["create", "create"]

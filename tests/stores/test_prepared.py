@@ -1,0 +1,121 @@
+"""Prepared statements on PostgreSQL, and what happens where a server, or a pooler before it, knows nothing of them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from django.db import connections, transaction
+from pytest_django import DjangoDbBlocker
+
+from sessionpersist.stores import prepared
+from sessionpersist.stores.base import Outcome
+from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.settings import DatabaseSettings
+from tests.servers import Postgres, require, shared
+from tests.stores.contract import a_key, a_record
+from tests.stores.databases import added_database
+from tests.stores.test_database import TestDatabaseStoreOnPostgresql as OnPostgresql
+
+ALIAS = "prepared"
+
+
+@pytest.fixture
+def store(django_db_blocker: DjangoDbBlocker) -> Iterator[DatabaseStore]:
+    require(Postgres)
+    url = shared(Postgres).create_database(f"prepared_{secrets.token_hex(4)}")
+    with django_db_blocker.unblock(), added_database(ALIAS, url):
+        yield DatabaseStore(DatabaseSettings(database=ALIAS), timeout=5)
+
+
+def known_to_the_server() -> list[str]:
+    with connections[ALIAS].cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_prepared_statements ORDER BY name")
+        return [name for (name,) in cursor.fetchall()]
+
+
+def execute(statement: str) -> None:
+    with connections[ALIAS].cursor() as cursor:
+        cursor.execute(statement)
+
+
+def mark() -> Any:
+    return getattr(connections[ALIAS].connection, prepared.MARK)
+
+
+def test_a_statement_is_prepared_once_a_connection(store: DatabaseStore) -> None:
+    for _ in range(3):
+        assert store.get(a_key()) is None
+    [name] = known_to_the_server()
+    assert name.startswith("sessionpersist_")
+
+
+@pytest.mark.parametrize("forget", ["DEALLOCATE ALL", "DISCARD ALL"])
+def test_a_pooler_that_forgets_statements_costs_no_request_an_error(
+    store: DatabaseStore, forget: str
+) -> None:
+    key, record = a_key(), a_record()
+    assert store.create(key, record)
+    assert store.get(key) == record
+    execute(forget)
+    assert store.get(key) == record
+    assert store.replace(key, new := a_record(b"new"), record.version) is Outcome.SAVED
+    assert store.delete(key, new.version)
+    assert mark() is None, "this connection does without from now on"
+    assert known_to_the_server() == []
+
+
+def test_a_statement_that_another_client_of_the_pooler_has_prepared_is_no_fault(store: DatabaseStore) -> None:
+    key, record = a_key(), a_record()
+    store.create(key, record)
+    mark().clear()
+    assert store.get(key) == record
+    assert store.replace(key, a_record(b"new"), record.version) is Outcome.SAVED
+    mark().clear()
+    assert store.replace(key, a_record(), record.version) is Outcome.CONFLICT
+
+
+def test_a_column_that_has_changed_its_type_is_no_fault(store: DatabaseStore) -> None:
+    key, record = a_key(), a_record()
+    store.create(key, record)
+    assert store.get(key) == record
+    execute("ALTER TABLE sessionpersist_storedsession ALTER user_id TYPE text")
+    assert store.get(key) == record
+
+
+def test_inside_a_transaction_a_session_takes_part_in_it(store: DatabaseStore) -> None:
+    key = a_key()
+    store.get(key)
+    with suppress(ZeroDivisionError), transaction.atomic(using=ALIAS):
+        assert store.create(key, a_record())
+        assert store.get(key) is not None
+        raise ZeroDivisionError
+    assert store.get(key) is None
+
+
+def test_who_watches_the_statements_of_a_connection_sees_ours(store: DatabaseStore) -> None:
+    store.get(a_key())
+    seen: list[str] = []
+
+    def watch(execute: Any, sql: str, *arguments: Any) -> Any:
+        seen.append(sql)
+        return execute(sql, *arguments)
+
+    with connections[ALIAS].execute_wrapper(watch):
+        store.get(a_key())
+    assert len(seen) == 1
+    assert "sessionpersist_storedsession" in seen[0]
+
+
+class TestThroughCursors(OnPostgresql):
+    """The whole contract as well for connections that do without."""
+
+    alias = "contract_cursors"
+
+    @pytest.fixture(autouse=True)
+    def watched(self, database: None, unblocked: None) -> Iterator[None]:
+        with connections[self.alias].execute_wrapper(lambda execute, *arguments: execute(*arguments)):
+            yield
