@@ -22,6 +22,16 @@ def machine() -> dict[str, str | int]:
     }
 
 
+def busy() -> str:
+    """A warning where others use the machine at this moment; else nothing."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load < cores / 2:
+        return ""
+    return (
+        f"The machine is busy (load {load:.1f} on {cores} cores): neither times nor ratios are to be trusted."
+    )
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Python and of what is compared."""
     found = {"Python": platform.python_version()}

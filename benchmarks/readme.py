@@ -58,8 +58,8 @@ def setting(report: Report) -> str:
     servers = ", ".join(dict.fromkeys(row["server"] for row in report.get("operations", [])))
     return (
         f"Measured on {report['date'][:10]} on {machine['processor']}, {machine['cores']} cores, "
-        f"{machine['memory_gib']} GiB, {machine['system']}, with {servers}; {versions}."
-    )
+        f"{machine['memory_gib']} GiB, {machine['system']}, with {servers}; {versions}. {report.get('warning', '')}"
+    ).rstrip()
 
 
 def ratios(rows: list[Row]) -> Iterator[str]:

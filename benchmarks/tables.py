@@ -15,8 +15,8 @@ def heading(report: Report) -> str:
     return (
         f"{report['date']}, {report['mode']}\n"
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}\n"
-        f"{versions}"
-    )
+        f"{versions}\n{report['warning']}"
+    ).rstrip()
 
 
 def operations(rows: list[Row]) -> str:
