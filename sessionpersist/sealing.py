@@ -17,7 +17,9 @@ import hashlib
 import hmac
 import os
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -34,6 +36,14 @@ def stored_key(session_key: str) -> str:
     return hashlib.sha256(_bytes(session_key)).hexdigest()
 
 
+class Master(NamedTuple):
+    """What the keys of all payloads are derived from, and how."""
+
+    key_id: bytes
+    secret: bytes
+    derive: Callable[[bytes, bytes], bytes]
+
+
 class Sealer:
     """What seals and opens the payloads of one session. It keeps its keys for as long as it is used."""
 
@@ -43,11 +53,11 @@ class Sealer:
 
     def seal(self, plain: bytes) -> bytes:
         """Encrypt a serialised session so that only the holder of its session key can open it."""
-        key_id, master = _master(settings.SECRET_KEY)
+        master = _master(settings.SECRET_KEY)
         form = PLAIN
         if len(plain) > COMPRESS_ABOVE:
             form, plain = COMPRESSED, zlib.compress(plain, 1)
-        header, nonce = form + key_id, os.urandom(NONCE)
+        header, nonce = form + master.key_id, os.urandom(NONCE)
         return header + nonce + self._cipher(master).encrypt(nonce, plain, header)
 
     def unseal(self, payload: bytes) -> bytes | None:
@@ -63,11 +73,11 @@ class Sealer:
             return zlib.decompress(plain) if header[:1] == COMPRESSED else plain
         return None
 
-    def _cipher(self, master: bytes) -> AESGCM:
-        cipher = self._ciphers.get(master)
+    def _cipher(self, master: Master) -> AESGCM:
+        cipher = self._ciphers.get(master.key_id)
         if cipher is None:
-            key = hashlib.blake2b(_bytes(self.session_key), key=master, digest_size=32).digest()
-            cipher = self._ciphers[master] = AESGCM(key)
+            key = master.derive(master.secret, _bytes(self.session_key))
+            cipher = self._ciphers[master.key_id] = AESGCM(key)
         return cipher
 
 
@@ -76,15 +86,30 @@ def _bytes(session_key: str) -> bytes:
     return session_key.encode(errors="surrogatepass")
 
 
+def _keyed_blake2b(secret: bytes, session_key: bytes) -> bytes:
+    return hashlib.blake2b(session_key, key=secret, digest_size=32).digest()
+
+
+def _hmac_sha256(secret: bytes, session_key: bytes) -> bytes:
+    return hmac.digest(secret, session_key, "sha256")
+
+
+# How the key of a payload is made, newest first. Sessions that 0.1.0 sealed are opened in its way until they are saved.
+DERIVATIONS: dict[bytes, Callable[[bytes, bytes], bytes]] = {
+    b"sessionpersist.sealing.v2": _keyed_blake2b,
+    b"sessionpersist.sealing.v1": _hmac_sha256,
+}
+
+
 @lru_cache(maxsize=16)
-def _masters(key_id: bytes, secrets: tuple[str | bytes, ...]) -> list[bytes]:
+def _masters(key_id: bytes, secret_keys: tuple[str | bytes, ...]) -> list[Master]:
     """The master keys of that id, of the secret key in use first, then of its predecessors."""
-    known = [_master(secret) for secret in secrets]
-    return [master for known_id, master in known if known_id == key_id]
+    known = [_master(secret_key, label) for secret_key in secret_keys for label in DERIVATIONS]
+    return [master for master in known if master.key_id == key_id]
 
 
-@lru_cache(maxsize=16)
-def _master(secret: str | bytes) -> tuple[bytes, bytes]:
-    """Derive (key id, master key) from a secret key; the id tells which key to try and reveals nothing else."""
-    master = hmac.digest(b"sessionpersist.sealing.v2", force_bytes(secret), "sha256")
-    return hmac.digest(master, b"key id", "sha256")[:4], master
+@lru_cache(maxsize=32)
+def _master(secret_key: str | bytes, label: bytes = next(iter(DERIVATIONS))) -> Master:
+    """Derive a master key; its id tells which key to try and reveals nothing else."""
+    secret = hmac.digest(label, force_bytes(secret_key), "sha256")
+    return Master(hmac.digest(secret, b"key id", "sha256")[:4], secret, DERIVATIONS[label])

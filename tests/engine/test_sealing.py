@@ -15,6 +15,10 @@ from tests.engine.support import patiently
 KEY = "0123456789abcdefghijklmnopqrstuv"
 PLAIN = b'{"cat":"tabby","_auth_user_id":"42"}'
 LONG = b'{"cat":"' + b"tabby " * 400 + b'"}'
+FIRST_RELEASE = (
+    "0111904fcf9cdede59d7b4ef255817a4475c82c5215487ec5122ea1271ed2785d6f5a2908883a3b8b132533718"
+    "79ef67674701ed27ff0d2bb32b283e9ba71e320885c47bc3"
+)
 BOTH = pytest.mark.parametrize("plain", [PLAIN, LONG], ids=["plain", "compressed"])
 
 
@@ -128,3 +132,13 @@ def test_stored_key_and_payload_key_are_unrelated() -> None:
     payload = sealing.Sealer(KEY).seal(PLAIN)
     assert bytes.fromhex(sealing.stored_key(KEY)) not in payload
     assert sealing.stored_key(KEY).encode() not in payload
+
+
+def test_a_payload_of_the_first_release_still_opens(settings: Settings) -> None:
+    """Sealed by 0.1.0 with this SECRET_KEY: an upgrade logs nobody out."""
+    settings.SECRET_KEY = "of-the-first-release"
+    payload = bytes.fromhex(FIRST_RELEASE)
+    assert sealing.Sealer(KEY).unseal(payload) == PLAIN
+    assert sealing.Sealer(KEY[:-1] + "x").unseal(payload) is None
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another", ["of-the-first-release"]
+    assert sealing.Sealer(KEY).unseal(payload) == PLAIN
