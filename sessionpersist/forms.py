@@ -27,11 +27,11 @@ from django.utils.timezone import is_aware, localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from sessionpersist import probing
+from sessionpersist import nodes, probing
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.models import LoginConfiguration, PersistenceType
+from sessionpersist.models import LoginConfiguration, PersistenceType, Revision
 from sessionpersist.stores.base import Step
-from sessionpersist.stores.settings import TYPES, StoreSettings, build, reveal
+from sessionpersist.stores.settings import TYPES, StoreSettings, UnreadablePassword, build, reveal
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise as Text
@@ -201,6 +201,10 @@ class LoginConfigurationForm(ModelForm):
     )
     mongodb_password = PasswordField(label=gettext_lazy("Password"))
     mongodb_password_clear = forms.BooleanField(label=REMOVE_PASSWORD, required=False)
+    memory_accept_node_local = forms.BooleanField(
+        label=gettext_lazy("I accept that each node then knows only the sessions that it serves itself"),
+        required=False,
+    )
     edition = forms.IntegerField(widget=forms.HiddenInput)
 
     use_required_attribute = False  # a browser can't point at a field of a group that is hidden
@@ -211,6 +215,7 @@ class LoginConfigurationForm(ModelForm):
         "jdbc_database",
         *("mongodb_host", "mongodb_port", "mongodb_username", "mongodb_password", "mongodb_password_clear"),
         *("mongodb_database", "mongodb_auth_source", "mongodb_tls"),
+        "memory_accept_node_local",
     )
 
     class Meta:
@@ -244,6 +249,7 @@ class LoginConfigurationForm(ModelForm):
         self.fields["jdbc_database"].widget.choices = self._database_choices
         for prefix in ("redis", "mongodb"):
             self._set_up_password(prefix)
+        self._set_up_node_local()
 
     @classmethod
     def data_of(cls, configuration: LoginConfiguration) -> dict[str, Any]:
@@ -251,6 +257,23 @@ class LoginConfigurationForm(ModelForm):
         form = cls(instance=configuration)
         data = {name: form.get_initial_for_field(field, name) for name, field in form.fields.items()}
         return {name: value for name, value in data.items() if value is not None and value is not False}
+
+    @classmethod
+    def data_of_revision(cls, revision: Revision) -> dict[str, Any]:
+        """Return what the page would send to choose the store of an earlier revision again, its password included."""
+        configuration, prefix = LoginConfiguration.get_solo(), TYPES[revision.persistence_type].prefix
+        saved_password = getattr(configuration, f"{prefix}_password", "")
+        configuration.persistence_type = revision.persistence_type
+        for name, value in revision.settings.items():
+            setattr(configuration, f"{prefix}_{name}", value)
+        data = cls.data_of(configuration)
+        if isinstance(revision.password, UnreadablePassword):
+            return data  # the form says what is to be done about it
+        if revision.password:
+            data[f"{prefix}_password"] = revision.password
+        elif saved_password:
+            data[f"{prefix}_password_clear"] = True
+        return data
 
     @property
     def chosen(self) -> str:
@@ -284,6 +307,7 @@ class LoginConfigurationForm(ModelForm):
         elif self.chosen in TYPES:
             self._check_required()
             self._check_login()
+            self._check_node_local()
             if self._probe and not self.errors:
                 self.try_store()
         return self.cleaned_data
@@ -338,6 +362,26 @@ class LoginConfigurationForm(ModelForm):
         else:
             del self.fields[f"{prefix}_password_clear"]
         field.help_text = _("Or env:NAME, to read it on each node from that environment variable.")
+
+    def _set_up_node_local(self) -> None:
+        """The confirmation is asked for only where there is something to confirm."""
+        entering = self.saved["persistence_type"] != PersistenceType.IN_MEMORY
+        names = nodes.live_names() if entering else []
+        if len(names) < 2:
+            del self.fields["memory_accept_node_local"]
+            return
+        text = _(
+            "In-Memory is the memory of one node, and this site has {count}: {names}. A user whose next request goes "
+            "to another node appears logged out there, unless the load balancer always sends them to the same node."
+        )
+        field = self.fields["memory_accept_node_local"]
+        field.help_text = text.format(count=len(names), names=", ".join(names))
+
+    def _check_node_local(self) -> None:
+        name = "memory_accept_node_local"
+        asked = name in self.fields and self._prepare and self.chosen == PersistenceType.IN_MEMORY
+        if asked and not self.cleaned_data.get(name):
+            self.add_error(name, _("Confirm this, or choose a store that all nodes share."))
 
     def _is_of_other_type(self, name: str) -> bool:
         prefixes = (cls.prefix + "_" for store_type, cls in TYPES.items() if store_type != self.chosen)

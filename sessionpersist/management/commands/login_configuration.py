@@ -81,6 +81,12 @@ class Command(BaseCommand):
         add("--auth-source", help="MONGODB: database in which the user is defined")
         add("--tls", action=argparse.BooleanOptionalAction, help="REDIS, MONGODB: use TLS")
         self._add_password(parser)
+        add(
+            "--accept-node-local",
+            action="store_true",
+            help="IN_MEMORY: each node then knows only the sessions that it serves itself; asked for where the "
+            "site has several nodes",
+        )
         add("--no-probe", action="store_true", help="save without trying the store")
 
     def _add_password(self, parser: argparse.ArgumentParser) -> None:
@@ -159,6 +165,8 @@ def given(options: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
         yield "--password-stdin", "password", read_password()
     if options["no_password"]:
         yield "--no-password", "password_clear", True
+    if options["accept_node_local"]:
+        yield "--accept-node-local", "accept_node_local", True
 
 
 def read_password() -> str:
@@ -182,6 +190,8 @@ def explain(form: LoginConfigurationForm) -> Iterator[str]:
         )
         option = {"": "", "password": "--password-…: "}.get(name, f"--{name.replace('_', '-')}: ")
         yield from (f"{option}{error}" for error in errors)
+        if field == "memory_accept_node_local":
+            yield str(form.fields[field].help_text)
 
 
 def state(configuration: LoginConfiguration) -> dict[str, Any]:
