@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
-from itertools import pairwise
-from math import ceil
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db import connections, router, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -24,74 +20,20 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from sessionpersist import probing
 from sessionpersist.forms import LoginConfigurationForm, Overtaken
-from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.handover_views import BASE_NAME, TEMPLATES, HandoverViews
+from sessionpersist.models import LoginConfiguration
+from sessionpersist.panels import read_panels, read_status
 from sessionpersist.stores.base import Step
-from sessionpersist.stores.settings import MemorySettings, StoreSettings
-
-if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[LoginConfiguration]
-else:
-    ModelAdmin = admin.ModelAdmin  # not subscriptable at run time
-
-HISTORY_LENGTH = 20
-TEMPLATES = "admin/sessionpersist/loginconfiguration"
-BASE_NAME = "sessionpersist_loginconfiguration"
+from sessionpersist.stores.settings import StoreSettings
 
 without_passwords_in_reports = method_decorator(
     sensitive_post_parameters("redis_password", "mongodb_password")
 )
 
 
-@dataclass(frozen=True)
-class Change:
-    """One line of the history."""
-
-    saved_by: str
-    saved_at: datetime
-    before: str
-    after: str
-
-
-@dataclass(frozen=True)
-class Status:
-    """What is in force: the store, since when, by whose choice; and the store that takes over soon."""
-
-    settings: StoreSettings
-    since: datetime | None = None
-    chosen_by: str = ""
-    pending: str = ""
-    pending_at: datetime | None = None
-    pending_seconds: int = 0
-
-
-def read_status() -> Status:
-    """Ask the database, not what this process remembers: staff who have just saved want to see it."""
-    in_force = Revision.objects.in_force()
-    if not in_force:
-        return Status(MemorySettings())
-    now, newest = in_force[0].database_now, in_force[-1]
-    active = [revision for revision in in_force if revision.activates_at <= now]
-    status = Status(MemorySettings())
-    if active:
-        status = Status(active[-1].store_settings(), active[-1].activates_at, active[-1].saved_by)
-    if newest in active:
-        return status
-    seconds = max(1, ceil((newest.activates_at - now).total_seconds()))
-    store = newest.store_settings().describe()
-    return replace(status, pending=store, pending_at=newest.activates_at, pending_seconds=seconds)
-
-
-def read_history() -> list[Change]:
-    """Return the latest changes, newest first. What was there at installation is not a change."""
-    revisions = list(Revision.objects.order_by("-pk")[: HISTORY_LENGTH + 1])
-    stores = [revision.store_settings().describe() for revision in revisions]
-    changes = zip(revisions, pairwise(stores), strict=False)  # the last one has none before it
-    return [Change(each.saved_by, each.saved_at, before, after) for each, (after, before) in changes]
-
-
 @admin.register(LoginConfiguration)
-class LoginConfigurationAdmin(ModelAdmin):
-    """One page and two helpers for its script; of Django's own views the history is left."""
+class LoginConfigurationAdmin(HandoverViews):
+    """One page with what its buttons and its script ask for; of Django's own views the history is left."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -104,6 +46,12 @@ class LoginConfigurationAdmin(ModelAdmin):
             path("", self._wrapped(self.page), name=f"{BASE_NAME}_change"),
             path("test/", self._wrapped(self.test), name=f"{BASE_NAME}_test"),
             path("status/", self._wrapped(self.status), name=f"{BASE_NAME}_status"),
+            path("progress/", self._wrapped(self.progress), name=f"{BASE_NAME}_progress"),
+            path("drain/<int:number>/", self._wrapped(self.drain), name=f"{BASE_NAME}_drain"),
+            path("abandon/<int:number>/", self._wrapped(self.abandon), name=f"{BASE_NAME}_abandon"),
+            path(
+                "switch-back/<int:number>/", self._wrapped(self.switch_back), name=f"{BASE_NAME}_switch_back"
+            ),
         ]
         return own + super().get_urls()
 
@@ -118,8 +66,7 @@ class LoginConfigurationAdmin(ModelAdmin):
         if request.method == "POST":
             return self._save(request)
         self._require(self.has_view_or_change_permission(request))
-        health = self._health(read_status().settings) if "check" in request.GET else None
-        return self._render(request, LoginConfigurationForm(), health=health)
+        return self._render(request, LoginConfigurationForm(), check="check" in request.GET)
 
     @method_decorator(require_POST)
     @without_passwords_in_reports
@@ -157,17 +104,22 @@ class LoginConfigurationAdmin(ModelAdmin):
     def _save(self, request: HttpRequest) -> HttpResponse:
         self._require(self.has_change_permission(request))
         form = LoginConfigurationForm(request.POST)
-        if form.is_valid():
-            try:
-                self._save_and_log(request, form)
-            except Overtaken as error:
-                form.add_error(None, error)
-            else:
-                messages.success(request, self._saved_message())
-                return HttpResponseRedirect(self._url("changelist"))
+        if self._saved(request, form):
+            return HttpResponseRedirect(self._url("changelist"))
         if form.has_error("__all__", "overtaken"):
             form.rebase()
         return self._render(request, form)
+
+    def _saved(self, request: HttpRequest, form: LoginConfigurationForm) -> bool:
+        if not form.is_valid():
+            return False
+        try:
+            self._save_and_log(request, form)
+        except Overtaken as error:
+            form.add_error(None, error)
+            return False
+        messages.success(request, self._saved_message())
+        return True
 
     def _save_and_log(self, request: HttpRequest, form: LoginConfigurationForm) -> None:
         """The probe is over by now: nothing that may take long happens inside the transaction."""
@@ -183,27 +135,25 @@ class LoginConfigurationAdmin(ModelAdmin):
         return message.format(store=status.pending, seconds=status.pending_seconds)
 
     def _render(
-        self, request: HttpRequest, form: LoginConfigurationForm, *, tested: bool = False, health: Any = None
+        self, request: HttpRequest, form: LoginConfigurationForm, *, tested: bool = False, check: bool = False
     ) -> TemplateResponse:
+        """With ``check`` the stores are asked, which may take a while; else the script of the page has that done."""
         form.ask_for_passwords_again()
         may_change = self.has_change_permission(request)
         if not may_change:
             for field in form.fields.values():
                 field.disabled = True
+        shown = read_panels(count=check)
         context = {
-            **self.admin_site.each_context(request),
             "title": _("Login Configuration"),
-            "opts": self.opts,
             "original": form.instance,
             "form": form,
             "may_change": may_change,
             "tested": tested,
-            "status": read_status(),
-            "health": health,
-            "history": read_history(),
+            "health": self._health(shown["status"].settings) if check else None,
+            **shown,
         }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, f"{TEMPLATES}/change_form.html", context)
+        return self._show(request, "change_form.html", context)
 
     def _health(self, settings: StoreSettings) -> dict[str, Any]:
         steps: list[Step] = probing.probe(settings)
@@ -219,10 +169,3 @@ class LoginConfigurationAdmin(ModelAdmin):
         for alias in connections:
             wrapped = transaction.non_atomic_requests(using=alias)(wrapped)
         return wrapped
-
-    def _require(self, permission: bool) -> None:
-        if not permission:
-            raise PermissionDenied
-
-    def _url(self, name: str) -> str:
-        return reverse(f"admin:{BASE_NAME}_{name}", current_app=self.admin_site.name)

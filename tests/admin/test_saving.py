@@ -307,6 +307,6 @@ def test_the_page_asks_the_database_few_questions(
     for index in range(25):
         LoginConfiguration(pk=1, edition=index, persistence_type=["JDBC", "IN_MEMORY"][index % 2]).save()
     browser.get(PAGE)
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(14):
         response: Any = browser.get(PAGE)
     assert len(response.context_data["history"]) == 20

@@ -22,7 +22,8 @@ from tests.load.site import ROOT, Node, Site
 from tests.servers import MongoDB, Postgres, Valkey, require, shared
 
 SCREENSHOTS = ROOT / "docs" / "screenshots"
-SHOWN = ("redis", "jdbc", "home-redis", "wrong-password-mongodb", "phone")  # the pictures in README.md
+# The pictures in README.md.
+SHOWN = ("redis", "jdbc", "home-redis", "wrong-password-mongodb", "phone", "handover", "handover-over")
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 Screenshot = Callable[[Page, str], None]

@@ -135,8 +135,159 @@
         }
     });
 
+    // The panels: asked for gently, and changed in place, so that the focus stays where it is and a bar moves.
+
+    const panels = document.querySelector(".sp-panels");
+    const SHORTEST_WAIT = 2000;
+    const IDLE_WAIT = 10000; // where nothing is going on
+    let nextLook;
+    let draining = 0; // loops that show their progress themselves
+
+    function morph(old, fresh) {
+        if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.id !== fresh.id) {
+            old.replaceWith(fresh);
+            return;
+        }
+        if (old.nodeType !== Node.ELEMENT_NODE) {
+            old.nodeValue = fresh.nodeValue;
+            return;
+        }
+        for (const { name } of [...old.attributes].filter((each) => !fresh.hasAttribute(each.name))) {
+            old.removeAttribute(name);
+        }
+        for (const { name, value } of fresh.attributes) {
+            if (old.getAttribute(name) !== value) {
+                old.setAttribute(name, value);
+            }
+        }
+        const children = [...fresh.childNodes];
+        [...old.childNodes].slice(children.length).forEach((node) => node.remove());
+        children.forEach((child, index) => {
+            const before = old.childNodes[index];
+            if (before) {
+                morph(before, child);
+            } else {
+                old.append(child);
+            }
+        });
+    }
+
+    function parse(html) {
+        const template = document.createElement("template");
+        template.innerHTML = html; // rendered and escaped by the site's own templates
+        return template.content;
+    }
+
+    async function look() {
+        clearTimeout(nextLook);
+        if (document.hidden || draining) {
+            return; // it is called again when that is over
+        }
+        const begun = performance.now();
+        let wait = IDLE_WAIT;
+        try {
+            const response = await fetch(panels.dataset.url, { redirect: "error" });
+            if (!response.ok) {
+                throw new Error(String(response.status));
+            }
+            const fresh = parse(await response.text());
+            if (draining) {
+                return;
+            }
+            for (const section of fresh.querySelectorAll("section[id]")) {
+                morph(document.getElementById(section.id), section);
+            }
+            wait = document.getElementById("sp-handover").dataset.lively === "yes" ? SHORTEST_WAIT : IDLE_WAIT;
+        } catch {
+            // What is shown stays; the status says when the site does not answer.
+        }
+        clearTimeout(nextLook);
+        nextLook = setTimeout(look, Math.max(wait, 5 * (performance.now() - begun)));
+    }
+
+    document.addEventListener("visibilitychange", look);
+
+    // Move the rest now: step by step, until all has moved or somebody presses Pause.
+
+    const PAUSE_BETWEEN_STEPS = 100;
+    const WAIT_FOR_SWITCH = 1000;
+    const STEPS_IN_VAIN = 20; // with In-Memory, other nodes may still hold sessions that no step of ours comes to
+
+    async function drain(event) {
+        const drainForm = event.target.closest(".sp-drain");
+        if (!drainForm) {
+            return;
+        }
+        event.preventDefault();
+        if (drainForm.dataset.running) {
+            drainForm.dataset.stop = "yes";
+            label(drainForm, drainForm.dataset.pausing);
+            return;
+        }
+        const begin = label(drainForm, drainForm.dataset.pause);
+        drainForm.dataset.running = "yes";
+        draining += 1;
+        try {
+            await drainAll(drainForm);
+        } finally {
+            draining -= 1;
+            delete drainForm.dataset.running;
+            delete drainForm.dataset.stop;
+            label(drainForm, begin);
+            look();
+        }
+    }
+
+    async function drainAll(drainForm) {
+        const moving = drainForm.closest(".sp-moving");
+        for (let inVain = 0; inVain < STEPS_IN_VAIN && !drainForm.dataset.stop; ) {
+            const answer = await step(drainForm);
+            if (answer.facts) {
+                const [facts] = parse(answer.facts).children;
+                morph(moving.querySelector(".sp-facts"), facts);
+            }
+            say(moving, answer.message);
+            if (answer.over || answer.state === "failed") {
+                return;
+            }
+            inVain = answer.moved || answer.state === "wait" ? 0 : inVain + 1;
+            const pause = answer.state === "wait" ? WAIT_FOR_SWITCH : PAUSE_BETWEEN_STEPS;
+            await new Promise((resolve) => setTimeout(resolve, pause));
+        }
+    }
+
+    async function step(drainForm) {
+        try {
+            const options = { method: "POST", body: new FormData(drainForm), headers: { Accept: "application/json" } };
+            const response = await fetch(drainForm.action, { ...options, redirect: "error" });
+            return await response.json();
+        } catch {
+            return { state: "failed", message: drainForm.dataset.failed };
+        }
+    }
+
+    function label(drainForm, text) {
+        const button = drainForm.querySelector("button");
+        const before = button.textContent;
+        button.textContent = text;
+        return before;
+    }
+
+    function say(moving, message) {
+        let line = moving.querySelector(".sp-said");
+        if (!line) {
+            line = Object.assign(document.createElement("p"), { className: "sp-said" });
+            line.setAttribute("role", "status");
+            moving.append(line);
+        }
+        line.textContent = message || "";
+    }
+
+    panels.addEventListener("submit", drain);
+
     form.addEventListener("change", showChosenGroup);
     window.addEventListener("pageshow", showChosenGroup); // a browser may restore another choice than the page came with
     showChosenGroup();
     loadStatus();
+    look();
 }

@@ -1,0 +1,168 @@
+"""What staff can do about a handover: move the rest, abandon an old store, switch back. The page is in ``admin``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from sessionpersist import draining, panels
+from sessionpersist.draining import NotNow
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.forms import LoginConfigurationForm
+from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.panels import Moving
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[LoginConfiguration]
+else:
+    ModelAdmin = admin.ModelAdmin  # not subscriptable at run time
+
+TEMPLATES = "admin/sessionpersist/loginconfiguration"
+BASE_NAME = "sessionpersist_loginconfiguration"
+STEP_SECONDS = 0.5  # how long one request moves sessions: no worker is kept for longer
+
+only_get_or_post = method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
+
+
+class HandoverViews(ModelAdmin):
+    """The page's panels and their buttons. Each button needs the permission to change, and is a POST."""
+
+    @method_decorator((require_safe, never_cache))
+    def progress(self, request: HttpRequest) -> HttpResponse:
+        """The panels that change by themselves, with the sessions counted, for the script of the page."""
+        self._require(self.has_view_or_change_permission(request))
+        context = {**panels.read_panels(count=True), "may_change": self.has_change_permission(request)}
+        return TemplateResponse(request, f"{TEMPLATES}/panels.html", context)
+
+    @method_decorator(require_POST)
+    def drain(self, request: HttpRequest, number: int) -> HttpResponse:
+        """Move some of what is left in a store. The script asks again and again; without it, each press is a step."""
+        self._require(self.has_change_permission(request))
+        unfinished = Revision.objects.filter(pk=number, drained_at=None).first()
+        if unfinished and unfinished.most_left is None:
+            find_moving(number)  # counts what the progress begins with
+        state, moved, message = self._step(number)
+        moving = find_moving(number)
+        if unfinished and not moving and state == "moved":
+            store = unfinished.store_settings()
+            self._log(request, _("Moved the rest of the sessions out of {store}.").format(store=store.label))
+            message = _("The handover from {store} is over.").format(store=store.describe())
+        if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
+            facts = render_to_string(f"{TEMPLATES}/moving.html", {"each": moving}) if moving else ""
+            answer = {"state": state, "moved": moved, "message": message, "facts": facts, "over": not moving}
+            return JsonResponse(answer)
+        tell = messages.warning if state != "moved" else messages.info if moving else messages.success
+        tell(request, message or told(moved, moving))
+        return HttpResponseRedirect(self._url("changelist") + "?check=now#sp-handover")
+
+    @only_get_or_post
+    def abandon(self, request: HttpRequest, number: int) -> HttpResponse:
+        """Say what giving the store up means; by POST, do it. Never the store in force: it is not draining."""
+        self._require(self.has_change_permission(request))
+        moving = find_moving(number)
+        if moving is None:
+            messages.info(request, _("The handover from this store is over already."))
+            return HttpResponseRedirect(self._url("changelist"))
+        if request.method != "POST":
+            title = _("Abandon {store}?").format(store=moving.store)
+            return self._show(request, "abandon.html", {"title": title, "each": moving})
+        label = Revision.objects.get(pk=number).store_settings().label
+        draining.abandon(number)
+        self._log(request, _("Abandoned the sessions that were left in {store}.").format(store=label))
+        messages.success(request, _("{store} was abandoned.").format(store=moving.store))
+        return HttpResponseRedirect(self._url("changelist"))
+
+    @only_get_or_post
+    def switch_back(self, request: HttpRequest, number: int) -> HttpResponse:
+        """Ask whether to choose an earlier store again; by POST, try it and save, as the form does."""
+        self._require(self.has_change_permission(request))
+        revision = Revision.objects.filter(pk=number).first()
+        if revision is None:
+            raise Http404
+        if request.method == "POST":
+            form = LoginConfigurationForm(data_to_return(request, revision))
+            if self._saved(request, form):
+                return HttpResponseRedirect(self._url("changelist"))
+        else:
+            form = LoginConfigurationForm()
+        store = revision.store_settings()
+        context = {
+            "title": _("Switch back to {store}?").format(store=store.describe()),
+            "store": store,
+            "form": form,
+            "problems": list(problems_of(form)),
+            "edition": LoginConfiguration.get_solo().edition,
+            "status": panels.read_status(),
+        }
+        return self._show(request, "switch_back.html", context)
+
+    def _saved(self, request: HttpRequest, form: LoginConfigurationForm) -> bool:
+        """Save a form and say so, if it is valid and nobody was faster; else its errors say what is wrong."""
+        raise NotImplementedError
+
+    def _step(self, number: int) -> tuple[str, int, str]:
+        """Return what became of a step (moved, wait, failed), how many it moved, and what there is to say."""
+        try:
+            step = draining.move_some(number, STEP_SECONDS)
+            if not step.left and not step.ended:  # the time was over with the last session
+                draining.move_some(number, STEP_SECONDS)
+            return "moved", step.moved, ""
+        except NotNow as error:
+            return "wait", 0, str(error)
+        except StoreUnavailable as error:
+            return "failed", 0, str(error)
+
+    def _show(self, request: HttpRequest, template: str, context: dict[str, Any]) -> TemplateResponse:
+        context = {**self.admin_site.each_context(request), "opts": self.opts, **context}
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, f"{TEMPLATES}/{template}", context)
+
+    def _log(self, request: HttpRequest, message: str) -> None:
+        """Names of kinds of stores only: no address, no user."""
+        self.log_change(request, LoginConfiguration.get_solo(), message)
+
+    def _require(self, permission: bool) -> None:
+        if not permission:
+            raise PermissionDenied
+
+    def _url(self, name: str) -> str:
+        return reverse(f"admin:{BASE_NAME}_{name}", current_app=self.admin_site.name)
+
+
+def find_moving(number: int) -> Moving | None:
+    """Return the store of a revision, with its sessions counted, if it is draining."""
+    return next((each for each in panels.read_handover(count=True).moving if each.number == number), None)
+
+
+def told(moved: int, moving: Moving | None) -> str:
+    """Say what a step has done, where no script shows it."""
+    if moving is None:
+        return _("The handover from this store is over already.")
+    text = _("{moved} sessions moved; left: {left}. Press “Move the rest now” again to go on.")
+    return text.format(moved=panels.grouped(moved), left=moving.left_in_words or _("unknown"))
+
+
+def data_to_return(request: HttpRequest, revision: Revision) -> dict[str, Any]:
+    """What the form would be sent; the edition is of the page on which somebody agreed to it."""
+    data = LoginConfigurationForm.data_of_revision(revision)
+    return data | {
+        name: request.POST[name] for name in ("edition", "memory_accept_node_local") if name in request.POST
+    }
+
+
+def problems_of(form: LoginConfigurationForm) -> Iterator[str]:
+    """Yield what a form finds wrong, each with the field, for a page that does not show the fields."""
+    for name, errors in form.errors.items():
+        label = f"{form.full_name(name)}: " if name in form.fields else ""
+        yield from (f"{label}{error}" for error in errors)

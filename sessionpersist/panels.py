@@ -1,0 +1,294 @@
+"""What the page shows beside the form: what is in force, the handover, the nodes, the history.
+
+All of it is read from the database, not from what this process remembers: staff who have just saved want to see it.
+Only ``count=True`` asks the draining stores, and counts no further than is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import groupby, pairwise
+from math import ceil
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.db.models.functions import Now
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+
+from sessionpersist import draining, nodes
+from sessionpersist.draining import Draining, Left
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.models import Node, Revision
+from sessionpersist.stores.settings import MemorySettings, StoreSettings
+
+HISTORY_LENGTH = 20
+TOGETHER = timedelta(
+    minutes=5
+)  # processes of a node count if they were heard from this long before its last sign
+QUIET = timedelta(minutes=5)  # a node that was not heard from for longer is shown as quiet
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is in force: the store, since when, by whose choice; and the store that takes over soon."""
+
+    settings: StoreSettings
+    since: datetime | None = None
+    chosen_by: str = ""
+    number: int = 0
+    pending: str = ""
+    pending_at: datetime | None = None
+    pending_seconds: int = 0
+
+
+def read_status() -> Status:
+    """Return what is in force and what is to come."""
+    in_force = Revision.objects.in_force()
+    status = Status(MemorySettings())
+    if not in_force:
+        return status
+    now, newest = in_force[0].database_now, in_force[-1]
+    active = [revision for revision in in_force if revision.activates_at <= now]
+    if active:
+        last = active[-1]
+        status = Status(last.store_settings(), last.activates_at, last.saved_by, last.pk)
+    if newest in active:
+        return status
+    seconds = max(1, ceil((newest.activates_at - now).total_seconds()))
+    store = newest.store_settings().describe()
+    return replace(status, pending=store, pending_at=newest.activates_at, pending_seconds=seconds)
+
+
+def read_panels(*, count: bool) -> dict[str, Any]:
+    """Return all of them, for a template."""
+    status, handover = read_status(), read_handover(count=count)
+    history = read_history(handover.moving)
+    return {"status": status, "handover": handover, "nodes": read_nodes(status), "history": history}
+
+
+# The handover.
+
+
+@dataclass(frozen=True)
+class Moving:
+    """One store whose sessions are still moving. ``left`` is None where nobody has counted, or could: ``problem``."""
+
+    number: int
+    store: str
+    since: datetime
+    per_node: bool
+    left: Left | None = None
+    most: int = 0
+    problem: str = ""
+    still_there: Sequence[str] = ()  # per node: those whose memory has not been found empty yet
+
+    @property
+    def percent(self) -> int:
+        """How much has moved; not 100 before all has."""
+        return min(99, int(self.left.share * 100)) if self.left and self.left.count else 100
+
+    @property
+    def moved(self) -> int:
+        """How many sessions have moved, of the most that were there."""
+        return self.most - self.left.count if self.left else 0
+
+    @property
+    def left_in_words(self) -> str:
+        """How many sessions are left, such as “12,345” or “more than 50,000”."""
+        if self.left is None:
+            return ""
+        count = grouped(self.left.count)
+        return _("more than {count}").format(count=count) if self.left.more else count
+
+    @property
+    def most_in_words(self) -> str:
+        return grouped(self.most)
+
+
+@dataclass(frozen=True)
+class Over:
+    """The handover that ended last."""
+
+    store: str
+    at: datetime
+    how: str
+
+
+@dataclass(frozen=True)
+class Handover:
+    """The stores that are draining, newest first; and how the last one ended where none is."""
+
+    moving: Sequence[Moving] = ()
+    over: Over | None = None
+    problem: str = ""
+    counted: bool = False
+
+
+def read_handover(*, count: bool) -> Handover:
+    """Return what is still moving. With ``count`` the draining stores are asked how many sessions they hold."""
+    try:
+        found = draining.going_on()
+    except StoreUnavailable as error:
+        return Handover(problem=str(error))
+    if not found:
+        return Handover(over=_last_over(), counted=count)
+    return Handover([_moving(each, count) for each in found], counted=count)
+
+
+def _moving(each: Draining, count: bool) -> Moving:
+    moving = Moving(each.number, each.describe(), each.since, each.per_node)
+    if each.per_node:
+        moving = replace(moving, still_there=_nodes_with_memory(each.number))
+    if not count:
+        return moving
+    try:
+        left = each.left()
+    except StoreUnavailable as error:
+        most = Revision.objects.filter(pk=each.number).values_list("most_left", flat=True).first()
+        return replace(moving, problem=str(error), most=most or 0)
+    return replace(moving, left=left, most=left.most)
+
+
+def _nodes_with_memory(number: int) -> list[str]:
+    by_name: dict[str, int] = {}
+    for name, drained in Node.objects.order_by("name").values_list("name", "drained"):
+        by_name[name] = max(drained, by_name.get(name, 0))
+    return [name for name, drained in by_name.items() if drained < number]
+
+
+def _last_over() -> Over | None:
+    last = Revision.objects.exclude(drained_at=None).order_by("-drained_at", "-pk").first()
+    if last is None or last.drained_at is None:
+        return None
+    return Over(last.store_settings().describe(), last.drained_at, last.drained_how)
+
+
+# The nodes.
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """One node, as its processes last reported themselves; ``seconds`` is how long ago that was."""
+
+    name: str
+    processes: int
+    stores: Sequence[str]
+    seconds: float
+    switched: bool
+    behind: bool  # it has answered a request since the switch and still goes by an earlier revision
+
+    @property
+    def quiet(self) -> bool:
+        return self.seconds > QUIET.total_seconds()
+
+    @property
+    def ago(self) -> str:
+        """The last sign of life, in words."""
+        return ago(self.seconds)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The nodes that were heard from in the last hour."""
+
+    all: Sequence[NodeState] = ()
+
+    @property
+    def switched(self) -> int:
+        return sum(node.switched for node in self.all)
+
+    @property
+    def behind(self) -> Sequence[NodeState]:
+        return [node for node in self.all if node.behind]
+
+    @property
+    def waiting(self) -> Sequence[NodeState]:
+        return [node for node in self.all if not node.switched and not node.behind]
+
+
+def read_nodes(status: Status) -> Nodes:
+    """Return the nodes with the stores that their processes use."""
+    live = Node.objects.filter(seen_at__gte=Now() - nodes.LIVE)
+    rows = list(live.annotate(now=Now()).order_by("name", "-seen_at"))
+    numbers = {row.revision for row in rows}
+    stores = {each.pk: each.store_settings().describe() for each in Revision.objects.filter(pk__in=numbers)}
+    by_name = groupby(rows, key=lambda row: row.name)
+    return Nodes([_node_state(name, list(processes), stores, status) for name, processes in by_name])
+
+
+def _node_state(name: str, rows: list[Any], stores: dict[int, str], status: Status) -> NodeState:
+    """``rows`` are its processes, the one that was last heard from first."""
+    last = rows[0].seen_at
+    together = [row for row in rows if last - row.seen_at <= TOGETHER]
+    since = [row for row in together if status.since is None or row.seen_at >= status.since]
+    used = {row.revision: stores.get(row.revision, MemorySettings.label) for row in since or together}
+    return NodeState(
+        name,
+        processes=len(together),
+        stores=list(dict.fromkeys(used.values())),
+        seconds=max(0.0, (rows[0].now - last).total_seconds()),
+        switched=bool(since) and all(row.revision >= status.number for row in since),
+        behind=any(row.revision < status.number for row in since),
+    )
+
+
+def grouped(number: int) -> str:
+    """Write a number as people read it: 20,000."""
+    return number_format(number, force_grouping=True)
+
+
+def ago(seconds: float) -> str:
+    """Say how long ago something was."""
+    if seconds < 60:
+        return _("{seconds} s ago").format(seconds=int(seconds))
+    return _("{minutes} min ago").format(minutes=int(seconds // 60))
+
+
+# The history.
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line of the history. ``back_to`` is the revision to switch back to; None where another line offers that store
+    or it is the one that is configured now."""
+
+    saved_by: str
+    saved_at: datetime
+    before: str
+    after: str
+    outcome: str  # what became of the sessions of the store before: pending, drained, abandoned, in use, moving, over
+    ended_at: datetime | None = None
+    back_to: int | None = None
+
+
+def read_history(moving: Iterable[Moving] = ()) -> list[Change]:
+    """Return the latest changes, newest first. What was there at installation is not a change."""
+    revisions = list(Revision.objects.order_by("-pk").annotate(now=Now())[: HISTORY_LENGTH + 1])
+    stores = [revision.store_settings() for revision in revisions]
+    numbers = {each.number for each in moving}
+    unfinished = {store.target for store, each in zip(stores, revisions, strict=True) if each.pk in numbers}
+    offered = {store.target for store in stores[:1]}
+    changes = []
+    for (revision, earlier), (after, before) in zip(pairwise(revisions), pairwise(stores), strict=True):
+        in_use, still = before.target == stores[0].target, before.target in unfinished
+        outcome, ended_at = _outcome(revision, earlier, in_use=in_use, moving=still)
+        back_to = None if before.target in offered else earlier.pk
+        offered.add(before.target)
+        texts = (revision.saved_by, revision.saved_at, before.describe(), after.describe())
+        changes.append(Change(*texts, outcome, ended_at, back_to))
+    return changes
+
+
+def _outcome(revision: Any, earlier: Revision, *, in_use: bool, moving: bool) -> tuple[str, datetime | None]:
+    """What became of the sessions of the revision before, and when."""
+    if revision.activates_at is None or revision.activates_at > revision.now:
+        return "pending", revision.activates_at
+    if earlier.drained_at is not None:
+        return earlier.drained_how, earlier.drained_at
+    if in_use:
+        return "in use", None
+    forgotten_at = revision.activates_at + timedelta(seconds=django_settings.SESSION_COOKIE_AGE)
+    return ("moving", None) if moving or forgotten_at > revision.now else ("over", forgotten_at)

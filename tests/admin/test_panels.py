@@ -1,0 +1,427 @@
+"""The panels and their buttons: the handover, the nodes, the history, and switching back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from sessionpersist import draining, handover_views, panels, routing, snapshot
+from sessionpersist.engine import SessionStore
+from sessionpersist.forms import LoginConfigurationForm
+from sessionpersist.models import LoginConfiguration, Node, Revision
+from tests.admin.support import PAGE, create_staff, login_of, start_over
+from tests.admin.test_page import JSON, text_of
+from tests.engine.support import new_session
+from tests.servers import Valkey
+from tests.servers.places import free_port
+
+pytestmark = pytest.mark.django_db
+
+PROGRESS = reverse("admin:sessionpersist_loginconfiguration_progress")
+JDBC = {"persistence_type": "JDBC", "jdbc_database": "default"}
+MEMORY = {"persistence_type": "IN_MEMORY"}
+DEAD = {"persistence_type": "REDIS", "redis_host": "127.0.0.1"}
+
+
+@pytest.fixture(autouse=True)
+def at_once(db: None, settings: Settings, tmp_path: Path) -> Iterator[None]:
+    """Switches happen at once, and the site is as it is after migrating."""
+    settings.SESSIONPERSIST = {
+        "MEMORY_DIR": str(tmp_path),
+        "KEY_PREFIX": tmp_path.name,
+        "ACTIVATION_SECONDS": 0,
+        "GUARD_SECONDS": 0,
+        "NODE_NAME": "node-1",
+    }
+    start_over()
+    snapshot.reset()
+    yield
+    snapshot.reset()
+
+
+def choose(**fields: Any) -> int:
+    """Choose a store, as by the command; return the number of the revision."""
+    configuration = LoginConfiguration.get_solo()
+    for name, value in fields.items():
+        setattr(configuration, name, int(value) if name == "redis_database" else value)
+    configuration.save(saved_by="grace")
+    Revision.objects.in_force()  # in a test nothing is ever committed: who reads it first sets its time
+    return Revision.objects.latest("pk").pk
+
+
+def leave_memory() -> None:
+    """Nothing is left to move from where a site begins."""
+    Revision.objects.filter(persistence_type="IN_MEMORY").update(drained_at=Now(), drained_how="drained")
+
+
+def log_in_again(browser: Client) -> None:
+    """The old store is dead, and the session of the staff in it with it."""
+    browser.cookies.clear()
+    browser.force_login(User.objects.get(username="ada"))
+
+
+def fill(sessions: int) -> None:
+    for _ in range(sessions):
+        new_session(cat="tabby")
+
+
+def url(name: str, number: int) -> str:
+    return reverse(f"admin:sessionpersist_loginconfiguration_{name}", args=[number])
+
+
+def node(name: str, process: int = 1, *, revision: int, **ago: float) -> None:
+    Node.objects.create(name=name, process=process, revision=revision, seen_at=Now() - timedelta(**ago))
+
+
+def log_of() -> list[str]:
+    return [entry.get_change_message() for entry in LogEntry.objects.order_by("pk")]
+
+
+class TestHandover:
+    def test_none_was_ever_going_on(self, browser: Client) -> None:
+        text = text_of(browser.get(PROGRESS))
+        assert "No handover is going on" in text
+        assert "Move the rest now" not in text
+
+    def test_it_says_from_where_to_where_since_when_and_how_many_are_left(self, browser: Client) -> None:
+        choose(**JDBC)
+        fill(7)
+        choose(**login_of(Valkey))
+        text = text_of(browser.get(PROGRESS))
+        assert re.search(
+            r"From JDBC, database “default” → to REDIS at 127.0.0.1:\d+, database 0 since ", text
+        )
+        left = int(re.search(r"(\d+) of (\d+) sessions left 0 % moved", text)[1])  # type: ignore[index]
+        assert left >= 7
+        page = browser.get(PROGRESS).content.decode()
+        assert f'<progress class="sp-bar" aria-label="Sessions moved" value="0" max="{left}">' in page
+
+    def test_the_page_itself_counts_only_when_asked(
+        self, browser: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        choose(**JDBC)
+        fill(2)
+        choose(**MEMORY)
+        assert re.search(r"\d+ of \d+ sessions left", text_of(browser.get(f"{PAGE}?check=now")))
+        monkeypatch.setattr(draining.Draining, "left", lambda self: pytest.fail("the store was asked"))
+        assert "Count what is left" in text_of(browser.get(PAGE))
+
+    def test_several_switches_in_a_row_are_all_shown_newest_first(self, browser: Client) -> None:
+        fill(1)
+        choose(**JDBC)
+        fill(1)
+        choose(**login_of(Valkey))
+        text = text_of(browser.get(PROGRESS))
+        assert text.index("From JDBC, database “default”") < text.index("From In-Memory of node-1")
+
+    def test_an_old_store_that_is_dead_is_told_with_its_consequence(self, browser: Client) -> None:
+        choose(**DEAD, redis_port=free_port())
+        choose(**JDBC)
+        log_in_again(browser)
+        text = text_of(browser.get(PROGRESS))
+        assert "refused" in text
+        assert "users whose session has not moved get a 503 until it is back or abandoned" in text
+        assert "Abandon the old store" in text
+
+    def test_a_switch_to_come_is_announced_and_the_rest_waits_for_it(
+        self, browser: Client, settings: Settings
+    ) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ACTIVATION_SECONDS": 30}
+        choose(**JDBC)
+        text = text_of(browser.get(PROGRESS))
+        assert re.search(r"In (29|30) s sessions begin to move from In-Memory to JDBC", text)
+
+    def test_memory_is_told_to_be_of_each_node(self, browser: Client) -> None:
+        fill(1)
+        number = choose(**JDBC)
+        node("node-2", revision=number, seconds=1)
+        text = text_of(browser.get(PROGRESS))
+        assert "In-Memory is the memory of each node." in text
+        assert "Not empty yet, as far as is known: node-2." in text
+
+    def test_who_may_only_look_sees_it_without_buttons(self) -> None:
+        client = Client()
+        choose(**JDBC)
+        fill(2)
+        client.force_login(create_staff("eve", "view_loginconfiguration"))
+        choose(**login_of(Valkey))
+        for page in (PAGE, PROGRESS):
+            text = text_of(client.get(page))
+            assert "From JDBC" in text
+            for button in ("Move the rest now", "Abandon", "Switch back"):
+                assert button not in text
+
+
+class TestMovingTheRest:
+    def test_each_step_is_short_and_tells_the_script_how_far_it_is(
+        self, browser: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(handover_views, "STEP_SECONDS", 0)
+        number = choose(**JDBC)
+        leave_memory()
+        fill(230)
+        sessions = [new_session(cat="tom")]
+        choose(**login_of(Valkey))
+        answers: list[dict[str, Any]] = []
+        while not answers or not answers[-1]["over"]:
+            answers.append(browser.post(url("drain", number), headers=JSON).json())
+        assert len(answers) >= 3
+        assert {answer["state"] for answer in answers} == {"moved"}
+        assert sum(answer["moved"] for answer in answers) >= 231
+        assert re.search(r'<progress[^>]* value="\d+" max="\d+">', answers[0]["facts"])
+        assert answers[-1]["message"] == "The handover from JDBC, database “default” is over."
+        assert SessionStore(sessions[0].session_key)["cat"] == "tom"
+        assert "all moved by" in text_of(browser.get(PAGE))
+        assert "✓ The handover is over Since" in text_of(browser.get(PAGE))
+
+    def test_the_log_has_one_entry_for_all_steps_with_no_address_in_it(
+        self, browser: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(handover_views, "STEP_SECONDS", 0)
+        number = choose(**login_of(Valkey))
+        fill(230)
+        choose(**JDBC)
+        while not browser.post(url("drain", number), headers=JSON).json()["over"]:
+            pass
+        browser.post(url("drain", number), headers=JSON)
+        assert log_of() == ["Moved the rest of the sessions out of REDIS."]
+
+    def test_without_the_script_a_press_is_a_step_and_the_page_says_how_many_are_left(
+        self, browser: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(handover_views, "STEP_SECONDS", 0)
+        number = choose(**JDBC)
+        leave_memory()
+        fill(130)
+        choose(**login_of(Valkey))
+        text = text_of(browser.post(url("drain", number), follow=True))
+        assert re.search(r"100 sessions moved; left: 3\d\.", text)
+        assert re.search(r"3\d of 13\d sessions left", text)
+        text = text_of(browser.post(url("drain", number), follow=True))
+        assert "The handover from JDBC, database “default” is over." in text
+
+    def test_a_store_that_is_down_is_told_and_stays(self, browser: Client) -> None:
+        number = choose(**DEAD, redis_port=free_port())
+        choose(**JDBC)
+        log_in_again(browser)
+        answer = browser.post(url("drain", number), headers=JSON).json()
+        assert (answer["state"], answer["over"]) == ("failed", False)
+        assert "refused" in answer["message"]
+        assert "refused" in text_of(browser.post(url("drain", number), follow=True))
+        assert log_of() == []
+
+    def test_near_a_switch_the_script_is_told_to_wait(self, browser: Client, settings: Settings) -> None:
+        number = choose(**JDBC)
+        fill(1)
+        choose(**login_of(Valkey))
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ACTIVATION_SECONDS": 30}
+        choose(**MEMORY)
+        answer = browser.post(url("drain", number), headers=JSON).json()
+        assert (answer["state"], answer["over"]) == ("wait", False)
+        assert "has not happened yet" in answer["message"]
+
+    def test_what_is_over_already_is_no_fault(self, browser: Client) -> None:
+        assert browser.post(url("drain", 4711), headers=JSON).json()["over"] is True
+        assert "is over already" in text_of(browser.post(url("drain", 4711), follow=True))
+
+
+class TestAbandoning:
+    def test_it_is_asked_first_with_what_it_means(self, browser: Client) -> None:
+        number = choose(**JDBC)
+        fill(3)
+        choose(**login_of(Valkey))
+        text = text_of(browser.get(url("abandon", number)))
+        assert "Abandon JDBC, database “default”?" in text
+        assert re.search(r"\d sessions have not moved; their users are logged out\.", text)
+        assert "What is forgotten stays forgotten" in text
+        assert "“Move the rest now” would log nobody out." in text
+        assert Revision.objects.get(pk=number).drained_at is None
+
+    def test_then_it_is_done_and_logged_without_an_address(self, browser: Client) -> None:
+        number = choose(**DEAD, redis_port=free_port())
+        leave_memory()
+        choose(**JDBC)
+        log_in_again(browser)
+        assert "Nobody can tell how many those are" in text_of(browser.get(url("abandon", number)))
+        text = text_of(browser.post(url("abandon", number), follow=True))
+        assert re.search(r"REDIS at 127.0.0.1:\d+, database 0 was abandoned\.", text)
+        assert "What was forgotten there stays forgotten." in text
+        assert Revision.objects.get(pk=number).drained_how == "abandoned"
+        assert log_of() == ["Abandoned the sessions that were left in REDIS."]
+        assert "abandoned on" in text
+
+    def test_the_store_in_force_can_not_be_abandoned(self, browser: Client) -> None:
+        number = choose(**JDBC)
+        session = new_session(cat="tabby")
+        text = text_of(browser.post(url("abandon", number), follow=True))
+        assert "The handover from this store is over already." in text
+        assert Revision.objects.get(pk=number).drained_at is None
+        assert SessionStore(session.session_key)["cat"] == "tabby"
+
+
+class TestSwitchingBack:
+    def test_it_is_asked_first(self, browser: Client) -> None:
+        choose(**login_of(Valkey))
+        choose(**JDBC)
+        response: Any = browser.get(PAGE)
+        [newest, first] = response.context_data["history"]
+        assert (newest.before[:5], first.before) == ("REDIS", "In-Memory")
+        page = browser.get(url("switch_back", newest.back_to))
+        assert re.search(r"Switch back to REDIS at 127.0.0.1:\d+, database 0\?", text_of(page))
+        assert login_of(Valkey)["redis_password"] not in page.content.decode()
+        assert LoginConfiguration.get_solo().persistence_type == "JDBC"
+
+    def test_then_it_is_saved_with_the_password_of_then(self, browser: Client) -> None:
+        login = login_of(Valkey)
+        number = choose(**login)
+        choose(**JDBC, redis_password="another-pw", redis_host="elsewhere.example")
+        edition = LoginConfiguration.get_solo().edition
+        response: Any = browser.post(url("switch_back", number), {"edition": edition}, follow=True)
+        assert re.search(r"Saved\. Sessions are stored in REDIS at 127.0.0.1", text_of(response))
+        saved = LoginConfiguration.get_solo()
+        assert (saved.redis_host, saved.redis_password) == (login["redis_host"], login["redis_password"])
+        assert (
+            Revision.objects.latest("pk").store_settings() == Revision.objects.get(pk=number).store_settings()
+        )
+        assert login["redis_password"] not in response.content.decode()
+        assert login["redis_password"] not in " ".join(log_of())
+        [newest, *_] = response.context_data["history"]
+        assert newest.saved_by == "ada"
+
+    def test_nobody_is_logged_out_by_it(self, browser: Client) -> None:
+        session = new_session(cat="tabby")
+        number = Revision.objects.latest("pk").pk
+        choose(**JDBC)
+        browser.post(
+            url("switch_back", number), {"edition": LoginConfiguration.get_solo().edition}, follow=True
+        )
+        assert routing.current_settings().type == "IN_MEMORY"
+        assert SessionStore(session.session_key)["cat"] == "tabby"
+        assert "in use again" in text_of(browser.get(PAGE))
+
+    def test_what_the_probe_refuses_is_told_and_nothing_is_saved(self, browser: Client) -> None:
+        number = choose(**DEAD, redis_port=free_port())
+        choose(**JDBC)
+        log_in_again(browser)
+        edition, revisions = LoginConfiguration.get_solo().edition, Revision.objects.count()
+        text = text_of(browser.post(url("switch_back", number), {"edition": edition}))
+        assert "Nothing was saved." in text
+        assert re.search(r"REDIS: Port: Nothing listens on port \d+", text)
+        assert (LoginConfiguration.get_solo().edition, Revision.objects.count()) == (edition, revisions)
+
+    def test_who_was_overtaken_is_told(self, browser: Client) -> None:
+        number = Revision.objects.latest("pk").pk
+        choose(**JDBC)
+        edition = LoginConfiguration.get_solo().edition
+        choose(**login_of(Valkey))
+        text = text_of(browser.post(url("switch_back", number), {"edition": edition}))
+        assert "grace saved this configuration on" in text
+        assert LoginConfiguration.get_solo().persistence_type == "REDIS"
+
+    def test_a_server_that_had_no_password_then_gets_none_now(self, browser: Client) -> None:
+        number = choose(**DEAD, redis_port=free_port())
+        choose(**JDBC, redis_password="of-another-server")
+        data = LoginConfigurationForm.data_of_revision(Revision.objects.get(pk=number))
+        form = LoginConfigurationForm(data, probe=False)
+        assert form.is_valid()
+        assert form.store_settings() == Revision.objects.get(pk=number).store_settings()
+
+    def test_the_store_that_is_configured_is_not_offered(self, browser: Client) -> None:
+        choose(**JDBC)
+        choose(**MEMORY)
+        offered = [change.back_to for change in panels.read_history()]
+        assert [bool(number) for number in offered] == [True, False]
+
+    def test_a_revision_that_is_not_there(self, browser: Client) -> None:
+        assert browser.get(url("switch_back", 4711)).status_code == 404
+
+
+class TestHistory:
+    def test_a_handover_that_nobody_ended_is_over_when_no_session_lives_that_long(self) -> None:
+        choose(**JDBC)
+        assert [change.outcome for change in panels.read_history()] == ["moving"]
+        long_ago = Now() - timedelta(seconds=django_settings.SESSION_COOKIE_AGE + 10)
+        Revision.objects.update(activates_at=long_ago)
+        [change] = panels.read_history()
+        assert change.outcome == "over"
+
+    def test_a_switch_to_come_is_told_as_such(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ACTIVATION_SECONDS": 30}
+        choose(**JDBC)
+        assert [change.outcome for change in panels.read_history()] == ["pending"]
+
+
+class TestNodes:
+    def test_none_has_reported_itself(self, browser: Client) -> None:
+        assert "No node has answered a request in the last hour." in text_of(browser.get(PAGE))
+
+    def test_each_with_its_processes_its_store_and_its_last_sign_of_life(self, browser: Client) -> None:
+        number = choose(**JDBC)
+        Revision.objects.filter(pk=number).update(activates_at=Now() - timedelta(minutes=1))
+        node("web-1", 11, revision=number, seconds=3)
+        node("web-1", 12, revision=number, seconds=30)
+        node("web-1", 13, revision=number, minutes=20)  # gone: the others went on without it
+        node("web-2", 11, revision=number, seconds=8)
+        text = text_of(browser.get(PAGE))
+        assert "✓ All nodes have switched." in text
+        assert re.search(r"web-1 2 JDBC, database “default” ✓ yes 3 s ago", text)
+        assert re.search(r"web-2 1 JDBC, database “default” ✓ yes 8 s ago", text)
+
+    def test_who_was_not_heard_from_since_the_switch_is_waited_for(self, browser: Client) -> None:
+        number = choose(**JDBC)
+        Revision.objects.filter(pk=number).update(activates_at=Now() - timedelta(seconds=20))
+        node("web-1", revision=number, seconds=3)
+        node("web-2", revision=number - 1, seconds=40)
+        text = text_of(browser.get(PAGE))
+        assert "1 of 2 nodes have switched." in text
+        assert "web-2 1 In-Memory with its next request 40 s ago" in text
+
+    def test_who_is_quiet_is_no_fault(self, browser: Client) -> None:
+        number = choose(**JDBC)
+        node("web-1", revision=number, minutes=7)
+        text = text_of(browser.get(PAGE))
+        assert "7 min ago quiet" in text
+        assert "✗" not in text
+
+    def test_who_answers_and_goes_by_an_earlier_choice_is_a_fault(self, browser: Client) -> None:
+        number = choose(**JDBC)
+        Revision.objects.filter(pk=number).update(activates_at=Now() - timedelta(seconds=20))
+        node("web-1", revision=number - 1, seconds=3)
+        text = text_of(browser.get(PAGE))
+        assert "One node has not switched." in text
+        assert "web-1 1 In-Memory ✗ no 3 s ago" in text
+
+
+@pytest.mark.parametrize("name", ["drain", "abandon", "switch_back"])
+class TestPermissions:
+    def test_who_may_only_look_is_refused(self, name: str) -> None:
+        client = Client()
+        client.force_login(create_staff("eve", "view_loginconfiguration"))
+        number = choose(**JDBC)
+        assert client.post(url(name, number - 1)).status_code == 403
+        assert Revision.objects.filter(drained_at=None).count() == Revision.objects.count()
+
+    def test_who_is_not_staff_is_sent_to_log_in(self, name: str) -> None:
+        assert Client().post(url(name, 1)).status_code == 302
+
+    def test_another_site_can_not_press_the_button(self, name: str, browser: Client) -> None:
+        strict = Client(enforce_csrf_checks=True)
+        strict.cookies = browser.cookies
+        assert strict.post(url(name, choose(**JDBC) - 1)).status_code == 403
+
+    def test_a_link_changes_nothing(self, name: str, browser: Client) -> None:
+        number = choose(**JDBC)
+        assert browser.get(url(name, number - 1)).status_code == (405 if name == "drain" else 200)
+        assert Revision.objects.filter(drained_at=None).count() == Revision.objects.count()
