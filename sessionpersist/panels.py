@@ -91,9 +91,11 @@ class Moving:
         return min(99, int(self.left.share * 100)) if self.left and self.left.count else 100
 
     @property
-    def moved(self) -> int:
-        """How many sessions have moved, of the most that were there."""
-        return self.most - self.left.count if self.left else 0
+    def bar(self) -> tuple[int, int]:
+        """How far the bar is, and how long it is; full where nothing is left, even if nothing ever was there."""
+        longest = self.most or 1
+        left = self.left.count if self.left else longest
+        return longest - left, longest
 
     @property
     def left_in_words(self) -> str:

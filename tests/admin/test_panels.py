@@ -149,7 +149,7 @@ class TestHandover:
         node("node-2", revision=number, seconds=1)
         text = text_of(browser.get(PROGRESS))
         assert "In-Memory is the memory of each node." in text
-        assert "Not empty yet, as far as is known: node-2." in text
+        assert "Not reported empty yet: node-2." in text
 
     def test_who_may_only_look_sees_it_without_buttons(self) -> None:
         client = Client()

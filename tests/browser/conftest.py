@@ -11,7 +11,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
@@ -23,10 +23,23 @@ from tests.servers import MongoDB, Postgres, Valkey, require, shared
 
 SCREENSHOTS = ROOT / "docs" / "screenshots"
 # The pictures in README.md.
-SHOWN = ("redis", "jdbc", "home-redis", "wrong-password-mongodb", "phone", "handover", "handover-over")
+SHOWN = (
+    "redis",
+    "jdbc",
+    "home-redis",
+    "wrong-password-mongodb",
+    "phone",
+    "handover",
+    "handover-over",
+    "handover-phone",
+)
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
-Screenshot = Callable[[Page, str], None]
+
+class Screenshot(Protocol):
+    """Keeps a picture of a page, or of one part of it."""
+
+    def __call__(self, page: Page, name: str, part: str = "") -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +143,13 @@ def visitor(node: Node, new_context: Callable[..., BrowserContext]) -> Visitor:
 def screenshot() -> Screenshot:
     """Keep a picture for README.md, if UPDATE_SCREENSHOTS=1."""
 
-    def keep(page: Page, name: str) -> None:
+    def keep(page: Page, name: str, part: str = "") -> None:
         if name in SHOWN and os.environ.get("UPDATE_SCREENSHOTS") == "1":
             page.evaluate("scrollTo(0, 0)")  # what is sticky goes back to its place
-            page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, animations="disabled")
+            path = SCREENSHOTS / f"{name}.png"
+            if part:
+                page.locator(part).screenshot(path=path, animations="disabled")
+            else:
+                page.screenshot(path=path, full_page=True, animations="disabled")
 
     return keep

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from tests.browser.conftest import Screenshot
+from tests.browser.conftest import PHONE, Screenshot
 from tests.browser.filling import fill
 from tests.browser.places import Place
-from tests.browser.test_login_configuration import move
+from tests.browser.test_login_configuration import WIDTH, move, strict_policy
 from tests.browser.visitor import Visitor
 from tests.load.site import Node
+from tests.servers import Valkey
 
 Stores = dict[str, Place]
 SESSIONS = 20_000
@@ -33,7 +37,21 @@ def handover(page: Page) -> Locator:
 
 def moved(page: Page) -> int:
     """How far the bar is."""
-    return int(handover(page).get_by_role("progressbar").evaluate("bar => bar.value"))
+    return int(handover(page).get_by_role("progressbar").first.evaluate("bar => bar.value"))
+
+
+def move_until(page: Page, number: int) -> None:
+    """Press the button, and press Pause when the bar is beyond that."""
+    moving = handover(page).locator(".sp-moving").first
+    moving.get_by_role("button", name="Move the rest now").click()
+    pause = moving.get_by_role("button", name="Pause")
+    expect(pause).to_be_visible()
+    give_up = time.monotonic() + LONG / 1000
+    while moved(page) <= number:
+        assert time.monotonic() < give_up, "the bar does not move"
+        page.wait_for_timeout(20)
+    pause.click()
+    expect(moving.get_by_role("button", name="Move the rest now")).to_be_visible()
 
 
 def test_20_000_sessions_move_and_the_page_shows_it(
@@ -50,11 +68,7 @@ def test_20_000_sessions_move_and_the_page_shows_it(
     visitor.open_configuration()
     expect(handover(page)).to_contain_text("20,001 of 20,001 sessions left")  # one is the user's
 
-    handover(page).get_by_role("button", name="Move the rest now").click()
-    expect(handover(page).get_by_role("button", name="Pause")).to_be_visible()
-    page.wait_for_function("document.querySelector('.sp-bar').value > 8000", timeout=LONG)
-    handover(page).get_by_role("button", name="Pause").click()
-    expect(handover(page).get_by_role("button", name="Move the rest now")).to_be_visible()
+    move_until(page, 8000)
     paused_at = moved(page)
     assert 8000 < paused_at < SESSIONS
     screenshot(page, "handover")
@@ -70,3 +84,120 @@ def test_20_000_sessions_move_and_the_page_shows_it(
     screenshot(page, "handover-over")
     user.visit_home()
     assert (user.session_key, user.visits()) == (session_key, visits + 2)
+
+
+def test_on_a_dark_phone_under_a_strict_policy(
+    new_context: Callable[..., BrowserContext],
+    node: Node,
+    stores: Stores,
+    prefix: str,
+    screenshot: Screenshot,
+) -> None:
+    options = {"viewport": PHONE, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
+    page = new_context(**options).new_page()
+    visitor = Visitor(page, node.url)
+    visitor.log_in()
+    move(visitor, stores["REDIS"])
+    with strict_policy(page):
+        visitor.open_configuration()
+        handover(page).get_by_role("button", name="Move the rest now").click()  # what is left in memory
+        expect(handover(page)).to_contain_text("The handover is over")
+        fill(node.site, prefix, SESSIONS // 2)
+        move(visitor, stores["MONGODB"])
+        visitor.open_configuration()
+        expect(handover(page)).to_contain_text("10,000 of 10,000 sessions left")
+        move_until(page, 2000)
+        assert page.evaluate(WIDTH) <= PHONE["width"]
+        screenshot(page, "handover-phone", ".sp-handover")
+        page.get_by_role("link", name="Abandon the old store").click()
+        expect(page.get_by_text("sessions have not moved; their users are logged out")).to_be_visible()
+        assert page.evaluate(WIDTH) <= PHONE["width"]
+        page.get_by_role("button", name="Abandon it and log them out").click()
+        expect(handover(page)).to_contain_text("The handover is over")
+
+
+def test_without_javascript_each_press_moves_some(
+    new_context: Callable[..., BrowserContext], node: Node, stores: Stores, prefix: str
+) -> None:
+    page = new_context(java_script_enabled=False).new_page()
+    visitor = Visitor(page, node.url)
+    visitor.log_in()
+    move(visitor, stores["REDIS"])
+    visitor.open_configuration()
+    handover(page).get_by_role("button", name="Move the rest now").click()  # what is left in memory
+    fill(node.site, prefix, 300)
+    move(visitor, stores["JDBC"])
+    visitor.open_configuration()
+    handover(page).get_by_role("link", name="Count what is left").click()
+    expect(handover(page)).to_contain_text("300 of 300 sessions left")
+    for _ in range(10):
+        handover(page).get_by_role("button", name="Move the rest now").click()
+        expect(page.locator(".messagelist")).to_contain_text(re.compile("sessions moved; left|is over"))
+        if "is over" in page.locator(".messagelist").inner_text():
+            break
+    expect(handover(page)).to_contain_text("The handover is over")
+    assert stores["REDIS"].look() == {}
+
+
+def test_an_old_store_that_died_is_abandoned(visitor: Visitor, user: Visitor, stores: Stores) -> None:
+    page = visitor.page
+    visitor.log_in()
+    with Valkey() as server:
+        fields = {"Host": server.host, "Port": str(server.port), "Password": server.password}
+        move(visitor, replace(stores["REDIS"], fields=fields))
+        user.visit_home()
+        user.check_logged_in()
+        move(visitor, stores["JDBC"])
+    answer = user.page.request.get(user.url)  # with the cookie of the page
+    assert (answer.status, "You are still logged in" in answer.text()) == (503, True)
+
+    visitor.open_configuration()
+    expect(handover(page)).to_contain_text("users whose session has not moved get a 503")
+    moving = handover(page).locator(".sp-moving").filter(has_text="From REDIS")
+    moving.get_by_role("button", name="Move the rest now").click()
+    expect(moving.get_by_role("status")).not_to_be_empty()
+    moving.get_by_role("link", name="Abandon the old store").click()
+    expect(page.get_by_text("Nobody can tell how many those are")).to_be_visible()
+    page.get_by_role("button", name="Abandon it and log them out").click()
+    expect(page.locator(".messagelist .success")).to_contain_text("was abandoned")
+    page.wait_for_timeout(500)  # each process hears of it
+    user.visit_home()
+    expect(user.page.get_by_role("heading", name="You are not logged in")).to_be_visible()
+    user.log_in()
+
+
+def test_switching_back_is_asked_tried_and_done(visitor: Visitor, user: Visitor, stores: Stores) -> None:
+    page = visitor.page
+    visitor.log_in()
+    move(visitor, stores["REDIS"])
+    user.visit_home()
+    move(visitor, stores["JDBC"])
+    visitor.open_configuration()
+    visitor.history().first.get_by_role("link", name="Switch back").click()
+    expect(page.get_by_role("heading", name="Switch back to REDIS")).to_be_visible()
+    page.get_by_role("button", name="Switch back").click()
+    expect(page.locator(".messagelist .success")).to_contain_text("switches to REDIS")
+    visitor.wait_until_in_force(stores["REDIS"])
+    for each in (visitor, user):
+        each.visit_home()
+        each.check_logged_in()
+    visitor.open_configuration()
+    expect(visitor.history().first).to_contain_text("JDBC")
+    expect(visitor.history().nth(1)).to_contain_text("in use again")
+
+
+def test_in_memory_on_two_nodes_has_to_be_confirmed(visitor: Visitor, node: Node, stores: Stores) -> None:
+    page = visitor.page
+    visitor.log_in()
+    move(visitor, stores["REDIS"])
+    with Node(node.site, "node-2") as other:
+        Visitor(page, other.url).visit_home()
+        visitor.open_configuration()
+        expect(page.get_by_role("region", name="Nodes")).to_contain_text("node-2")
+        page.get_by_role("radio", name="In-Memory").check()
+        expect(page.get_by_text("this site has 2: node-1, node-2.")).to_be_visible()
+        visitor.save()
+        expect(page.get_by_text("Confirm this, or choose a store that all nodes share.")).to_be_visible()
+        page.get_by_role("checkbox", name="I accept").check()
+        visitor.save()
+        expect(page.locator(".messagelist .success")).to_contain_text("switches to In-Memory")
