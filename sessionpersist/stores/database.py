@@ -7,9 +7,9 @@ around a single statement; inside a transaction of the caller they take part in 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, connections, transaction
@@ -17,10 +17,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
-from sessionpersist.stores import prepared, sql, tables
+from sessionpersist.stores import sql, tables
 from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, harmless, now_ms
 from sessionpersist.stores.deadlines import answers_within
-from sessionpersist.stores.prepared import Answer
 from sessionpersist.stores.settings import DatabaseSettings
 
 MANY = 20  # parameters: statements for several records come in as many forms as there are numbers of records
@@ -32,6 +31,13 @@ LOST = (2006, 2013, 2055, 1927, 4031)  # MySQL: the server has gone away, the co
 
 class Duplicate(StoreUnavailable):
     """An INSERT met a row of the same key; within this module only."""
+
+
+class Answer(NamedTuple):
+    """What a statement gave: its rows, and how many rows it changed."""
+
+    rows: Sequence[Sequence[Any]]
+    changed: int
 
 
 class DatabaseStore(Store):
@@ -50,7 +56,8 @@ class DatabaseStore(Store):
                 "but in PostgreSQL, MySQL, MariaDB or SQLite.",
                 "database",
             )
-        self._mysql, self._postgresql = connection.vendor == "mysql", connection.vendor == "postgresql"
+        self._mysql = connection.vendor == "mysql"
+        self._prepared_statements = prepared_statements() if connection.vendor == "postgresql" else None
         self._table = connection.ops.quote_name(tables.stored_session()._meta.db_table)
         self._sql = sql.statements(self._table, "%s", connection.vendor)
         self._prepared = False
@@ -171,12 +178,12 @@ class DatabaseStore(Store):
         """Execute one statement; the table is made first if this process has not seen it yet."""
         if not self._prepared:
             self._prepare_once()
-        if self._postgresql and len(parameters) < MANY:
+        if (prepared := self._prepared_statements) and len(parameters) < MANY:
             connection = connection_to(self.alias)
             if prepared.is_possible(connection):
                 with self._translated(connection):
                     if answer := prepared.execute(connection, statement, parameters, self.timeout):
-                        return answer
+                        return Answer(*answer)
         with self._connected(self.timeout) as connection, connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return Answer(cursor.fetchall() if cursor.description else [], cursor.rowcount)
@@ -224,6 +231,15 @@ class DatabaseStore(Store):
             reason = tables.read_only_reason(connection)
         if reason:
             raise StoreUnavailable(f"The database “{self.alias}” is read-only: {reason}.", "database")
+
+
+def prepared_statements() -> Any:
+    """Return the module that executes prepared statements; None where PostgreSQL's driver is psycopg 2."""
+    try:
+        from sessionpersist.stores import prepared
+    except ImportError:
+        return None
+    return prepared
 
 
 def connection_to(alias: str) -> BaseDatabaseWrapper:

@@ -19,22 +19,22 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import Connection, Error, OperationalError
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus
 
 if TYPE_CHECKING:
-    from psycopg import Connection
     from psycopg.pq.abc import PGconn, PGresult
 
 TEXT, BINARY = 0, 1
+FINE = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 # 26000: no such statement; 42P05: there is one; 0A000: what the table holds has another type now.
 NOT_PREPARED = ("26000", "42P05", "0A000")
 MARK = "_sessionpersist_prepared"  # on the driver's connection: the names it has prepared; None: does without
 
 
-class Answer(NamedTuple):
-    """What a statement gave: its rows, and how many rows it changed."""
-
-    rows: Sequence[Sequence[Any]]
-    changed: int
+# The rows that a statement gave, and how many rows it changed.
+Answer = tuple[list[list[Any]], int]
 
 
 class Statement(NamedTuple):
@@ -52,7 +52,7 @@ def is_possible(connection: Any) -> bool:
         and not connection.execute_wrappers
         and not connection.queries_logged
         and (connection.health_check_done or not connection.health_check_enabled)
-        and hasattr(raw, "pgconn")
+        and isinstance(raw, Connection)
         and getattr(raw, MARK, ()) is not None
     )
 
@@ -65,8 +65,6 @@ def execute(
     Raises Django's database errors, as a cursor does; OperationalError where no answer comes within ``seconds``, after
     which the connection is closed.
     """
-    from psycopg import Error
-
     raw = connection.connection
     try:
         with raw.lock:
@@ -94,10 +92,6 @@ def _execute(raw: Connection[Any], statement: Statement, parameters: Sequence[An
 
 def _result(raw: Connection[Any], give_up: float) -> PGresult:
     """Wait for the result of what was sent, and for the server to be ready for more."""
-    from psycopg import OperationalError
-    from psycopg.errors import error_from_result
-    from psycopg.pq import ExecStatus
-
     try:
         result = last = _next_result(raw.pgconn, give_up)
         while last is not None:
@@ -107,12 +101,13 @@ def _result(raw: Connection[Any], give_up: float) -> PGresult:
         raise OperationalError("timed out") from None
     if result is None:
         raise OperationalError("the connection is lost")
-    if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+    if result.status not in FINE:
         raise error_from_result(result)
     return result
 
 
 def _next_result(server: PGconn, give_up: float) -> PGresult | None:
+    """Read one result, or None: that was the last one. Raises TimeoutError."""
     unsent = server.flush()
     while unsent or server.is_busy():
         poll = select.poll()
@@ -130,7 +125,7 @@ def _answer(result: PGresult) -> Answer:
         [read(result.get_value(row, column)) for column, read in enumerate(readers)]
         for row in range(result.ntuples)
     ]
-    return Answer(rows, result.command_tuples or 0)
+    return rows, result.command_tuples or 0
 
 
 def _integer(value: bytes | None) -> int:
