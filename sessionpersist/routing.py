@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
 from typing import Any, Protocol
 
 from django.conf import settings
@@ -177,13 +178,14 @@ class CurrentView:
         self.snapshot = known
         self.number = max(known.current.number, 0)
         self.store = compose(known)
+        self._calm_from, self._calm_until = known.calm()
 
     @property
     def stale(self) -> bool:
         return self.snapshot.stale
 
     def undecided(self) -> float:
-        return self.snapshot.undecided()
+        return 0.0 if self._calm_from < monotonic() < self._calm_until else self.snapshot.undecided()
 
 
 def compose(known: Snapshot) -> HandoverStore:

@@ -68,6 +68,13 @@ class Snapshot:
         waits = (each.activates_at + guard - now for each in (self.current, *self.pending))
         return max((wait for wait in waits if 0 < wait <= 2 * guard), default=0.0)
 
+    def calm(self) -> tuple[float, float]:
+        """Between which times of the monotonic clock ``undecided`` is 0 for sure."""
+        guard = conf.guard_seconds()
+        upcoming = (each.activates_at for each in self.pending)
+        until = min(upcoming, default=float("inf"))
+        return self.current.activates_at + guard - self.clock, until - guard - self.clock
+
     def at(self, now: float) -> Snapshot:
         """The same knowledge at a later moment: pending revisions whose time has come are in force."""
         due = [each for each in self.pending if each.activates_at <= now + self.clock + ROUNDING]
