@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -52,18 +53,19 @@ class HandoverViews(ModelAdmin):
         unfinished = Revision.objects.filter(pk=number, drained_at=None).first()
         if unfinished and unfinished.most_left is None:
             find_moving(number)  # counts what the progress begins with
-        state, moved, message = self._step(number)
-        moving = find_moving(number)
-        if unfinished and not moving and state == "moved":
+        step = take_step(number)
+        moving = find_moving(number, step)
+        if unfinished and Revision.objects.filter(pk=number, drained_how="drained").exists():
             store = unfinished.store_settings()
             self._log(request, _("Moved the rest of the sessions out of {store}.").format(store=store.label))
-            message = _("The handover from {store} is over.").format(store=store.describe())
+            step = replace(
+                step, message=_("The handover from {store} is over.").format(store=store.describe())
+            )
         if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
             facts = render_to_string(f"{TEMPLATES}/moving.html", {"each": moving}) if moving else ""
-            answer = {"state": state, "moved": moved, "message": message, "facts": facts, "over": not moving}
-            return JsonResponse(answer)
-        tell = messages.warning if state != "moved" else messages.info if moving else messages.success
-        tell(request, message or told(moved, moving))
+            return JsonResponse({**asdict(step), "facts": facts, "over": not moving})
+        tell = messages.warning if step.state != "moved" else messages.info if moving else messages.success
+        tell(request, step.message or told(step, moving))
         return HttpResponseRedirect(self._url("changelist") + "?check=now#sp-handover")
 
     @only_get_or_post
@@ -111,18 +113,6 @@ class HandoverViews(ModelAdmin):
         """Save a form and say so, if it is valid and nobody was faster; else its errors say what is wrong."""
         raise NotImplementedError
 
-    def _step(self, number: int) -> tuple[str, int, str]:
-        """Return what became of a step (moved, wait, failed), how many it moved, and what there is to say."""
-        try:
-            step = draining.move_some(number, STEP_SECONDS)
-            if not step.left and not step.ended:  # the time was over with the last session
-                draining.move_some(number, STEP_SECONDS)
-            return "moved", step.moved, ""
-        except NotNow as error:
-            return "wait", 0, str(error)
-        except StoreUnavailable as error:
-            return "failed", 0, str(error)
-
     def _show(self, request: HttpRequest, template: str, context: dict[str, Any]) -> TemplateResponse:
         context = {**self.admin_site.each_context(request), "opts": self.opts, **context}
         request.current_app = self.admin_site.name
@@ -140,17 +130,43 @@ class HandoverViews(ModelAdmin):
         return reverse(f"admin:{BASE_NAME}_{name}", current_app=self.admin_site.name)
 
 
-def find_moving(number: int) -> Moving | None:
-    """Return the store of a revision, with its sessions counted, if it is draining."""
-    return next((each for each in panels.read_handover(count=True).moving if each.number == number), None)
+@dataclass(frozen=True)
+class StepTaken:
+    """What became of a step: ``state`` is moved, wait or failed, of which the last two come with a message."""
+
+    state: str
+    moved: int = 0
+    left: int = 0
+    message: str = ""
 
 
-def told(moved: int, moving: Moving | None) -> str:
+def take_step(number: int) -> StepTaken:
+    """Move sessions for about STEP_SECONDS."""
+    try:
+        step = draining.move_some(number, STEP_SECONDS)
+        if not step.left and not step.ended:  # the time was over with the last session
+            draining.move_some(number, STEP_SECONDS)
+    except NotNow as error:
+        return StepTaken("wait", message=str(error))
+    except StoreUnavailable as error:
+        return StepTaken("failed", message=str(error))
+    return StepTaken("moved", step.moved, step.left)
+
+
+def find_moving(number: int, after: StepTaken | None = None) -> Moving | None:
+    """Return the store of a revision if it is draining, with its sessions counted: after a step they are already."""
+    counted = after is not None and after.state == "moved"
+    found = panels.read_handover(count=not counted).moving
+    moving = next((each for each in found if each.number == number), None)
+    return panels.counted(moving, after.left) if moving and after and counted else moving
+
+
+def told(step: StepTaken, moving: Moving | None) -> str:
     """Say what a step has done, where no script shows it."""
     if moving is None:
         return _("The handover from this store is over already.")
     text = _("{moved} sessions moved; left: {left}. Press “Move the rest now” again to go on.")
-    return text.format(moved=panels.grouped(moved), left=moving.left_in_words or _("unknown"))
+    return text.format(moved=panels.grouped(step.moved), left=moving.left_in_words)
 
 
 def data_to_return(request: HttpRequest, revision: Revision) -> dict[str, Any]:

@@ -99,11 +99,11 @@ class Moving:
 
     @property
     def left_in_words(self) -> str:
-        """How many sessions are left, such as “12,345” or “more than 50,000”."""
+        """How many sessions are left, such as “12,345” or “at least 50,000”."""
         if self.left is None:
             return ""
         count = grouped(self.left.count)
-        return _("more than {count}").format(count=count) if self.left.more else count
+        return _("at least {count}").format(count=count) if self.left.more else count
 
     @property
     def most_in_words(self) -> str:
@@ -126,7 +126,6 @@ class Handover:
     moving: Sequence[Moving] = ()
     over: Over | None = None
     problem: str = ""
-    counted: bool = False
 
 
 def read_handover(*, count: bool) -> Handover:
@@ -136,8 +135,8 @@ def read_handover(*, count: bool) -> Handover:
     except StoreUnavailable as error:
         return Handover(problem=str(error))
     if not found:
-        return Handover(over=_last_over(), counted=count)
-    return Handover([_moving(each, count) for each in found], counted=count)
+        return Handover(over=_last_over())
+    return Handover([_moving(each, count) for each in found])
 
 
 def _moving(each: Draining, count: bool) -> Moving:
@@ -149,9 +148,18 @@ def _moving(each: Draining, count: bool) -> Moving:
     try:
         left = each.left()
     except StoreUnavailable as error:
-        most = Revision.objects.filter(pk=each.number).values_list("most_left", flat=True).first()
-        return replace(moving, problem=str(error), most=most or 0)
+        return replace(moving, problem=str(error), most=_most_left(each.number))
     return replace(moving, left=left, most=left.most)
+
+
+def counted(moving: Moving, count: int) -> Moving:
+    """The same store where somebody has just counted what is left in it."""
+    most = max(_most_left(moving.number), count)
+    return replace(moving, left=Left(count, count >= draining.COUNT_AT_MOST, most), most=most)
+
+
+def _most_left(number: int) -> int:
+    return Revision.objects.filter(pk=number).values_list("most_left", flat=True).first() or 0
 
 
 def _nodes_with_memory(number: int) -> list[str]:

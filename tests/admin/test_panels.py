@@ -108,6 +108,19 @@ class TestHandover:
         page = browser.get(PROGRESS).content.decode()
         assert f'<progress class="sp-bar" aria-label="Sessions moved" value="0" max="{left}">' in page
 
+    def test_too_many_to_be_counted_quickly_are_told_as_at_least_so_many(
+        self, browser: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        choose(**JDBC)
+        fill(7)
+        number = choose(**login_of(Valkey))
+        monkeypatch.setattr(draining, "COUNT_AT_MOST", 5)
+        text = text_of(browser.get(PROGRESS))
+        assert "at least 5 sessions left" in text
+        assert " % moved" not in text[text.index("at least 5") : text.index("From In-Memory")]
+        asked = text_of(browser.get(url("abandon", number - 1)))
+        assert "at least 5 sessions have not moved; their users are logged out." in asked
+
     def test_the_page_itself_counts_only_when_asked(
         self, browser: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -146,6 +146,7 @@ def screenshot() -> Screenshot:
     def keep(page: Page, name: str, part: str = "") -> None:
         if name in SHOWN and os.environ.get("UPDATE_SCREENSHOTS") == "1":
             page.evaluate("scrollTo(0, 0)")  # what is sticky goes back to its place
+            page.wait_for_timeout(600)  # a bar that moves comes to rest
             path = SCREENSHOTS / f"{name}.png"
             if part:
                 page.locator(part).screenshot(path=path, animations="disabled")

@@ -225,12 +225,15 @@
             return;
         }
         const begin = label(drainForm, drainForm.dataset.pause);
+        const moving = drainForm.closest(".sp-moving");
         drainForm.dataset.running = "yes";
+        moving.classList.add("sp-running");
         draining += 1;
         try {
             await drainAll(drainForm);
         } finally {
             draining -= 1;
+            moving.classList.remove("sp-running");
             delete drainForm.dataset.running;
             delete drainForm.dataset.stop;
             label(drainForm, begin);
@@ -240,11 +243,16 @@
 
     async function drainAll(drainForm) {
         const moving = drainForm.closest(".sp-moving");
+        let total = 0;
         for (let inVain = 0; inVain < STEPS_IN_VAIN && !drainForm.dataset.stop; ) {
             const answer = await step(drainForm);
             if (answer.facts) {
                 const [facts] = parse(answer.facts).children;
                 morph(moving.querySelector(".sp-facts"), facts);
+            }
+            total += answer.moved || 0;
+            for (const place of moving.querySelectorAll(".sp-moved")) { // where there are too many to be counted
+                place.textContent = `${total.toLocaleString(document.documentElement.lang)} ${drainForm.dataset.moved}`;
             }
             say(moving, answer.message);
             if (answer.over || answer.state === "failed") {
