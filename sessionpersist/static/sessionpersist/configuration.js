@@ -254,7 +254,7 @@
             for (const place of moving.querySelectorAll(".sp-moved")) { // where there are too many to be counted
                 place.textContent = `${total.toLocaleString(document.documentElement.lang)} ${drainForm.dataset.moved}`;
             }
-            say(moving, answer.message);
+            say(answer.message);
             if (answer.over || answer.state === "failed") {
                 return;
             }
@@ -281,14 +281,8 @@
         return before;
     }
 
-    function say(moving, message) {
-        let line = moving.querySelector(".sp-said");
-        if (!line) {
-            line = Object.assign(document.createElement("p"), { className: "sp-said" });
-            line.setAttribute("role", "status");
-            moving.append(line);
-        }
-        line.textContent = message || "";
+    function say(message) {
+        panels.querySelector(".sp-said").textContent = message || "";
     }
 
     panels.addEventListener("submit", drain);
