@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from time import monotonic
 
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from sessionpersist import conf, routing, snapshot
 from sessionpersist.models import Node, Revision
@@ -95,12 +96,12 @@ class Draining:
         """
         for batch in batched(self.role.store.scan(), size):
             if self.view.undecided() > 0:
-                raise NotNow("The store is being switched at this moment.")
+                raise NotNow(_("The store is being switched at this moment."))
             moved = self.view.store.move_many(self.role, batch)
             if routing.current_view().number != self.view.number:
                 for key in batch:
                     routing.current_store().get(key)  # a switch came in between: have it where it belongs now
-                raise NotNow("The store was switched again meanwhile.")
+                raise NotNow(_("The store was switched again meanwhile."))
             yield moved
 
     def finish(self) -> int:
@@ -152,9 +153,9 @@ def require_calm(view: CurrentView) -> None:
     """Raise NotNow where a switch is to come, or processes may still differ about the last one."""
     if pending := view.snapshot.pending:
         store = pending[-1].settings.describe()
-        raise NotNow(f"The switch to {store} has not happened yet.")
+        raise NotNow(_("The switch to {store} has not happened yet.").format(store=store))
     if view.undecided() > 0:
-        raise NotNow("The store is being switched at this moment.")
+        raise NotNow(_("The store is being switched at this moment."))
 
 
 def abandon(number: int) -> None:

@@ -23,12 +23,13 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS
 
 from sessionpersist import snapshot
-from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.snapshot import Known, Snapshot
 from sessionpersist.stores import open_store
 from sessionpersist.stores.base import Check, Outcome, Record, Store, restamped, revision_of
 from sessionpersist.stores.handover import HandoverStore, Role
 from sessionpersist.stores.settings import DatabaseSettings, StoreSettings
+from sessionpersist.stores.unopened import UnopenedStore
 from sessionpersist.transactions import is_committed
 
 
@@ -218,7 +219,18 @@ def role_of(revision: Known, known: Snapshot) -> Role:
         for each in (known.current, *known.draining)
         if each.settings.target == revision.settings.target
     ]
-    return Role(open_store(revision.settings), max(revision.number, 0), max(min(same), 0))
+    return Role(opened(revision, known), max(revision.number, 0), max(min(same), 0))
+
+
+def opened(revision: Known, known: Snapshot) -> Store:
+    """Return the store of a revision. One that is draining and can't be opened fails when it is asked, not before: the
+    sessions that have moved are served."""
+    try:
+        return open_store(revision.settings)
+    except StoreMisconfigured as error:
+        if revision is known.current:
+            raise
+        return UnopenedStore(error)
 
 
 _view: CurrentView | None = None

@@ -50,3 +50,12 @@ return 1
 DELETE = script(f"""{LIVE}if ARGV[2] ~= '' and version ~= ARGV[2] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
+# KEYS: any number of records. ARGV: time. Reads their heads only: payloads are large.
+COUNT = script(r"""local live = 0
+for _, name in ipairs(KEYS) do
+    local head = redis.call('GETRANGE', name, 0, 23)
+    if head ~= '' and string.sub(head, 1, 8) ~= string.rep('\0', 8)
+        and struct.unpack('>I8', head, 17) > tonumber(ARGV[1]) then live = live + 1 end
+end
+return live
+""")

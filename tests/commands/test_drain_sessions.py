@@ -16,6 +16,7 @@ from pytest_django import Settings
 
 from sessionpersist import draining, snapshot
 from sessionpersist.engine import SessionStore
+from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.models import LoginConfiguration, Node, Revision
 from sessionpersist.stores.base import Record, Store, new_version
 from sessionpersist.stores.redis import RedisStore
@@ -221,6 +222,23 @@ class TestInThisProcess:
         configuration.save()
         assert draining.going_on() == []
         assert "has not happened yet" in str(run("drain_sessions").error)
+
+    def test_an_old_store_that_cannot_be_opened_any_more_is_down_and_can_be_given_up(
+        self, left_in_memory: list[SessionStore]
+    ) -> None:
+        """Its password was in a variable that is gone from this node."""
+        gone = {"host": "redis.example.org", "port": 6379, "database": 0}
+        Revision.objects.filter(persistence_type="IN_MEMORY").update(
+            persistence_type="REDIS", settings=gone, password="env:GONE_FROM_HERE"
+        )
+        snapshot.reset()
+        here = new_session(number=7)
+        assert SessionStore(here.session_key)["number"] == 7
+        with pytest.raises(StoreUnavailable, match="GONE_FROM_HERE"):
+            SessionStore(left_in_memory[0].session_key).get("number")
+        assert "GONE_FROM_HERE" in str(run("drain_sessions").error)
+        assert "given up" in run("drain_sessions", "--abandon", "--no-input").output
+        assert SessionStore(left_in_memory[0].session_key).get("number") is None
 
     def test_large_sessions_are_moved_in_small_batches(self) -> None:
         records = [(a_key(), a_record(bytes(400_000))) for _ in range(5)]

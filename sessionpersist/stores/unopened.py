@@ -1,0 +1,53 @@
+"""A draining store that can't be opened: its driver, its database or the variable of its password is gone on this node.
+
+It is like one that is down: who is not in the current store can't be known, and the others are served as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NoReturn
+
+from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.stores.base import Check, Outcome, Record, Store
+
+
+class UnopenedStore(Store):
+    def __init__(self, reason: StoreMisconfigured) -> None:
+        self.reason = reason
+
+    def get(self, key: str) -> Record | None:
+        self._refuse()
+
+    def create(self, key: str, record: Record) -> bool:
+        self._refuse()
+
+    def replace(self, key: str, record: Record, expected: int) -> Outcome:
+        self._refuse()
+
+    def touch(self, key: str, expires_at: int) -> bool:
+        self._refuse()
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        self._refuse()
+
+    def end(self, key: str, expires_at: int) -> None:
+        self._refuse()
+
+    def clear_expired(self) -> int:
+        self._refuse()
+
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        self._refuse()
+
+    def count(self, at_most: int | None = None) -> int:
+        self._refuse()
+
+    def connection_checks(self) -> Iterable[Check]:
+        self._refuse()
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+    def _refuse(self) -> NoReturn:
+        raise StoreMisconfigured(str(self.reason), self.reason.field) from self.reason
