@@ -61,10 +61,12 @@ class RoutedStore(Store):
     def get(self, key: str) -> Record | None:
         while True:
             view = self._view()
+            closing = self._is_closing(view)
             record = view.store.get(key)
             if record is not None and not record.ended and self._is_trusted(view):
                 return record
-            if self._still_holds(view, missed=record is None):
+            # What was not carried because of the next switch is, once that is over.
+            if self._still_holds(view, missed=record is None) and not closing:
                 return record
 
     def create(self, key: str, record: Record) -> bool:
@@ -97,21 +99,31 @@ class RoutedStore(Store):
     def touch(self, key: str, expires_at: int) -> bool:
         while True:
             view = self._view()
+            closing = self._is_closing(view)
             touched = view.store.touch(key, expires_at)
-            if touched and self._is_in_force(view) and not self._is_closing(view):
+            if touched and not closing and self._is_in_force(view) and not self._is_closing(view):
                 return True
-            if self._still_holds(view, missed=not touched):
-                return touched
+            # What was touched where it was not carried yet may just have been read there, to be carried as it was.
+            if self._still_holds(view, missed=not touched) and not touched:
+                return False
 
     def delete(self, key: str, version: int | None = None) -> bool:
-        deleted = False
+        before = False  # under a view that has passed
         while True:
             view = self._view()
             if not self._still_holds(view, missed=False):
                 continue
-            deleted = view.store.delete(key, None if deleted else version) or deleted
-            if self._still_holds(view, missed=not deleted):
-                return deleted
+            deleted = view.store.delete(key, version)
+            # Who can't know of a switch can't vouch for a logout either: the session may just be moving elsewhere.
+            if self._still_holds(view, missed=True):
+                return deleted or (before and (version is None or self._is_gone(key)))
+            before |= deleted
+
+    def _is_gone(self, key: str) -> bool:
+        """Whether nothing is left of what was deleted under a view that has passed. While it was, somebody may have
+        moved it, and others have saved to it since; or be moving it now, who must be kept from that."""
+        record = self.get(key)
+        return (record is None or record.ended) and (self.delete(key) or True)
 
     def end(self, key: str, expires_at: int) -> None:
         self._view().store.end(key, expires_at)
@@ -158,7 +170,7 @@ class RoutedStore(Store):
     def _still_holds(self, view: View, *, missed: bool) -> bool:
         """Wait until all processes agree, and return whether the view is the one in force.
 
-        Raises StoreUnavailable for a miss of a process that can't know.
+        Raises StoreUnavailable for a miss (or a logout) of a process that can't know.
         """
         if (seconds := view.undecided()) > 0:
             self._sleep(seconds)

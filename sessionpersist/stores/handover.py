@@ -116,11 +116,14 @@ class HandoverStore(Store):
             return self.current.store.touch(key, expires_at)
         if self.current.floor == self.current.number and self.current.store.touch(key, expires_at):
             return True
-        record = self.get(key)
-        if record is None or record.ended:
-            return False
-        found = self._locate(key)
-        return found is not None and found[0].store.touch(key, expires_at)
+        for _ in range(ATTEMPTS):
+            record = self.get(key)
+            if record is None or record.ended:
+                return False
+            found = self._locate(key)
+            if found is not None and found[0].store.touch(key, expires_at):
+                return True  # else it was carried between the two
+        raise StoreUnavailable("A session was being moved by others again and again.")
 
     def delete(self, key: str, version: int | None = None) -> bool:
         if not self.sources:
@@ -202,18 +205,21 @@ class HandoverStore(Store):
     def _move(self, key: str, source: Role, record: Record) -> bool:
         """Bring one record over in the way that a request would; True where it was a live session."""
         if record.ended:
-            # It must go on standing in the way of what an older source may still hold.
-            if source is not self.sources[-1]:
-                self.current.store.create(key, record)
+            # It must go on standing in the way of what an older source may still hold, or the current store from
+            # the last time that it was current.
+            if source is not self.sources[-1] or self.current.floor < self.current.number:
+                self.current.store.end(key, record.expires_at)
             return False
         if source.is_leftover(record):
             source.store.delete(key, record.version)
             return False
         if revision_of(record.version) > self.current.number:
             return False  # this view has passed
-        carried = self.get(key)
+        held = self.get(key)
+        if held is None or not (held.ended or revision_of(held.version) >= self.current.number):
+            return False  # not carried: by now processes may differ about the current store
         source.store.delete(key, record.version)
-        return carried is not None and not carried.ended
+        return not held.ended
 
     def _locate(self, key: str) -> Found | None:
         """Return the right copy of a session and where it is, or the ended record that says that there is none."""
@@ -264,7 +270,10 @@ class HandoverStore(Store):
         if role is self.current:
             return moved
         for source in self.sources:
-            moved = self._clear_source(key, source, record, moved)
+            cleared = self._clear_source(key, source, record, moved)
+            if cleared is None:
+                return None
+            moved = cleared
         return moved
 
     def _put(self, key: str, role: Role, record: Record, moved: Record) -> bool:
@@ -280,8 +289,9 @@ class HandoverStore(Store):
             return store.replace(key, moved, held.version) is Outcome.SAVED
         return False
 
-    def _clear_source(self, key: str, source: Role, record: Record, moved: Record) -> Record:
-        """Delete what was carried at a source, and return the record as it is now in the current store.
+    def _clear_source(self, key: str, source: Role, record: Record, moved: Record) -> Record | None:
+        """Delete what was carried at a source, and return the record as it is now in the current store; None where
+        this view turns out to have passed.
 
         What a process that knows of no switch has saved there meanwhile comes along, unless somebody has already built
         on what was carried.
@@ -290,15 +300,27 @@ class HandoverStore(Store):
             if source.store.delete(key, record.version):
                 break
             later = source.store.get(key)
-            if later is None or later.ended or revision_of(later.version) > self.current.number:
+            if later is None:
                 break
+            if later.ended:
+                self.current.store.end(key, later.expires_at)  # somebody was logged out as this was under way
+            if later.ended or revision_of(later.version) > self.current.number:
+                return None
             if not source.is_leftover(later) and revision_of(later.version) >= revision_of(record.version):
-                again = later._replace(version=new_version(self.current.number))
-                if self.current.store.replace(key, again, moved.version) is not Outcome.SAVED:
+                brought = self._bring(key, later, record, moved)
+                if brought is None:
                     break
-                moved = again
+                moved = brought
             record = later
         return moved
+
+    def _bring(self, key: str, later: Record, record: Record, moved: Record) -> Record | None:
+        """Have a later copy in the current store instead of the one that was moved; None where that has changed."""
+        if later.payload == record.payload:  # only its expiry may be another; here it may have been moved too
+            self.current.store.touch(key, later.expires_at)
+            return moved
+        again = later._replace(version=new_version(self.current.number))
+        return again if self.current.store.replace(key, again, moved.version) is Outcome.SAVED else None
 
     def _replace_found(self, key: str, record: Record, found: Found) -> Outcome:
         """Save over a session that is not settled yet, after carrying it."""
@@ -320,8 +342,8 @@ class HandoverStore(Store):
             held = None if self._stays(role, record) else self._carry(key, role, record)
         if held is None or held.payload != record.payload:
             return False
-        ended = Record(b"", ENDED, record.created_at, record.expires_at)
-        if self.current.store.replace(key, ended, held.version) is not Outcome.SAVED:
-            return False
-        self.end(key, record.expires_at)
-        return True
+        # Copies that a carry was kept from deleting at the sources stay there: without a version that would be wrong
+        # under a view that has passed. The ended record stands in their way.
+        until = max(record.expires_at, now_ms() + self.longest_life)
+        ended = Record(b"", ENDED, record.created_at, until)
+        return self.current.store.replace(key, ended, held.version) is Outcome.SAVED

@@ -1,238 +1,37 @@
-"""Explores the real handover code like a model: one session, a few processes, every order of their steps.
+"""Explores the real handover code like a model: a session or a few, a few processes, every order of their steps.
 
-Each operation runs in a greenlet that stops before every verb of a store, and the scheduler chooses who goes on: an
-operation, a process whose clock reaches the guard time, the switch or the end of the guard time, a process that is
-killed. What runs is ``RoutedStore`` and ``HandoverStore`` themselves; only the stores are dictionaries.
+Each operation stops before every verb of a store (see ``world.py``), and the scheduler chooses what happens next: an
+operation goes on, or its verb fails; the clock of a process reaches the guard time, the switch, or the end of the guard
+time; a process is killed; a drain is over. After each schedule the invariants of the design are checked:
 
-After each schedule the invariants of the design are checked:
+I1  a live session is never reported missing
+I2  a session whose logout was acknowledged is never readable again
+I3  an acknowledged save or touch is in the final session
+I4  a process that hears of no switch breaks none of these (``cut_off``)
+I5  nor does a store that fails at any verb, with its work done or not (``faults``)
 
-I1  without a logout, no get or save misses the session
-I2  after a logout has returned, no get that starts later finds the session, nor does a last one
-I3  without a logout, every acknowledged save is in the final session
-
-``python -m tests.handover.explore [RUNS] [RULE] [SEED]`` explores by hand; RULE leaves one rule out (see RULES).
+``python -m tests.handover.explore [RUNS] [RULE] [SEED]`` explores by hand; RULE leaves one rule out (see ``rules.py``).
 """
 
 from __future__ import annotations
 
-import itertools
 import random
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from greenlet import getcurrent, greenlet
+from greenlet import greenlet
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.routing import RoutedStore
-from sessionpersist.stores import handover
-from sessionpersist.stores.base import ENDED, Outcome, Record, new_version, now_ms, revision_of
-from sessionpersist.stores.handover import HandoverStore, Role
-
-KEY = "session"
-LIFE = 10**9  # milliseconds
-SAVES = 10  # tries of a save, as the engine's
+from sessionpersist.stores.base import Record
+from sessionpersist.stores.handover import Role
+from tests.handover.rules import RULES
+from tests.handover.world import KEY, OPERATIONS, Fault, Plan, Process, Rules, World, contents, drain
 
 Step = tuple[str, Any]
-
-
-class Dictionary:
-    """A store of the contract whose every verb is one atomic step; it stops before each."""
-
-    def __init__(self) -> None:
-        self.records: dict[str, Record] = {}
-
-    def get(self, key: str) -> Record | None:
-        stop()
-        return self.records.get(key)
-
-    def create(self, key: str, record: Record) -> bool:
-        stop()
-        return self.records.setdefault(key, record) is record
-
-    def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        stop()
-        held = self.records.get(key)
-        if held is None or held.ended:
-            return Outcome.MISSING
-        if held.version != expected:
-            return Outcome.CONFLICT
-        self.records[key] = record
-        return Outcome.SAVED
-
-    def touch(self, key: str, expires_at: int) -> bool:
-        stop()
-        held = self.records.get(key)
-        return held is not None and not held.ended
-
-    def delete(self, key: str, version: int | None = None) -> bool:
-        stop()
-        held = self.records.get(key)
-        if held is None or held.ended or version not in (None, held.version):
-            return False
-        del self.records[key]
-        return True
-
-    def get_many(self, keys: Collection[str]) -> dict[str, Record]:
-        return {key: record for key in keys if (record := self.get(key)) is not None}
-
-    def create_many(self, records: Mapping[str, Record]) -> set[str]:
-        return {key for key, record in records.items() if self.create(key, record)}
-
-    def delete_many(self, versions: Mapping[str, int]) -> set[str]:
-        return {key for key, version in versions.items() if not self.delete(key, version)}
-
-    def end(self, key: str, expires_at: int) -> None:
-        stop()
-        self.records[key] = Record(b"", ENDED, 0, expires_at)
-
-
-def stop(state: str = "ready") -> None:
-    """Give the turn back to the scheduler."""
-    getcurrent().parent.switch(state)
-
-
-@dataclass
-class Process:
-    """One process: the revision it holds to be current, and where its clock is in the guard time of the next."""
-
-    name: str
-    revision: int = 1
-    in_guard: bool = False
-    view: Any = None
-
-
-@dataclass
-class Plan:
-    """``stores`` are those of the revisions, in order; ``operations`` are (kind, number of the process)."""
-
-    stores: tuple[str, ...]
-    operations: tuple[tuple[str, int], ...]
-    processes: int = 2
-    kill: bool = False
-
-
-class World:
-    def __init__(self, plan: Plan, rules: Rules) -> None:
-        self.plan, self.rules = plan, rules
-        self.stores = {name: Dictionary() for name in sorted(set(plan.stores))}
-        self.processes = [Process(f"P{n}") for n in range(plan.processes)]
-        self.announced = 1  # the newest revision whose guard time has begun somewhere
-        # A drained revision goes on counting as draining until what began before has ended, as in snapshot.py.
-        self.drained: set[int] = set()
-        self.ending: set[int] = set()
-        self.unfinished: set[int] = set()
-        self.begun: set[int] = set()
-        self.log: list[tuple[str, int, bool, int]] = []
-        self.stores[plan.stores[0]].records[KEY] = Record(b"", new_version(1), 0, now_ms() + LIFE)
-        for process in self.processes:
-            process.view = self.compose(process)
-
-    def compose(self, process: Process) -> View:
-        """The view of a process: its revision, with those before it that are not drained behind it."""
-        numbers = [
-            process.revision,
-            *(n for n in range(process.revision - 1, 0, -1) if n not in self.drained),
-        ]
-        roles: dict[str, list[int]] = {}
-        for number in numbers:
-            roles.setdefault(self.plan.stores[number - 1], []).append(number)
-        made: list[Role] = [
-            Role(self.stores[name], same[0], same[-1])  # type: ignore[arg-type]
-            for name, same in roles.items()
-        ]
-        return View(process, self.rules.store(made[0], made[1:], self.rules.hold(process)))
-
-    def routed(self, process: Process) -> RoutedStore:
-        def view() -> View:
-            found: View = process.view
-            return found
-
-        return self.rules.routed(view, lambda seconds: stop("waiting"))
-
-
-class View:
-    stale = False
-
-    def __init__(self, process: Process, store: HandoverStore) -> None:
-        self.process, self.store = process, store
-        self.number = process.revision
-
-    def undecided(self) -> float:
-        return 1.0 if self.process.in_guard else 0.0
-
-
-# The operations, as the engine makes them out of the verbs.
-
-
-def get(world: World, process: Process, number: int) -> None:
-    started = len(world.log)
-    record = world.routed(process).get(KEY)
-    world.log.append(("get", number, record is not None and not record.ended, started))
-
-
-def save(world: World, process: Process, number: int) -> None:
-    store = world.routed(process)
-    saved = save_over(store, store.get(KEY), number)
-    world.log.append(("save", number, saved, 0))
-
-
-def save_over(store: RoutedStore, held: Record | None, number: int) -> bool:
-    ours = {number}
-    for _ in range(SAVES):
-        if held is None or held.ended:
-            return False
-        ours |= set(held.payload)
-        record = Record(bytes(sorted(ours)), new_version(store.revision()), 0, now_ms() + LIFE)
-        outcome = store.replace(KEY, record, held.version)
-        if outcome is Outcome.SAVED:
-            return True
-        if outcome is Outcome.MISSING:
-            return False
-        held = store.get(KEY)
-    raise StoreUnavailable("gave up")
-
-
-def logout(world: World, process: Process, number: int) -> None:
-    world.routed(process).delete(KEY)
-    world.log.append(("logout", number, True, 0))
-
-
-def cycle(world: World, process: Process, number: int) -> None:
-    """The end of a login: the old key goes, if nobody has saved under it meanwhile. An ended session to others."""
-    store = world.routed(process)
-    while (held := store.get(KEY)) is not None and not held.ended:
-        if store.delete(KEY, held.version):
-            break
-    world.log.append(("logout", number, True, 0))
-
-
-def drain(world: World, process: Process, number: int) -> None:
-    """What ``drain_sessions`` does with this session, and at the end with the revision."""
-    view = process.view
-    for source in view.store.sources:
-        record = source.store.get(KEY)
-        if record is not None:
-            view.store.move_many(source, {KEY: record})
-    if process.view is not view:
-        world.routed(process).get(KEY)  # a switch came in between: have it where it belongs now
-    for source in view.store.sources:
-        stop()
-        held = source.store.records.get(KEY)
-        if (held is None or held.ended) and process.view is view and not process.in_guard:
-            name = next(name for name, store in world.stores.items() if store is source.store)
-            world.ending |= {n for n in range(1, source.number + 1) if world.plan.stores[n - 1] == name}
-            world.unfinished = {n for n in world.begun if n != number}
-
-
-OPERATIONS: dict[str, Callable[[World, Process, int], None]] = {
-    "get": get,
-    "save": save,
-    "logout": logout,
-    "cycle": cycle,
-    "drain": drain,
-}
+Chooser = Callable[[list[Step]], int]
 
 
 @dataclass
@@ -240,310 +39,421 @@ class Running:
     kind: str
     process: Process
     turn: greenlet
-    waiting: bool = False
+    waits_for: Process | None = None
+    since: int = 0  # the revision of its process when it began
 
 
 @dataclass
 class Schedule:
-    """One run: who was chosen, out of how many, and what became of it."""
+    """One run: what was chosen, and what became of it."""
 
     world: World
     steps: list[Step] = field(default_factory=list)
-    choices: list[tuple[int, int]] = field(default_factory=list)
-    killed: set[str] = field(default_factory=set)
-    gave_up: int = 0
+    running: dict[int, Running] = field(default_factory=dict)
+    failed: int = 0
+    killed: bool = False
+    abandoned: bool = False
 
 
-def run(plan: Plan, choose: Callable[[int], int], rules: Rules) -> Schedule:
-    """Run the operations of a plan in the order that ``choose`` (number of options -> index) makes."""
-    world = World(plan, rules)
-    schedule = Schedule(world)
-    running: dict[int, Running] = {}
+def run(plan: Plan, choose: Chooser, rules: Rules) -> Schedule:
+    """Run the operations of a plan in the order that ``choose`` (the options -> index of one) makes."""
+    schedule = Schedule(World(plan, rules))
     for number, (kind, which) in enumerate(plan.operations):
-        process = world.processes[which]
-        turn = greenlet(lambda w=world, p=process, n=number, k=kind: OPERATIONS[k](w, p, n))
-        running[number] = Running(kind, process, turn)
-    while True:
-        options = [*ready(running), *clocks(world)]
-        if plan.kill and not schedule.killed:
-            options += [("kill", number) for number, each in running.items() if each.turn]
-        if not any(kind != "kill" for kind, _ in options):
-            return schedule
-        index = choose(len(options))
-        schedule.choices.append((index, len(options)))
-        schedule.steps.append(options[index])
-        take(options[index], schedule, running)
+        schedule.running[number] = running(schedule.world, number, kind, which)
+    while options := [*ready(schedule), *clocks(schedule.world), *accidents(schedule)]:
+        step = options[choose(options)]
+        schedule.steps.append(step)
+        take(step, schedule)
+    return schedule
 
 
-def ready(running: dict[int, Running]) -> Iterator[Step]:
-    for number, each in running.items():
+def running(world: World, number: int, kind: str, which: int) -> Running:
+    process, operation = world.processes[which], OPERATIONS[kind]
+    return Running(kind, process, greenlet(lambda: operation(world, process, number)))
+
+
+def ready(schedule: Schedule) -> Iterator[Step]:
+    for number, each in schedule.running.items():
+        if each.waits_for is not None and each.waits_for.in_guard:
+            continue
         if each.kind == "drain" and not each.turn and not drain_may_begin(each.process):
             continue
-        if not (each.waiting and each.process.in_guard):
-            yield "step", number
+        yield "step", number
 
 
 def drain_may_begin(process: Process) -> bool:
-    return bool(process.view.store.sources) and not process.in_guard
+    return bool(process.view.store.sources) and not process.in_guard and not process.stale
 
 
-def clocks(world: World) -> Iterator[Step]:
-    """What the clocks can do next: all processes are in the guard time before the first of them switches, and none
-    leaves it before the last has."""
-    behind = [p for p in world.processes if p.revision < world.announced]
-    guarded = [p for p in world.processes if p.in_guard]
+def clocks(world: World) -> list[Step]:
+    """What the clocks can do next. It changes with what they do, and with nothing else but a drain."""
+    if world.clocks is None:
+        world.clocks = list(next_of_clocks(world))
+    if world.ending and not world.mourning and not (world.rules.grace and world.unfinished & world.begun):
+        return [*world.clocks, ("drained", None)]
+    return world.clocks
+
+
+def next_of_clocks(world: World) -> Iterator[Step]:
+    """All processes are in the guard time before the first of them switches, and none leaves it before the last has.
+    One that is cut off hears of none of this."""
+    hearing = [p for p in world.processes if not p.cut_off]
+    behind = [p for p in hearing if p.revision < world.announced]
+    guarded = [p for p in hearing if p.in_guard]
     if behind:
         yield from (("guard", p) for p in behind if not p.in_guard)
-        if len(guarded) == len(world.processes):
+        if len(guarded) == len(hearing):
             yield from (("switch", p) for p in behind)
     elif guarded:
         yield from (("guard over", p) for p in guarded)
     elif world.announced < len(world.plan.stores):
         yield "announce", world.announced + 1
-    if world.ending and not world.unfinished & world.begun:
-        yield "drained", None
+    yield from (("recover", p) for p in world.processes if p.cut_off and p.stale)
 
 
-def take(step: Step, schedule: Schedule, running: dict[int, Running]) -> None:
+def accidents(schedule: Schedule) -> Iterator[Step]:
+    """What may happen besides, so that a schedule can also end without it."""
+    plan, begun = schedule.world.plan, schedule.world.begun
+    if plan.abandon and not schedule.abandoned and not begun:
+        yield from (
+            ("abandon", process) for process in schedule.world.processes[:1] if drain_may_begin(process)
+        )
+    if plan.kill and not schedule.killed:
+        processes = {id(each.process): each.process for n, each in schedule.running.items() if n in begun}
+        yield from (("kill", process) for process in processes.values())
+    if schedule.failed < plan.faults:
+        at_a_verb = [n for n, each in schedule.running.items() if n in begun and each.waits_for is None]
+        yield from (("fail", (number, fault)) for number in at_a_verb for fault in Fault)
+
+
+def take(step: Step, schedule: Schedule) -> None:
     kind, which = step
-    world = schedule.world
+    if kind == "step":
+        go_on(which, schedule)
+    elif kind == "fail":
+        schedule.failed += 1
+        go_on(which[0], schedule, which[1])
+    elif kind == "kill":
+        kill(which, schedule)
+    elif kind == "abandon":
+        schedule.abandoned = True
+        abandon(which, schedule.world)
+    else:
+        schedule.world.clocks = None
+        move_clocks(kind, which, schedule.world)
+
+
+def move_clocks(kind: str, which: Any, world: World) -> None:
     if kind == "announce":
         world.announced = which
     elif kind == "guard":
         which.in_guard = True
     elif kind == "switch":
-        which.revision += 1
-        which.view = world.compose(which)
+        switch(world, which, which.revision + 1)
     elif kind == "guard over":
         which.in_guard = False
-    elif kind == "drained":
-        world.drained |= world.ending
-        world.ending = set()
-        for process in world.processes:
-            process.view = world.compose(process)
-    elif kind == "kill":
-        schedule.killed.add(running.pop(which).kind)
-        world.begun.discard(which)
+    elif kind == "recover":
+        recover(world, which)
     else:
-        go_on(which, schedule, running)
+        forget_drained(world)
 
 
-def go_on(number: int, schedule: Schedule, running: dict[int, Running]) -> None:
-    each = running[number]
-    schedule.world.begun.add(number)
+def recover(world: World, process: Process) -> None:
+    others = [p for p in world.processes if not p.cut_off]
+    process.cut_off = process.stale = False
+    process.in_guard = any(p.in_guard for p in others)
+    switch(world, process, max(p.revision for p in others))
+
+
+def forget_drained(world: World) -> None:
+    world.drained |= world.ending
+    world.ending = set()
+    for process in world.processes:
+        if not process.stale:
+            process.view = world.compose(process)
+
+
+def switch(world: World, process: Process, revision: int) -> None:
+    process.revision = revision
+    process.view = world.compose(process)
+    for other in world.processes:
+        other.stale = other.cut_off and other.revision < revision
+
+
+def kill(process: Process, schedule: Schedule) -> None:
+    """The process is gone with all that it was doing, and another one takes its place."""
+    schedule.killed = True
+    begun = schedule.world.begun
+    for number in [n for n, each in schedule.running.items() if n in begun and each.process is process]:
+        schedule.world.mourning |= schedule.running[number].since < process.revision
+        begun.discard(number)
+        del schedule.running[number]
+
+
+def abandon(process: Process, world: World) -> None:
+    """Staff give the newest draining store up. Who was only there is logged out, and stays so. That somebody had logged
+    out is forgotten with it, where an older store could not be told: a known limit."""
+    source: Role = process.view.store.sources[0]
+    held = world.records_of(source)
+    others = [store for store in world.stores.values() if store.records is not held]
+    for key in held:
+        world.log.ending.add(key)
+        world.log.saved.pop(key, None)
+        if any(store.live(key) for store in others):
+            world.log.logouts = [each for each in world.log.logouts if each != key]
+        else:
+            world.log.logouts.append(key)
+    world.ending = world.numbers_of(source)
+    forget_drained(world)
+
+
+def go_on(number: int, schedule: Schedule, fault: Fault | None = None) -> None:
+    each = schedule.running[number]
     try:
-        each.waiting = each.turn.switch() == "waiting"
+        if number in schedule.world.begun:
+            each.waits_for = each.turn.switch(fault)
+        else:
+            schedule.world.begun.add(number)
+            each.since = each.process.revision
+            each.waits_for = each.turn.switch()
     except StoreUnavailable:
-        schedule.gave_up += 1
+        pass
     if each.turn.dead:
-        del running[number]
+        del schedule.running[number]
         schedule.world.begun.discard(number)
+
+
+# What must be true in the end.
 
 
 def broken(schedule: Schedule) -> str | None:
     """Return the invariant that this run broke, or None."""
     world, plan = schedule.world, schedule.world.plan
-    ends = {"logout", "cycle"}
-    final: list[Record | None] = []
-    reader = greenlet(lambda: final.append(world.routed(world.processes[0]).get(KEY)))
-    while not reader.dead:
-        reader.switch()
-    alive = final[0] is not None and not final[0].ended
-    logouts = [at for at, (kind, *_) in enumerate(world.log) if kind == "logout"]
-    if logouts:
-        if alive:
-            return "I2 alive at the end"
-        late = [e for e in world.log if e[0] == "get" and e[2] and e[3] > logouts[0]]
-        return "I2 read after logout" if late else None
-    if schedule.killed & ends or any(kind in ends for kind, _ in plan.operations):
+    if world.log.fault:
+        return world.log.fault
+    reader = Process("reader", len(plan.stores))
+    reader.view = world.compose(reader)
+    first = [fault for key in sessions(world) if (fault := wrong(world, key, at_once(world, reader, key)))]
+    return next(iter(first), None) or broken_after_a_drain(world, reader)
+
+
+def broken_after_a_drain(world: World, reader: Process) -> str | None:
+    """The same, when all that is left has been moved and the other stores are gone."""
+    for _ in range(2):  # a first one may find a session half moved
+        finish(lambda: drain(world, reader, -1))
+    left = [each for source in reader.view.store.sources for each in world.records_of(source).values()]
+    if not all(record.ended for record in left):
+        return "something is left in a drained store"
+    stores = world.plan.stores
+    world.drained |= {n for n in range(1, reader.revision) if stores[n - 1] != stores[-1]}
+    reader.view = world.compose(reader)
+    last = [fault for key in sessions(world) if (fault := wrong(world, key, at_once(world, reader, key)))]
+    return f"{last[0]} after a drain" if last else None
+
+
+def sessions(world: World) -> list[str]:
+    return [KEY, *world.log.logins, *(key for key in world.log.logouts if key != KEY)]
+
+
+def wrong(world: World, key: str, record: Record | None) -> str | None:
+    log, found = world.log, record is not None and not record.ended
+    if found and key in log.logouts:
+        return "I2 alive at the end"
+    if key in log.ending:
         return None  # a logout that gave up or was killed may have taken effect
-    if not alive or any(not found for _, _, found, _ in world.log):
-        return "I1 missed"
-    saved = {number for kind, number, ok, _ in world.log if kind == "save" and ok}
-    assert final[0] is not None
-    return None if saved <= set(final[0].payload) else "I3 lost"
+    if not found:
+        return "I1 missing at the end"
+    assert record is not None
+    if not expected(log_of=world, key=key) <= contents(record):
+        return "I3 a save was lost"
+    slides = key == KEY and not any(kind == "save" for kind, _ in world.plan.operations)
+    return "I3 a touch was lost" if slides and record.expires_at < log.touched else None
 
 
-# The rules, and what is left of them when one is taken out.
+def expected(log_of: World, key: str) -> set[int]:
+    """What must be in a session. One that logged in has what was saved under the key that it had before, too."""
+    log, kinds = log_of.log, [kind for kind, _ in log_of.plan.operations]
+    saved = log.saved.get(key, set())
+    if key in log.logins and kinds.count("login") == 1 and "logout" not in kinds:
+        saved = saved | log.saved.get(KEY, set())
+    return saved
 
 
-class Rules:
-    """The code as it is."""
-
-    def store(self, current: Role, sources: Sequence[Role], hold: Callable[[], bool]) -> HandoverStore:
-        return HandoverStore(current, sources, hold, LIFE)
-
-    def routed(self, view: Callable[[], View], sleep: Callable[[float], None]) -> RoutedStore:
-        return RoutedStore(view, sleep)
-
-    def hold(self, process: Process) -> Callable[[], bool]:
-        return lambda: process.in_guard
+def at_once(world: World, process: Process, key: str) -> Record | None:
+    found: list[Record | None] = []
+    finish(lambda: found.append(world.routed(process).get(key)))
+    return found[0]
 
 
-class WithoutHold(Rules):
-    """Sessions are carried while processes still differ about the current store."""
-
-    def hold(self, process: Process) -> Callable[[], bool]:
-        return lambda: False
-
-
-class WithoutReread(Rules):
-    """Who finds the session nowhere takes that for an answer."""
-
-    class Store(HandoverStore):
-        def _locate(self, key: str) -> handover.Found | None:
-            copies = [(role, record) for role in (self.current, *self.sources) if (record := role.get(key))]
-            ended = [copy for copy in copies if copy[1].ended]
-            if ended:
-                return ended[0]
-            return max(copies, key=lambda copy: revision_of(copy[1].version), default=None)
-
-    def store(self, current: Role, sources: Sequence[Role], hold: Callable[[], bool]) -> HandoverStore:
-        return self.Store(current, sources, hold, LIFE)
+def finish(action: Callable[[], object]) -> None:
+    """Run it to its end; nothing else happens meanwhile."""
+    turn = greenlet(action)
+    while not turn.dead:
+        turn.switch()
 
 
-class WithoutEnded(Rules):
-    """A logout deletes wherever the session may be, and leaves no mark."""
+# Exploring at random.
 
-    class Store(HandoverStore):
-        def delete(self, key: str, version: int | None = None) -> bool:
-            deleted = [role.store.delete(key, version) for role in (*self.sources, self.current)]
-            return any(deleted)
-
-    def store(self, current: Role, sources: Sequence[Role], hold: Callable[[], bool]) -> HandoverStore:
-        return self.Store(current, sources, hold, LIFE)
-
-
-class WithoutEras(Rules):
-    """Of two copies the one in the newer store is taken, whatever it is."""
-
-    class Store(HandoverStore):
-        def _is_settled(self, role: Role, record: Record) -> bool:
-            return role is self.current
-
-    def store(self, current: Role, sources: Sequence[Role], hold: Callable[[], bool]) -> HandoverStore:
-        return self.Store(current, sources, hold, LIFE)
-
-
-class WithoutFloor(Rules):
-    """What was forgotten in a store that was emptied is taken for a session."""
-
-    def store(self, current: Role, sources: Sequence[Role], hold: Callable[[], bool]) -> HandoverStore:
-        roles = [Role(role.store, role.number, 0) for role in (current, *sources)]
-        return HandoverStore(roles[0], roles[1:], hold, LIFE)
-
-
-class WithoutWait(Rules):
-    """Misses and logouts near a switch do not wait for it to be over."""
-
-    class Routed(RoutedStore):
-        def _still_holds(self, view: Any, *, missed: bool) -> bool:
-            return self._is_in_force(view)
-
-    def routed(self, view: Callable[[], View], sleep: Callable[[float], None]) -> RoutedStore:
-        return self.Routed(view, sleep)
-
-
-class WithoutAgain(Rules):
-    """An operation whose view has passed when it ends is not done again."""
-
-    class Routed(RoutedStore):
-        def _is_in_force(self, view: Any) -> bool:
-            return True
-
-        def _still_holds(self, view: Any, *, missed: bool) -> bool:
-            if view.undecided():
-                self._sleep(1.0)
-            return True
-
-    def routed(self, view: Callable[[], View], sleep: Callable[[float], None]) -> RoutedStore:
-        return self.Routed(view, sleep)
-
-
-RULES: dict[str, type[Rules]] = {
-    "hold": WithoutHold,
-    "reread": WithoutReread,
-    "ended": WithoutEnded,
-    "eras": WithoutEras,
-    "floor": WithoutFloor,
-    "wait": WithoutWait,
-    "again": WithoutAgain,
-}
-
-
-# Exploring.
+STORES = [
+    ("OLD", "NEW"),
+    ("OLD", "NEW"),
+    ("OLD", "NEW", "OLD"),
+    ("OLD", "NEW", "OLD"),
+    ("OLD", "NEW", "THIRD"),
+    ("OLD", "NEW", "THIRD", "OLD"),
+    ("OLD", "NEW", "OLD", "NEW"),
+]
+KINDS = ["get", "get", "save", "save", "touch", "logout", "login", "guest", "drain", "drain"]
 
 
 def random_plan(source: random.Random) -> Plan:
-    stores = source.choice([("OLD", "NEW"), ("OLD", "NEW"), ("OLD", "NEW", "OLD"), ("OLD", "NEW", "THIRD")])
-    processes = source.choice([2, 2, 3])
-    kinds = ["get", "get", "save", "save", "logout", "cycle", "drain"]
-    size = source.choice([2, 3, 3, 4])
-    operations = tuple((source.choice(kinds), source.randrange(processes)) for _ in range(size))
-    return Plan(stores, operations, processes, kill=source.random() < 0.3)
+    processes = 2 if source.random() < 0.6 else 3
+    size, cut_off = source.choice([2, 3, 3, 4]), source.random() < 0.15
+    return Plan(
+        source.choice(STORES),
+        tuple((source.choice(KINDS), int(source.random() * processes)) for _ in range(size)),
+        processes,
+        kill=source.random() < 0.2,
+        faults=1 if source.random() < 0.2 else 0,
+        cut_off=cut_off,
+        abandon=not cut_off and source.random() < 0.1,
+    )
 
 
 def at_random(runs: int, seed: int, rules: Rules) -> Iterator[Schedule]:
-    """Random plans in random order; a schedule that favours one process for a while deschedules the others for long."""
     source = random.Random(seed)
     for _ in range(runs):
-        yield run(random_plan(source), chooser(source), rules)
+        plan = rules.plan or random_plan(source)
+        yield run(plan, chooser(source, plan), rules)
 
 
-def chooser(source: random.Random) -> Callable[[int], int]:
-    if source.random() < 0.5:
-        return lambda options: int(source.random() * options)
-    favourite = source.random()
-    return lambda options: int((favourite if source.random() < 0.7 else source.random()) * options)
+def chooser(source: random.Random, plan: Plan) -> Chooser:
+    """Three ways to choose: evenly; with a liking for one place among the options, so that others wait for long; with
+    one operation that sleeps after a few steps until nothing else is left to happen."""
+    kind = source.random()
+    if kind < 0.4:
+        return lambda options: int(source.random() * len(options))
+    if kind < 0.7:
+        favourite = source.random()
+        return lambda options: int((favourite if source.random() < 0.7 else source.random()) * len(options))
+    return sleeping(source, source.randrange(len(plan.operations)), source.randrange(1, 9))
 
 
-def exhaustively(plan: Plan, depth: int, rules: Rules, seed: int = 1) -> Iterator[Schedule]:
-    """Every order of the first ``depth`` steps of a plan; what follows is chosen at random."""
-    source = random.Random(seed)
+def sleeping(source: random.Random, sleeper: int, steps: int) -> Chooser:
+    left = steps
+
+    def choose(options: list[Step]) -> int:
+        nonlocal left
+        at = int(source.random() * len(options))
+        if options[at] == ("step", sleeper):
+            left -= 1
+            if left < 0 and len(options) > 1:
+                others = [index for index in range(len(options)) if index != at]
+                return others[int(source.random() * len(others))]
+        return at
+
+    return choose
+
+
+# Exploring exhaustively, to a bound.
+
+
+def exhaustively(plan: Plan, preemptions: int, rules: Rules) -> Iterator[Schedule]:
+    """Every schedule of a plan in which at most so many operations, or the clocks, are interrupted before they have to
+    stop by themselves. Most faults of concurrent programs need very few."""
     prefix: list[int] = []
     while True:
-        position = itertools.count()
-
-        def choose(options: int, prefix: list[int] = prefix, position: Iterator[int] = position) -> int:
-            at = next(position)
-            if at < len(prefix):
-                return prefix[at]
-            return 0 if at < depth else source.randrange(options)
-
-        schedule = run(plan, choose, rules)
-        yield schedule
-        prefix = [index for index, _ in schedule.choices[:depth]]
-        while prefix and prefix[-1] + 1 >= schedule.choices[len(prefix) - 1][1]:
-            prefix.pop()
-        if not prefix:
+        order = Order(preemptions, prefix)
+        yield run(plan, order.choose, rules)
+        while order.taken and order.taken[-1] + 1 >= order.offered[len(order.taken) - 1]:
+            order.taken.pop()
+        if not order.taken:
             return
-        prefix[-1] += 1
+        order.taken[-1] += 1
+        prefix = order.taken
 
 
-def faults(schedules: Iterator[Schedule]) -> tuple[int, dict[str, list[Schedule]]]:
-    """Run all schedules; return how many there were and those that broke an invariant."""
+class Order:
+    """The schedule that begins with these choices and then takes the first of each."""
+
+    def __init__(self, preemptions: int, prefix: list[int]) -> None:
+        self.left, self.prefix = preemptions, prefix
+        self.taken: list[int] = []  # which of the choices offered
+        self.offered: list[int] = []
+        self.actor: object = None
+
+    def choose(self, options: list[Step]) -> int:
+        going_on = [index for index, step in enumerate(options) if actor(step) == self.actor]
+        others = [index for index, step in enumerate(options) if actor(step) != self.actor]
+        allowed = going_on + others if not going_on or self.left > 0 else going_on
+        at = len(self.taken)
+        choice = self.prefix[at] if at < len(self.prefix) else 0
+        self.taken.append(choice)
+        self.offered.append(len(allowed))
+        if going_on and choice >= len(going_on):
+            self.left -= 1
+        self.actor = actor(options[allowed[choice]])
+        return allowed[choice]
+
+
+def actor(step: Step) -> object:
+    """Who takes a step: an operation, or the clocks."""
+    kind, which = step
+    if kind == "fail":
+        return which[0]
+    return which if kind == "step" else "clocks"
+
+
+# Reporting.
+
+
+def faults(schedules: Iterable[Schedule]) -> tuple[int, dict[str, list[str]]]:
+    """Run all schedules; return how many there were, and in words those that broke an invariant, shortest first."""
     found: dict[str, list[Schedule]] = {}
     count = 0
     for schedule in schedules:
         count += 1
         if fault := broken(schedule):
             found.setdefault(fault, []).append(schedule)
-    return count, found
+    return count, {fault: shortest(cases) for fault, cases in found.items()}
+
+
+def shortest(cases: list[Schedule]) -> list[str]:
+    return [describe(each) for each in sorted(cases, key=lambda each: len(each.steps))]
 
 
 def describe(schedule: Schedule) -> str:
-    plan = schedule.world.plan
     names = [f"{kind} {getattr(which, 'name', which)}" for kind, which in schedule.steps]
-    return f"{plan}\n    " + ", ".join(names) + f"\n    {schedule.world.log}"
+    return f"{schedule.world.plan}\n    " + ", ".join(names) + f"\n    {schedule.world.log}"
 
 
-def main(runs: int = 200_000, without: str | None = None, seed: int = 1) -> int:
-    rules = RULES[without]() if without else Rules()
-    count, found = faults(at_random(runs, seed, rules))
-    print(f"{count} schedules, seed {seed}, without {without or 'nothing'}:", end=" ")  # noqa: T201
+def explore(runs: int, seed: int, without: str = "") -> tuple[int, dict[str, list[str]]]:
+    """Explore at random, with a rule left out or none; as ``faults``. For other processes to call."""
+    return faults(at_random(runs, seed, rules(without)))
+
+
+def explore_exhaustively(plan: Plan, preemptions: int) -> tuple[int, dict[str, list[str]]]:
+    return faults(exhaustively(plan, preemptions, Rules()))
+
+
+def first_fault(runs: int, seed: int, without: str) -> str | None:
+    """Return which invariant breaks first without that rule, or None."""
+    found = (broken(schedule) for schedule in at_random(runs, seed, rules(without)))
+    return next((fault for fault in found if fault), None)
+
+
+def rules(without: str) -> Rules:
+    return RULES[without]() if without else Rules()
+
+
+def main(runs: int = 200_000, without: str = "", seed: int = 1) -> int:
+    begun = time.monotonic()
+    count, found = explore(runs, seed, without)
+    rate = count / (time.monotonic() - begun)
+    print(f"{count} schedules, {rate:.0f} a second, seed {seed}, without {without or 'nothing'}:", end=" ")  # noqa: T201
     print({fault: len(cases) for fault, cases in found.items()} or "no invariant broken")  # noqa: T201
     for fault, cases in found.items():
-        print(f"  {fault}: {describe(min(cases, key=lambda case: len(case.steps)))}")  # noqa: T201
+        print(f"  {fault}: {cases[0]}")  # noqa: T201
     return int(bool(found))
 
 

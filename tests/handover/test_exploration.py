@@ -2,48 +2,84 @@
 
 from __future__ import annotations
 
+import itertools
+import multiprocessing
+import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 
 import pytest
 
-from tests.handover.explore import RULES, Plan, Rules, Schedule, at_random, describe, exhaustively, faults
+from tests.handover.explore import explore, explore_exhaustively, first_fault
+from tests.handover.rules import RULES
+from tests.handover.world import OPERATIONS, Plan
 
-RUNS, SEED = 60_000, 20_261_123
+SEED = 20_261_123
+PORTIONS, RUNS = 20, 10_000  # 200,000 schedules at random
 SEARCH = 150_000  # schedules at the most, to find what a missing rule breaks
 
+Found = tuple[int, dict[str, list[str]]]
 
-def test_no_schedule_breaks_an_invariant(capsys: pytest.CaptureFixture[str]) -> None:
-    count, found = faults(at_random(RUNS, SEED, Rules()))
-    print(f"{count} schedules, seed {SEED}")  # noqa: T201 - shown when it fails
-    assert count == RUNS
-    assert not found, [describe(cases[0]) for cases in found.values()]
-
-
-@pytest.mark.parametrize(
-    "operations",
-    [
-        (("get", 0), ("get", 1)),
-        (("get", 0), ("save", 1)),
-        (("save", 0), ("save", 1)),
-        (("get", 0), ("drain", 1)),
-        (("save", 0), ("drain", 1)),
-        (("logout", 0), ("get", 1)),
-        (("cycle", 0), ("drain", 1)),
-    ],
-    ids=str,
-)
-def test_every_order_of_the_first_steps(operations: tuple[tuple[str, int], ...]) -> None:
-    count, found = faults(exhaustively(Plan(("OLD", "NEW"), operations), depth=10, rules=Rules()))
-    assert count > 1000
-    assert not found, [describe(cases[0]) for cases in found.values()]
+PAIRS = list(itertools.combinations_with_replacement(OPERATIONS, 2))
+# Where more of the interruptions matter than one.
+DEEPER = [
+    ("get", "save"),
+    ("get", "logout"),
+    ("save", "save"),
+    ("save", "drain"),
+    ("logout", "drain"),
+    ("login", "drain"),
+]
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_with_a_rule_left_out_the_exploration_reports_it(rule: str) -> None:
-    assert next(broken(at_random(SEARCH, SEED, RULES[rule]())), None) is not None
+@pytest.fixture(scope="module")
+def workers() -> Iterator[ProcessPoolExecutor]:
+    """A process a core, new ones: they share nothing with the tests before."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), spawn) as pool:
+        yield pool
+        pool.shutdown(cancel_futures=True)
 
 
-def broken(schedules: Iterator[Schedule]) -> Iterator[str]:
-    for schedule in schedules:
-        _, found = faults(iter([schedule]))
-        yield from found
+def check(futures: list[Future[Found]]) -> int:
+    results = [future.result() for future in futures]
+    faults = {fault: cases[0] for _, found in results for fault, cases in found.items()}
+    assert not faults, faults
+    return sum(count for count, _ in results)
+
+
+def check_exhaustively(workers: ProcessPoolExecutor, plans: list[Plan], interruptions: int) -> None:
+    count = check([workers.submit(explore_exhaustively, plan, interruptions) for plan in plans])
+    assert count > len(plans) * 100 * interruptions
+
+
+def test_no_schedule_at_random_breaks_an_invariant(workers: ProcessPoolExecutor) -> None:
+    portions = [workers.submit(explore, RUNS, SEED + number) for number in range(PORTIONS)]
+    assert check(portions) == PORTIONS * RUNS
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["all live", "one is killed"])
+def test_no_schedule_with_one_interruption_breaks_an_invariant(
+    workers: ProcessPoolExecutor, kill: bool
+) -> None:
+    check_exhaustively(
+        workers, [Plan(("OLD", "NEW"), ((one, 0), (other, 1)), kill=kill) for one, other in PAIRS], 1
+    )
+
+
+def test_no_schedule_with_one_interruption_in_a_switch_back_breaks_an_invariant(
+    workers: ProcessPoolExecutor,
+) -> None:
+    check_exhaustively(
+        workers, [Plan(("OLD", "NEW", "OLD"), ((one, 0), (other, 1))) for one, other in DEEPER], 1
+    )
+
+
+def test_no_schedule_with_two_interruptions_breaks_an_invariant(workers: ProcessPoolExecutor) -> None:
+    check_exhaustively(workers, [Plan(("OLD", "NEW"), ((one, 0), (other, 1))) for one, other in DEEPER], 2)
+
+
+def test_with_any_rule_left_out_the_exploration_reports_it(workers: ProcessPoolExecutor) -> None:
+    searches = {rule: workers.submit(first_fault, SEARCH, SEED, rule) for rule in RULES}
+    found = {rule: search.result() for rule, search in searches.items()}
+    assert [rule for rule, fault in found.items() if fault is None] == []
