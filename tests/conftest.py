@@ -2,8 +2,10 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 import django
+from django.db import connections
 
 # Kept until the interpreter ends, which removes it.
 MEMORY = tempfile.TemporaryDirectory(prefix="sessionpersist-tests-")
@@ -18,3 +20,6 @@ os.environ |= {
 
 # Not left to pytest-django, which would do it before this file is read.
 django.setup()
+
+# A file: Django never closes a connection to an SQLite database in memory, not even that of a thread that ends.
+connections["default"].settings_dict["TEST"]["NAME"] = str(Path(MEMORY.name) / "test.sqlite3")
