@@ -43,7 +43,7 @@ class Left:
 
     @property
     def share(self) -> float:
-        """Which part has moved, from 0 to 1; 0 where nobody knows."""
+        """Which part has moved, from 0 to 1."""
         return 1 - self.count / self.most if self.most else 1.0
 
 
@@ -95,14 +95,28 @@ class Draining:
         Raises NotNow, StoreUnavailable; what was moved stays moved.
         """
         for batch in batched(self.role.store.scan(), size):
-            if self.view.undecided() > 0:
-                raise NotNow(_("The store is being switched at this moment."))
+            if not self._goes_on():
+                return
             moved = self.view.store.move_many(self.role, batch)
             if routing.current_view().number != self.view.number:
                 for key in batch:
                     routing.current_store().get(key)  # a switch came in between: have it where it belongs now
                 raise NotNow(_("The store was switched again meanwhile."))
             yield moved
+
+    def _goes_on(self) -> bool:
+        """Return whether what was read may still be brought over: once the handover has ended, a logout leaves no mark.
+
+        Asks the database, as this process may not have heard of it yet. False where another drain has moved the rest;
+        raises NotNow where the store was given up, and where another switch is to come.
+        """
+        require_calm(routing.current_view())
+        if self.view.store.in_transaction():
+            raise NotNow(_("Sessions can't be moved inside a transaction, which may be rolled back."))
+        how = Revision.objects.filter(pk=self.number).values_list("drained_how", flat=True).first()
+        if how == "abandoned":
+            raise NotNow(_("{store} has been given up.").format(store=self.describe()))
+        return not how
 
     def finish(self) -> int:
         """Count what is left; where that is nothing, the handover from this store is over. Raises StoreUnavailable."""
@@ -111,10 +125,15 @@ class Draining:
             return left
         if self.per_node:
             Node.objects.note_drained(conf.node_name(), self.number)
-        if not self.per_node or Node.objects.all_drained(self.number, self._began()):
+        if not self.per_node or (Node.objects.exists() and not self.nodes_left()):
             Revision.objects.drained(self.number, "drained")
             snapshot.expire()
         return 0
+
+    def nodes_left(self) -> list[str]:
+        """The nodes whose memory has not been found empty, of those that may have sessions in it."""
+        known = Node.objects.drained_since(self._began())
+        return sorted(name for name, up_to in known.items() if up_to < self.number)
 
     def _began(self) -> datetime:
         """Since when there may be sessions in it."""

@@ -185,13 +185,11 @@ class NodeQuerySet(models.QuerySet["Node"]):
         """Note that this node's memory holds no session of that revision any more."""
         self.filter(name=name, drained__lt=number).update(drained=number)
 
-    def all_drained(self, number: int, since: datetime) -> bool:
-        """Return whether every node that was seen since then has drained its own memory up to that revision.
-
-        One that was switched off meanwhile counts as well: it may come back with its memory.
-        """
-        nodes = list(self.filter(seen_at__gte=since).values("name").annotate(up_to=Max("drained")))
-        return bool(nodes) and all(node["up_to"] >= number for node in nodes)
+    def drained_since(self, since: datetime) -> dict[str, int]:
+        """Return the nodes that were seen since then, by name, each with the revision up to which it has drained its
+        memory. One that was switched off meanwhile counts as well: it may come back with its memory."""
+        seen = self.filter(seen_at__gte=since).values_list("name").annotate(up_to=Max("drained"))
+        return dict(seen)
 
 
 class Node(models.Model):

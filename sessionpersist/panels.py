@@ -142,7 +142,7 @@ def read_handover(*, count: bool) -> Handover:
 def _moving(each: Draining, count: bool) -> Moving:
     moving = Moving(each.number, each.describe(), each.since, each.per_node)
     if each.per_node:
-        moving = replace(moving, still_there=_nodes_with_memory(each.number))
+        moving = replace(moving, still_there=each.nodes_left())
     if not count:
         return moving
     try:
@@ -160,13 +160,6 @@ def counted(moving: Moving, count: int) -> Moving:
 
 def _most_left(number: int) -> int:
     return Revision.objects.filter(pk=number).values_list("most_left", flat=True).first() or 0
-
-
-def _nodes_with_memory(number: int) -> list[str]:
-    by_name: dict[str, int] = {}
-    for name, drained in Node.objects.order_by("name").values_list("name", "drained"):
-        by_name[name] = max(drained, by_name.get(name, 0))
-    return [name for name, drained in by_name.items() if drained < number]
 
 
 def _last_over() -> Over | None:

@@ -49,7 +49,7 @@ class Sealer:
 
     def __init__(self, session_key: str) -> None:
         self.session_key, self.stored_key = session_key, stored_key(session_key)
-        self._ciphers: dict[bytes, AESGCM] = {}
+        self._ciphers: dict[Master, AESGCM] = {}
 
     def seal(self, plain: bytes) -> bytes:
         """Encrypt a serialised session so that only the holder of its session key can open it."""
@@ -74,10 +74,10 @@ class Sealer:
         return None
 
     def _cipher(self, master: Master) -> AESGCM:
-        cipher = self._ciphers.get(master.key_id)
+        cipher = self._ciphers.get(master)
         if cipher is None:
             key = master.derive(master.secret, _bytes(self.session_key))
-            cipher = self._ciphers[master.key_id] = AESGCM(key)
+            cipher = self._ciphers[master] = AESGCM(key)
         return cipher
 
 

@@ -73,7 +73,7 @@ def _limited(generator: Generator[Any, Any, Any], raw: Any, seconds: float) -> G
         ready = yield next(generator)
         while True:
             if not ready and monotonic() > give_up:
-                raw.close()
+                raw.pgconn.finish()  # not close(), with which some pools take it back
                 raise OperationalError("timed out")
             ready = yield generator.send(ready)
     except StopIteration as stop:

@@ -67,7 +67,7 @@ class GuardedStore(Store):
         return self._guarded(self.store.get_many, keys)
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
-        # What a first try has created is not said to be: whoever drains then looks at it one by one.
+        # A store may not say what a first try has created: whoever drains then looks at it one by one.
         return self._guarded(self.store.create_many, records)
 
     def delete_many(self, versions: Mapping[str, int]) -> set[str]:

@@ -124,7 +124,8 @@ class MemoryStore(Store):
     def _connection(self) -> sqlite3.Connection:
         local = self._local
         if getattr(local, "forks", None) != _forks:
-            _inherited.append(getattr(local, "connection", None))
+            if getattr(local, "connection", None) is not None:
+                _inherited.append(local.connection)
             local.connection, local.forks = None, _forks
         if local.connection is None:
             local.connection = self._connect()

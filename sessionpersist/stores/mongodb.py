@@ -53,12 +53,9 @@ class MongoStore(Store):
         self._prepared = False
 
     def get(self, key: str) -> Record | None:
-        # By the _id alone, which the server finds without planning, and without a cursor around one document.
         with self._translated():
-            sessions = self._sessions
-            find = {"find": sessions.name, "filter": {"_id": key}, "limit": 1, "singleBatch": True}
-            found = sessions.database.command(find, codec_options=CODEC)["cursor"]["firstBatch"]
-        record = record_of(found[0]) if found else None
+            found = self._find(key)
+        record = record_of(found) if found else None
         return record if record and record.expires_at > now_ms() else None
 
     def create(self, key: str, record: Record) -> bool:
@@ -133,7 +130,8 @@ class MongoStore(Store):
                 self._sessions.insert_many(documents, ordered=False)
             except errors.BulkWriteError as error:
                 faults = error.details["writeErrors"]
-                if any(fault["code"] != DUPLICATE_KEY for fault in faults):
+                unsure = error.details["writeConcernErrors"]
+                if unsure or any(fault["code"] != DUPLICATE_KEY for fault in faults):
                     raise
                 return set(records) - {documents[fault["index"]]["_id"] for fault in faults}
         return set(records)
@@ -185,6 +183,16 @@ class MongoStore(Store):
             )
             sessions = self._opened.setdefault(process, sessions)
         return sessions
+
+    def _find(self, key: str) -> Document | None:
+        """By the _id alone, which the server finds without planning, and without a cursor around one document."""
+        sessions = self._sessions
+        find = {"find": sessions.name, "filter": {"_id": key}, "limit": 1, "singleBatch": True}
+        try:
+            found = sessions.database.command(find, codec_options=CODEC)["cursor"]["firstBatch"]
+        except errors.NotPrimaryError:
+            return sessions.find_one({"_id": key})  # which waits for the new primary
+        return found[0] if found else None
 
     def _prepare_once(self) -> None:
         """Before its first record, and once a process: whoever configured the store may not have prepared it."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import Connection, Error, OperationalError
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
@@ -43,7 +43,7 @@ class Statement(NamedTuple):
 
 
 def is_possible(connection: Any) -> bool:
-    """Return whether Django's connection is open, by psycopg 3, in autocommit, and nobody watches its statements."""
+    """Return whether Django's connection is open, by psycopg 3, idle and in autocommit, and nobody watches it."""
     raw = connection.connection
     return (
         raw is not None
@@ -53,6 +53,8 @@ def is_possible(connection: Any) -> bool:
         and not connection.queries_logged
         and (connection.health_check_done or not connection.health_check_enabled)
         and isinstance(raw, Connection)
+        and raw.pgconn.transaction_status == TransactionStatus.IDLE
+        and raw.pgconn.pipeline_status == PipelineStatus.OFF
         and getattr(raw, MARK, ()) is not None
     )
 
@@ -66,6 +68,8 @@ def execute(
     which the connection is closed.
     """
     raw = connection.connection
+    if any(isinstance(each, str) and "\0" in each for each in parameters):
+        return None  # libpq would cut the text off there; a cursor refuses it
     try:
         with raw.lock:
             return _execute(raw, _statement(text), parameters, monotonic() + seconds)
@@ -75,6 +79,11 @@ def execute(
             return None
         with connection.wrap_database_errors:
             raise
+    except BaseException:
+        # Interrupted while waiting: what is still to come would be in the way of every later statement.
+        if raw.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            raw.pgconn.finish()
+        raise
 
 
 def _execute(raw: Connection[Any], statement: Statement, parameters: Sequence[Any], give_up: float) -> Answer:
@@ -97,7 +106,7 @@ def _result(raw: Connection[Any], give_up: float) -> PGresult:
         while last is not None:
             result, last = last, _next_result(raw.pgconn, give_up)
     except TimeoutError:
-        raw.close()  # a late answer must not be taken for that of the next statement
+        raw.pgconn.finish()  # a late answer must not be taken for that of the next statement
         raise OperationalError("timed out") from None
     if result is None:
         raise OperationalError("the connection is lost")

@@ -147,8 +147,9 @@ class RedisStore(Store):
             )
 
     def close(self) -> None:
-        self._idle.clear()
-        self._client.connection_pool.disconnect()
+        if self._idle:
+            self._discard(self._idle.pop())
+        self._client.connection_pool.disconnect(inuse_connections=False)
 
     def _name(self, key: str) -> str:
         return f"{self.prefix}:{key}"
@@ -206,6 +207,9 @@ class RedisStore(Store):
         try:
             connection.send_packed_command(connection.pack_command(*words), check_health=False)
             answer = connection.read_response()
+        except redis.ReadOnlyError:
+            self._discard(connection)  # no longer the primary: a new connection may lead to the one that is
+            raise
         except redis.ResponseError:
             self._idle.append(connection)  # the server has answered, so the connection is good
             raise
@@ -215,12 +219,15 @@ class RedisStore(Store):
         self._idle.append(connection)
         return answer
 
-    def _discard(self, broken: Any) -> None:
+    def _discard(self, connection: Any) -> None:
         """Close a connection, and with it the idle ones, which have most likely met the same fate."""
-        idle, self._idle = self._idle, []
-        for connection in (broken, *idle):
+        while connection is not None:
             connection.disconnect()
             self._client.connection_pool.release(connection)
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = None
 
     def _take(self) -> Any:
         """Return a connection of this process: the one that was used last, else one of the driver's pool."""
@@ -272,7 +279,8 @@ def _connect(settings: RedisSettings, password: str, timeout: float, ca_file: st
         "SOCKET_CONNECT_TIMEOUT": timeout,
         "SOCKET_TIMEOUT": timeout,
         # What did not get through is not repeated behind our back: the first try may have been carried out.
-        "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0)},
+        # As many connections as calls at a time, which threads and greenlets bound; the driver's own bound is 100.
+        "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0), "max_connections": 2**31},
     }
     if settings.tls and ca_file:
         options["CONNECTION_POOL_KWARGS"]["ssl_ca_certs"] = ca_file

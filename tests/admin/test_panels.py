@@ -159,7 +159,7 @@ class TestHandover:
     def test_memory_is_told_to_be_of_each_node(self, browser: Client) -> None:
         fill(1)
         number = choose(**JDBC)
-        node("node-2", revision=number, seconds=1)
+        node("node-2", revision=number, seconds=0)
         text = text_of(browser.get(PROGRESS))
         assert "In-Memory is the memory of each node." in text
         assert "Not reported empty yet: node-2." in text

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import transaction
 from pytest_django import Settings
 
 from sessionpersist import draining, snapshot
+from sessionpersist.draining import NotNow
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.models import LoginConfiguration, Node, Revision
@@ -244,6 +246,44 @@ class TestInThisProcess:
         records = [(a_key(), a_record(bytes(400_000))) for _ in range(5)]
         sizes = [len(batch) for batch in draining.batched(iter(records))]
         assert sizes == [2, 2, 1]
+
+    @pytest.mark.parametrize("how", ["drained", "abandoned"])
+    def test_what_was_read_before_the_handover_was_ended_is_not_brought_over(
+        self, left_in_memory: list[SessionStore], how: str
+    ) -> None:
+        """Another drain was faster, or staff gave the store up: a logout since then has left no mark."""
+        [store] = draining.going_on()
+        batches = store.batches(1)
+        assert next(batches) == 1
+        Revision.objects.drained(store.number, how)
+        with pytest.raises(StopIteration if how == "drained" else NotNow):
+            next(batches)
+        draining.abandon(store.number)
+        Revision.objects.update(drained_how="abandoned")
+        snapshot.expire()
+        found = [SessionStore(each.session_key).get("number") is not None for each in left_in_memory]
+        assert sum(found) == 1
+
+    def test_before_another_switch_a_drain_stops(
+        self, left_in_memory: list[SessionStore], settings: Settings
+    ) -> None:
+        [store] = draining.going_on()
+        batches = store.batches(1)
+        next(batches)
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ACTIVATION_SECONDS": 60}
+        configuration = LoginConfiguration.get_solo()
+        configuration.persistence_type = "IN_MEMORY"
+        configuration.save()
+        draining.going_on()
+        with pytest.raises(NotNow, match="has not happened yet"):
+            next(batches)
+
+    def test_inside_a_transaction_nothing_is_moved(self, left_in_memory: list[SessionStore]) -> None:
+        with transaction.atomic():
+            [store] = draining.going_on()
+            with pytest.raises(NotNow, match="transaction"):
+                draining.move_some(store.number, 60)
+        assert draining.move_some(store.number, 60).moved == 3
 
     def test_a_rate_that_is_none_is_refused(self) -> None:
         assert "--rate" in str(run("drain_sessions", "--rate", "0").error)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, NoReturn
 
-from pymongo import monitoring
+import pytest
+from pymongo import errors, monitoring
+from pymongo.collection import Collection
+from pymongo.database import Database
 
+from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.base import Store
 from sessionpersist.stores.mongodb import MongoStore
 from sessionpersist.stores.settings import MongoSettings
 from tests.servers import MongoDB, require, shared
-from tests.stores.contract import RoundTrips, StoreContract
+from tests.stores.contract import RoundTrips, StoreContract, a_key, a_record
 
 
 class Commands(monitoring.CommandListener):
@@ -50,3 +55,28 @@ class TestMongoStore(StoreContract, RoundTrips):
         before = len(LISTENER.names)
         action()
         return len(LISTENER.names) - before
+
+    def test_a_read_that_meets_a_server_that_is_no_longer_primary_waits_for_the_new_one(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        key, record = a_key(), a_record()
+        store.create(key, record)
+
+        def stepped_down(*arguments: Any, **options: Any) -> NoReturn:
+            raise errors.NotPrimaryError("not primary")
+
+        monkeypatch.setattr(Database, "command", stepped_down)
+        assert store.get(key) == record
+
+    def test_records_that_a_majority_has_not_acknowledged_are_not_said_to_be_created(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A drain deletes at the source what was created: a failover must not take it back."""
+
+        def unacknowledged(*arguments: Any, **options: Any) -> NoReturn:
+            fault = {"code": 64, "errmsg": "waiting for replication timed out"}
+            raise errors.BulkWriteError({"writeErrors": [], "writeConcernErrors": [fault], "nInserted": 1})
+
+        monkeypatch.setattr(Collection, "insert_many", unacknowledged)
+        with pytest.raises(StoreUnavailable):
+            store.create_many({a_key(): a_record()})

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import select
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from django.db import connections, transaction
 from pytest_django import DjangoDbBlocker
 
+from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores import prepared
 from sessionpersist.stores.base import Outcome
 from sessionpersist.stores.database import DatabaseStore
@@ -108,6 +110,47 @@ def test_who_watches_the_statements_of_a_connection_sees_ours(store: DatabaseSto
         store.get(a_key())
     assert len(seen) == 1
     assert "sessionpersist_storedsession" in seen[0]
+
+
+class Interrupted(Exception):
+    """What a signal handler raises, such as that of a task queue's time limit."""
+
+
+def test_who_is_interrupted_while_waiting_leaves_no_answer_behind(
+    store: DatabaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, record = a_key(), a_record()
+    store.create(key, record)
+    store.get(key)
+    with monkeypatch.context() as patched:
+        patched.setattr(select, "poll", interrupted)
+        with pytest.raises(Interrupted):
+            store.get(a_key())
+    with pytest.raises(StoreUnavailable) as raised:
+        store.get(key)
+    assert raised.value.connection_lost, "so that it is tried once more, on a new connection"
+    assert store.get(key) == record
+
+
+def test_a_transaction_that_was_begun_by_hand_is_taken_part_in(store: DatabaseStore) -> None:
+    key = a_key()
+    store.get(key)
+    execute("BEGIN")
+    store.create(key, a_record())
+    execute("DEALLOCATE ALL")
+    assert store.get(key) is not None
+    execute("ROLLBACK")
+    assert store.get(key) is None
+
+
+def test_text_that_libpq_would_cut_off_is_refused(store: DatabaseStore) -> None:
+    store.get(a_key())
+    with pytest.raises(StoreUnavailable):
+        store.create(a_key(), a_record(user_id="7\0admin"))
+
+
+def interrupted() -> NoReturn:
+    raise Interrupted
 
 
 class TestThroughCursors(OnPostgresql):

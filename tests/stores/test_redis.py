@@ -12,6 +12,7 @@ from sessionpersist.stores.redis import RedisStore, pack
 from sessionpersist.stores.settings import RedisSettings
 from tests.servers import Redis, Valkey, require, shared
 from tests.stores.contract import RoundTrips, StoreContract, a_key, a_record
+from tests.stores.parallel import in_threads
 
 
 class TestRedisStoreOnValkey(StoreContract, RoundTrips):
@@ -66,6 +67,19 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips):
             client.set("[contract]:other", b"not ours", px=60_000)
         assert list(store.scan()) == []
         assert store.count() == 0
+
+    def test_a_closed_store_may_be_used_again_and_again(self, store: Store) -> None:
+        key, record = a_key(), a_record()
+        store.create(key, record)
+        for _ in range(150):  # more than the connections of the driver's own pool
+            store.close()
+            assert store.get(key) == record
+
+    def test_many_threads_have_a_connection_each(self, store: Store) -> None:
+        key, record = a_key(), a_record()
+        store.create(key, record)
+        found = in_threads([lambda: [store.get(key) for _ in range(20)]] * 120)
+        assert found == [[record] * 20] * 120
 
     def test_scripts_that_the_server_forgot_are_sent_again(self, store: Store) -> None:
         key = a_key()

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from sessionpersist import draining, routing
-from sessionpersist.draining import BATCH, Draining, NotNow
+from sessionpersist.draining import BATCH, Draining, Left, NotNow
 from sessionpersist.exceptions import StoreUnavailable
 
 REPORT_EVERY = 1.0  # seconds between two lines of progress; a terminal has its bar moved at each batch
@@ -44,6 +44,8 @@ class Command(BaseCommand):
                     self._drain(store, options["rate"])
         except NotNow as error:
             raise CommandError(f"{error} Run this again in a moment.") from error
+        except StoreUnavailable as error:
+            raise CommandError(str(error)) from error
 
     def _draining_when_calm(self) -> list[Draining]:
         """Return the draining stores, once all processes agree on them: that takes at most twice GUARD_SECONDS."""
@@ -58,9 +60,10 @@ class Command(BaseCommand):
     def _drain(self, store: Draining, rate: float | None) -> None:
         name = store.describe()
         try:
-            self.stdout.write(f"{name}: {(left := store.role.store.count()):,} sessions to move.")
-            store.left()
-            moved = self._move(store, left, rate)
+            counted = store.left()
+            at_least = "at least " if counted.more else ""
+            self.stdout.write(f"{name}: {at_least}{counted.count:,} sessions to move.")
+            moved = self._move(store, counted, rate)
             left = store.finish()
         except StoreUnavailable as error:
             raise CommandError(
@@ -74,7 +77,7 @@ class Command(BaseCommand):
                 "Run this on every other node too: each keeps the In-Memory sessions of its own users."
             )
 
-    def _move(self, store: Draining, left: int, rate: float | None) -> int:
+    def _move(self, store: Draining, counted: Left, rate: float | None) -> int:
         moved, begun = 0, time.monotonic()
         reported = begun
         for count in store.batches(BATCH if rate is None else max(1, min(BATCH, int(rate)))):
@@ -83,18 +86,20 @@ class Command(BaseCommand):
                 time.sleep(max(0.0, begun + moved / rate - time.monotonic()))
             if sys.stdout.isatty() or time.monotonic() - reported >= REPORT_EVERY:
                 reported = time.monotonic()
-                self._report(moved, left)
+                self._report(moved, counted)
         if moved and sys.stdout.isatty():
             self.stdout.write("")
         return moved
 
-    def _report(self, moved: int, left: int) -> None:
-        share = min(1.0, moved / left) if left else 1.0
-        if sys.stdout.isatty():
-            bar = "#" * int(share * BAR)
-            self.stdout.write(f"\r[{bar:<{BAR}}] {share:4.0%} {moved:,}", ending="")
+    def _report(self, moved: int, counted: Left) -> None:
+        total = max(moved, counted.count)
+        if sys.stdout.isatty() and counted.more:  # how far it is, nobody knows
+            self.stdout.write(f"\r{moved:,} of at least {total:,} moved", ending="")
+        elif sys.stdout.isatty():
+            share = moved / total if total else 1.0
+            self.stdout.write(f"\r[{'#' * int(share * BAR):<{BAR}}] {share:4.0%} {moved:,}", ending="")
         else:
-            self.stdout.write(f"{moved:,} of about {left:,} moved")
+            self.stdout.write(f"{moved:,} of {'at least' if counted.more else 'about'} {total:,} moved")
         self.stdout.flush()
 
     def _abandon(self, store: Draining, interactive: bool) -> None:
