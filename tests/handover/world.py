@@ -311,6 +311,12 @@ def login(world: World, process: Process, number: int) -> None:
     look(world, world.after(process), key)
 
 
+def arrive(world: World, process: Process, number: int) -> None:
+    """A new session, which nobody asks for until the end."""
+    create(world, process, key := f"arrived {number}", {number})
+    world.log.logins.add(key)
+
+
 def guest(world: World, process: Process, number: int) -> None:
     """Somebody logs in, comes back, saves, logs out, and a thief tries the cookie: each at another process."""
     key = f"guest {number}"
@@ -339,7 +345,7 @@ def drain(world: World, process: Process, number: int) -> None:
 
 
 OPERATIONS: dict[str, Callable[[World, Process, int], None]] = {
-    each.__name__: each for each in (get, save, touch, logout, login, guest, drain)
+    each.__name__: each for each in (get, save, touch, logout, login, arrive, guest, drain)
 }
 
 

@@ -15,6 +15,10 @@ from urllib.parse import urlsplit
 COOKIE = "sessionid"
 
 
+class Lost(Exception):
+    """The node went away after it had been asked: nobody knows whether it has done what it was asked for."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """One answer: when it came (monotonic seconds), how long it took, its status, its JSON or {}."""
@@ -43,6 +47,15 @@ class Browser:
         return self._request("POST", path)
 
     def _request(self, method: str, path: str) -> Answer:
+        """Ask the next node; one that refuses the connection is passed over. Raises Lost."""
+        for _ in self.urls[1:]:
+            try:
+                return self._ask(method, path)
+            except ConnectionRefusedError:
+                continue
+        return self._ask(method, path)
+
+    def _ask(self, method: str, path: str) -> Answer:
         self._turn += 1
         address = urlsplit(self.urls[self._turn % len(self.urls)])
         assert address.hostname
@@ -50,12 +63,15 @@ class Browser:
         headers = {"Cookie": f"{COOKIE}={self.cookie}"} if self.cookie else {}
         begun = time.monotonic()
         try:
-            connection.request(method, path, headers={**headers, "Accept": "application/json"})
-            response = connection.getresponse()
-            answer = self._note(begun, response)
+            connection.connect()
+            try:
+                connection.request(method, path, headers={**headers, "Accept": "application/json"})
+                response = connection.getresponse()
+                return self._note(begun, response)
+            except (OSError, http.client.HTTPException) as error:
+                raise Lost from error
         finally:
             connection.close()
-        return answer
 
     def _note(self, begun: float, response: http.client.HTTPResponse) -> Answer:
         text = response.read()

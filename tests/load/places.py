@@ -1,0 +1,90 @@
+"""The stores that a live site is switched between: what staff type for each, and how many sessions lie there, which the
+server is asked by its own driver."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sessionpersist.stores.redis import unpack
+from tests.load import stores
+from tests.servers import MariaDB, MongoDB, Postgres, Valkey, require, shared
+
+TABLE = "sessionpersist_storedsession"
+LIVE = f"SELECT COUNT(*) FROM {TABLE} WHERE version <> 0"  # noqa: S608 - no input
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    name: str
+    fields: dict[str, Any]
+    count: Callable[[], int]  # live sessions
+    databases: dict[str, str] = field(default_factory=dict)
+
+
+def places(prefix: str) -> list[Place]:
+    """Valkey, PostgreSQL, MongoDB, and MariaDB where it is installed; with a database or a prefix of this site."""
+    for server in (Valkey, Postgres, MongoDB):
+        require(server)
+    found = [valkey(prefix), postgres(), mongodb(prefix)]
+    return found if MariaDB.available() else [*found, mariadb()]
+
+
+def valkey(prefix: str) -> Place:
+    def count() -> int:
+        with shared(Valkey).connect() as client:
+            values = client.mget(list(client.scan_iter(f"{prefix}:*")) or ["none"])
+        return sum(not unpack(value).ended for value in values if value)
+
+    return Place("Valkey", stores.fields_on(Valkey), count)
+
+
+def postgres() -> Place:
+    import psycopg
+
+    url = shared(Postgres).create_database(new_name())
+
+    def count() -> int:
+        with psycopg.connect(url) as connection:
+            row = connection.execute(LIVE).fetchone()
+            return int(row[0]) if row else 0
+
+    return Place("PostgreSQL", jdbc("on_postgres"), count, {"on_postgres": url})
+
+
+def mariadb() -> Place:
+    server, name = shared(MariaDB), new_name()
+    url = server.create_database(name)
+
+    def count() -> int:
+        connection = server.connect()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(LIVE.replace(TABLE, f"{name}.{TABLE}"))
+                row = cursor.fetchone()
+                return int(row[0]) if row else 0
+        finally:
+            connection.close()
+
+    return Place("MariaDB", jdbc("on_mariadb"), count, {"on_mariadb": url})
+
+
+def mongodb(prefix: str) -> Place:
+    def count() -> int:
+        server = shared(MongoDB)
+        with server.connect() as client:
+            sessions = client[server.database][f"{prefix}_sessions"]
+            return sessions.count_documents({"version": {"$ne": 0}})
+
+    return Place("MongoDB", stores.fields_on(MongoDB), count)
+
+
+def jdbc(alias: str) -> dict[str, Any]:
+    return {"persistence_type": "JDBC", "jdbc_database": alias}
+
+
+def new_name() -> str:
+    return f"test_live_{os.getpid()}_{time.monotonic_ns()}"
