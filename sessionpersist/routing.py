@@ -76,7 +76,7 @@ class RoutedStore(Store):
         while not self._is_in_force(view):
             # It may lie in a store that nobody looks into any more: have it in the one that is in force.
             old, view = view, self._view()
-            if view.store.get(key) is None:
+            if self.get(key) is None:
                 moved = record._replace(version=restamped(record.version, view.number))
                 view.store.create(key, moved)
                 old.store.current.store.delete(key, record.version)

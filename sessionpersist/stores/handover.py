@@ -303,7 +303,8 @@ class HandoverStore(Store):
             if later is None:
                 break
             if later.ended:
-                self.current.store.end(key, later.expires_at)  # somebody was logged out as this was under way
+                # Somebody was logged out as this was under way: so it is here, unless others have saved to it.
+                self.current.store.replace(key, later, moved.version)
             if later.ended or revision_of(later.version) > self.current.number:
                 return None
             if not source.is_leftover(later) and revision_of(later.version) >= revision_of(record.version):
