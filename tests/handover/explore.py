@@ -10,6 +10,15 @@ I3  an acknowledged save or touch is in the final session
 I4  a process that hears of no switch breaks none of these (``cut_off``)
 I5  nor does a store that fails at any verb, with its work done or not (``faults``)
 
+Known limits, which are left out:
+- what a process saves or touches that hears of no switch, while another carries just that session, may be lost;
+- a session that it makes may lie in a store that has been drained meanwhile;
+- where a store can't be told of a logout, such a process may still find the session there;
+- an operation that sleeps for longer than a drained store is looked into (``DRAINED_GRACE``) may bring a session back
+  that has ended, or take one away: see the rule "grace";
+- so may a process that sleeps through a switch while it moves a session, and is killed before it looks again;
+- a store that is given up takes the logouts with it that an older store could not be told of.
+
 ``python -m tests.handover.explore [RUNS] [RULE] [SEED]`` explores by hand; RULE leaves one rule out (see ``rules.py``).
 """
 
@@ -314,7 +323,7 @@ def random_plan(source: random.Random) -> Plan:
         tuple((source.choice(KINDS), int(source.random() * processes)) for _ in range(size)),
         processes,
         kill=source.random() < 0.2,
-        faults=1 if source.random() < 0.2 else 0,
+        faults=1 if not cut_off and source.random() < 0.25 else 0,
         cut_off=cut_off,
         abandon=not cut_off and source.random() < 0.1,
     )

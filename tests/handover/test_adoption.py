@@ -61,6 +61,58 @@ def test_a_logout_during_the_takeover_holds(old: SessionBase, monkeypatch: pytes
     assert SessionStore(key).get("visits") is None
 
 
+def test_a_logout_right_after_the_takeover_holds(old: SessionBase) -> None:
+    key = str(old.session_key)
+    session = SessionStore(key)
+    assert session["visits"] == 3
+    session.flush()
+    assert SessionStore(key).get("visits") is None
+    assert not old.exists(key)
+
+
+def test_of_parallel_requests_one_takes_over_and_the_other_reads_that(
+    old: SessionBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = str(old.session_key)
+    save = SessionStore._save_new
+
+    def another_is_faster(self: SessionStore, data: dict[str, object]) -> None:
+        monkeypatch.setattr(SessionStore, "_save_new", save)
+        other = SessionStore(key)
+        other["visits"] += 1
+        other.save()
+        save(self, data)
+
+    monkeypatch.setattr(SessionStore, "_save_new", another_is_faster)
+    session = SessionStore(key)
+    assert session["visits"] == 4
+    session["name"] = "both"
+    session.save()
+    found = SessionStore(key)
+    assert (found["visits"], found["name"]) == (4, "both")
+
+
+def test_an_outage_as_the_old_copy_is_removed_loses_nothing(
+    old: SessionBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = str(old.session_key)
+
+    def fail(self: SessionBase, session_key: str | None = None) -> None:
+        raise OperationalError("down")
+
+    with monkeypatch.context() as down:
+        down.setattr(type(old), "delete", fail)
+        session = SessionStore(key)
+        with pytest.raises(StoreUnavailable):
+            session.get("visits")
+        assert session.outage is not None
+        assert SessionStore(key)["visits"] == 3, "it has been taken over already"
+        with pytest.raises(StoreUnavailable):
+            SessionStore(key).delete()  # not acknowledged: the old copy may still be there
+    SessionStore(key).delete()
+    assert SessionStore(key).get("visits") is None
+
+
 def test_a_session_that_nobody_knows_is_new(old: SessionBase) -> None:
     session = SessionStore("0" * 32)
     assert dict(session.items()) == {}

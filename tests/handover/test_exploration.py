@@ -34,11 +34,13 @@ DEEPER = [
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[ProcessPoolExecutor]:
-    """A process a core, new ones: they share nothing with the tests before."""
+    """A process a core, new ones: they share nothing with the tests before, and sets have the same order each time."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), spawn) as pool:
-        yield pool
-        pool.shutdown(cancel_futures=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONHASHSEED", "0")
+        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), spawn) as pool:
+            yield pool
+            pool.shutdown(cancel_futures=True)
 
 
 def check(futures: list[Future[Found]]) -> int:
