@@ -6,6 +6,8 @@ longest session life has passed since the installation, the setting can go.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -21,29 +23,32 @@ def find(session_key: str) -> dict[str, Any] | None:
 
     Django's cache engine answers a cache that is down with "no session"; that can't be told apart here.
     """
-    old = _session(session_key)
-    if old is None:
-        return None
-    try:
-        return dict(old.load()) or None
-    except Error as error:
-        raise StoreUnavailable("The sessions of the engine used before could not be read.") from error
+    with _translated("read"):
+        old = _session(session_key)
+        return None if old is None else dict(old.load()) or None
 
 
 def is_still_there(session_key: str) -> bool:
-    """Return whether the old engine still has the session: nobody has logged out meanwhile."""
-    old = _session(session_key)
-    return old is not None and bool(old.exists(session_key))
+    """Return whether the old engine still has the session: nobody has logged out meanwhile. Raises StoreUnavailable."""
+    with _translated("read"):
+        old = _session(session_key)
+        return old is not None and bool(old.exists(session_key))
 
 
 def remove(session_key: str) -> None:
     """Delete a session at the old engine, as it has moved or was logged out. Raises StoreUnavailable."""
-    old = _session(session_key)
-    try:
+    with _translated("changed"):
+        old = _session(session_key)
         if old is not None:
             old.delete(session_key)
+
+
+@contextmanager
+def _translated(done: str) -> Iterator[None]:
+    try:
+        yield
     except Error as error:
-        raise StoreUnavailable("The sessions of the engine used before could not be changed.") from error
+        raise StoreUnavailable(f"The sessions of the engine used before could not be {done}.") from error
 
 
 def _session(session_key: str) -> SessionBase | None:

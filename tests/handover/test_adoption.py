@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import NoReturn
 
 import pytest
 from django.contrib.auth.models import User
@@ -90,6 +91,23 @@ def test_of_parallel_requests_one_takes_over_and_the_other_reads_that(
     session.save()
     found = SessionStore(key)
     assert (found["visits"], found["name"]) == (4, "both")
+
+
+def test_an_outage_as_the_old_copy_is_looked_at_again_is_no_crash(
+    old: SessionBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = str(old.session_key)
+
+    def down(self: SessionBase, session_key: str) -> NoReturn:
+        raise OperationalError("down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(old), "exists", down)
+        session = SessionStore(key)
+        with pytest.raises(StoreUnavailable):
+            session.load()
+        assert session.outage is not None
+    assert SessionStore(key)["visits"] == 3
 
 
 def test_an_outage_as_the_old_copy_is_removed_loses_nothing(
