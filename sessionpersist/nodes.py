@@ -11,7 +11,6 @@ commands answer no requests and are not nodes.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import threading
@@ -63,7 +62,7 @@ def report() -> None:
     overridden = held is not None and number < DEFAULT.number
     if overridden or connections[router.db_for_write(Node)].in_atomic_block:
         return
-    if _in_event_loop():
+    if snapshot.in_event_loop():
         threading.Thread(target=_report_and_close, name="sessionpersist-report", daemon=True).start()
     else:
         _report_once()
@@ -133,14 +132,6 @@ def _report_and_close() -> None:
         _report_once()
     finally:
         connections.close_all()
-
-
-def _in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 os.register_at_fork(after_in_child=reset)

@@ -178,7 +178,7 @@ def _read_or_keep(held: Snapshot | None) -> Snapshot:
 
 def _read_outside_event_loop() -> Snapshot:
     """Django forbids queries in an event loop; there, a thread makes this rare one."""
-    if not _in_event_loop():
+    if not in_event_loop():
         return _read()
 
     def read_and_close() -> Snapshot:
@@ -191,7 +191,8 @@ def _read_outside_event_loop() -> Snapshot:
         return pool.submit(read_and_close).result()
 
 
-def _in_event_loop() -> bool:
+def in_event_loop() -> bool:
+    """Whether this thread runs one, so that Django refuses to ask a database in it."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
