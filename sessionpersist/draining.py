@@ -163,7 +163,7 @@ def move_some(number: int, seconds: float) -> Moved:
     for count in draining.batches():
         moved += count
         if moved and monotonic() > give_up:
-            return Moved(moved, draining.left().count, ended=False)
+            break
     left = draining.finish()
     return Moved(moved, left, ended=not left)
 

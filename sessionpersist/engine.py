@@ -253,9 +253,8 @@ class SessionStore(SessionBase):
         return Record(payload, version, now_ms(), self._expires_at(), user_id)
 
     def _expires_at(self) -> int:
-        if (
-            self._session_cache.get("_session_expiry") is None
-        ):  # as most sessions: no need for a date and a time zone
+        # As most sessions: then there is no need for a date and a time zone.
+        if self._session_cache.get("_session_expiry") is None:
             return now_ms() + self.get_session_cookie_age() * 1000
         return int(self.get_expiry_date().timestamp() * 1000)
 

@@ -144,8 +144,6 @@ def take_step(number: int) -> StepTaken:
     """Move sessions for about STEP_SECONDS."""
     try:
         step = draining.move_some(number, STEP_SECONDS)
-        if not step.left and not step.ended:  # the time was over with the last session
-            draining.move_some(number, STEP_SECONDS)
     except NotNow as error:
         return StepTaken("wait", message=str(error))
     except StoreUnavailable as error:
