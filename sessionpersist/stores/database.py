@@ -7,6 +7,8 @@ around a single statement; inside a transaction of the caller they take part in 
 from __future__ import annotations
 
 import os
+import random
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -25,12 +27,21 @@ from sessionpersist.stores.settings import DatabaseSettings
 MANY = 20  # parameters: statements for several records come in as many forms as there are numbers of records
 PATIENCE = 30.0  # seconds to wait for each answer where a table is made: an index may take its time
 TOO_LARGE = 1153  # MySQL: got a packet bigger than max_allowed_packet
-READ_ONLY = (1290, 1792, 1836)  # MySQL: the server, the transaction or the database is read-only
+READ_ONLY = (1290, 1792, 1836, "25006")  # the server, the transaction or the database is read-only
 LOST = (2006, 2013, 2055, 1927, 4031)  # MySQL: the server has gone away, the connection was killed
+# A server ended the statement for another's sake: as a deadlock, or for what another changed (by numbers in MySQL, by
+# SQLSTATE in PostgreSQL). It has done nothing then, and both manuals say to execute it once more.
+GAVE_WAY = (1213, 1020, "40P01", "40001")
+TRIES = 6  # of a statement that has to give way: one of those that meet gets through each time
+PAUSE = 0.05  # seconds at most before another try, at random, so that they don't meet again
 
 
 class Duplicate(StoreUnavailable):
     """An INSERT met a row of the same key; within this module only."""
+
+
+class GaveWay(StoreUnavailable):
+    """A statement was ended for the sake of another, and can be executed once more; within this module only."""
 
 
 class Answer(NamedTuple):
@@ -178,6 +189,13 @@ class DatabaseStore(Store):
         """Execute one statement; the table is made first if this process has not seen it yet."""
         if not self._prepared:
             self._prepare_once()
+        for _ in range(TRIES - 1):
+            with suppress(GaveWay):
+                return self._execute(statement, parameters)
+            time.sleep(random.uniform(0, PAUSE))  # noqa: S311 - not for secrets
+        return self._execute(statement, parameters)
+
+    def _execute(self, statement: str, parameters: tuple[Any, ...]) -> Answer:
         if (prepared := self._prepared_statements) and len(parameters) < MANY:
             connection = connection_to(self.alias)
             if prepared.is_possible(connection):
@@ -202,7 +220,7 @@ class DatabaseStore(Store):
         except transaction.TransactionManagementError:
             raise  # the caller's own broken transaction, not the database's fault
         except Error as error:
-            if not isinstance(error, IntegrityError):
+            if not isinstance(error, IntegrityError) and code_of(error) not in GAVE_WAY:
                 self._prepared = False  # whatever it was, look again: the table may be gone
             broken = connection.connection is not None and is_broken(connection, error)
             if broken:
@@ -275,8 +293,9 @@ def is_broken(connection: BaseDatabaseWrapper, error: Error) -> bool:
 
 
 def code_of(error: BaseException) -> Any:
-    """The number of MySQL's error, or the text of another's."""
-    return error.args[0] if error.args else None
+    """The SQLSTATE of PostgreSQL's error, the number of MySQL's, or the text of another's."""
+    sqlstate = getattr(error.__cause__, "sqlstate", None)
+    return sqlstate or (error.args[0] if error.args else None)
 
 
 def _explain(error: Error, connection: BaseDatabaseWrapper, *, broken: bool) -> Exception:
@@ -293,8 +312,9 @@ def _explain(error: Error, connection: BaseDatabaseWrapper, *, broken: bool) -> 
         # A transaction is gone with its connection: its statements must not be repeated on another.
         lost = not connection.in_atomic_block
         return StoreUnavailable(f"The connection to the {name} was lost.", connection_lost=lost)
-    sqlstate = getattr(error.__cause__, "sqlstate", None)
-    if code in READ_ONLY or sqlstate == "25006" or any(each in text for each in tables.READ_ONLY_ERRORS):
+    if code in GAVE_WAY and connection.autocommit and not connection.in_atomic_block:
+        return GaveWay(f"The {name} had other statements go before, {TRIES} times in a row.")
+    if code in READ_ONLY or any(each in text for each in tables.READ_ONLY_ERRORS):
         return StoreUnavailable(f"The {name} is read-only.", "database")
     return StoreUnavailable(f"The {name} failed ({type(error).__name__}).", "database")
 

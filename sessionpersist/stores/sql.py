@@ -23,7 +23,8 @@ MYSQL_UPDATE = " ON DUPLICATE KEY UPDATE payload = VALUES(payload), version = VA
  created_at = VALUES(created_at), expires_at = VALUES(expires_at), user_id = VALUES(user_id)"
 EXPIRED = "SELECT stored_key FROM {t} WHERE expires_at <= {m} ORDER BY expires_at LIMIT {batch}"
 
-# One statement a batch. Nodes that clear at the same time don't wait for each other, nor deadlock.
+# One statement a batch. In PostgreSQL nodes that clear at the same time don't wait for each other; in MySQL they may
+# even deadlock, which the store bears (see GAVE_WAY).
 CLEAR = {
     "sqlite": "DELETE FROM {t} WHERE stored_key IN (" + EXPIRED + ")",
     "postgresql": "DELETE FROM {t} WHERE stored_key IN (" + EXPIRED + " FOR UPDATE SKIP LOCKED)",
