@@ -23,11 +23,12 @@ MYSQL_UPDATE = " ON DUPLICATE KEY UPDATE payload = VALUES(payload), version = VA
  created_at = VALUES(created_at), expires_at = VALUES(expires_at), user_id = VALUES(user_id)"
 EXPIRED = "SELECT stored_key FROM {t} WHERE expires_at <= {m} ORDER BY expires_at LIMIT {batch}"
 
-# One statement a batch. In PostgreSQL nodes that clear at the same time don't wait for each other; in MySQL they may
-# even deadlock, which the store bears (see GAVE_WAY).
+# One statement a batch. In PostgreSQL nodes that clear at the same time don't wait for each other; the array is there
+# because what stands after an IN may be executed for each row anew, and would then lock rows that are not deleted.
+# In MySQL they may even deadlock, which the store bears (see GAVE_WAY).
 CLEAR = {
     "sqlite": "DELETE FROM {t} WHERE stored_key IN (" + EXPIRED + ")",
-    "postgresql": "DELETE FROM {t} WHERE stored_key IN (" + EXPIRED + " FOR UPDATE SKIP LOCKED)",
+    "postgresql": "DELETE FROM {t} WHERE stored_key = ANY(ARRAY(" + EXPIRED + " FOR UPDATE SKIP LOCKED))",
     "mysql": "DELETE FROM {t} WHERE expires_at <= {m} ORDER BY expires_at LIMIT {batch}",
 }
 

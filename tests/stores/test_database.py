@@ -16,8 +16,18 @@ from sessionpersist.stores.base import Store
 from sessionpersist.stores.database import DatabaseStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import MariaDB, Postgres, require, shared
-from tests.stores.contract import ClearsItself, RoundTrips, StoreContract
+from tests.stores.contract import (
+    MORE_THAN_A_BATCH,
+    ClearsItself,
+    RoundTrips,
+    StoreContract,
+    a_key,
+    a_record,
+)
 from tests.stores.databases import added_database
+from tests.stores.parallel import in_threads
+
+ROUNDS = 4  # in each of which the faulty statement failed more often than not
 
 
 class DatabaseContract(StoreContract, ClearsItself, RoundTrips):
@@ -57,6 +67,16 @@ class TestDatabaseStoreOnPostgresql(DatabaseContract):
         require(Postgres)
         with added_database(cls.alias, shared(Postgres).create_database(f"contract_{secrets.token_hex(4)}")):
             yield
+
+    def test_several_can_clear_at_once_where_the_server_takes_the_table_for_small(self, store: Store) -> None:
+        """It then joins in another way, which once had them lock rows for each other and leave them."""
+        for _ in range(ROUNDS):
+            store.clear_expired()
+            with connections[self.alias].cursor() as cursor:
+                cursor.execute("ANALYZE sessionpersist_storedsession")
+            for _ in range(MORE_THAN_A_BATCH):
+                store.create(a_key(), a_record(life=-1))
+            assert sum(in_threads([store.clear_expired] * 4)) == MORE_THAN_A_BATCH
 
 
 class TestDatabaseStoreOnMariadb(DatabaseContract):
