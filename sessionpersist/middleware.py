@@ -35,8 +35,10 @@ class SessionMiddleware(middleware.SessionMiddleware):
                 outage = error
         if response.status_code == 503 and response.has_header("Retry-After"):
             return response
-        response.close()
-        return unavailable(request, outage)
+        replacement = unavailable(request, outage)
+        # Closed with the answer and not here, which would also say that the request has finished.
+        replacement._resource_closers.extend(response._resource_closers)  # type: ignore[attr-defined]
+        return replacement
 
 
 def unavailable(request: HttpRequest, outage: StoreUnavailable) -> HttpResponse:

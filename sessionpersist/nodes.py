@@ -14,6 +14,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
 
@@ -29,6 +31,7 @@ from sessionpersist.stores.deadlines import answers_within
 
 REPORT_SECONDS = 10.0  # between two reports of a process
 RETRY_SECONDS = 60.0  # after a report that failed
+LOCKED_MS = 100  # milliseconds that a report waits for a locked SQLite file
 SWEEP_SECONDS = 3600.0  # between two looks for processes that are long gone
 LIVE = timedelta(hours=1)  # who was heard from in this time is taken to be there
 
@@ -98,7 +101,7 @@ def _write(number: int) -> None:
     _revision = number  # even where it can't be written: it is tried again when due, not at each request
     connection = connections[router.db_for_write(Node)]
     try:
-        with answers_within(conf.timeout_seconds(), connection):
+        with answers_within(conf.timeout_seconds(), connection), _impatient(connection):
             _upsert(connection, Node(name=node_name(), process=os.getpid(), revision=max(number, 0)))
             if monotonic() >= _sweep_due:
                 _sweep_due = monotonic() + SWEEP_SECONDS
@@ -108,6 +111,23 @@ def _write(number: int) -> None:
         raise
     # Django has closed or kept the connections of this request already; this was one more use of one.
     connection.close_if_unusable_or_obsolete()
+
+
+@contextmanager
+def _impatient(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Inside, a locked SQLite file is an error almost at once. Sessions wait for their turn to write for as long as the
+    project says; a report is not worth that."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    connection.ensure_connection()
+    execute = connection.connection.execute  # the driver's: who watches the queries need not see this
+    [patience] = execute("PRAGMA busy_timeout").fetchone()
+    execute(f"PRAGMA busy_timeout = {LOCKED_MS}")
+    try:
+        yield
+    finally:
+        execute(f"PRAGMA busy_timeout = {int(patience)}")
 
 
 def _upsert(connection: BaseDatabaseWrapper, node: Node) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import secrets
+import sqlite3
 import threading
 import time
 from datetime import timedelta
@@ -174,6 +175,23 @@ class TestFailing:
         monkeypatch.setattr(nodes, "_due", 0.0)
         client.get("/hello/")
         assert len(reports()) == 1
+
+    @pytest.mark.skipif(connection.vendor != "sqlite", reason="Only SQLite lets one writer wait for another.")
+    def test_a_locked_sqlite_file_is_not_waited_for(self, client: Client) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout")
+            patience = cursor.fetchone()
+        with sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            begun = time.monotonic()
+            client.get("/hello/")
+            waited = time.monotonic() - begun
+            other.execute("ROLLBACK")
+        other.close()
+        assert waited < django_settings.DATABASES["default"]["OPTIONS"]["timeout"] / 2
+        assert reports() == []
+        with connection.cursor() as cursor:
+            assert cursor.execute("PRAGMA busy_timeout").fetchone() == patience
 
     def test_a_table_that_is_not_there_yet_breaks_no_request(self, client: Client) -> None:
         with connection.schema_editor() as editor:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.signals import request_finished
+from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, override_settings
 
 from sessionpersist.exceptions import StoreUnavailable
 
 from .flaky import FlakyStore, flaky_site
+from .urls import opened
 
 MIDDLEWARE = [
     "sessionpersist.middleware.SessionMiddleware",
@@ -27,6 +30,20 @@ DJANGOS_MIDDLEWARE = ["django.contrib.sessions.middleware.SessionMiddleware", *M
 PLACES = ["read", "write", "swallow", "template", "deferred", "before", "after", "async-read", "async-write"]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.outage.urls")]
+
+
+class OutermostMiddleware:
+    """Notes when an answer comes out of all other middleware."""
+
+    seen: ClassVar[list[str]] = []
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        self.seen.append("answered")
+        return response
 
 
 @pytest.fixture
@@ -80,6 +97,31 @@ def test_an_outage_that_begins_with_the_save_is_503(client: Client, store: Flaky
     refuse = lambda *arguments: (_ for _ in ()).throw(StoreUnavailable("down"))  # noqa: E731
     store.replace = refuse  # type: ignore[method-assign]
     assert is_unavailable(client.get("/write/"))
+
+
+def test_a_request_whose_answer_is_replaced_finishes_once_and_last(client: Client, store: FlakyStore) -> None:
+    """When it has finished, Django gives connections to databases back: middleware outside ours may need them yet."""
+
+    def finished(**arguments: Any) -> None:
+        OutermostMiddleware.seen.append("finished")
+
+    browser = Client(raise_request_exception=False)  # whose first request loads the middleware
+    browser.cookies = client.cookies
+    store.down = True
+    OutermostMiddleware.seen.clear()
+    request_finished.connect(finished)
+    try:
+        with override_settings(MIDDLEWARE=[f"{__name__}.OutermostMiddleware", *MIDDLEWARE]):
+            assert is_unavailable(browser.get("/swallow/"))
+    finally:
+        request_finished.disconnect(finished)
+    assert OutermostMiddleware.seen == ["answered", "finished"]
+
+
+def test_what_a_replaced_answer_had_open_is_closed(client: Client, store: FlakyStore) -> None:
+    store.down = True
+    assert is_unavailable(client.get("/download/"))
+    assert opened.pop().closed
 
 
 def test_a_page_without_the_session_is_served_and_the_store_not_asked(

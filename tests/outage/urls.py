@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from django.contrib import auth
 from django.contrib.auth.models import User
-from django.http import HttpRequest, HttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse
 from django.template import engines
 from django.template.response import TemplateResponse
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
+
+opened: list[io.BytesIO] = []
 
 
 def read(request: HttpRequest) -> HttpResponse:
@@ -28,6 +31,13 @@ def swallow(request: HttpRequest) -> HttpResponse:
         return read(request)
     except Exception:
         return HttpResponse("user nobody")
+
+
+def download(request: HttpRequest) -> FileResponse:
+    """A file for whoever comes; that the session could not be read is swallowed."""
+    swallow(request)
+    opened.append(io.BytesIO(b"a file"))
+    return FileResponse(opened[-1])
 
 
 def in_template(request: HttpRequest) -> HttpResponse:
@@ -86,6 +96,7 @@ urlpatterns = [
     path("read/", read),
     path("write/", write),
     path("swallow/", swallow),
+    path("download/", download),
     path("template/", in_template),
     path("deferred/", in_deferred_template),
     path("async-read/", async_read),
