@@ -216,12 +216,12 @@ def describe(
         "Database": valkey.database,
     }
     mongo = {
-        "Database": mongodb.database,
+        "Database name": mongodb.database,
         "Host": mongodb.host,
         "Port": mongodb.port,
         "User name": mongodb.username,
         "Password": mongodb.password,
-        "Auth source": mongodb.auth_source,
+        "Authentication database": mongodb.auth_source,
     }
     databases = {"Database": f"default or {REPORTS}", "(server)": f"{postgres.host}:{postgres.port}"}
     logs = {node.name: node.log_file for node in nodes}

@@ -13,13 +13,15 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from sessionpersist import probing
-from sessionpersist.forms import LoginConfigurationForm, Overtaken
+from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm, Overtaken
 from sessionpersist.handover_views import BASE_NAME, TEMPLATES, HandoverViews
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.panels import read_panels, read_status
@@ -98,7 +100,7 @@ class LoginConfigurationAdmin(HandoverViews):
         self, request: HttpRequest, form: Any, formsets: Any = (), add: bool = False
     ) -> list[dict[str, dict[str, list[str]]]]:
         """Field names only, never a value."""
-        names = [form.full_name(name) for name in form.changed_data]
+        names = [form.full_name(name) for name in form.changed_data if name != CONFIRMATION]
         return [{"changed": {"fields": names}}] if names else []
 
     def _save(self, request: HttpRequest) -> HttpResponse:
@@ -131,8 +133,8 @@ class LoginConfigurationAdmin(HandoverViews):
         status = read_status()
         if not status.pending:
             return _("Saved. Sessions are stored in {store}.").format(store=status.settings.describe())
-        message = _("Saved. Every node switches to {store} in {seconds} s.")
-        return message.format(store=status.pending, seconds=status.pending_seconds)
+        at = date_format(localtime(status.pending_at), "H:i:s")
+        return _("Saved. Every node switches to {store} at {at}.").format(store=status.pending, at=at)
 
     def _render(
         self, request: HttpRequest, form: LoginConfigurationForm, *, tested: bool = False, check: bool = False
@@ -141,8 +143,7 @@ class LoginConfigurationAdmin(HandoverViews):
         form.ask_for_passwords_again()
         may_change = self.has_change_permission(request)
         if not may_change:
-            for field in form.fields.values():
-                field.disabled = True
+            form.make_read_only()
         shown = read_panels(count=check)
         context = {
             "title": _("Login Configuration"),

@@ -88,6 +88,24 @@ def check_middleware(**kwargs: Any) -> Iterable[CheckMessage]:
     ]
 
 
+@register
+def check_activation(**kwargs: Any) -> Iterable[CheckMessage]:
+    """W003: every process hears of a switch before it happens. 0 is for a single process, and for tests."""
+    options = getattr(settings, "SESSIONPERSIST", {})
+    if not isinstance(options, dict) or list(_bad_values(options)):
+        return []
+    if not 0 < conf.activation_seconds() < 2 * conf.refresh_seconds():
+        return []
+    return [
+        checks.Warning(
+            "A switch can happen before all processes know of it, which logs users out: "
+            "SESSIONPERSIST['ACTIVATION_SECONDS'] is less than twice REFRESH_SECONDS.",
+            hint="Leave ACTIVATION_SECONDS out, or set it to twice REFRESH_SECONDS or more.",
+            id="sessionpersist.W003",
+        )
+    ]
+
+
 @register(Tags.security, deploy=True)
 def check_secret_keys(**kwargs: Any) -> Iterable[CheckMessage]:
     """E005: sessions and the stores' passwords are not sealed with a key that everybody knows."""

@@ -72,6 +72,7 @@ NOT_A_HOST: tuple[tuple[str, Text], ...] = (
     (r":", gettext_lazy("Enter the host alone: the port has a field of its own.")),
 )
 
+CONFIRMATION = "memory_accept_node_local"  # the field that is asked for where In-Memory would log users out
 LONGEST_MONGODB_NAME = 63  # bytes
 REDIS_DATABASES = 2**31 - 1  # what the model's column holds; how many there are, the server says
 
@@ -104,7 +105,7 @@ def validate_mongodb_name(name: str) -> None:
     """Refuse what MongoDB does not take as the name of a database."""
     if found := re.search(r"[/\\.\"$\s]", name):
         message = _("The name of a MongoDB database must not contain {character}.")
-        character = _("spaces") if found[0].isspace() else found[0]
+        character = _("spaces") if found[0].isspace() else f"“{found[0]}”"
         raise ValidationError(message.format(character=character), code="invalid")
     if len(name.encode()) > LONGEST_MONGODB_NAME:
         message = _("The name of a MongoDB database has at most {limit} bytes.")
@@ -215,7 +216,7 @@ class LoginConfigurationForm(ModelForm):
         "jdbc_database",
         *("mongodb_host", "mongodb_port", "mongodb_username", "mongodb_password", "mongodb_password_clear"),
         *("mongodb_database", "mongodb_auth_source", "mongodb_tls"),
-        "memory_accept_node_local",
+        CONFIRMATION,
     )
 
     class Meta:
@@ -354,6 +355,16 @@ class LoginConfigurationForm(ModelForm):
                 self.fields[name].widget.attrs["placeholder"] = _("Enter it again")
                 self[name].help_text = _("A password is not sent back to the browser: enter it once more.")
 
+    def make_read_only(self) -> None:
+        """For who may look but not change: no field takes anything, and none asks for anything."""
+        for prefix in ("redis", "mongodb"):
+            self.fields.pop(f"{prefix}_password_clear", None)
+            password = self.fields[f"{prefix}_password"]
+            password.help_text = ""
+            password.widget.attrs["placeholder"] = _("Saved") if self.saved[f"{prefix}_password"] else ""
+        for field in self.fields.values():
+            field.disabled = True
+
     def _set_up_password(self, prefix: str) -> None:
         self.initial.pop(f"{prefix}_password", None)  # so that nothing can show it
         field = self.fields[f"{prefix}_password"]
@@ -368,20 +379,19 @@ class LoginConfigurationForm(ModelForm):
         entering = self.saved["persistence_type"] != PersistenceType.IN_MEMORY
         names = nodes.live_names() if entering else []
         if len(names) < 2:
-            del self.fields["memory_accept_node_local"]
+            del self.fields[CONFIRMATION]
             return
         text = _(
             "In-Memory is the memory of one node, and this site has {count}: {names}. A user whose next request goes "
             "to another node appears logged out there, unless the load balancer always sends them to the same node."
         )
-        field = self.fields["memory_accept_node_local"]
+        field = self.fields[CONFIRMATION]
         field.help_text = text.format(count=len(names), names=", ".join(names))
 
     def _check_node_local(self) -> None:
-        name = "memory_accept_node_local"
-        asked = name in self.fields and self._prepare and self.chosen == PersistenceType.IN_MEMORY
-        if asked and not self.cleaned_data.get(name):
-            self.add_error(name, _("Confirm this, or choose a store that all nodes share."))
+        asked = CONFIRMATION in self.fields and self._prepare and self.chosen == PersistenceType.IN_MEMORY
+        if asked and not self.cleaned_data.get(CONFIRMATION):
+            self.add_error(CONFIRMATION, _("Confirm this, or choose a store that all nodes share."))
 
     def _is_of_other_type(self, name: str) -> bool:
         prefixes = (cls.prefix + "_" for store_type, cls in TYPES.items() if store_type != self.chosen)
@@ -431,7 +441,9 @@ class LoginConfigurationForm(ModelForm):
             return str(typed)
         if self._leads_elsewhere(prefix):
             raise ValidationError(
-                _("Enter the password again: the saved one is sent only to where it was saved for.")
+                _(
+                    "Enter the password again: the saved one is sent only to the host and port that it was saved for."
+                )
             )
         return saved
 

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from sessionpersist import draining, panels
 from sessionpersist.draining import NotNow
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.forms import LoginConfigurationForm
+from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.panels import Moving
 
@@ -170,13 +170,13 @@ def told(step: StepTaken, moving: Moving | None) -> str:
 def data_to_return(request: HttpRequest, revision: Revision) -> dict[str, Any]:
     """What the form would be sent; the edition is of the page on which somebody agreed to it."""
     data = LoginConfigurationForm.data_of_revision(revision)
-    return data | {
-        name: request.POST[name] for name in ("edition", "memory_accept_node_local") if name in request.POST
-    }
+    return data | {name: request.POST[name] for name in ("edition", CONFIRMATION) if name in request.POST}
 
 
 def problems_of(form: LoginConfigurationForm) -> Iterator[str]:
-    """Yield what a form finds wrong, each with the field, for a page that does not show the fields."""
+    """Yield what a form finds wrong, each with the field, for a page that shows only the confirmation."""
     for name, errors in form.errors.items():
+        if name == CONFIRMATION:
+            continue
         label = f"{form.full_name(name)}: " if name in form.fields else ""
         yield from (f"{label}{error}" for error in errors)

@@ -275,7 +275,11 @@ def _explain(error: BaseException, settings: MongoSettings) -> Exception:
         return SessionTooLarge("The session is larger than a MongoDB document may be.")
     # After one refusal PyMongo calls the server unknown, and the next error only quotes the first.
     if code == AUTHENTICATION_FAILED or "AuthenticationFailed" in str(error):
-        return StoreUnavailable("MONGODB refused the user name or the password.", "password")
+        place = settings.auth_source or "admin"
+        return StoreUnavailable(
+            f"MONGODB refused the user name or the password. It looked for the user in the database “{place}”.",
+            "password",
+        )
     if code == UNAUTHORIZED and not settings.username:
         return StoreUnavailable("MONGODB wants a user name and a password.", "username")
     if code == UNAUTHORIZED:

@@ -296,7 +296,9 @@ def _connect(settings: RedisSettings, password: str, timeout: float, ca_file: st
 def _explain(error: BaseException, settings: RedisSettings) -> Exception:
     text, place = str(error), f"REDIS at {settings.host}:{settings.port}"
     if isinstance(error, redis.AuthenticationError):
-        return StoreUnavailable("REDIS refused the user name or the password.", "password")
+        missing = any(each in text for each in ("Authentication required", "already authenticated"))  # NOAUTH
+        what = "wants a password" if missing else "refused the user name or the password"
+        return StoreUnavailable(f"REDIS {what}.", "password")
     if isinstance(error, redis.exceptions.AuthorizationError | redis.exceptions.NoPermissionError):
         return StoreUnavailable("The REDIS user may not run the commands that sessions need.", "username")
     if "DB index is out of range" in text:

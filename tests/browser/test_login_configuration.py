@@ -125,7 +125,7 @@ def test_a_wrong_password_is_told_at_its_field_and_nothing_is_saved(
 
     for press in (visitor.test_connection, visitor.save):
         press()
-        expect(visitor.errors(place, "Password")).to_have_text(
+        expect(visitor.errors(place, "Password")).to_contain_text(
             f"{chosen} refused the user name or the password."
         )
         expect(visitor.page.locator("ul.errorlist")).to_have_count(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -116,6 +117,25 @@ class TestOnARealSite:
         assert in_postgres(database_url) == payloads(sessions)
         assert source.count() == 0
 
+    @pytest.mark.parametrize("terminal", [False, True], ids=["lines", "bar"])
+    def test_ctrl_c_stops_it_with_a_sentence(
+        self, site: Site, sessions: dict[str, Record], source: Store, database_url: str, terminal: bool
+    ) -> None:
+        output, end = pty.openpty() if terminal else os.pipe()
+        command = [sys.executable, str(ROOT / "manage.py"), "drain_sessions", "--rate", "1000"]
+        with subprocess.Popen(command, cwd=ROOT, env=site.environment, stdout=end, stderr=end) as drain:
+            os.close(end)
+            while source.count() > SESSIONS - 500:
+                time.sleep(0.01)
+            drain.send_signal(signal.SIGINT)
+            said = read_all(output).decode()
+        os.close(output)
+        assert drain.returncode == 130
+        assert re.search(r"CommandError: Stopped: [\d,]+ sessions moved. Run this again to go on.", said)
+        assert "Traceback" not in said
+        site.manage("drain_sessions")
+        assert in_postgres(database_url) == payloads(sessions)
+
     def test_two_at_once_move_everything_once(
         self, site: Site, sessions: dict[str, Record], source: Store, database_url: str
     ) -> None:
@@ -145,13 +165,14 @@ class TestOnARealSite:
         assert b"\r[" in said
         assert b"] 100% 3,000" in said
 
-    def test_to_give_up_is_asked_for(self, site: Site) -> None:
+    def test_to_give_up_is_asked_for(self, site: Site, sessions: dict[str, Record]) -> None:
         command = [sys.executable, str(ROOT / "manage.py"), "drain_sessions", "--abandon"]
         for answer in ("no\n", ""):
             refused = subprocess.run(
                 command, cwd=ROOT, env=site.environment, input=answer, capture_output=True, text=True
             )
             assert refused.returncode == 1
+            assert f"{SESSIONS:,} sessions that are still in REDIS at" in refused.stdout
             assert "Nothing was given up." in refused.stderr
         site.manage("drain_sessions", "--abandon", "--no-input")
         assert "nothing to move" in site.manage("drain_sessions")
@@ -161,9 +182,12 @@ def read_all(output: int) -> bytes:
     said = b""
     while True:
         try:
-            said += os.read(output, 4096)
+            more = os.read(output, 4096)
         except OSError:  # what Linux answers at the end of a terminal
             return said
+        if not more:
+            return said
+        said += more
 
 
 @pytest.mark.django_db
@@ -285,8 +309,10 @@ class TestInThisProcess:
                 draining.move_some(store.number, 60)
         assert draining.move_some(store.number, 60).moved == 3
 
-    def test_a_rate_that_is_none_is_refused(self) -> None:
-        assert "--rate" in str(run("drain_sessions", "--rate", "0").error)
+    @pytest.mark.parametrize("rate", ["0", "-1", "inf", "nan", "many"])
+    def test_a_rate_that_is_none_is_refused(self, rate: str) -> None:
+        error = run("drain_sessions", f"--rate={rate}").error
+        assert f"argument --rate: '{rate}' is not a number above 0" in str(error)
 
 
 def new_session(**content: int) -> SessionStore:

@@ -275,6 +275,11 @@ class TestSet:
         assert "Nobody is logged out" not in change("--password-stdin", "--no-probe").output
 
 
+def test_to_set_nothing_is_an_error() -> None:
+    assert "nothing to set" in str(change().error)
+    assert "nothing to set" in str(change("--no-probe").error)
+
+
 @pytest.mark.parametrize("arguments", [[], ["show"], ["set"]])
 def test_help_says_how_passwords_are_given(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

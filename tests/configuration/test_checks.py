@@ -114,6 +114,17 @@ def test_option_with_a_good_value(settings: Settings, name: str, value: object) 
     assert found() == []
 
 
+@pytest.mark.parametrize(
+    ("refresh", "activation", "expected"),
+    [(5, 9.9, ["W003"]), (5, 10, []), (5, 0, []), (5, None, []), (2, 5, []), (60, 10, ["W003"])],
+)
+def test_switch_before_all_processes_know(
+    settings: Settings, refresh: float, activation: float | None, expected: list[str]
+) -> None:
+    settings.SESSIONPERSIST = {"REFRESH_SECONDS": refresh, "ACTIVATION_SECONDS": activation}
+    assert ids() == expected
+
+
 def test_every_option_is_checked() -> None:
     assert checks.OPTIONS.keys() == conf.DEFAULTS.keys() == BAD.keys() == GOOD.keys()
 

@@ -77,6 +77,10 @@ class TestRedis:
         )
         assert failed(wrong, store._secret) == field
 
+    def test_a_password_that_is_missing_is_not_called_wrong(self) -> None:
+        with pytest.raises(StoreUnavailable, match="REDIS wants a password"):
+            redis_store(Valkey, password="").get(a_key())
+
     def test_a_closed_port_is_named(self) -> None:
         assert failed(redis_store(Valkey, port=free_port())) == "port"
 
@@ -124,6 +128,12 @@ class TestMongo:
     )
     def test_the_wrong_field_is_named(self, changes: dict[str, Any], field: str) -> None:
         assert failed(mongo_store(timeout=0.5, **changes)) == field
+
+    def test_where_the_user_was_looked_for_is_told(self) -> None:
+        store = mongo_store(timeout=0.5, auth_source="elsewhere")
+        with pytest.raises(StoreUnavailable, match="user in the database “elsewhere”"):
+            store.get(a_key())
+        store.close()
 
     def test_a_closed_port_is_named(self) -> None:
         assert failed(mongo_store(port=free_port(), timeout=0.5)) == "port"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -14,6 +15,7 @@ from sessionpersist.exceptions import StoreUnavailable
 
 REPORT_EVERY = 1.0  # seconds between two lines of progress; a terminal has its bar moved at each batch
 BAR = 40  # characters
+INTERRUPTED = 130  # the exit code that a shell gives a program ended by Ctrl-C
 
 
 class Command(BaseCommand):
@@ -46,6 +48,8 @@ class Command(BaseCommand):
             raise CommandError(f"{error} Run this again in a moment.") from error
         except StoreUnavailable as error:
             raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError("Stopped. Run this again to go on.", returncode=INTERRUPTED) from None
 
     def _draining_when_calm(self) -> list[Draining]:
         """Return the draining stores, once all processes agree on them: that takes at most twice GUARD_SECONDS."""
@@ -80,15 +84,20 @@ class Command(BaseCommand):
     def _move(self, store: Draining, counted: Left, rate: float | None) -> int:
         moved, begun = 0, time.monotonic()
         reported = begun
-        for count in store.batches(BATCH if rate is None else max(1, min(BATCH, int(rate)))):
-            moved += count
-            if rate:
-                time.sleep(max(0.0, begun + moved / rate - time.monotonic()))
-            if sys.stdout.isatty() or time.monotonic() - reported >= REPORT_EVERY:
-                reported = time.monotonic()
-                self._report(moved, counted)
-        if moved and sys.stdout.isatty():
-            self.stdout.write("")
+        try:
+            for count in store.batches(BATCH if rate is None else max(1, min(BATCH, int(rate)))):
+                moved += count
+                if sys.stdout.isatty() or time.monotonic() - reported >= REPORT_EVERY:
+                    reported = time.monotonic()
+                    self._report(moved, counted)
+                if rate:
+                    time.sleep(max(0.0, begun + moved / rate - time.monotonic()))
+        except KeyboardInterrupt:
+            message = f"Stopped: {moved:,} sessions moved. Run this again to go on."
+            raise CommandError(message, returncode=INTERRUPTED) from None
+        finally:
+            if moved and sys.stdout.isatty():
+                self.stdout.write("")  # the end of the line with the bar
         return moved
 
     def _report(self, moved: int, counted: Left) -> None:
@@ -105,7 +114,7 @@ class Command(BaseCommand):
     def _abandon(self, store: Draining, interactive: bool) -> None:
         name = store.describe() if not store.per_node else f"{store.settings.describe()} of every node"
         if interactive:
-            question = f"Sessions that are still in {name} will be logged out. Type “yes” to give it up: "
+            question = f"{how_many(store)} still in {name} will be logged out. Type “yes” to give it up: "
             if ask(question) != "yes":
                 raise CommandError("Nothing was given up.")
         draining.abandon(store.number)
@@ -113,15 +122,28 @@ class Command(BaseCommand):
 
 
 def ask(question: str) -> str:
-    """Return the answer; none where nobody is there to give one."""
+    """Return the answer; none where nobody is there to give one, or whoever is presses Ctrl-C."""
     try:
         return input(question)
-    except EOFError:
+    except (EOFError, KeyboardInterrupt):
         return ""
 
 
+def how_many(store: Draining) -> str:
+    """Say how many sessions are left in a store, as far as it can tell."""
+    try:
+        left = store.left()
+    except StoreUnavailable:
+        return "Sessions that are"
+    return f"{'At least ' if left.more else ''}{left.count:,} sessions that are"
+
+
 def positive(text: str) -> float:
-    """A number above 0. Raises ValueError, which argparse turns into a sentence."""
-    if not (number := float(text)) > 0:
-        raise ValueError(text)
+    """A number above 0. Raises ArgumentTypeError."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is not a number above 0")
     return number

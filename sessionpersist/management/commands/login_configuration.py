@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from sessionpersist import conf, snapshot
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
-from sessionpersist.forms import LoginConfigurationForm
+from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm
 from sessionpersist.management.commands.validate_connections import line_of, read_configuration
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.stores.settings import ENVIRONMENT, TYPES, StoreSettings, UnreadablePassword, reveal
@@ -36,7 +36,8 @@ examples:
       --username app --password-stdin < password.txt
 """
 HANDOVER = (
-    "Nobody is logged out: a session moves when its user comes back, and drain_sessions moves the rest."
+    "Nobody is logged out while the old store runs: a session moves when its user comes back, and drain_sessions moves "
+    "the rest. If it is down for good, drain_sessions --abandon gives it up."
 )
 # The options whose values go into the fields of the chosen type, by the names of those fields.
 VALUES = ("host", "port", "database", "username", "auth_source")
@@ -111,6 +112,8 @@ class Command(BaseCommand):
             self.stdout.write(f"Pending:     {each['store']}, in {each['seconds']:.0f} s")
 
     def _set(self, options: dict[str, Any]) -> None:
+        if options["type"] is None and not any(given(options)):
+            raise CommandError("There is nothing to set: give at least one option. See --help.")
         form = LoginConfigurationForm(form_data(read_configuration(), options), probe=not options["no_probe"])
         valid = form.is_valid()
         for step in form.steps:
@@ -190,7 +193,7 @@ def explain(form: LoginConfigurationForm) -> Iterator[str]:
         )
         option = {"": "", "password": "--password-…: "}.get(name, f"--{name.replace('_', '-')}: ")
         yield from (f"{option}{error}" for error in errors)
-        if field == "memory_accept_node_local":
+        if field == CONFIRMATION:
             yield str(form.fields[field].help_text)
 
 

@@ -82,6 +82,9 @@
         } finally {
             idle(testButton, label);
         }
+        if (document.activeElement === document.body) {
+            testButton.focus({ preventScroll: true }); // disabled, it lost the focus that a keyboard goes on from
+        }
         result.scrollIntoView({ block: "nearest" });
     }
 
