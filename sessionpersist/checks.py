@@ -202,6 +202,10 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "REFRESH_SECONDS": (_is_seconds, "a number of seconds, zero or more"),
     "ACTIVATION_SECONDS": (_is_seconds, "a number of seconds, zero or more, or None"),
     "TIMEOUT_SECONDS": (lambda value: _is_seconds(value) and value > 0, "a number of seconds above zero"),
+    "LONGEST_LIFE_SECONDS": (
+        lambda value: _is_seconds(value) and value > 0,
+        "a number of seconds above zero, or None",
+    ),
     "GUARD_SECONDS": (_is_seconds, "a number of seconds, zero or more"),
     "MEMORY_DIR": (_is_path, "the path of a folder"),
     "KEY_PREFIX": (_is_text, "a text that is not empty"),

@@ -15,6 +15,7 @@ DEFAULTS: dict[str, Any] = {
     "ACTIVATION_SECONDS": None,  # twice REFRESH_SECONDS
     "GUARD_SECONDS": 0.5,
     "TIMEOUT_SECONDS": 2.0,
+    "LONGEST_LIFE_SECONDS": None,  # SESSION_COOKIE_AGE
     "MEMORY_DIR": None,  # /dev/shm, else the temporary folder
     "KEY_PREFIX": "sessionpersist",
     "NODE_NAME": None,  # the host name
@@ -48,6 +49,12 @@ def activation_seconds() -> float:
 def guard_seconds() -> float:
     """How far the clocks of two processes may differ about the moment of a switch, before and after it."""
     return _seconds("GUARD_SECONDS")
+
+
+def longest_life_seconds() -> float:
+    """How long any session lives, ``set_expiry`` included: an old store that is this old holds no live one."""
+    unset = get("LONGEST_LIFE_SECONDS") is None
+    return float(settings.SESSION_COOKIE_AGE) if unset else _seconds("LONGEST_LIFE_SECONDS")
 
 
 def timeout_seconds() -> float:

@@ -52,6 +52,7 @@ class SessionStore(SessionBase):
         super().__init__(session_key)
         self.outage: StoreUnavailable | None = None
         self._held: Held | None = None
+        self._before: Held | None = None  # what was held before the last save, which a rollback may take back
         self._sealer: Sealer | None = None
 
     def load(self) -> dict[str, Any]:
@@ -143,7 +144,7 @@ class SessionStore(SessionBase):
             record = self._record(plain)
             outcome = self._ask("replace", self.session_key, record, self._held.version)
             if outcome is Outcome.SAVED:
-                self._held = Held(record.version, plain)
+                self._before, self._held = self._held, Held(record.version, plain)
                 return
             if outcome is Outcome.MISSING:
                 raise UpdateError
@@ -158,6 +159,8 @@ class SessionStore(SessionBase):
         if found is None:
             raise UpdateError
         newer, theirs = found
+        if self._before is not None and newer.version == self._before.version:
+            self._held = self._before  # the last save was rolled back
         self._merge(data, theirs, self._held)
         self._held = newer
 

@@ -1,11 +1,11 @@
-"""The configuration that staff edit, its history, and the table of the JDBC store."""
+"""The configuration that staff edit, its history, the nodes, and the table of the JDBC store."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from django.db import models, transaction
+from django.db import models, router, transaction
 from django.db.models import Max, Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -16,6 +16,14 @@ from sessionpersist import conf, snapshot
 from sessionpersist.passwords import EncryptedPasswordField
 from sessionpersist.stores.settings import TYPES, StoreSettings, build
 from sessionpersist.transactions import after_commit, is_committed
+
+
+class WhereWritten(models.Manager[Any]):
+    """Reads where it writes, whatever a router says of reading: a replica that lags tells of the past."""
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        found = super().get_queryset()
+        return found if self._db else found.using(router.db_for_write(self.model))
 
 
 class PersistenceType(models.TextChoices):
@@ -65,7 +73,8 @@ class LoginConfiguration(SingletonModel):
     @classmethod
     def get_solo(cls) -> Self:
         """Return the row, read anew; its defaults where there is none. Reading never writes."""
-        return cls.objects.filter(pk=cls.singleton_instance_id).first() or cls(pk=cls.singleton_instance_id)
+        rows = cls.objects.using(router.db_for_write(cls))
+        return rows.filter(pk=cls.singleton_instance_id).first() or cls(pk=cls.singleton_instance_id)
 
     def store_settings(self) -> StoreSettings:
         """Return the settings of the chosen store."""
@@ -81,7 +90,7 @@ class LoginConfiguration(SingletonModel):
         """Save, and have every process move to the chosen store. ``saved_by`` is a user name, for the history."""
         self.edition = (self.edition or 0) + 1
         self.saved_at, self.saved_by = timezone.now(), saved_by
-        using = kwargs.get("using") or type(self).objects.db_manager().db
+        using = kwargs.get("using") or router.db_for_write(type(self))
         with transaction.atomic(using=using):
             super().save(*args, **kwargs)
             Revision.objects.using(using).record(self.store_settings(), saved_by)
@@ -116,9 +125,8 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
         """Append a revision for another target; for the same target, only update how it is reached."""
         values = {"settings": settings.public(), "password": getattr(settings, "password", "")}
         newest = self.order_by("-pk").first()
-        if (
-            newest is None
-        ):  # before anybody chose anything, sessions were in memory, and they drain from there
+        if newest is None:
+            # Before anybody chose anything, sessions were in memory, and they drain from there.
             newest = self.create(persistence_type=PersistenceType.IN_MEMORY, activates_at=Now())
         if newest.store_settings().target == settings.target:
             self.filter(pk=newest.pk).update(**values)
@@ -157,7 +165,7 @@ class Revision(models.Model):
     # The most sessions that were counted in its store since it is draining: what a progress bar begins with.
     most_left = models.PositiveIntegerField(null=True, editable=False)
 
-    objects = RevisionQuerySet.as_manager()
+    objects = WhereWritten.from_queryset(RevisionQuerySet)()
 
     class Meta:
         verbose_name = _("revision")
@@ -201,7 +209,7 @@ class Node(models.Model):
     seen_at = models.DateTimeField(_("last sign of life"), db_default=Now())
     drained = models.PositiveIntegerField(default=0, editable=False)
 
-    objects = NodeQuerySet.as_manager()
+    objects = WhereWritten.from_queryset(NodeQuerySet)()
 
     class Meta:
         verbose_name = _("node")

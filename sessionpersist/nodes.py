@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
 
-from django.conf import settings
 from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
@@ -144,7 +143,7 @@ def _upsert(connection: BaseDatabaseWrapper, node: Node) -> None:
 
 def forget_gone() -> None:
     """Delete the rows of processes that have been silent for longer than any session lives."""
-    Node.objects.filter(seen_at__lt=Now() - timedelta(seconds=settings.SESSION_COOKIE_AGE)).delete()
+    Node.objects.filter(seen_at__lt=Now() - timedelta(seconds=conf.longest_life_seconds())).delete()
 
 
 def _report_and_close() -> None:

@@ -13,12 +13,11 @@ from itertools import groupby, pairwise
 from math import ceil
 from typing import Any
 
-from django.conf import settings as django_settings
 from django.db.models.functions import Now
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
-from sessionpersist import draining, nodes
+from sessionpersist import conf, draining, nodes
 from sessionpersist.draining import Draining, Left
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.models import Node, Revision
@@ -293,5 +292,5 @@ def _outcome(revision: Any, earlier: Revision, *, in_use: bool, moving: bool) ->
         return earlier.drained_how, earlier.drained_at
     if in_use:
         return "in use", None
-    forgotten_at = revision.activates_at + timedelta(seconds=django_settings.SESSION_COOKIE_AGE)
+    forgotten_at = revision.activates_at + timedelta(seconds=conf.longest_life_seconds())
     return ("moving", None) if moving or forgotten_at > revision.now else ("over", forgotten_at)

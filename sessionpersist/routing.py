@@ -19,10 +19,9 @@ from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Any, Protocol
 
-from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS
 
-from sessionpersist import snapshot
+from sessionpersist import conf, snapshot
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.snapshot import Known, Snapshot
 from sessionpersist.stores import open_store
@@ -30,7 +29,7 @@ from sessionpersist.stores.base import Check, Outcome, Record, Store, restamped,
 from sessionpersist.stores.handover import HandoverStore, Role
 from sessionpersist.stores.settings import DatabaseSettings, StoreSettings
 from sessionpersist.stores.unopened import UnopenedStore
-from sessionpersist.transactions import is_committed
+from sessionpersist.transactions import is_committed, may_see_the_past, outside
 
 
 class View(Protocol):
@@ -205,14 +204,14 @@ def compose(known: Snapshot) -> HandoverStore:
     """Build the store of a snapshot: the current one, with the draining ones behind it."""
     roles = [role_of(each, known) for each in newest_of_each([known.current, *known.draining])]
     target = known.current.settings
+    alias = (target.database or DEFAULT_DB_ALIAS) if isinstance(target, DatabaseSettings) else None
     return HandoverStore(
         roles[0],
         roles[1:],
         hold=lambda: known.undecided() > 0,
-        longest_life=settings.SESSION_COOKIE_AGE * 1000,
-        in_transaction=lambda: (
-            isinstance(target, DatabaseSettings) and not is_committed(target.database or DEFAULT_DB_ALIAS)
-        ),
+        longest_life=int(conf.longest_life_seconds() * 1000),
+        in_transaction=lambda: alias is not None and not is_committed(alias),
+        look_outside=lambda get: outside(get) if alias is not None and may_see_the_past(alias) else None,
     )
 
 

@@ -13,18 +13,18 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from time import monotonic
 
-from django.conf import settings
-from django.db import Error, connections
+from django.db import Error, connections, router
 
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
+from sessionpersist.transactions import may_see_the_past, outside
 
 ROUNDING = 0.0001  # seconds; more than Unix times lose as floats: a revision of this very instant is due
 RETRY_SECONDS = 1.0  # between two attempts to read a configuration that could not be read
@@ -112,7 +112,7 @@ def held() -> Snapshot | None:
 
 
 def reset() -> None:
-    """Forget everything: the next request reads the configuration. After a save, a fork, in tests."""
+    """Forget everything: the next request reads the configuration. After a fork, after settings changed, in tests."""
     global _held, _lock, _lost
     _held, _lock, _lost = None, threading.Lock(), False
 
@@ -158,7 +158,7 @@ def _refreshed() -> Snapshot:
 def _read_or_keep(held: Snapshot | None) -> Snapshot:
     global _lost
     try:
-        fresh = _read_outside_event_loop()
+        fresh = _read_where_possible()
     except Error as error:
         if not _lost:
             logger.error(
@@ -176,19 +176,13 @@ def _read_or_keep(held: Snapshot | None) -> Snapshot:
     return fresh
 
 
-def _read_outside_event_loop() -> Snapshot:
-    """Django forbids queries in an event loop; there, a thread makes this rare one."""
-    if not in_event_loop():
-        return _read()
+def _read_where_possible() -> Snapshot:
+    """Django forbids queries in an event loop, and a transaction may see what is long past: then a thread asks."""
+    from sessionpersist.models import Revision  # models are loaded after the app registry is ready
 
-    def read_and_close() -> Snapshot:
-        try:
-            return _read()
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(read_and_close).result()
+    if in_event_loop() or may_see_the_past(router.db_for_write(Revision)):
+        return outside(_read)
+    return _read()
 
 
 def in_event_loop() -> bool:
@@ -204,10 +198,12 @@ def _read() -> Snapshot:
     from sessionpersist.models import Revision  # models are loaded after the app registry is ready
 
     begun = monotonic()
+    alias = router.db_for_write(Revision)
     try:
-        rows = Revision.objects.in_force()
+        with answers_within(conf.timeout_seconds(), connections[alias]):
+            rows = Revision.objects.in_force()
     except Error:
-        connections[Revision.objects.db].close_if_unusable_or_obsolete()
+        connections[alias].close_if_unusable_or_obsolete()
         raise
     read_at = (begun + monotonic()) / 2
     clock = rows[0].database_now.timestamp() - read_at if rows else 0.0
@@ -219,7 +215,7 @@ def compose(revisions: Iterable[Known], read_at: float, clock: float) -> Snapsho
     snapshot = Snapshot(DEFAULT, tuple(revisions), read_at, clock, 0.0).at(read_at)
     chain = (snapshot.current, *snapshot.draining)
     # No session lives on in a store for longer than its life after the switch to the next one.
-    life_began = read_at + clock - settings.SESSION_COOKIE_AGE
+    life_began = read_at + clock - conf.longest_life_seconds()
     draining = tuple(older for newer, older in pairwise(chain) if newer.activates_at > life_began)
     return _fresh_for(replace(snapshot, draining=draining), read_at + conf.refresh_seconds())
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
-from django.db import transaction
+from django.db import connections, transaction
+
+T = TypeVar("T")
 
 
 def after_commit(action: Callable[[], Any], using: str) -> None:
@@ -23,3 +26,25 @@ def is_committed(using: str) -> bool:
     """Return whether what was written so far is visible to others, or would be but for a TestCase."""
     blocks = transaction.get_connection(using).atomic_blocks
     return all(getattr(block, "_from_testcase", False) for block in blocks)
+
+
+def may_see_the_past(using: str) -> bool:
+    """Return whether this thread is in a transaction, which may not see what others have committed since it began.
+
+    Inside a TestCase, others see nothing of what the test has written; there the answer is False.
+    """
+    blocks = transaction.get_connection(using).atomic_blocks
+    return bool(blocks) and not any(getattr(block, "_from_testcase", False) for block in blocks)
+
+
+def outside(call: Callable[[], T]) -> T:
+    """Run it in a thread of its own, which takes part in no transaction of this one and sees what others committed."""
+
+    def run() -> T:
+        try:
+            return call()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(run).result()

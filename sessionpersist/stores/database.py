@@ -32,6 +32,7 @@ LOST = (2006, 2013, 2055, 1927, 4031)  # MySQL: the server has gone away, the co
 # A server ended the statement for another's sake: as a deadlock, or for what another changed (by numbers in MySQL, by
 # SQLSTATE in PostgreSQL). It has done nothing then, and both manuals say to execute it once more.
 GAVE_WAY = (1213, 1020, "40P01", "40001")
+FAILED_TRANSACTION = "25P02"  # PostgreSQL: an earlier statement failed, and the caller went on
 TRIES = 6  # of a statement that has to give way: one of those that meet gets through each time
 PAUSE = 0.05  # seconds at most before another try, at random, so that they don't meet again
 
@@ -86,7 +87,10 @@ class DatabaseStore(Store):
         now = now_ms()
         if expected != ENDED and self._changed(self._sql.replace, *assigned(record), key, now, expected):
             return Outcome.SAVED
-        return Outcome.CONFLICT if self._row(self._sql.held, key, now) else Outcome.MISSING
+        held = self._row(self._sql.held, key, now)
+        if held and held[0] == expected != ENDED:
+            raise StoreUnavailable("This transaction sees the session as it was before another saved it.")
+        return Outcome.CONFLICT if held else Outcome.MISSING
 
     def touch(self, key: str, expires_at: int) -> bool:
         return self._changed(self._sql.touch, expires_at, expires_at, key, now_ms()) == 1
@@ -113,7 +117,14 @@ class DatabaseStore(Store):
             last = rows[-1][0]
 
     def count(self, at_most: int | None = None) -> int:
-        return int(self._row(self._sql.count, now_ms(), sql.EVERY if at_most is None else at_most)[0])
+        """See Store.count(). Ended records can be told apart only by reading each row, which MariaDB does at random and
+        may take seconds for; so they count where it is only asked whether there are that many."""
+        now = now_ms()
+        if at_most is not None and int(self._row(self._sql.count_unexpired, now, at_most)[0]) >= at_most:
+            return at_most
+        with self._connected(PATIENCE) as connection, connection.cursor() as cursor:
+            cursor.execute(self._sql.count, (now, sql.EVERY if at_most is None else at_most))
+            return int(cursor.fetchone()[0])
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
         rows = self._rows(sql.get_many(self._table, len(keys)), now_ms(), *keys)
@@ -220,6 +231,8 @@ class DatabaseStore(Store):
         except transaction.TransactionManagementError:
             raise  # the caller's own broken transaction, not the database's fault
         except Error as error:
+            if connection.in_atomic_block and code_of(error) == FAILED_TRANSACTION:
+                raise
             if not isinstance(error, IntegrityError) and code_of(error) not in GAVE_WAY:
                 self._prepared = False  # whatever it was, look again: the table may be gone
             broken = connection.connection is not None and is_broken(connection, error)
@@ -286,7 +299,10 @@ def record_of(row: Any) -> Record:
 
 
 def is_broken(connection: BaseDatabaseWrapper, error: Error) -> bool:
-    """Return whether an open connection is of no more use, or not to be trusted: a late answer may still come."""
+    """Return whether an open connection is of no more use, or not to be trusted: a late answer may still come. A server
+    that has become read-only is no longer the primary, perhaps, and a new connection may lead to the one that is."""
+    if code_of(error) in READ_ONLY and not connection.in_atomic_block:
+        return True
     # psycopg knows; MySQL's drivers tell by code.
     closed = getattr(connection.connection, "closed", False) is True
     return closed or code_of(error) in LOST
@@ -294,8 +310,10 @@ def is_broken(connection: BaseDatabaseWrapper, error: Error) -> bool:
 
 def code_of(error: BaseException) -> Any:
     """The SQLSTATE of PostgreSQL's error, the number of MySQL's, or the text of another's."""
-    sqlstate = getattr(error.__cause__, "sqlstate", None)
-    return sqlstate or (error.args[0] if error.args else None)
+    code = error.args[0] if error.args else None
+    if isinstance(code, int):
+        return code  # PyMySQL, too, tells the SQLSTATE by now, which is less exact
+    return getattr(error.__cause__, "sqlstate", None) or code
 
 
 def _explain(error: Error, connection: BaseDatabaseWrapper, *, broken: bool) -> Exception:
@@ -306,6 +324,8 @@ def _explain(error: Error, connection: BaseDatabaseWrapper, *, broken: bool) -> 
         return Duplicate(f"The {name} has such a row already.")
     if connection.connection is None and not broken:
         return _explain_connecting(text, code, name)
+    if code in READ_ONLY or any(each in text for each in tables.READ_ONLY_ERRORS):
+        return StoreUnavailable(f"The {name} is read-only.", "database", connection_lost=broken)
     if "timed out" in text:
         return StoreUnavailable(f"The {name} did not answer in time.")
     if broken:
@@ -314,8 +334,6 @@ def _explain(error: Error, connection: BaseDatabaseWrapper, *, broken: bool) -> 
         return StoreUnavailable(f"The connection to the {name} was lost.", connection_lost=lost)
     if code in GAVE_WAY and connection.autocommit and not connection.in_atomic_block:
         return GaveWay(f"The {name} had other statements go before, {TRIES} times in a row.")
-    if code in READ_ONLY or any(each in text for each in tables.READ_ONLY_ERRORS):
-        return StoreUnavailable(f"The {name} is read-only.", "database")
     return StoreUnavailable(f"The {name} failed ({type(error).__name__}).", "database")
 
 
@@ -346,6 +364,10 @@ def _let_go() -> None:
         if connection.connection is not None and not connection.in_atomic_block and not in_memory:
             _inherited.append(connection.connection)
             connection.connection = None
+        pools = getattr(type(connection), "_connection_pools", None)
+        if pools:  # psycopg's: its threads are gone, its connections are the parent's
+            _inherited.append(dict(pools))
+            pools.clear()
 
 
 os.register_at_fork(after_in_child=_let_go)

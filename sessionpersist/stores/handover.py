@@ -69,6 +69,7 @@ class HandoverStore(Store):
         hold: Callable[[], bool] = lambda: False,
         longest_life: int = 14 * 86400 * 1000,
         in_transaction: Callable[[], bool] = lambda: False,
+        look_outside: Callable[[Callable[[], Record | None]], Record | None] = lambda get: None,
     ) -> None:
         """``sources`` are the draining stores, newest first, none of them the current one. ``hold`` says whether
         processes may differ about which store is current. ``longest_life`` of a session is in milliseconds."""
@@ -76,6 +77,8 @@ class HandoverStore(Store):
         self.hold, self.longest_life = hold, longest_life
         # What a view reads in a transaction that is rolled back would be gone from both stores: it moves later.
         self.in_transaction = in_transaction
+        # And it may see its database as it was before somebody carried the session there: only a miss needs to care.
+        self.look_outside = look_outside
 
     def get(self, key: str) -> Record | None:
         if not self.sources:
@@ -83,7 +86,7 @@ class HandoverStore(Store):
         for _ in range(ATTEMPTS):
             found = self._locate(key)
             if found is None:
-                return None
+                return self.look_outside(lambda: self.get(key))
             role, record = found
             if record.ended or self._stays(role, record) or self.in_transaction():
                 return record
@@ -267,7 +270,8 @@ class HandoverStore(Store):
         moved = record._replace(version=new_version(self.current.number))
         if not self._put(key, role, record, moved):
             return None
-        if role is self.current:
+        if role is self.current or self.in_transaction():
+            # What is at the sources stays: a rollback takes back what was put, and the later of two copies counts.
             return moved
         for source in self.sources:
             cleared = self._clear_source(key, source, record, moved)

@@ -48,6 +48,7 @@ class Statements:
     end: str
     clear: str
     page: str
+    count_unexpired: str
     count: str
 
 
@@ -70,7 +71,7 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
             "UPDATE {t} SET " + ASSIGN + ", created_at = {m} WHERE stored_key = {m} AND expires_at <= {m}"
         ),
         replace=sql("UPDATE {t} SET " + ASSIGN + " WHERE " + EXACT),
-        held=sql("SELECT 1 FROM {t} WHERE " + LIVE),
+        held=sql("SELECT version FROM {t} WHERE " + LIVE),
         touch=sql(
             "UPDATE {t} SET expires_at = CASE WHEN expires_at < {m} THEN {m} ELSE expires_at END WHERE "
             + LIVE
@@ -82,6 +83,9 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
         page=sql(
             f"SELECT stored_key, {COLUMNS} FROM {{t}} WHERE stored_key > {{m}} AND expires_at > {{m}}"
             " ORDER BY stored_key LIMIT {page}"
+        ),
+        count_unexpired=sql(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM {t} WHERE expires_at > {m} LIMIT {m}) AS counted"
         ),
         count=sql(
             "SELECT COUNT(*) FROM"

@@ -58,7 +58,8 @@ def choose(**fields: Any) -> int:
         setattr(configuration, name, int(value) if name == "redis_database" else value)
     configuration.save(saved_by="grace")
     Revision.objects.in_force()  # in a test nothing is ever committed: who reads it first sets its time
-    return Revision.objects.latest("pk").pk
+    number: int = Revision.objects.latest("pk").pk
+    return number
 
 
 def leave_memory() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
-from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.models import LoginConfiguration, Node, Revision
 from sessionpersist.stores.settings import DatabaseSettings, MemorySettings, MongoSettings, RedisSettings
 
 pytestmark = pytest.mark.django_db
@@ -17,6 +20,24 @@ def test_migration_made_the_row_and_the_revision_that_says_in_memory() -> None:
     (revision,) = Revision.objects.all()
     assert revision.store_settings() == MemorySettings()
     assert revision.activates_at is not None
+
+
+class Replicated:
+    """A router of a project with a replica, which lags behind, for reading."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return "replica"
+
+    def db_for_write(self, model: Any, **hints: Any) -> str:
+        return "default"
+
+
+def test_a_replica_is_asked_nothing(settings: Settings) -> None:
+    settings.DATABASE_ROUTERS = [f"{__name__}.Replicated"]
+    configuration = LoginConfiguration.get_solo()
+    configuration.persistence_type = "JDBC"
+    configuration.save()
+    assert [Revision.objects.latest("pk").persistence_type, Node.objects.count()] == ["JDBC", 0]
 
 
 def test_reading_never_writes() -> None:

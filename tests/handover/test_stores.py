@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,51 @@ def test_a_view_that_is_rolled_back_loses_no_session() -> None:
         assert SessionStore(session.session_key)["visits"] == 1
         transaction.set_rollback(True)
     assert SessionStore(session.session_key)["visits"] == 1
+
+
+@pytest.mark.parametrize("change", ["save", "cycle_key"])
+def test_a_change_that_is_rolled_back_loses_no_session(change: str) -> None:
+    """The store used before takes part in no transaction: what is deleted there does not come back."""
+    switch("REDIS")
+    session = new_session(visits=1)
+    switch("JDBC")
+    wait_for_the_guard()
+    with transaction.atomic():
+        changed = SessionStore(session.session_key)
+        changed["visits"] = 2
+        getattr(changed, change)()
+        transaction.set_rollback(True)
+    assert SessionStore(session.session_key)["visits"] == 1
+
+
+def test_a_session_that_lives_longer_than_most_is_not_forgotten(settings: Settings) -> None:
+    """As with “remember me”, which gives some sessions a life of their own."""
+    settings.SESSION_COOKIE_AGE = 1
+    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "LONGEST_LIFE_SECONDS": 3600}
+    switch("IN_MEMORY")
+    session = SessionStore()
+    session.set_expiry(600)
+    session["visits"] = 1
+    session.save()
+    switch("JDBC")
+    time.sleep(1.1)
+    snapshot.expire()
+    assert SessionStore(session.session_key)["visits"] == 1
+
+
+def test_a_change_that_is_committed_is_the_one_that_counts() -> None:
+    switch("REDIS")
+    session = new_session(visits=1)
+    switch("JDBC")
+    wait_for_the_guard()
+    with transaction.atomic():
+        changed = SessionStore(session.session_key)
+        changed["visits"] = 2
+        changed.save()
+    assert SessionStore(session.session_key)["visits"] == 2
+    call_command("drain_sessions")
+    assert SessionStore(session.session_key)["visits"] == 2
+    assert not is_stored("REDIS", session)
 
 
 def test_a_drain_before_the_switch_says_so(settings: Settings) -> None:

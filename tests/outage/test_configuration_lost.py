@@ -43,6 +43,27 @@ def test_the_site_goes_on_with_what_it_last_knew(tmp_path: Path) -> None:
             assert node.log.read_text().count("can be read again") == len(pids)
 
 
+def test_nor_does_it_wait_for_one_that_hangs(tmp_path: Path) -> None:
+    require(Postgres)
+    require(Valkey)
+    with Postgres() as postgres:
+        own = {"REFRESH_SECONDS": 0.5, "ACTIVATION_SECONDS": 0, "TIMEOUT_SECONDS": 0.5}
+        site = Site(tmp_path, {"default": postgres.url}, **own)
+        site.manage("migrate", "--verbosity=0")
+        site.configure(**stores.fields(shared(Valkey)))
+        with Node(site, "node-1") as node:
+            browser = Browser([node.url])
+            ask_every_worker(browser, node)
+            postgres.pause()
+            try:
+                time.sleep(1)
+                reached = len(browser.answers)
+                assert [browser.get("/count/").status for _ in range(10)] == [200] * 10
+                assert browser.answers[-1].body["count"] == reached + 10
+            finally:
+                postgres.resume()
+
+
 def ask_every_worker(browser: Browser, node: Node) -> set[int]:
     """Count visits until each worker of the node has answered one; return their pids."""
     pids: set[int] = set()

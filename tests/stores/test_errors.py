@@ -179,6 +179,13 @@ class TestDatabase:
         with added_database("wrong", shared(server).url, **changes) as alias:
             assert failed(jdbc(alias, timeout=0.5), shared(server).password) == "database"
 
+    @pytest.mark.parametrize("server", [Postgres, MariaDB])
+    def test_a_login_that_is_refused_is_told_as_that(self, server: type[Server]) -> None:
+        require(server)
+        refused = pytest.raises(StoreUnavailable, match="refused the user name or the password")
+        with added_database("wrong", shared(server).url, PASSWORD=SECRET) as alias, refused:
+            jdbc(alias).get(a_key())
+
     def test_an_unknown_alias_is_named(self) -> None:
         with pytest.raises(StoreMisconfigured, match="no_such_alias") as raised:
             build_store(DatabaseSettings(database="no_such_alias"))
