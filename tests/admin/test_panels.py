@@ -15,6 +15,7 @@ from django.contrib.auth.models import User
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import Settings
 
 from sessionpersist import draining, handover_views, panels, routing, snapshot
@@ -86,6 +87,11 @@ def node(name: str, process: int = 1, *, revision: int, **ago: float) -> None:
     Node.objects.create(name=name, process=process, revision=revision, seen_at=Now() - timedelta(**ago))
 
 
+def levels_of(response: Any) -> list[str]:
+    """How grave the messages of a page are."""
+    return [message.level_tag for message in response.context["messages"]]
+
+
 def log_of() -> list[str]:
     return [entry.get_change_message() for entry in LogEntry.objects.order_by("pk")]
 
@@ -121,6 +127,11 @@ class TestHandover:
         assert " % moved" not in text[text.index("at least 5") : text.index("From In-Memory")]
         asked = text_of(browser.get(url("abandon", number - 1)))
         assert "at least 5 sessions have not moved; their users are logged out." in asked
+
+    @pytest.mark.parametrize(("left", "percent"), [(1000, 0), (501, 49), (1, 99), (0, 100)])
+    def test_it_is_not_100_percent_before_all_has_moved(self, left: int, percent: int) -> None:
+        counted = draining.Left(left, more=False, most=1000)
+        assert panels.Moving(1, "JDBC", timezone.now(), per_node=False, left=counted).percent == percent
 
     def test_the_page_itself_counts_only_when_asked(
         self, browser: Client, monkeypatch: pytest.MonkeyPatch
@@ -220,11 +231,26 @@ class TestMovingTheRest:
         leave_memory()
         fill(130)
         choose(**login_of(Valkey))
-        text = text_of(browser.post(url("drain", number), follow=True))
+        response = browser.post(url("drain", number), follow=True)
+        text = text_of(response)
         assert re.search(r"100 sessions moved; left: 3\d\.", text)
         assert re.search(r"3\d of 13\d sessions left", text)
-        text = text_of(browser.post(url("drain", number), follow=True))
-        assert "The handover from JDBC, database “default” is over." in text
+        assert levels_of(response) == ["info"]
+        response = browser.post(url("drain", number), follow=True)
+        assert "The handover from JDBC, database “default” is over." in text_of(response)
+        assert levels_of(response) == ["success"]
+
+    def test_after_a_step_too_many_to_be_counted_are_still_told_as_at_least_so_many(
+        self, browser: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(handover_views, "STEP_SECONDS", 0)
+        monkeypatch.setattr(draining.Draining.batches, "__defaults__", (1,))
+        number = choose(**JDBC)
+        leave_memory()
+        fill(7)
+        choose(**login_of(Valkey))
+        monkeypatch.setattr(draining, "COUNT_AT_MOST", 5)
+        assert "at least 5" in browser.post(url("drain", number), headers=JSON).json()["facts"]
 
     def test_a_store_that_is_down_is_told_and_stays(self, browser: Client) -> None:
         number = choose(**DEAD, redis_port=free_port())
@@ -233,7 +259,9 @@ class TestMovingTheRest:
         answer = browser.post(url("drain", number), headers=JSON).json()
         assert (answer["state"], answer["over"]) == ("failed", False)
         assert "refused" in answer["message"]
-        assert "refused" in text_of(browser.post(url("drain", number), follow=True))
+        response = browser.post(url("drain", number), follow=True)
+        assert "refused" in text_of(response)
+        assert levels_of(response) == ["warning"]
         assert log_of() == []
 
     def test_near_a_switch_the_script_is_told_to_wait(self, browser: Client, settings: Settings) -> None:
@@ -358,6 +386,13 @@ class TestSwitchingBack:
         offered = [change.back_to for change in panels.read_history()]
         assert [bool(number) for number in offered] == [True, False]
 
+    def test_each_store_is_offered_once(self, browser: Client) -> None:
+        choose(**JDBC)
+        choose(**MEMORY)
+        choose(**JDBC)
+        offered = [change.back_to for change in panels.read_history()]
+        assert [bool(number) for number in offered] == [True, False, False]
+
     def test_a_revision_that_is_not_there(self, browser: Client) -> None:
         assert browser.get(url("switch_back", 4711)).status_code == 404
 
@@ -370,6 +405,15 @@ class TestHistory:
         Revision.objects.update(activates_at=long_ago)
         [change] = panels.read_history()
         assert change.outcome == "over"
+
+    def test_a_store_that_is_moving_again_is_told_so_of_an_earlier_time_as_well(self) -> None:
+        long_ago = Now() - timedelta(seconds=2 * django_settings.SESSION_COOKIE_AGE)
+        for fields in (JDBC, MEMORY):
+            Revision.objects.filter(pk=choose(**fields)).update(activates_at=long_ago)
+        choose(**JDBC)
+        moving = panels.read_handover(count=False).moving
+        outcomes = [change.outcome for change in panels.read_history(moving)]
+        assert outcomes == ["moving", "in use", "moving"]
 
     def test_a_switch_to_come_is_told_as_such(self, settings: Settings) -> None:
         settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ACTIVATION_SECONDS": 30}
@@ -388,10 +432,12 @@ class TestNodes:
         node("web-1", 12, revision=number, seconds=30)
         node("web-1", 13, revision=number, minutes=20)  # gone: the others went on without it
         node("web-2", 11, revision=number, seconds=8)
+        node("web-3", 11, revision=number, minutes=61)  # not heard from in the last hour
         text = text_of(browser.get(PAGE))
         assert "✓ All nodes have switched." in text
         assert re.search(r"web-1 2 JDBC, database “default” ✓ yes 3 s ago", text)
         assert re.search(r"web-2 1 JDBC, database “default” ✓ yes 8 s ago", text)
+        assert "web-3" not in text
 
     def test_who_was_not_heard_from_since_the_switch_is_waited_for(self, browser: Client) -> None:
         number = choose(**JDBC)
@@ -401,6 +447,13 @@ class TestNodes:
         text = text_of(browser.get(PAGE))
         assert "1 of 2 nodes have switched." in text
         assert "web-2 1 In-Memory with its next request 40 s ago" in text
+
+    def test_what_a_process_used_before_the_switch_is_not_told_of_its_node(self, browser: Client) -> None:
+        number = choose(**JDBC)
+        Revision.objects.filter(pk=number).update(activates_at=Now() - timedelta(seconds=20))
+        node("web-1", 11, revision=number, seconds=3)
+        node("web-1", 12, revision=number - 1, seconds=40)
+        assert re.search(r"web-1 2 JDBC, database “default” ✓ yes", text_of(browser.get(PAGE)))
 
     def test_who_is_quiet_is_no_fault(self, browser: Client) -> None:
         number = choose(**JDBC)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.core.signals import got_request_exception
 from django.db import connections
+from django.http import HttpRequest
 from django.test import Client
 from django.urls import resolve
+from django.views.debug import ExceptionReporter
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from sessionpersist import probing
@@ -115,13 +119,16 @@ def test_the_saved_password_is_not_sent_in_the_clear_where_it_was_saved_for_tls(
     assert "Enter the password again" in form.errors["redis_password"][0]
 
 
-def test_a_password_is_removed_on_demand(db: None) -> None:
-    LoginConfiguration(pk=1, persistence_type="REDIS", redis_host="h", redis_password="pw").save()
-    form = LoginConfigurationForm(typed(redis_password_clear="on"), probe=False)
+@pytest.mark.parametrize("prefix", ["redis", "mongodb"])
+def test_a_password_is_removed_on_demand(db: None, prefix: str) -> None:
+    saved = {f"{prefix}_host": "h", f"{prefix}_username": "u", f"{prefix}_password": "pw"}
+    LoginConfiguration(pk=1, persistence_type=prefix.upper(), mongodb_database="d", **saved).save()
+    changes = {f"{prefix}_username": "", f"{prefix}_password_clear": "on"}
+    form = LoginConfigurationForm(typed(**changes), probe=False)
     assert form.is_valid(), form.errors
     form.save()
-    assert LoginConfiguration.get_solo().redis_password == ""
-    assert "redis_password_clear" not in LoginConfigurationForm().fields
+    assert getattr(LoginConfiguration.get_solo(), f"{prefix}_password") == ""
+    assert f"{prefix}_password_clear" not in LoginConfigurationForm().fields
 
 
 def test_a_password_is_not_both_entered_and_removed(db: None) -> None:
@@ -159,6 +166,31 @@ def test_a_password_that_was_typed_has_to_be_typed_again(browser: Client) -> Non
     page = save(browser, persistence_type="REDIS", redis_port="0", redis_password="typed-pw").content.decode()
     assert "typed-pw" not in page
     assert "enter it once more" in page
+
+
+@pytest.mark.parametrize("address", [PAGE, f"{PAGE}test/"])
+def test_the_report_of_a_crash_has_no_password(
+    browser: Client, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """Django mails what was posted to ADMINS, but for what a view declares to be sensitive."""
+    reports: list[str] = []
+
+    def crash(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("a fault of ours")
+
+    def note(request: HttpRequest, **kwargs: Any) -> None:
+        reports.append(ExceptionReporter(request, *sys.exc_info()).get_traceback_html())
+
+    monkeypatch.setattr(probing, "probe", crash)
+    got_request_exception.connect(note)
+    try:
+        with pytest.raises(RuntimeError):
+            browser.post(address, typed(persistence_type="REDIS", redis_host="h", redis_password="typed-pw"))
+    finally:
+        got_request_exception.disconnect(note)
+    [report] = reports
+    assert "redis_password" in report
+    assert "typed-pw" not in report
 
 
 # The log.
@@ -258,14 +290,14 @@ def test_a_post_without_the_token_is_refused(staff: User, address: str) -> None:
     assert saved_state() == before
 
 
-@pytest.mark.parametrize("address", [PAGE, f"{PAGE}test/", f"{PAGE}status/"])
+@pytest.mark.parametrize("address", [PAGE, f"{PAGE}test/", f"{PAGE}status/", f"{PAGE}progress/"])
 def test_nobody_gets_in_without_a_login(db: None, client: Client, address: str) -> None:
     for response in (client.get(address), client.post(address, {})):
         assert response.status_code == 302
         assert "/login/" in response["Location"]
 
 
-@pytest.mark.parametrize("address", [PAGE, f"{PAGE}status/"])
+@pytest.mark.parametrize("address", [PAGE, f"{PAGE}status/", f"{PAGE}progress/"])
 def test_staff_without_any_permission_see_nothing(db: None, address: str) -> None:
     client = Client()
     client.force_login(create_staff("eve"))
@@ -277,8 +309,20 @@ def test_other_methods_are_not_allowed(browser: Client) -> None:
     assert browser.get(f"{PAGE}test/", typed(persistence_type="JDBC")).status_code == 405
     assert browser.put(PAGE).status_code == 405
     assert browser.post(f"{PAGE}status/").status_code == 405
+    assert browser.post(f"{PAGE}progress/").status_code == 405
+    assert browser.delete(f"{PAGE}abandon/1/").status_code == 405
+    assert browser.delete(f"{PAGE}switch-back/1/").status_code == 405
     assert browser.get(f"{PAGE}add/").status_code == 403
     assert browser.post(f"{PAGE}1/delete/", {"post": "yes"}).status_code == 403
+    assert saved_state() == before
+
+
+def test_not_even_a_superuser_adds_or_deletes_it(db: None) -> None:
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    before = saved_state()
+    assert client.get(f"{PAGE}add/").status_code == 403
+    assert client.post(f"{PAGE}1/delete/", {"post": "yes"}).status_code == 403
     assert saved_state() == before
 
 

@@ -10,18 +10,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.db import transaction
+from django.db.models.functions import Now
 from pytest_django import Settings
 
 from sessionpersist import draining, snapshot
 from sessionpersist.draining import NotNow
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.models import LoginConfiguration, Node, Revision
-from sessionpersist.stores.base import Record, Store, new_version
+from sessionpersist.models import LoginConfiguration, Node, Revision, StoredSession
+from sessionpersist.stores.base import Record, Store, new_version, now_ms
+from sessionpersist.stores.handover import HandoverStore, Role
 from sessionpersist.stores.redis import RedisStore
 from tests.commands.running import run
 from tests.load import stores
@@ -228,6 +231,13 @@ class TestInThisProcess:
         assert "on every other node too" not in run("drain_sessions").output
         assert draining.going_on() == []
 
+    def test_in_memory_is_not_over_where_no_node_has_reported_itself(
+        self, left_in_memory: list[SessionStore]
+    ) -> None:
+        """Who drains at the command line can't know how many nodes there are."""
+        assert "on every other node too" in run("drain_sessions").output
+        assert Revision.objects.get(pk=draining.going_on()[0].number).drained_at is None
+
     def test_a_step_moves_for_as_long_as_it_is_told_and_says_what_is_left(
         self, left_in_memory: list[SessionStore], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -288,6 +298,27 @@ class TestInThisProcess:
         found = [SessionStore(each.session_key).get("number") is not None for each in left_in_memory]
         assert sum(found) == 1
 
+    def test_what_progress_begins_with_is_the_most_that_was_ever_left(
+        self, left_in_memory: list[SessionStore]
+    ) -> None:
+        """Who knows of no switch yet still adds to it."""
+        [store] = draining.going_on()
+        assert store.left().most == 3
+        assert store.role.store.create(a_key(), a_record(b"late")._replace(version=new_version(store.number)))
+        assert store.left() == draining.Left(4, more=False, most=4)
+
+    def test_with_several_stores_each_drains_since_the_switch_to_the_next(
+        self, left_in_memory: list[SessionStore]
+    ) -> None:
+        configuration = LoginConfiguration.get_solo()
+        configuration.persistence_type, configuration.redis_host = "REDIS", "127.0.0.1"
+        configuration.save()
+        jdbc, memory = draining.going_on()
+        _installed, *switches = Revision.objects.order_by("pk").values_list("activates_at", flat=True)
+        assert [memory.since, jdbc.since] == [
+            pytest.approx(at, abs=timedelta(milliseconds=1)) for at in switches
+        ]
+
     def test_before_another_switch_a_drain_stops(
         self, left_in_memory: list[SessionStore], settings: Settings
     ) -> None:
@@ -302,6 +333,62 @@ class TestInThisProcess:
         with pytest.raises(NotNow, match="has not happened yet"):
             next(batches)
 
+    def test_an_empty_store_is_not_called_drained_before_another_switch(
+        self, left_in_memory: list[SessionStore], settings: Settings
+    ) -> None:
+        """Who has not heard of the last switch may still write to it."""
+        Node.objects.create(name="here", process=1, revision=2)
+        [store] = draining.going_on()
+        assert sum(store.batches()) == 3
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ACTIVATION_SECONDS": 60}
+        choose_memory()
+        with pytest.raises(NotNow, match="has not happened yet"):
+            draining.move_some(store.number, 60)
+        assert Revision.objects.get(pk=store.number).drained_at is None
+
+    def test_what_is_moved_as_the_store_is_switched_again_is_brought_to_where_it_belongs(
+        self, left_in_memory: list[SessionStore], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        move_many = HandoverStore.move_many
+
+        def switched_meanwhile(self: HandoverStore, source: Role, batch: draining.Batch) -> int:
+            moved = move_many(self, source, batch)
+            choose_memory()
+            snapshot.reset()
+            return moved
+
+        [store] = draining.going_on()
+        monkeypatch.setattr(HandoverStore, "move_many", switched_meanwhile)
+        with pytest.raises(NotNow, match="switched again"):
+            next(store.batches())
+        assert store.role.store.count() == len(left_in_memory)
+        assert StoredSession.objects.count() == 0
+
+    def test_ended_records_alone_are_no_step(
+        self, left_in_memory: list[SessionStore], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They stay where they are, so a step that is content with them would never come to the sessions behind."""
+        monkeypatch.setattr(draining.Draining.batches, "__defaults__", (1,))
+        [store] = draining.going_on()
+        for number in range(3):
+            store.role.store.end(f"{number:064}", now_ms() + 60_000)
+        assert draining.move_some(store.number, 0).moved == 1
+
+    def test_a_node_that_had_its_sessions_in_an_earlier_time_of_the_same_memory_counts(
+        self, left_in_memory: list[SessionStore]
+    ) -> None:
+        """The site went from In-Memory to JDBC, back, and to JDBC again, while that node was off."""
+        first = Revision.objects.earliest("pk")
+        Revision.objects.filter(pk=first.pk).update(activates_at=Now() - timedelta(hours=2))
+        Node.objects.create(name="off", process=1, revision=first.pk, seen_at=Now() - timedelta(hours=1))
+        choose_memory()
+        configuration = LoginConfiguration.get_solo()
+        configuration.persistence_type = "JDBC"
+        configuration.save()
+        [store] = draining.going_on()
+        assert store.number > first.pk
+        assert store.nodes_left() == ["off"]
+
     def test_inside_a_transaction_nothing_is_moved(self, left_in_memory: list[SessionStore]) -> None:
         with transaction.atomic():
             [store] = draining.going_on()
@@ -313,6 +400,13 @@ class TestInThisProcess:
     def test_a_rate_that_is_none_is_refused(self, rate: str) -> None:
         error = run("drain_sessions", f"--rate={rate}").error
         assert f"argument --rate: '{rate}' is not a number above 0" in str(error)
+
+
+def choose_memory() -> None:
+    configuration = LoginConfiguration.get_solo()
+    configuration.persistence_type = "IN_MEMORY"
+    configuration.save()
+    draining.going_on()  # inside a TestCase a revision activates when it is first read
 
 
 def new_session(**content: int) -> SessionStore:

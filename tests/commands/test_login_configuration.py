@@ -12,8 +12,9 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from pytest_django import Settings
 
-from sessionpersist import snapshot
+from sessionpersist import probing, snapshot
 from sessionpersist.models import LoginConfiguration, Revision, RevisionQuerySet
+from sessionpersist.stores.base import Step
 from tests.commands.running import Result, run
 from tests.engine.support import server_fields
 from tests.servers import MongoDB, Valkey, shared
@@ -204,6 +205,17 @@ class TestSet:
         result = change(*REDIS, "--password-env", "NOT_SET")
         assert result.error is not None
         assert "NOT_SET" in result.error
+        assert saved().persistence_type == "IN_MEMORY"
+
+    def test_who_is_overtaken_while_the_store_is_tried_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def overtaken(*args: Any, **kwargs: Any) -> list[Step]:
+            saved().save(saved_by="grace")
+            return []
+
+        monkeypatch.setattr(probing, "probe", overtaken)
+        assert "grace saved this configuration" in str(
+            change("--type", "JDBC", "--database", "default").error
+        )
         assert saved().persistence_type == "IN_MEMORY"
 
     def test_password_can_be_removed(self) -> None:

@@ -21,11 +21,13 @@ from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
+from django.utils import timezone
 from pytest_django import Settings
 
 from sessionpersist import nodes, routing, snapshot
 from sessionpersist.models import LoginConfiguration, Node, Revision
 from sessionpersist.testing import override_login_configuration
+from tests.configuration.test_snapshot import in_child
 from tests.engine.support import in_event_loop
 from tests.load import site
 from tests.load.clients import Browser, Load
@@ -96,6 +98,41 @@ class TestReport:
         newest = Revision.objects.latest("pk").pk
         assert reports() == [("node-1", os.getpid(), newest)]
 
+    def test_a_switch_that_no_request_has_looked_at_is_reported_at_once(
+        self, client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        times = {"REFRESH_SECONDS": 600, "ACTIVATION_SECONDS": 60}
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, **times}
+        LoginConfiguration(persistence_type="JDBC", jdbc_database="default").save()
+        client.get("/hello/")
+        newest = Revision.objects.latest("pk").pk
+        [(_, _, reported)] = reports()
+        assert reported < newest
+        Revision.objects.filter(pk=newest).update(activates_at=Now() - timedelta(seconds=1))
+        later = time.monotonic() + 61
+        for module in (nodes, snapshot):
+            monkeypatch.setattr(module, "monotonic", lambda: later)
+        monkeypatch.setattr(nodes, "_due", later + 1)
+        nodes.report()
+        assert reports() == [("node-1", os.getpid(), newest)]
+
+    @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+    def test_a_forked_child_has_reported_nothing_yet(self, client: Client) -> None:
+        client.get("/hello/")
+        with nodes._lock:
+            assert in_child(lambda: nodes._revision == -1 and nodes._lock.acquire(blocking=False))
+
+    @pytest.mark.skipif(connection.vendor != "sqlite", reason="Only SQLite lets one writer wait for another.")
+    def test_sqlite_is_as_patient_afterwards_as_the_project_wants_it(self) -> None:
+        def patience() -> int:
+            with connection.cursor() as cursor:
+                return int(cursor.execute("PRAGMA busy_timeout").fetchone()[0])
+
+        before = patience()
+        with nodes._impatient(connection):
+            assert patience() == nodes.LOCKED_MS < before
+        assert patience() == before
+
     def test_what_a_node_has_drained_stays_noted(
         self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -118,6 +155,16 @@ class TestReport:
             seen_at = Now() - timedelta(minutes=minutes)
             Node.objects.create(name=name, process=minutes, revision=1, seen_at=seen_at)
         assert nodes.live_names() == ["a", "b"]
+
+    def test_a_node_has_drained_what_any_of_its_processes_has_and_never_less_again(self) -> None:
+        for name, process, hours in (("a", 1, 0), ("a", 2, 1), ("b", 1, 1), ("gone", 1, 3)):
+            seen_at = Now() - timedelta(hours=hours)
+            Node.objects.create(name=name, process=process, revision=1, seen_at=seen_at)
+        Node.objects.note_drained("a", 7)
+        Node.objects.note_drained("a", 5)
+        Node.objects.create(name="a", process=3, revision=1)  # a worker that was started since
+        since = timezone.now() - timedelta(hours=2)
+        assert Node.objects.drained_since(since) == {"a": 7, "b": 0}
 
     @in_event_loop
     async def test_in_an_event_loop_a_thread_does_it(self) -> None:
@@ -171,10 +218,15 @@ class TestFailing:
         assert [each.getMessage() for each in caplog.records] == [
             "This process could not report itself (OperationalError)."
         ]
+        assert nodes._due > time.monotonic() + nodes.REPORT_SECONDS
         monkeypatch.undo()
         monkeypatch.setattr(nodes, "_due", 0.0)
         client.get("/hello/")
         assert len(reports()) == 1
+        monkeypatch.setattr(nodes, "_upsert", down)
+        monkeypatch.setattr(nodes, "_due", 0.0)
+        client.get("/hello/")
+        assert len(caplog.records) == 2, "lost once more"
 
     @pytest.mark.skipif(connection.vendor != "sqlite", reason="Only SQLite lets one writer wait for another.")
     def test_a_locked_sqlite_file_is_not_waited_for(self, client: Client) -> None:

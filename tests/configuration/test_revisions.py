@@ -177,6 +177,23 @@ class TestActivation:
         hosts = [revision.settings["host"] for revision in Revision.objects.in_force()]
         assert hosts == ["two", "three", "four"]
 
+    def test_one_that_was_just_drained_counts_a_while_longer(self) -> None:
+        """A request that began before may still be carrying a session there, and a logout must leave its mark."""
+        configure(**REDIS)
+        memory = Revision.objects.get(persistence_type="IN_MEMORY")
+        Revision.objects.drained(memory.pk, "drained")
+        assert memory in Revision.objects.in_force()
+
+    def test_a_drained_store_ends_with_its_earlier_times_and_no_other(self) -> None:
+        for host in ("one", "two", "one", "two", "one"):
+            configure(persistence_type="REDIS", redis_host=host)
+        first, _, second, _, current = Revision.objects.filter(persistence_type="REDIS").order_by("pk")
+        assert Revision.objects.drained(second.pk, "drained") == 2
+        ended = set(Revision.objects.exclude(drained_at=None).values_list("pk", flat=True))
+        assert ended == {first.pk, second.pk}
+        assert Revision.objects.drained(current.pk, "abandoned") == 1
+        assert Revision.objects.get(pk=first.pk).drained_how == "drained"
+
     def test_reading_the_revisions_is_one_query(self) -> None:
         configure(**REDIS)
         with connection.execute_wrapper(forbid_more_than(1)):

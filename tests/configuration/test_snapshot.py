@@ -12,7 +12,7 @@ import pytest
 from django.db import OperationalError
 from pytest_django import Settings
 
-from sessionpersist import snapshot
+from sessionpersist import routing, snapshot
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.snapshot import DEFAULT, Known, Snapshot, compose
 from sessionpersist.stores.settings import RedisSettings
@@ -180,7 +180,70 @@ class TestActivation:
         assert DEFAULT.settings.type == "IN_MEMORY"
 
 
+class TestDraining:
+    def test_a_store_drains_for_the_longest_life_after_the_switch_to_the_next(
+        self, clock: Clock, settings: Settings
+    ) -> None:
+        life = settings.SESSION_COOKIE_AGE
+        begun = Known(1, RedisSettings(host="old"), DATABASE_CLOCK - 3 * life)
+        for left_ago, drains in ((life - 1, True), (life + 1, False)):
+            now = Known(2, RedisSettings(host="new"), DATABASE_CLOCK - left_ago)
+            assert (begun in compose([begun, now], 0.0, DATABASE_CLOCK).draining) is drains
+
+
+class TestUndecided:
+    @pytest.mark.parametrize(
+        ("now", "seconds"), [(9.4, 0.0), (9.6, 0.9), (10.0, 0.5), (10.4, 0.1), (10.6, 0.0), (50.0, 0.0)]
+    )
+    def test_processes_may_differ_for_the_guard_time_before_a_switch_and_after_it(
+        self, database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch, now: float, seconds: float
+    ) -> None:
+        monkeypatch.setattr(routing, "monotonic", clock)
+        database.switch(2, activates_at=10.0)
+        clock.now = now
+        known = compose(database.revisions, now, DATABASE_CLOCK)
+        assert known.undecided() == pytest.approx(seconds)
+        assert routing.CurrentView(known).undecided() == pytest.approx(seconds)
+
+    def test_a_view_that_was_made_before_the_guard_time_notices_it(
+        self, database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(routing, "monotonic", clock)
+        database.switch(2, activates_at=10.0)
+        view = routing.CurrentView(compose(database.revisions, clock(), DATABASE_CLOCK))
+        waits = [view.undecided() for clock.now in (9.4, 9.6)]
+        assert waits == [0.0, pytest.approx(0.9)]
+
+
 class TestOutage:
+    def test_it_is_stale_once_it_is_older_than_twice_the_refresh(
+        self, database: Database, clock: Clock
+    ) -> None:
+        known = snapshot.current()
+        clock.now = 1.9 * REFRESH
+        assert not known.stale
+        clock.now = 2.1 * REFRESH
+        assert known.stale
+
+    def test_who_goes_on_while_another_thread_reads_switches_on_time(
+        self, database: Database, clock: Clock
+    ) -> None:
+        new = database.switch(2, activates_at=4.0)
+        snapshot.current()
+        clock.now = 4.1
+        with snapshot._lock:  # somebody is reading
+            assert in_force() == new
+
+    def test_a_short_refresh_is_tried_again_as_soon(
+        self, database: Database, clock: Clock, settings: Settings
+    ) -> None:
+        settings.SESSIONPERSIST = {"REFRESH_SECONDS": 0.2}
+        snapshot.current()
+        database.down = True
+        for clock.now in (0.2, 0.3, 0.41):
+            snapshot.current()
+        assert database.reads == 1 + 2
+
     def test_last_good_knowledge_stays_for_as_long_as_the_database_is_down(
         self, database: Database, clock: Clock
     ) -> None:

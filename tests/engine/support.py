@@ -137,6 +137,14 @@ class StubbornStore(RecordingStore):
         return Outcome.CONFLICT
 
 
+class ChangingStore(RecordingStore):
+    """A store in which whoever deletes the version that was read meets a newer one."""
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        self.asked.append("delete")
+        return version is None and self.inner.delete(key)
+
+
 def in_event_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """Run a test that is a coroutine function, in an event loop of its own."""
 

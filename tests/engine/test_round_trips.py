@@ -14,7 +14,7 @@ from sessionpersist import engine, routing
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
 from tests.engine.behaviour.keys import UNUSUAL_KEYS
-from tests.engine.support import RecordingStore, RivalStore, StubbornStore, key_of, new_session
+from tests.engine.support import ChangingStore, RecordingStore, RivalStore, StubbornStore, key_of, new_session
 from tests.engine.test_requests import COOKIE, post_login, user
 
 __all__ = ["user"]
@@ -164,12 +164,37 @@ def test_session_that_others_never_stop_changing_is_an_outage_after_a_bounded_ti
     session = new_session(cat="tabby")
     stubborn = StubbornStore(recording.inner)
     monkeypatch.setattr(routing, "current_store", lambda: stubborn)
-    monkeypatch.setattr(engine, "pause", lambda attempt: None)
+    pauses: list[int] = []
+    monkeypatch.setattr(engine, "pause", pauses.append)
     session["cat"] = "siamese"
     with pytest.raises(StoreUnavailable):
         session.save()
+    assert pauses == list(range(engine.ATTEMPTS))
     assert stubborn.asked.count("replace") == engine.ATTEMPTS
     assert session.outage is not None
+
+
+def test_cycling_over_a_parallel_save_is_one_refusal(asked: list[str]) -> None:
+    session = new_session(cat="tabby")
+    theirs = SessionStore(key_of(session))
+    theirs["bird"] = "tweety"
+    theirs.save()
+    asked.clear()
+    session.cycle_key()
+    assert asked == ["create", "delete", "get", "replace", "delete"]
+
+
+def test_cycling_ends_a_session_that_others_never_stop_changing(
+    recording: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who fixed the key of a login must not be able to hold on to it by saving again and again."""
+    session = new_session(cat="tabby")
+    old_key = key_of(session)
+    changing = ChangingStore(recording.inner)
+    monkeypatch.setattr(routing, "current_store", lambda: changing)
+    session.cycle_key()
+    assert not SessionStore().exists(old_key)
+    assert SessionStore(session.session_key)["cat"] == "tabby"
 
 
 @pytest.mark.parametrize("attempt", [0, 1, 10, 24])

@@ -13,12 +13,13 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from pytest_django import Settings
 
-from sessionpersist import routing, snapshot
+from sessionpersist import engine, routing, snapshot
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.models import LoginConfiguration, Revision, StoredSession
 from sessionpersist.sealing import stored_key
 from sessionpersist.stores import build_store
+from sessionpersist.stores.base import ENDED, now_ms
 from tests.load import stores
 from tests.servers import MongoDB, Valkey
 
@@ -90,7 +91,7 @@ class TestOneSwitch:
         assert is_stored(new, session)
         assert not is_stored(old, session)
 
-    def test_a_logout_holds_in_both(self, old: str, new: str) -> None:
+    def test_a_logout_holds_in_both(self, old: str, new: str, caplog: pytest.LogCaptureFixture) -> None:
         switch(old)
         session = new_session(visits=1)
         switch(new)
@@ -98,6 +99,8 @@ class TestOneSwitch:
         assert not is_stored(new, session)
         assert not is_stored(old, session)
         assert SessionStore(session.session_key).get("visits") is None
+        assert not SessionStore().exists(str(session.session_key))
+        assert "could not be opened" not in caplog.text  # the mark of a logout is no damaged session
 
     def test_the_drain_moves_what_nobody_asked_for(self, old: str, new: str) -> None:
         switch(old)
@@ -122,6 +125,36 @@ class TestOneSwitch:
         assert SessionStore(stayed.session_key)["name"] == "stayed"
         assert SessionStore(moved.session_key)["saved"] == "there"
         assert SessionStore(ended.session_key).get("name") is None
+
+
+@pytest.mark.parametrize("verb", ["create", "replace"])
+def test_what_was_stamped_just_before_a_switch_is_not_taken_for_a_leftover(
+    verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is chosen again between the stamp of a save and the save itself."""
+    switch("IN_MEMORY")
+    session = new_session(visits=1) if verb == "replace" else SessionStore()
+
+    def switched_meanwhile() -> int:
+        monkeypatch.undo()
+        switch("JDBC")
+        wait_for_the_guard()
+        return now_ms()
+
+    monkeypatch.setattr(engine, "now_ms", switched_meanwhile)
+    session["visits"] = 2
+    session.save()
+    assert SessionStore(session.session_key)["visits"] == 2
+    assert is_stored("JDBC", session)
+
+
+def test_the_mark_of_a_logout_outlives_what_may_still_lie_in_the_old_store(settings: Settings) -> None:
+    switch("IN_MEMORY")
+    session = new_session(visits=1)
+    switch("JDBC")
+    SessionStore(session.session_key).flush()
+    mark = StoredSession.objects.get(version=ENDED)
+    assert mark.expires_at > now_ms() + (settings.SESSION_COOKIE_AGE - 60) * 1000
 
 
 def test_a_chain_of_switches_keeps_every_session() -> None:

@@ -78,6 +78,10 @@ def test_a_trial_that_succeeds_closes_it() -> None:
     assert all(breaker.admits() for _ in range(5))
 
 
+def test_who_wants_to_try_as_another_has_just_succeeded_is_admitted() -> None:
+    assert Breaker(Clock())._admits_trial()
+
+
 def test_only_the_first_fault_and_the_first_answer_after_it_are_news() -> None:
     breaker = Breaker(Clock())
     assert [breaker.succeeded(), breaker.failed(), breaker.failed(), breaker.failed()] == [

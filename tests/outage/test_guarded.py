@@ -172,3 +172,22 @@ def test_one_log_line_and_one_signal_when_lost_and_when_back(
     assert news == ["lost The flaky store", "back The flaky store"]
     assert [line.levelname for line in caplog.records] == ["ERROR", "WARNING"]
     assert KEY not in caplog.text
+
+
+def test_a_receiver_that_fails_makes_an_outage_no_worse(pair: Pair) -> None:
+    store, guarded = pair
+
+    def fail(**kwargs: Any) -> None:
+        raise RuntimeError("the pager is broken too")
+
+    for signal in (store_lost, store_recovered):
+        signal.connect(fail)
+    try:
+        store.down = True
+        with pytest.raises(StoreUnavailable):
+            guarded.get(KEY)
+        store.down = False
+        assert guarded.get(KEY) is None
+    finally:
+        for signal in (store_lost, store_recovered):
+            signal.disconnect(fail)

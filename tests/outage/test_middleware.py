@@ -66,8 +66,10 @@ def cookie(client: Client) -> str:
 
 
 def is_unavailable(response: Any) -> bool:
-    """A 503 that says when to come back and leaves the cookie alone."""
-    return response.status_code == 503 and int(response["Retry-After"]) > 0 and not response.cookies
+    """A 503 that says when to come back, leaves the cookie alone, and is kept by no cache."""
+    if response.status_code != 503 or response.cookies:
+        return False
+    return int(response["Retry-After"]) > 0 and response["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize("debug", [True, False])
@@ -91,6 +93,16 @@ def test_the_async_stack_answers_the_same(client: Client, store: FlakyStore, pla
     browser.cookies = client.cookies
     store.down = True
     assert is_unavailable(asyncio.run(browser.get(f"/{place}/")))
+
+
+def test_a_page_of_the_projects_own_that_says_when_to_come_back_is_kept(
+    client: Client, store: FlakyStore
+) -> None:
+    store.down = True
+    response = client.get("/own/", {"Retry-After": "7"})
+    assert (response.status_code, response["Retry-After"], response.content) == (503, "7", b"our own page")
+    assert b"our own page" not in client.get("/own/").content
+    assert is_unavailable(client.get("/own/"))
 
 
 def test_an_outage_that_begins_with_the_save_is_503(client: Client, store: FlakyStore) -> None:

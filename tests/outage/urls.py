@@ -40,6 +40,12 @@ def download(request: HttpRequest) -> FileResponse:
     return FileResponse(opened[-1])
 
 
+def own_page(request: HttpRequest) -> HttpResponse:
+    """A view with a page of its own for an outage, which may say when to come back."""
+    swallow(request)
+    return HttpResponse("our own page", status=503, headers=request.GET.dict())
+
+
 def in_template(request: HttpRequest) -> HttpResponse:
     template = engines["django"].from_string("user {{ request.session.keys|length }}")
     return HttpResponse(template.render({}, request))
@@ -97,6 +103,7 @@ urlpatterns = [
     path("write/", write),
     path("swallow/", swallow),
     path("download/", download),
+    path("own/", own_page),
     path("template/", in_template),
     path("deferred/", in_deferred_template),
     path("async-read/", async_read),

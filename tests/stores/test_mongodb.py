@@ -11,11 +11,12 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores.base import Store
+from sessionpersist.stores.base import Store, now_ms
 from sessionpersist.stores.mongodb import MongoStore
 from sessionpersist.stores.settings import MongoSettings
 from tests.servers import MongoDB, require, shared
 from tests.stores.contract import RoundTrips, StoreContract, a_key, a_record
+from tests.stores.places import mongo_store
 
 
 class Commands(monitoring.CommandListener):
@@ -55,6 +56,13 @@ class TestMongoStore(StoreContract, RoundTrips):
         before = len(LISTENER.names)
         action()
         return len(LISTENER.names) - before
+
+    def test_the_mark_of_a_logout_may_be_the_first_that_a_store_is_told(self) -> None:
+        """Nothing but the index would ever delete it."""
+        store = mongo_store(prefix=f"first-{a_key()[:8]}")
+        store.end(a_key(), now_ms() + 60_000)
+        assert store.missing() is None
+        store.close()
 
     def test_a_read_that_meets_a_server_that_is_no_longer_primary_waits_for_the_new_one(
         self, store: Store, monkeypatch: pytest.MonkeyPatch

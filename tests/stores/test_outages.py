@@ -14,10 +14,12 @@ from pytest_django import DjangoDbBlocker
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.base import Outcome, Store
 from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import MariaDB, MongoDB, Postgres, Redis, Server, Valkey, require, shared
 from tests.stores.contract import a_key, a_record
 from tests.stores.databases import added_database
+from tests.stores.parallel import in_threads
 from tests.stores.places import mongo_store, redis_store
 
 TIMEOUT = 0.5  # seconds
@@ -117,6 +119,18 @@ def test_after_a_restart_one_more_try_has_a_new_connection(server: Server, store
         found = store.get(key)
     assert found == record
     assert lost in ([], [True])  # some drivers notice by themselves
+
+
+def test_after_a_restart_no_idle_connection_costs_a_request_its_second_try(
+    server: Server, store: Store
+) -> None:
+    """As many lie idle as were used at a time, and all of them have met the same fate."""
+    guarded = GuardedStore(store, "the store")
+    key, record = a_key(), a_record()
+    assert guarded.create(key, record)
+    in_threads([lambda: [guarded.get(key) for _ in range(20)]] * 10)
+    server.restart()
+    assert guarded.get(key) == record
 
 
 def test_a_server_that_is_gone_is_no_lost_connection(server: Server, store: Store) -> None:

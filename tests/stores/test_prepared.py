@@ -143,6 +143,24 @@ def test_a_transaction_that_was_begun_by_hand_is_taken_part_in(store: DatabaseSt
     assert store.get(key) is None
 
 
+@pytest.mark.parametrize("how", ["atomic", "autocommit off"])
+def test_the_first_statement_of_a_transaction_is_rolled_back_with_it(store: DatabaseStore, how: str) -> None:
+    """The server knows of no transaction before that."""
+    key = a_key()
+    store.get(key)
+    connection = connections[ALIAS]
+    if how == "atomic":
+        with transaction.atomic(using=ALIAS):
+            store.create(key, a_record())
+            transaction.set_rollback(True, using=ALIAS)
+    else:
+        connection.set_autocommit(False)
+        store.create(key, a_record())
+        connection.rollback()
+        connection.set_autocommit(True)
+    assert store.get(key) is None
+
+
 def test_text_that_libpq_would_cut_off_is_refused(store: DatabaseStore) -> None:
     store.get(a_key())
     with pytest.raises(StoreUnavailable):

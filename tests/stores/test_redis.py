@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import pytest
+
+from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.base import Store, now_ms
 from sessionpersist.stores.redis import RedisStore, pack
 from sessionpersist.stores.settings import RedisSettings
@@ -85,8 +88,33 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips):
         key = a_key()
         store.create(key, a_record())
         with shared(self.server).connect() as client:
+            before = connections(client)
             client.script_flush()
-        assert store.touch(key, now_ms() + 90_000) is True
+            assert store.touch(key, now_ms() + 90_000) is True
+            assert connections(client) <= before  # what the server answers with an error costs no connection
+
+    def test_a_connection_to_what_is_no_longer_the_primary_is_given_up(self) -> None:
+        """Behind the same address there may be another server by now."""
+        require(self.server)
+        with self.server() as server, server.connect() as client:
+            client.ping()
+            before = connections(client)
+            settings = RedisSettings(host=server.host, port=server.port, username=server.username)
+            store = RedisStore(settings, server.password, timeout=5, prefix="failover")
+            assert store.create(a_key(), a_record())
+            [old] = connections(client) - before
+            client.replicaof("127.0.0.1", 1)
+            with pytest.raises(StoreUnavailable, match="replica"):
+                store.create(a_key(), a_record())
+            client.replicaof("NO", "ONE")
+            assert store.create(a_key(), a_record())
+            assert old not in connections(client)
+            store.close()
+
+
+def connections(client: Any) -> set[str]:
+    """The connections that the server has, by its numbers."""
+    return {each["id"] for each in client.client_list()}
 
 
 class TestRedisStoreOnRedis(TestRedisStoreOnValkey):
