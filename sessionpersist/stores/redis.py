@@ -42,6 +42,7 @@ from sessionpersist.stores.settings import RedisSettings
 # version (8 bytes), created_at (8), expires_at (8), length of the user id (2); all big-endian. The scripts know it.
 HEADER = struct.Struct(">QQQH")
 PAGE = 100  # keys that one step of a scan reads: bounded memory
+KEY_LENGTH = 64  # characters of a stored key, see sealing.stored_key()
 COUNTED_TOGETHER = 1000  # keys; the server answers nobody else for about a millisecond
 OUTCOMES = (Outcome.MISSING, Outcome.CONFLICT, Outcome.SAVED)  # by the numbers that REPLACE returns
 
@@ -155,12 +156,18 @@ class RedisStore(Store):
         return f"{self.prefix}:{key}"
 
     def _pages(self, size: int = PAGE) -> Iterator[list[bytes]]:
-        """The names of this site's keys, at most so many at a time."""
+        """The names of this site's keys, at most so many at a time.
+
+        Where this site's prefix is ``shop``, the pattern also matches what a site ``shop:staging`` keeps. Its names
+        are longer, as all stored keys have one length.
+        """
+        length = len(self._name("").encode()) + KEY_LENGTH
         pattern = re.sub(r"([\\*?\[\]^-])", r"\\\1", self._name("")) + "*"
         cursor: int = 0
         while True:
             with self._translated():
                 cursor, names = self._client.scan(cursor, match=pattern, count=size)
+            names = [name for name in names if len(name) == length]
             for start in range(0, len(names), size):  # the server may give more than it was asked for
                 yield names[start : start + size]
             if cursor == 0:

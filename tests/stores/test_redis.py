@@ -7,12 +7,15 @@ import secrets
 from collections.abc import Callable
 from typing import ClassVar
 
+import pytest
+
 from sessionpersist.stores.base import Store, now_ms
 from sessionpersist.stores.redis import RedisStore, pack
 from sessionpersist.stores.settings import RedisSettings
 from tests.servers import Redis, Valkey, require, shared
 from tests.stores.contract import RoundTrips, StoreContract, a_key, a_record
 from tests.stores.parallel import in_threads
+from tests.stores.places import redis_store
 
 
 class TestRedisStoreOnValkey(StoreContract, RoundTrips):
@@ -67,6 +70,20 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips):
             client.set("[contract]:other", b"not ours", px=60_000)
         assert list(store.scan()) == []
         assert store.count() == 0
+
+    @pytest.mark.parametrize("prefix", ["shop", "größe"])
+    def test_a_site_whose_prefix_begins_with_this_one_is_left_alone(self, prefix: str) -> None:
+        """A drain of the one deleted the sessions of the other."""
+        ours = redis_store(self.server, prefix=prefix)
+        theirs = redis_store(self.server, prefix=f"{prefix}:staging")
+        key, record = a_key(), a_record()
+        ours.create(key, record)
+        theirs.create(a_key(), a_record())
+        assert dict(ours.scan()) == {key: record}
+        assert (ours.count(), theirs.count()) == (1, 1)
+        for store in (ours, theirs):
+            store.delete_many({each: found.version for each, found in store.scan()})
+            store.close()
 
     def test_a_closed_store_may_be_used_again_and_again(self, store: Store) -> None:
         key, record = a_key(), a_record()
