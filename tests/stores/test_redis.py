@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import time
 from collections.abc import Callable
 from typing import ClassVar
 
 import pytest
 
 from sessionpersist.stores.base import Store, now_ms
-from sessionpersist.stores.redis import RedisStore, pack
+from sessionpersist.stores.redis import IDLE_SECONDS, RedisStore, pack
 from sessionpersist.stores.settings import RedisSettings
 from tests.servers import Redis, Valkey, require, shared
 from tests.stores.contract import RoundTrips, StoreContract, a_key, a_record
@@ -97,6 +98,23 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips):
         store.create(key, record)
         found = in_threads([lambda: [store.get(key) for _ in range(20)]] * 120)
         assert found == [[record] * 20] * 120
+
+    def test_a_connection_that_was_idle_for_long_is_not_used_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A firewall may have dropped it, and the request would wait for the whole time-out."""
+        store = redis_store(self.server)
+        old = store._command("CLIENT", "ID")
+        assert store._command("CLIENT", "ID") == old
+        later = time.monotonic() + IDLE_SECONDS + 1
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        new = store._command("CLIENT", "ID")
+        assert new != old
+        assert store._command("CLIENT", "ID") == new
+        with shared(self.server).connect() as client:
+            alive = {int(each["id"]) for each in client.client_list()}
+        assert alive & {old, new} == {new}
+        store.close()
 
     def test_scripts_that_the_server_forgot_are_sent_again(self, store: Store) -> None:
         key = a_key()
