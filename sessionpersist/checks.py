@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieSession
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, router
@@ -172,21 +173,28 @@ def _is_file(value: Any) -> bool:
     return _is_path(value) and Path(value).is_file()
 
 
-def _is_engine(value: Any) -> bool:
-    return _is_text(value) and _imported(f"{value}.SessionStore") is not None
+def _is_former_engine(value: Any) -> bool:
+    """Return whether sessions can be adopted from there: not from cookies, which are on no server, nor from us."""
+    if not _is_text(value):
+        return False
+    path = f"{value}.SessionStore"
+    return _imported(path) is not None and not _is_ours(path) and not _is_derived(path, CookieSession)
 
 
 def _is_ours(path: str) -> bool:
     """Return whether a session class is this app's, or one that a project derived from it."""
     from sessionpersist.engine import SessionStore  # reads models, which are loaded by now
 
-    found = _imported(path)
-    return isinstance(found, type) and issubclass(found, SessionStore)
+    return _is_derived(path, SessionStore)
 
 
 def _is_our_middleware(path: str) -> bool:
+    return _is_derived(path, SessionMiddleware)
+
+
+def _is_derived(path: str, base: type) -> bool:
     found = _imported(path)
-    return isinstance(found, type) and issubclass(found, SessionMiddleware)
+    return isinstance(found, type) and issubclass(found, base)
 
 
 def _imported(path: str) -> Any:
@@ -212,7 +220,8 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "NODE_NAME": (_is_text, "a text that is not empty"),
     "TLS_CA_FILE": (_is_file, "the path of a file that exists"),
     "ADOPT_FROM": (
-        _is_engine,
-        "the dotted path of a session engine, such as 'django.contrib.sessions.backends.db'",
+        _is_former_engine,
+        "the dotted path of a session engine, such as 'django.contrib.sessions.backends.db'; not of this app's, nor "
+        "of one that keeps sessions in cookies, which has none to adopt",
     ),
 }

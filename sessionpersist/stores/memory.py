@@ -19,14 +19,14 @@ from typing import Any, TypeVar
 
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, now_ms
-from sessionpersist.stores.sql import EVERY, statements
+from sessionpersist.stores.sql import BATCH, EVERY, statements
 
 SQL = statements("session", "?", "sqlite")
 TABLE = """CREATE TABLE IF NOT EXISTS session (
     stored_key TEXT PRIMARY KEY, payload BLOB NOT NULL, version INTEGER NOT NULL,
     created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, user_id TEXT NOT NULL) WITHOUT ROWID"""
 INDEX = "CREATE INDEX IF NOT EXISTS session_expires_at ON session (expires_at)"
-CLEAR_EVERY = 60.0  # seconds between two clearings by one process
+CLEAR_EVERY = 60.0  # seconds between two clearings by one process, once nothing is left to clear
 RETRY_PAUSE = 0.01  # seconds
 ROWCOUNT: Callable[[sqlite3.Cursor], int] = attrgetter("rowcount")
 
@@ -53,7 +53,8 @@ class MemoryStore(Store):
         created = self._changed(SQL.create, key, *record, now) == 1
         if time.monotonic() > self._clear_at:
             self._clear_at = time.monotonic() + CLEAR_EVERY
-            self._changed(SQL.clear, now)
+            if self._changed(SQL.clear, now) >= BATCH:
+                self._clear_at = 0.0  # more may be left: the next one goes on, so that the file stays small
         return created
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:

@@ -29,9 +29,12 @@ from sessionpersist.stores.settings import MongoSettings
 
 Document = dict[str, Any]
 TTL_INDEX = "expires_at_ttl"
+# Seconds that the server keeps what has expired by its own clock: one that is ahead of the nodes' would delete live
+# sessions. Nobody sees those records, as every read looks at expires_at by the clock of its node.
+GRACE = 3600
 PAGE = 100  # documents that one query of a scan reads: bounded memory
 AUTHENTICATION_FAILED, UNAUTHORIZED, NOT_PRIMARY, TOO_LARGE = 18, 13, 10107, 17280
-DUPLICATE_KEY = 11000
+DUPLICATE_KEY, INDEX_OPTIONS_CONFLICT = 11000, 85
 # Milliseconds as they are: converting to datetime and back costs time and the last digits.
 CODEC: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
@@ -145,7 +148,12 @@ class MongoStore(Store):
 
     def prepare(self) -> None:
         with self._translated():
-            self._sessions.create_index("expires_at", name=TTL_INDEX, expireAfterSeconds=0)
+            try:
+                self._sessions.create_index("expires_at", name=TTL_INDEX, expireAfterSeconds=GRACE)
+            except errors.OperationFailure as error:
+                if error.code != INDEX_OPTIONS_CONFLICT:
+                    raise
+                self._give_grace()
         self._prepared = True
 
     def connection_checks(self) -> Iterable[Check]:
@@ -161,10 +169,17 @@ class MongoStore(Store):
     def warnings(self) -> Iterable[str]:
         with self._translated():
             hello = self._sessions.database.command("hello")
+            index = self._sessions.index_information().get(TTL_INDEX)
         if "setName" not in hello and hello.get("msg") != "isdbgrid":
             yield "This is a single MongoDB server without a replica set: when it stops, there is no other."
         elif self._sessions.write_concern.document.get("w", "majority") != "majority":
             yield "Writes are not acknowledged by a majority of the replica set: a failover can lose logins."
+        if index and index.get("expireAfterSeconds", GRACE) < GRACE:
+            yield (
+                "This server deletes sessions as soon as they have expired by its own clock: where that is ahead, "
+                f"users are logged out early. Have a user with the role dbAdmin set expireAfterSeconds of {TTL_INDEX} "
+                f"on “{self._sessions.name}” to {GRACE} (collMod)."
+            )
 
     def close(self) -> None:
         sessions = self._opened.pop(os.getpid(), None)
@@ -198,6 +213,16 @@ class MongoStore(Store):
         """Before its first record, and once a process: whoever configured the store may not have prepared it."""
         if not self._prepared:
             self.prepare()
+
+    def _give_grace(self) -> None:
+        """Change the index of an earlier release. A user without the right to (dbAdmin) leaves it, see warnings():
+        to make it anew would take a while on a large collection, and it works."""
+        index = {"name": TTL_INDEX, "expireAfterSeconds": GRACE}
+        try:
+            self._sessions.database.command("collMod", self._sessions.name, index=index)
+        except errors.OperationFailure as error:
+            if error.code != UNAUTHORIZED:
+                raise
 
     def _page(self, last: str) -> list[Document]:
         following = {"_id": {"$gt": last}, "expires_at": {"$gt": DatetimeMS(now_ms())}}

@@ -11,6 +11,7 @@ import re
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -42,7 +43,11 @@ from sessionpersist.stores.settings import RedisSettings
 # version (8 bytes), created_at (8), expires_at (8), length of the user id (2); all big-endian. The scripts know it.
 HEADER = struct.Struct(">QQQH")
 PAGE = 100  # keys that one step of a scan reads: bounded memory
+KEY_LENGTH = 64  # characters of a stored key, see sealing.stored_key()
 COUNTED_TOGETHER = 1000  # keys; the server answers nobody else for about a millisecond
+# A firewall may drop a connection that was idle for some minutes, and tell neither end: a request that used it would
+# wait for the whole time-out and be refused.
+IDLE_SECONDS = 30.0
 OUTCOMES = (Outcome.MISSING, Outcome.CONFLICT, Outcome.SAVED)  # by the numbers that REPLACE returns
 
 
@@ -57,7 +62,8 @@ class RedisStore(Store):
         self.settings, self.timeout, self.prefix = settings, timeout, prefix
         self._secret = password
         self._client = _connect(settings, password, timeout, ca_file)
-        self._idle: list[Any] = []  # the driver's connections, which have no types
+        # When it was used last, and a connection of the driver, which has no type; the last used is the last here.
+        self._idle: list[tuple[float, Any]] = []
         self._process = os.getpid()
 
     def get(self, key: str) -> Record | None:
@@ -148,19 +154,25 @@ class RedisStore(Store):
 
     def close(self) -> None:
         if self._idle:
-            self._discard(self._idle.pop())
+            self._discard(self._idle.pop()[1])
         self._client.connection_pool.disconnect(inuse_connections=False)
 
     def _name(self, key: str) -> str:
         return f"{self.prefix}:{key}"
 
     def _pages(self, size: int = PAGE) -> Iterator[list[bytes]]:
-        """The names of this site's keys, at most so many at a time."""
+        """The names of this site's keys, at most so many at a time.
+
+        Where this site's prefix is ``shop``, the pattern also matches what a site ``shop:staging`` keeps. Its names
+        are longer, as all stored keys have one length.
+        """
+        length = len(self._name("").encode()) + KEY_LENGTH
         pattern = re.sub(r"([\\*?\[\]^-])", r"\\\1", self._name("")) + "*"
         cursor: int = 0
         while True:
             with self._translated():
                 cursor, names = self._client.scan(cursor, match=pattern, count=size)
+            names = [name for name in names if len(name) == length]
             for start in range(0, len(names), size):  # the server may give more than it was asked for
                 yield names[start : start + size]
             if cursor == 0:
@@ -211,12 +223,12 @@ class RedisStore(Store):
             self._discard(connection)  # no longer the primary: a new connection may lead to the one that is
             raise
         except redis.ResponseError:
-            self._idle.append(connection)  # the server has answered, so the connection is good
+            self._idle.append((time.monotonic(), connection))  # the server has answered: it is good
             raise
         except BaseException:
             self._discard(connection)
             raise
-        self._idle.append(connection)
+        self._idle.append((time.monotonic(), connection))
         return answer
 
     def _discard(self, connection: Any) -> None:
@@ -225,18 +237,25 @@ class RedisStore(Store):
             connection.disconnect()
             self._client.connection_pool.release(connection)
             try:
-                connection = self._idle.pop()
+                _, connection = self._idle.pop()
             except IndexError:
                 connection = None
 
     def _take(self) -> Any:
-        """Return a connection of this process: the one that was used last, else one of the driver's pool."""
+        """Return a connection of this process: the one that was used last, else one of the driver's pool.
+
+        Where that one has been idle for too long, so have all the others.
+        """
         if self._process != os.getpid():
             self._idle, self._process = [], os.getpid()
         try:
-            return self._idle.pop()
+            used, connection = self._idle.pop()
         except IndexError:
             return self._client.connection_pool.get_connection()
+        if time.monotonic() - used < IDLE_SECONDS:
+            return connection
+        self._discard(connection)
+        return self._client.connection_pool.get_connection()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -280,7 +299,12 @@ def _connect(settings: RedisSettings, password: str, timeout: float, ca_file: st
         "SOCKET_TIMEOUT": timeout,
         # What did not get through is not repeated behind our back: the first try may have been carried out.
         # As many connections as calls at a time, which threads and greenlets bound; the driver's own bound is 100.
-        "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0), "max_connections": 2**31},
+        # Keepalive is for the connections that stay in the pool, see IDLE_SECONDS.
+        "CONNECTION_POOL_KWARGS": {
+            "retry": Retry(NoBackoff(), 0),
+            "max_connections": 2**31,
+            "socket_keepalive": True,
+        },
     }
     if settings.tls and ca_file:
         options["CONNECTION_POOL_KWARGS"]["ssl_ca_certs"] = ca_file

@@ -82,7 +82,14 @@ BAD: dict[str, list[Any]] = {
     "KEY_PREFIX": ["", " ", 5, None],
     "NODE_NAME": ["", 5],
     "TLS_CA_FILE": ["/nowhere/ca.pem", 5],
-    "ADOPT_FROM": ["nowhere.engine", "django.contrib.auth", 5],
+    "ADOPT_FROM": [
+        "nowhere.engine",
+        "django.contrib.auth",
+        5,
+        "django.contrib.sessions.backends.signed_cookies",
+        checks.ENGINE,
+        __name__,  # an engine that a project derived from ours
+    ],
 }
 GOOD: dict[str, list[Any]] = {
     "REFRESH_SECONDS": [0, 1, 2.5],
@@ -94,7 +101,7 @@ GOOD: dict[str, list[Any]] = {
     "KEY_PREFIX": ["my-site"],
     "NODE_NAME": [None, "web-1"],
     "TLS_CA_FILE": [None, __file__],
-    "ADOPT_FROM": [None, "django.contrib.sessions.backends.db"],
+    "ADOPT_FROM": [None, "django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db"],
 }
 
 

@@ -18,6 +18,7 @@ from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import memory
 from sessionpersist.stores.base import Store
 from sessionpersist.stores.memory import MemoryStore
+from sessionpersist.stores.sql import BATCH
 from tests.stores.contract import ClearsItself, RoundTrips, StoreContract, a_key, a_record
 from tests.stores.parallel import in_processes
 
@@ -210,6 +211,26 @@ def test_expired_sessions_go_as_new_ones_come(tmp_path: Path, monkeypatch: pytes
     time.sleep(0.01)
     store.create(a_key(), a_record())
     assert store._row("SELECT COUNT(*) FROM session") == (1,)
+    store.close()
+
+
+def test_clearing_keeps_up_with_more_new_sessions_than_one_batch(tmp_path: Path) -> None:
+    """One batch a minute did not: the file grew, though everything in it had expired."""
+    store = opened(tmp_path)
+    store.create(a_key(), a_record())
+    expired = a_record(life=-1)
+    store._connection().execute("BEGIN")
+    store._connection().executemany(
+        "INSERT INTO session VALUES (?, ?, ?, ?, ?, ?)", [(a_key(), *expired) for _ in range(2 * BATCH + 50)]
+    )
+    store._connection().execute("COMMIT")
+    store._clear_at = time.monotonic()
+    left = []
+    for _ in range(4):
+        store.create(a_key(), a_record())
+        left.append(store._row("SELECT COUNT(*) FROM session")[0] - store.count())
+    assert left == [BATCH + 50, 50, 0, 0]
+    assert store._clear_at > time.monotonic() + memory.CLEAR_EVERY - 10  # and then it rests
     store.close()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any, NoReturn
 
 import pytest
@@ -12,7 +14,7 @@ from pymongo.database import Database
 
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.base import Store, now_ms
-from sessionpersist.stores.mongodb import MongoStore
+from sessionpersist.stores.mongodb import GRACE, TTL_INDEX, MongoStore
 from sessionpersist.stores.settings import MongoSettings
 from tests.servers import MongoDB, require, shared
 from tests.stores.contract import RoundTrips, StoreContract, a_key, a_record
@@ -88,3 +90,79 @@ class TestMongoStore(StoreContract, RoundTrips):
         monkeypatch.setattr(Collection, "insert_many", unacknowledged)
         with pytest.raises(StoreUnavailable):
             store.create_many({a_key(): a_record()})
+
+
+class TestTtlIndex:
+    """The server deletes by its own clock, which may be ahead of the nodes'."""
+
+    @pytest.fixture
+    def store(self) -> Iterator[MongoStore]:
+        store = mongo_store(prefix=f"ttl_{secrets.token_hex(4)}")
+        yield store
+        store._sessions.drop()
+        store.close()
+
+    @staticmethod
+    def with_the_index_of_an_earlier_release(store: MongoStore) -> None:
+        store._sessions.create_index("expires_at", name=TTL_INDEX, expireAfterSeconds=0)
+
+    @staticmethod
+    def grace(store: MongoStore) -> int:
+        return int(store._sessions.index_information()[TTL_INDEX]["expireAfterSeconds"])
+
+    @staticmethod
+    def complaints(store: MongoStore) -> list[str]:
+        return [each for each in store.warnings() if TTL_INDEX in each]
+
+    def test_a_new_one_gives_an_hour_of_grace(self, store: MongoStore) -> None:
+        store.prepare()
+        store.prepare()
+        assert self.grace(store) == GRACE == 3600
+        assert store.missing() is None
+        assert not self.complaints(store)
+
+    def test_an_old_one_is_changed(self, store: MongoStore) -> None:
+        self.with_the_index_of_an_earlier_release(store)
+        server = shared(MongoDB)
+        if server.external:
+            pytest.skip("needs a user with dbAdmin")
+        login: dict[str, Any] = {
+            "username": server.admin_username,
+            "password": server.admin_password,
+            "auth_source": "admin",
+        }
+        with closing(mongo_store(prefix=store.prefix, **login)) as admin:
+            assert admin.create(key := a_key(), record := a_record())
+            assert admin.get(key) == record
+            assert self.grace(store) == GRACE
+            assert not self.complaints(store)
+
+    def test_an_old_one_that_the_user_may_not_change_goes_on_working(self, store: MongoStore) -> None:
+        """collMod is not part of the role readWrite."""
+        if shared(MongoDB).external:
+            pytest.skip("needs a user without dbAdmin")
+        self.with_the_index_of_an_earlier_release(store)
+        assert store.create(key := a_key(), record := a_record())
+        assert store.get(key) == record
+        store.prepare()
+        assert store.missing() is None
+        assert self.grace(store) == 0
+        assert len(self.complaints(store)) == 1
+
+    def test_another_index_in_its_place_is_said(self, store: MongoStore) -> None:
+        store._sessions.create_index("user_id", name=TTL_INDEX)
+        with pytest.raises(StoreUnavailable):
+            store.prepare()
+
+    def test_what_the_server_still_keeps_is_absent(self, store: MongoStore) -> None:
+        key, live, record = a_key(), a_key(), a_record()
+        store.create(key, old := a_record(life=-1))
+        store.create(live, record)
+        assert store._sessions.count_documents({}) == 2
+        assert store.get(key) is None
+        assert store.get_many([key, live]) == dict(store.scan()) == {live: record}
+        assert store.count() == 1
+        assert store.touch(key, now_ms() + 60_000) is False
+        assert store.replace(key, record, old.version).name == "MISSING"
+        assert store.delete(key) is False
+        assert store.create(key, record) is True

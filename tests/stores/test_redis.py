@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -11,11 +12,12 @@ import pytest
 
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.base import Store, now_ms
-from sessionpersist.stores.redis import RedisStore, pack
+from sessionpersist.stores.redis import IDLE_SECONDS, RedisStore, pack
 from sessionpersist.stores.settings import RedisSettings
 from tests.servers import Redis, Valkey, require, shared
 from tests.stores.contract import RoundTrips, StoreContract, a_key, a_record
 from tests.stores.parallel import in_threads
+from tests.stores.places import redis_store
 
 
 class TestRedisStoreOnValkey(StoreContract, RoundTrips):
@@ -71,6 +73,20 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips):
         assert list(store.scan()) == []
         assert store.count() == 0
 
+    @pytest.mark.parametrize("prefix", ["shop", "größe"])
+    def test_a_site_whose_prefix_begins_with_this_one_is_left_alone(self, prefix: str) -> None:
+        """A drain of the one deleted the sessions of the other."""
+        ours = redis_store(self.server, prefix=prefix)
+        theirs = redis_store(self.server, prefix=f"{prefix}:staging")
+        key, record = a_key(), a_record()
+        ours.create(key, record)
+        theirs.create(a_key(), a_record())
+        assert dict(ours.scan()) == {key: record}
+        assert (ours.count(), theirs.count()) == (1, 1)
+        for store in (ours, theirs):
+            store.delete_many({each: found.version for each, found in store.scan()})
+            store.close()
+
     def test_a_closed_store_may_be_used_again_and_again(self, store: Store) -> None:
         key, record = a_key(), a_record()
         store.create(key, record)
@@ -83,6 +99,23 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips):
         store.create(key, record)
         found = in_threads([lambda: [store.get(key) for _ in range(20)]] * 120)
         assert found == [[record] * 20] * 120
+
+    def test_a_connection_that_was_idle_for_long_is_not_used_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A firewall may have dropped it, and the request would wait for the whole time-out."""
+        store = redis_store(self.server)
+        old = store._command("CLIENT", "ID")
+        assert store._command("CLIENT", "ID") == old
+        later = time.monotonic() + IDLE_SECONDS + 1
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        new = store._command("CLIENT", "ID")
+        assert new != old
+        assert store._command("CLIENT", "ID") == new
+        with shared(self.server).connect() as client:
+            alive = {int(each["id"]) for each in client.client_list()}
+        assert alive & {old, new} == {new}
+        store.close()
 
     def test_scripts_that_the_server_forgot_are_sent_again(self, store: Store) -> None:
         key = a_key()
