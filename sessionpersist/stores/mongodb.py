@@ -172,8 +172,6 @@ class MongoStore(Store):
             index = self._sessions.index_information().get(TTL_INDEX)
         if "setName" not in hello and hello.get("msg") != "isdbgrid":
             yield "This is a single MongoDB server without a replica set: when it stops, there is no other."
-        elif self._sessions.write_concern.document.get("w", "majority") != "majority":
-            yield "Writes are not acknowledged by a majority of the replica set: a failover can lose logins."
         if index and index.get("expireAfterSeconds", GRACE) < GRACE:
             yield (
                 "This server deletes sessions as soon as they have expired by its own clock: where that is ahead, "
