@@ -61,8 +61,8 @@ class GuardedStore(Store):
         return self.store.scan()
 
     def count(self, at_most: int | None = None) -> int:
-        # Nobody's request waits for a count, and one that takes too long says nothing against the store.
-        return self.store.count(at_most)
+        # Staff count, and a count that takes too long says nothing against what requests ask.
+        return self._guarded(self.store.count, at_most, blamed=False)
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
         return self._guarded(self.store.get_many, keys)
@@ -93,25 +93,34 @@ class GuardedStore(Store):
         held = self.store.get(key)
         return held is not None and held.version == record.version
 
-    def _guarded(self, verb: Callable[..., T], *arguments: Any, again: Callable[..., T] | None = None) -> T:
-        """Call a verb if the breaker admits it. ``again`` is the second try, where it differs from the first."""
+    def _guarded(
+        self,
+        verb: Callable[..., T],
+        *arguments: Any,
+        again: Callable[..., T] | None = None,
+        blamed: bool = True,
+    ) -> T:
+        """Call a verb if the breaker admits it. ``again`` is the second try, where it differs from the first; unless
+        the store is ``blamed``, the breaker does not hear of a fault."""
         if not self.breaker.admits():
             raise StoreUnavailable(f"{self.description} has failed repeatedly and is being given a moment.")
         try:
             answer = verb(*arguments)
         except StoreUnavailable as error:
-            answer = self._second_try(error, again or verb, arguments)
+            answer = self._second_try(error, again or verb, arguments, blamed)
         if self.breaker.succeeded():
             self._report_recovered()
         return answer
 
-    def _second_try(self, error: StoreUnavailable, again: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    def _second_try(
+        self, error: StoreUnavailable, again: Callable[..., T], arguments: tuple[Any, ...], blamed: bool
+    ) -> T:
         try:
             if error.connection_lost:
                 return again(*arguments)
             raise error
         except StoreUnavailable as last:
-            if self.breaker.failed():
+            if blamed and self.breaker.failed():
                 self._report_lost(last)
             raise
 

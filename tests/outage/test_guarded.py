@@ -100,6 +100,18 @@ def test_a_store_that_is_down_is_not_asked_twice_a_call(pair: Pair) -> None:
     assert store.calls == ["get"]
 
 
+def test_a_count_that_fails_opens_no_circuit(pair: Pair) -> None:
+    """On a large table it may take longer than requests wait, and these are answered as ever."""
+    store, guarded = pair
+    store.create(KEY, kept := record())
+    store.down = True
+    for _ in range(FAULTS):
+        with pytest.raises(StoreUnavailable):
+            guarded.count()
+    store.down = False
+    assert guarded.get(KEY) == kept
+
+
 @pytest.mark.parametrize(
     "call",
     [
