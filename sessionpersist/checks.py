@@ -42,8 +42,7 @@ def check_options(**kwargs: Any) -> Iterable[CheckMessage]:
 @register
 def check_memory_dir(**kwargs: Any) -> Iterable[CheckMessage]:
     """E004: the In-Memory store, which every site begins with, can write its file."""
-    options = getattr(settings, "SESSIONPERSIST", {})
-    if not isinstance(options, dict) or list(_bad_values(options)):
+    if not _options_are_usable():
         return []
     folder = conf.memory_dir()
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -92,8 +91,7 @@ def check_middleware(**kwargs: Any) -> Iterable[CheckMessage]:
 @register
 def check_activation(**kwargs: Any) -> Iterable[CheckMessage]:
     """W003: every process hears of a switch before it happens. 0 is for a single process, and for tests."""
-    options = getattr(settings, "SESSIONPERSIST", {})
-    if not isinstance(options, dict) or list(_bad_values(options)):
+    if not _options_are_usable():
         return []
     if not 0 < conf.activation_seconds() < 2 * conf.refresh_seconds():
         return []
@@ -143,6 +141,11 @@ def check_configured_store(databases: Sequence[str] | None = None, **kwargs: Any
     return []
 
 
+def _options_are_usable() -> bool:
+    options = getattr(settings, "SESSIONPERSIST", {})
+    return isinstance(options, dict) and not list(_bad_values(options))
+
+
 def _unknown_options(options: dict[str, Any]) -> Iterator[CheckMessage]:
     for name in options.keys() - conf.DEFAULTS.keys():
         close = difflib.get_close_matches(str(name).upper(), conf.DEFAULTS, n=1)
@@ -159,6 +162,10 @@ def _bad_values(options: dict[str, Any]) -> Iterator[CheckMessage]:
 
 def _is_seconds(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
+def _is_some_time(value: Any) -> bool:
+    return _is_seconds(value) and value > 0
 
 
 def _is_text(value: Any) -> bool:
@@ -209,11 +216,8 @@ def _imported(path: str) -> Any:
 OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "REFRESH_SECONDS": (_is_seconds, "a number of seconds, zero or more"),
     "ACTIVATION_SECONDS": (_is_seconds, "a number of seconds, zero or more, or None"),
-    "TIMEOUT_SECONDS": (lambda value: _is_seconds(value) and value > 0, "a number of seconds above zero"),
-    "LONGEST_LIFE_SECONDS": (
-        lambda value: _is_seconds(value) and value > 0,
-        "a number of seconds above zero, or None",
-    ),
+    "TIMEOUT_SECONDS": (_is_some_time, "a number of seconds above zero"),
+    "LONGEST_LIFE_SECONDS": (_is_some_time, "a number of seconds above zero, or None"),
     "GUARD_SECONDS": (_is_seconds, "a number of seconds, zero or more"),
     "MEMORY_DIR": (_is_path, "the path of a folder"),
     "KEY_PREFIX": (_is_text, "a text that is not empty"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import django
 import pytest
 from django.db import connections
-from pytest_django import DjangoDbBlocker
+from pytest_django import DjangoDbBlocker, Settings
 
 # Kept until the interpreter ends, which removes it.
 MEMORY = tempfile.TemporaryDirectory(prefix="sessionpersist-tests-")
@@ -41,3 +41,15 @@ def seeded_again(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> I
     with django_db_blocker.unblock(), connection.schema_editor() as editor:
         # Models as a migration sees them: the real ones would append a revision that activates later.
         migration.create_defaults(MigrationLoader(connection).project_state().apps, editor)
+
+
+@pytest.fixture
+def switches_at_once(settings: Settings, tmp_path: Path) -> Iterator[None]:
+    """Whatever is chosen is in force with the next operation, on a node and in a memory that no other test has."""
+    from sessionpersist import snapshot
+
+    own = {"MEMORY_DIR": tmp_path, "KEY_PREFIX": tmp_path.name, "NODE_NAME": "here"}  # servers are shared
+    settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": 0, "GUARD_SECONDS": 0.05, **own}
+    snapshot.reset()
+    yield
+    snapshot.reset()

@@ -25,7 +25,9 @@ from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.settings import DatabaseSettings
 
 MANY = 20  # parameters: statements for several records come in as many forms as there are numbers of records
-PATIENCE = 30.0  # seconds to wait for each answer where a table is made: an index may take its time
+PATIENCE = (
+    30.0  # seconds to wait for an answer where a table is made (an index may take its time), or counted
+)
 TOO_LARGE = 1153  # MySQL: got a packet bigger than max_allowed_packet
 READ_ONLY = (1290, 1792, 1836, "25006")  # the server, the transaction or the database is read-only
 LOST = (2006, 2013, 2055, 1927, 4031)  # MySQL: the server has gone away, the connection was killed
@@ -88,7 +90,7 @@ class DatabaseStore(Store):
         if expected != ENDED and self._changed(self._sql.replace, *assigned(record), key, now, expected):
             return Outcome.SAVED
         held = self._row(self._sql.held, key, now)
-        if held and held[0] == expected != ENDED:
+        if held and held[0] == expected:
             raise StoreUnavailable("This transaction sees the session as it was before another saved it.")
         return Outcome.CONFLICT if held else Outcome.MISSING
 
@@ -122,9 +124,8 @@ class DatabaseStore(Store):
         now = now_ms()
         if at_most is not None and int(self._row(self._sql.count_unexpired, now, at_most)[0]) >= at_most:
             return at_most
-        with self._connected(PATIENCE) as connection, connection.cursor() as cursor:
-            cursor.execute(self._sql.count, (now, sql.EVERY if at_most is None else at_most))
-            return int(cursor.fetchone()[0])
+        limit = sql.EVERY if at_most is None else at_most
+        return int(self._ask(self._sql.count, (now, limit), PATIENCE).rows[0][0])
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
         rows = self._rows(sql.get_many(self._table, len(keys)), now_ms(), *keys)
@@ -196,24 +197,26 @@ class DatabaseStore(Store):
     def _changed(self, statement: str, *parameters: Any) -> int:
         return self._ask(statement, parameters).changed
 
-    def _ask(self, statement: str, parameters: tuple[Any, ...]) -> Answer:
-        """Execute one statement; the table is made first if this process has not seen it yet."""
+    def _ask(self, statement: str, parameters: tuple[Any, ...], timeout: float | None = None) -> Answer:
+        """Execute one statement; the table is made first if this process has not seen it yet. ``timeout`` in seconds is
+        that of the store, unless another is given."""
+        timeout = timeout or self.timeout
         if not self._prepared:
             self._prepare_once()
         for _ in range(TRIES - 1):
             with suppress(GaveWay):
-                return self._execute(statement, parameters)
+                return self._execute(statement, parameters, timeout)
             time.sleep(random.uniform(0, PAUSE))  # noqa: S311 - not for secrets
-        return self._execute(statement, parameters)
+        return self._execute(statement, parameters, timeout)
 
-    def _execute(self, statement: str, parameters: tuple[Any, ...]) -> Answer:
+    def _execute(self, statement: str, parameters: tuple[Any, ...], timeout: float) -> Answer:
         if (prepared := self._prepared_statements) and len(parameters) < MANY:
             connection = connection_to(self.alias)
             if prepared.is_possible(connection):
                 with self._translated(connection):
-                    if answer := prepared.execute(connection, statement, parameters, self.timeout):
+                    if answer := prepared.execute(connection, statement, parameters, timeout):
                         return Answer(*answer)
-        with self._connected(self.timeout) as connection, connection.cursor() as cursor:
+        with self._connected(timeout) as connection, connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return Answer(cursor.fetchall() if cursor.description else [], cursor.rowcount)
 

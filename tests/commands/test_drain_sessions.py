@@ -194,19 +194,8 @@ def read_all(output: int) -> bytes:
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("switches_at_once")
 class TestInThisProcess:
-    @pytest.fixture(autouse=True)
-    def at_once(self, settings: Settings, tmp_path: Path) -> Iterator[None]:
-        settings.SESSIONPERSIST = {
-            "ACTIVATION_SECONDS": 0,
-            "GUARD_SECONDS": 0.05,
-            "MEMORY_DIR": tmp_path,
-            "NODE_NAME": "here",
-        }
-        snapshot.reset()
-        yield
-        snapshot.reset()
-
     @pytest.fixture
     def left_in_memory(self) -> list[SessionStore]:
         """Sessions in the memory of this node, of a site that has just moved to JDBC."""

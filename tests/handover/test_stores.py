@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,16 +23,7 @@ from tests.servers import MongoDB, Valkey
 
 TYPES = ["IN_MEMORY", "REDIS", "JDBC", "MONGODB"]
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def at_once(settings: Settings, tmp_path: Path) -> Iterator[None]:
-    own = {"MEMORY_DIR": tmp_path, "KEY_PREFIX": tmp_path.name}  # the servers are shared with other tests
-    settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": 0, "GUARD_SECONDS": 0.05, **own}
-    snapshot.reset()
-    yield
-    snapshot.reset()
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("switches_at_once")]
 
 
 def fields(kind: str) -> dict[str, Any]:
@@ -203,10 +192,7 @@ def test_what_was_forgotten_in_an_abandoned_store_does_not_come_back() -> None:
 
 
 def test_a_view_that_is_rolled_back_loses_no_session() -> None:
-    switch("REDIS")
-    session = new_session(visits=1)
-    switch("JDBC")
-    wait_for_the_guard()
+    session = left_in_redis()
     with transaction.atomic():
         assert SessionStore(session.session_key)["visits"] == 1
         transaction.set_rollback(True)
@@ -216,10 +202,7 @@ def test_a_view_that_is_rolled_back_loses_no_session() -> None:
 @pytest.mark.parametrize("change", ["save", "cycle_key"])
 def test_a_change_that_is_rolled_back_loses_no_session(change: str) -> None:
     """The store used before takes part in no transaction: what is deleted there does not come back."""
-    switch("REDIS")
-    session = new_session(visits=1)
-    switch("JDBC")
-    wait_for_the_guard()
+    session = left_in_redis()
     with transaction.atomic():
         changed = SessionStore(session.session_key)
         changed["visits"] = 2
@@ -244,10 +227,7 @@ def test_a_session_that_lives_longer_than_most_is_not_forgotten(settings: Settin
 
 
 def test_a_change_that_is_committed_is_the_one_that_counts() -> None:
-    switch("REDIS")
-    session = new_session(visits=1)
-    switch("JDBC")
-    wait_for_the_guard()
+    session = left_in_redis()
     with transaction.atomic():
         changed = SessionStore(session.session_key)
         changed["visits"] = 2
@@ -278,6 +258,15 @@ def test_a_drain_ends_the_handover(capsys: pytest.CaptureFixture[str]) -> None:
 def test_without_a_handover_there_is_nothing_to_drain(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("drain_sessions")
     assert "nothing to move" in capsys.readouterr().out
+
+
+def left_in_redis() -> SessionStore:
+    """A session that has not moved yet, and may by now, as the site has switched from REDIS to JDBC."""
+    switch("REDIS")
+    session = new_session(visits=1)
+    switch("JDBC")
+    wait_for_the_guard()
+    return session
 
 
 def wait_for_the_guard() -> None:

@@ -57,6 +57,10 @@ class TestDatabaseStoreOnSqlite(DatabaseContract):
         with added_database(cls.alias, f"sqlite:///{path}"):
             yield
 
+    def test_counting_makes_a_table_that_is_missing(self, tmp_path: Path) -> None:
+        with added_database("not_migrated", f"sqlite:///{tmp_path}/new.sqlite3") as alias:
+            assert DatabaseStore(DatabaseSettings(database=alias), timeout=5).count() == 0
+
 
 class TestDatabaseStoreOnPostgresql(DatabaseContract):
     alias = "contract_postgresql"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from django.db import InternalError, connections, transaction
-from pytest_django import DjangoDbBlocker, Settings
+from pytest_django import DjangoDbBlocker
 
 from sessionpersist import snapshot
 from sessionpersist.engine import SessionStore
@@ -117,19 +116,8 @@ def test_who_was_read_only_is_left_for_a_new_connection(alias: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("seeded_again")
+@pytest.mark.usefixtures("seeded_again", "switches_at_once")
 class TestDuringAHandover:
-    @pytest.fixture(autouse=True)
-    def at_once(self, settings: Settings, tmp_path: Path) -> Iterator[None]:
-        settings.SESSIONPERSIST = {
-            "ACTIVATION_SECONDS": 0,
-            "GUARD_SECONDS": 0.05,
-            "MEMORY_DIR": tmp_path,
-        }
-        snapshot.reset()
-        yield
-        snapshot.reset()
-
     def test_a_session_that_another_has_moved_meanwhile_is_found(self, alias: str) -> None:
         configuration = LoginConfiguration.get_solo()
         configuration.save()  # the test before may have emptied the tables
