@@ -183,11 +183,13 @@ def abandon(number: int) -> None:
     snapshot.expire()
 
 
-def batched(records: Iterator[tuple[str, Record]], size: int = BATCH) -> Iterator[Batch]:
+def batched(records: Iterator[tuple[str, Record | None]], size: int = BATCH) -> Iterator[Batch]:
     """Gather records into batches, by number and by bytes."""
     batch: Batch = {}
     total = 0
     for key, record in records:
+        if record is None:
+            continue  # a foreign record: nothing to move
         if batch and (len(batch) >= size or total + len(record.payload) > BATCH_BYTES):
             yield batch
             batch, total = {}, 0

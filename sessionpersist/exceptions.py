@@ -9,13 +9,18 @@ class StoreUnavailable(Exception):
     ``field`` names the setting that is the likely cause (``"host"``, ``"port"``, ``"username"``, ``"password"``,
     ``"database"``, ``"tls"``, ``"auth_source"``), or is None where no setting is to blame. The driver's own error is
     kept as ``__cause__``. ``connection_lost`` is True where a connection that had worked broke (the server was
-    restarted) and has been thrown away: one more try, at once, will make a new one.
+    restarted) and has been thrown away: one more try, at once, will make a new one. ``answered`` is True where the
+    server itself refused this one request (it is full, a command is not allowed): that is no outage, and says nothing
+    against other requests.
     """
 
-    def __init__(self, message: str, field: str | None = None, *, connection_lost: bool = False) -> None:
+    def __init__(
+        self, message: str, field: str | None = None, *, connection_lost: bool = False, answered: bool = False
+    ) -> None:
         super().__init__(message)
         self.field = field
         self.connection_lost = connection_lost
+        self.answered = answered
 
 
 class StoreMisconfigured(StoreUnavailable):
@@ -24,3 +29,7 @@ class StoreMisconfigured(StoreUnavailable):
 
 class SessionTooLarge(ValueError):
     """The session does not fit into a store; what is stored stays as it was."""
+
+
+class ForeignRecord(ValueError):
+    """What lies under a key is not a record of this app's: no session, and nothing against the store."""

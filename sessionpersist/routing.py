@@ -130,7 +130,7 @@ class RoutedStore(Store):
     def clear_expired(self) -> int:
         return self._view().store.clear_expired()
 
-    def scan(self) -> Iterator[tuple[str, Record]]:
+    def scan(self) -> Iterator[tuple[str, Record | None]]:
         return self._view().store.scan()
 
     def count(self, at_most: int | None = None) -> int:

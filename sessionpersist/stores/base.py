@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import enum
 import os
+import re
+import secrets
 import socket
 import ssl
 import time
@@ -27,12 +29,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
+from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
 
 # A session must be able to move to any of the stores. The tightest is MariaDB as it comes, with a max_allowed_packet of
 # 16 MiB, through PyMySQL, which writes bytes in hexadecimal. A MongoDB document takes 16 MiB.
 MAX_PAYLOAD_BYTES = 7 * 1024 * 1024
+LONGEST_USER_ID = 255  # characters
+LIMIT = 2**63  # versions and times fit into a signed 64-bit integer
 ENDED = 0  # the version of an ended record
+# The name of the record that carries the id of a place: no session has it, as a stored key has 64 characters.
+PLACE = "place"
+PLACE_ID = re.compile("[0-9a-f]{32}")
 RANDOM_BITS = 40  # of a version; with the revision in front it fits the signed 64-bit integers of every store
 
 
@@ -76,6 +83,29 @@ class Record(NamedTuple):
         return self.version == ENDED
 
 
+def validated(
+    payload: object, version: object, created_at: object, expires_at: object, user_id: object
+) -> Record:
+    """Return the record of what a store has read: the one way in which any of them makes one.
+
+    Raises ForeignRecord for values of another type or out of range, which this app has not written.
+    """
+    if (
+        type(payload) is bytes
+        and type(version) is int
+        and type(created_at) is int
+        and type(expires_at) is int
+        and type(user_id) is str
+        and 0 <= version < LIMIT
+        and 0 <= created_at < LIMIT
+        and 0 <= expires_at < LIMIT
+        and len(payload) <= MAX_PAYLOAD_BYTES
+        and len(user_id) <= LONGEST_USER_ID
+    ):
+        return Record(payload, version, created_at, expires_at, user_id)
+    raise ForeignRecord("Under this key lies something that is not a session.")
+
+
 class Outcome(enum.Enum):
     """What became of a replace."""
 
@@ -94,6 +124,9 @@ class Step:
     message: str = ""
     field: str | None = None
     warning: bool = False
+    detail: str = (
+        ""  # the driver's own words, without secrets, for the log and for ``validate_connections -v 2``
+    )
 
 
 # A check is its name and what to run; it returns a remark, or None, and raises StoreUnavailable where it fails.
@@ -134,8 +167,8 @@ class Store(ABC):
         """Delete expired records in small batches and return how many; 0 where the server does it by itself."""
 
     @abstractmethod
-    def scan(self) -> Iterator[tuple[str, Record]]:
-        """Yield every record that has not expired, ended ones too, in bounded memory.
+    def scan(self) -> Iterator[tuple[str, Record | None]]:
+        """Yield every record that has not expired, ended ones too, in bounded memory; None for a foreign record.
 
         Records that are written or deleted meanwhile may be among them or not.
         """
@@ -160,7 +193,17 @@ class Store(ABC):
         return {key for key, version in versions.items() if not self.delete(key, version)}
 
     def prepare(self) -> None:  # noqa: B027 - most stores need nothing
-        """Make what the store needs on its server (a table, an index) where it is missing. Safe to repeat."""
+        """Make what the store needs on its server (a table, an index, the id of the place) where it is missing.
+
+        Safe to repeat, and for several at a time.
+        """
+
+    def place(self) -> str | None:
+        """Return the id of the place where the records lie (see ``new_place``); None where ``prepare`` has made none.
+
+        The same id is the same place, whatever it is called: a replica and a backup keep it.
+        """
+        return None
 
     @abstractmethod
     def connection_checks(self) -> Iterable[Check]:
@@ -186,6 +229,17 @@ class Store(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give the connections back. The store may be used again; it then opens new ones."""
+
+
+def new_place() -> str:
+    """Return an id for a place: 32 hexadecimal digits, at random."""
+    return secrets.token_hex(16)
+
+
+def place_of(found: object) -> str | None:
+    """Return the id of a place out of what a store has read (text or bytes); None for anything else."""
+    text = found.decode("ascii", "replace") if isinstance(found, bytes) else found
+    return text if isinstance(text, str) and PLACE_ID.fullmatch(text) else None
 
 
 def check_size(payload: bytes) -> None:

@@ -57,7 +57,7 @@ class GuardedStore(Store):
     def clear_expired(self) -> int:
         return self._guarded(self.store.clear_expired)
 
-    def scan(self) -> Iterator[tuple[str, Record]]:
+    def scan(self) -> Iterator[tuple[str, Record | None]]:
         return self.store.scan()
 
     def count(self, at_most: int | None = None) -> int:
@@ -76,6 +76,9 @@ class GuardedStore(Store):
 
     def prepare(self) -> None:
         self._guarded(self.store.prepare)
+
+    def place(self) -> str | None:
+        return self._guarded(self.store.place)
 
     def connection_checks(self) -> Iterable[Check]:
         return self.store.connection_checks()

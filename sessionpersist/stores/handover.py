@@ -150,9 +150,11 @@ class HandoverStore(Store):
     def clear_expired(self) -> int:
         return self.current.store.clear_expired()
 
-    def scan(self) -> Iterator[tuple[str, Record]]:
+    def scan(self) -> Iterator[tuple[str, Record | None]]:
         for role in (self.current, *self.sources):
-            yield from ((key, record) for key, record in role.store.scan() if not role.is_leftover(record))
+            for key, record in role.store.scan():
+                if record is None or not role.is_leftover(record):
+                    yield key, record
 
     def count(self, at_most: int | None = None) -> int:
         total = 0

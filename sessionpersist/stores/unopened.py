@@ -37,7 +37,7 @@ class UnopenedStore(Store):
     def clear_expired(self) -> int:
         self._refuse()
 
-    def scan(self) -> Iterator[tuple[str, Record]]:
+    def scan(self) -> Iterator[tuple[str, Record | None]]:
         self._refuse()
 
     def count(self, at_most: int | None = None) -> int:

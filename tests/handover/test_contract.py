@@ -55,7 +55,7 @@ class Handover(HandoverStore):
             self._deleted.add(key)
         return deleted
 
-    def scan(self) -> Iterator[tuple[str, Record]]:
+    def scan(self) -> Iterator[tuple[str, Record | None]]:
         return (each for each in super().scan() if each[0] not in self._deleted)
 
 

@@ -284,14 +284,17 @@ class StoreContract:
         found = dict(store.scan())
         assert found.keys() == {live[0], ended}
         assert found[live[0]] == live[1]
-        assert found[ended].ended
+        last = found[ended]
+        assert last is not None
+        assert last.ended
 
     def test_scan_of_more_than_a_page_misses_nothing_though_records_go_meanwhile(self, store: Store) -> None:
         records = {a_key(): a_record(str(number).encode()) for number in range(MORE_THAN_A_PAGE)}
-        for key, record in records.items():
-            store.create(key, record)
+        for made, each in records.items():
+            store.create(made, each)
         found = {}
         for key, record in store.scan():
+            assert record is not None
             found[key] = record
             store.delete(key, record.version)
         assert found == records
