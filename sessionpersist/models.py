@@ -164,6 +164,10 @@ class Revision(models.Model):
     drained_how = models.CharField(max_length=20, blank=True, editable=False)
     # The most sessions that were counted in its store since it is draining: what a progress bar begins with.
     most_left = models.PositiveIntegerField(null=True, editable=False)
+    # The id of the place that its store is, see Store.place(); empty where nobody could ask yet, and for In-Memory.
+    place = models.CharField(max_length=32, blank=True, editable=False)
+    # What was in force before anybody had saved anything: its sessions carry no number of a revision.
+    initial = models.BooleanField(default=False, editable=False)
 
     objects = WhereWritten.from_queryset(RevisionQuerySet)()
 
@@ -208,6 +212,12 @@ class Node(models.Model):
     revision = models.PositiveIntegerField(_("revision"))
     seen_at = models.DateTimeField(_("last sign of life"), db_default=Now())
     drained = models.PositiveIntegerField(default=0, editable=False)
+    # The places that this process means, see Store.place(): that of the store in force, and that of its In-Memory store
+    # while sessions may be there.
+    place = models.CharField(max_length=32, blank=True, editable=False)
+    memory = models.CharField(max_length=32, blank=True, editable=False)
+    # The sessions that are left in the memory of the node while it is draining, as last counted.
+    left = models.PositiveIntegerField(null=True, editable=False)
 
     objects = WhereWritten.from_queryset(NodeQuerySet)()
 
