@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import traceback
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from time import monotonic
 
@@ -18,6 +21,8 @@ from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.settings import StoreSettings
 from sessionpersist.stores.sql import DIALECTS
 from sessionpersist.stores.tables import read_only_reason
+
+logger = logging.getLogger("sessionpersist")
 
 ENGINE_NAMES = {"sqlite3": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL", "oracle": "Oracle"}
 
@@ -35,6 +40,23 @@ def probe(settings: StoreSettings, *, prepare: bool = False) -> list[Step]:
         return store.probe(prepare=prepare)
     finally:
         store.close()
+
+
+def identify(settings: StoreSettings) -> str:
+    """Return the id of the place that these settings lead to (see ``Store.place``), or "" where it can't be told.
+
+    Never raises: whatever is wrong with a store, its probe says.
+    """
+    try:
+        with closing(build_store(settings)) as store:
+            return store.place() or ""
+    except StoreUnavailable:
+        return ""
+    except Exception as error:  # noqa: BLE001 - whatever a driver raises over what a server says
+        # Lines of code only: the text of the error may quote a password.
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        logger.error("The place of %s: %s\n%s", settings.describe(), type(error).__name__, frames)
+        return ""
 
 
 def failure(steps: Sequence[Step]) -> Step | None:

@@ -26,6 +26,7 @@ import ssl
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -40,6 +41,8 @@ ENDED = 0  # the version of an ended record
 # The name of the record that carries the id of a place: no session has it, as a stored key has 64 characters.
 PLACE = "place"
 PLACE_ID = re.compile("[0-9a-f]{32}")
+LONGEST_LINE = 300  # characters of what a server says that reach a page, a log or a terminal
+URL_LOGIN = re.compile(r"(?<=://)[^\s/@]*:[^\s@]*@")
 RANDOM_BITS = 40  # of a version; with the revision in front it fits the signed 64-bit integers of every store
 
 
@@ -205,6 +208,10 @@ class Store(ABC):
         """
         return None
 
+    def rehearsal(self) -> AbstractContextManager[bool]:
+        """Have the verbs work before ``prepare`` has run, and leave nothing behind; yields whether they can be tried."""
+        return nullcontext(self.missing() is None)
+
     @abstractmethod
     def connection_checks(self) -> Iterable[Check]:
         """Yield the checks that lead to a working connection, in order; each assumes those before it."""
@@ -249,6 +256,28 @@ def check_size(payload: bytes) -> None:
             f"The session takes {len(payload):,} bytes; a store keeps at most {MAX_PAYLOAD_BYTES:,}. "
             "Keep large data elsewhere and a reference to it in the session."
         )
+
+
+def printable(text: object) -> str:
+    """Return what a server or a driver says as one line of printable characters, and not a long one.
+
+    A server can say anything: control characters that steer a terminal, marks that turn the direction of writing, a
+    gigabyte. Logins in URLs are left out.
+    """
+    start = URL_LOGIN.sub("…@", str(text)[: 4 * LONGEST_LINE])
+    line = " ".join("".join(each if each.isprintable() else " " for each in start).split())
+    return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"
+
+
+def driver_words(error: BaseException) -> str:
+    """Return what the driver itself said, of an error of ours that it led to; "" where it said nothing fit to be told.
+
+    A cause with a secret in it has been dropped before, see ``harmless``.
+    """
+    cause = error.__cause__
+    while isinstance(cause, StoreUnavailable):
+        cause = cause.__cause__
+    return "" if cause is None else printable(f"{type(cause).__name__}: {cause}")
 
 
 def harmless(error: BaseException, *secrets: str) -> BaseException | None:
