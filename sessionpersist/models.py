@@ -165,9 +165,9 @@ class Revision(models.Model):
     # The most sessions that were counted in its store since it is draining: what a progress bar begins with.
     most_left = models.PositiveIntegerField(null=True, editable=False)
     # The id of the place that its store is, see Store.place(); empty where nobody could ask yet, and for In-Memory.
-    place = models.CharField(max_length=32, blank=True, editable=False)
+    place = models.CharField(max_length=32, blank=True, default="", db_default="", editable=False)
     # What was in force before anybody had saved anything: its sessions carry no number of a revision.
-    initial = models.BooleanField(default=False, editable=False)
+    initial = models.BooleanField(default=False, db_default=False, editable=False)
 
     objects = WhereWritten.from_queryset(RevisionQuerySet)()
 
@@ -214,8 +214,8 @@ class Node(models.Model):
     drained = models.PositiveIntegerField(default=0, editable=False)
     # The places that this process means, see Store.place(): that of the store in force, and that of its In-Memory store
     # while sessions may be there.
-    place = models.CharField(max_length=32, blank=True, editable=False)
-    memory = models.CharField(max_length=32, blank=True, editable=False)
+    place = models.CharField(max_length=32, blank=True, default="", db_default="", editable=False)
+    memory = models.CharField(max_length=32, blank=True, default="", db_default="", editable=False)
     # The sessions that are left in the memory of the node while it is draining, as last counted.
     left = models.PositiveIntegerField(null=True, editable=False)
 
