@@ -209,7 +209,7 @@ class Store(ABC):
         return None
 
     def rehearsal(self) -> AbstractContextManager[bool]:
-        """Have the verbs work before ``prepare`` has run, and leave nothing behind; yields whether they can be tried."""
+        """Have the verbs work before ``prepare`` has run, and leave nothing behind; yield whether they can be tried."""
         return nullcontext(self.missing() is None)
 
     @abstractmethod

@@ -3,20 +3,28 @@
 A connection that broke while it lay in the pool (the server was restarted) is worth one more try, at once, on a new
 one. That is safe for every verb here: reads, touches, deletions and ends can be repeated, and a create or a replace
 whose first try did go through is recognised by the version it wrote, which nobody else can have drawn.
+
+A refusal is not an outage: the breaker hears of a server that can't be asked. What the server answers to one request
+(it is full, the user may not), a session that is too large, a foreign record and a caller's own fault say nothing
+against other requests.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from time import monotonic
 from typing import Any, TypeVar
 
 from sessionpersist.breaker import Breaker
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
-from sessionpersist.stores.base import Check, Outcome, Record, Store
+from sessionpersist.stores.base import Check, Outcome, Record, Store, driver_words, printable
 
 T = TypeVar("T")
+
+QUIET = 60.0  # seconds between two lines of the log about requests that a server refused
 
 logger = logging.getLogger("sessionpersist")
 
@@ -26,6 +34,7 @@ class GuardedStore(Store):
         """``description`` names the store in the log; it holds no secret."""
         self.store, self.description = store, description
         self.breaker = Breaker()
+        self._quiet_until = 0.0
 
     def get(self, key: str) -> Record | None:
         return self._guarded(self.store.get, key)
@@ -80,6 +89,9 @@ class GuardedStore(Store):
     def place(self) -> str | None:
         return self._guarded(self.store.place)
 
+    def rehearsal(self) -> AbstractContextManager[bool]:
+        return self.store.rehearsal()
+
     def connection_checks(self) -> Iterable[Check]:
         return self.store.connection_checks()
 
@@ -123,14 +135,30 @@ class GuardedStore(Store):
                 return again(*arguments)
             raise error
         except StoreUnavailable as last:
-            if blamed and self.breaker.failed():
+            if last.answered:
+                self._note_refusal(last)
+            elif blamed and self.breaker.failed():
                 self._report_lost(last)
             raise
 
+    def _note_refusal(self, error: StoreUnavailable) -> None:
+        """The server has answered, so it can be asked. The log hears of it at most once a minute."""
+        if self.breaker.succeeded():
+            self._report_recovered()
+        if (now := monotonic()) >= self._quiet_until:
+            self._quiet_until = now + QUIET
+            logger.error("%s refused a request: %s", self.description, _in_full(error))
+
     def _report_lost(self, error: StoreUnavailable) -> None:
-        logger.error("%s is lost: %s", self.description, error)
+        logger.error("%s is lost: %s", self.description, _in_full(error))
         store_lost.send_robust(type(self.store), description=self.description, error=error)
 
     def _report_recovered(self) -> None:
         logger.warning("%s is back.", self.description)
         store_recovered.send_robust(type(self.store), description=self.description)
+
+
+def _in_full(error: StoreUnavailable) -> str:
+    """Our sentence, and the driver's own words where there are any."""
+    words = driver_words(error)
+    return f"{printable(error)} ({words})" if words else printable(error)

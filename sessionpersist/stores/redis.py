@@ -329,6 +329,8 @@ def _explain(error: BaseException, settings: RedisSettings) -> Exception:
         return StoreUnavailable(f"REDIS has no database {settings.database}.", "database")
     if isinstance(error, redis.ReadOnlyError):
         return StoreUnavailable("This REDIS server is a read-only replica. Use the primary.", "host")
+    if isinstance(error, redis.exceptions.OutOfMemoryError) or "OOM command not allowed" in text:
+        return StoreUnavailable("The memory of this REDIS server is full: it takes no more data.", answered=True)
     if "string exceeds maximum allowed size" in text:
         return SessionTooLarge("The session is larger than this REDIS server accepts.")
     if isinstance(error, redis.TimeoutError) and "handshake" not in str(error.__context__):

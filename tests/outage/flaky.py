@@ -63,12 +63,19 @@ class FixedView:
 
 @contextmanager
 def flaky_site(folder: Path) -> Iterator[FlakyStore]:
-    """Have every session in a store that fails on command, behind a breaker as in real life."""
+    """Have every session in a store that fails on command."""
     store = FlakyStore(folder)
+    with site_on(store) as breaker:
+        store.breaker = breaker
+        yield store
+
+
+@contextmanager
+def site_on(store: Store) -> Iterator[Breaker]:
+    """Have every session in this store, behind a breaker as in real life."""
     view = FixedView(store)
     before, routing.current_store = routing.current_store, lambda: routing.RoutedStore(lambda: view)
-    store.breaker = view.guarded.breaker
     try:
-        yield store
+        yield view.guarded.breaker
     finally:
         routing.current_store = before
