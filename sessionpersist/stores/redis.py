@@ -329,10 +329,8 @@ def _explain(error: BaseException, settings: RedisSettings) -> Exception:
         return StoreUnavailable(f"REDIS has no database {settings.database}.", "database")
     if isinstance(error, redis.ReadOnlyError):
         return StoreUnavailable("This REDIS server is a read-only replica. Use the primary.", "host")
-    if isinstance(error, redis.exceptions.OutOfMemoryError) or "OOM command not allowed" in text:
-        return StoreUnavailable("The memory of this REDIS server is full: it takes no more data.", answered=True)
-    if "string exceeds maximum allowed size" in text:
-        return SessionTooLarge("The session is larger than this REDIS server accepts.")
+    if (no_room := _explain_room(text)) is not None:
+        return no_room
     if isinstance(error, redis.TimeoutError) and "handshake" not in str(error.__context__):
         return StoreUnavailable(f"{place} did not answer in time.")
     if isinstance(
@@ -340,6 +338,14 @@ def _explain(error: BaseException, settings: RedisSettings) -> Exception:
     ) and not isinstance(error, redis.BusyLoadingError):
         return _explain_connection(error, settings)
     return StoreUnavailable(f"{place} failed ({text.split()[0] if text else type(error).__name__}).")
+
+
+def _explain_room(text: str) -> Exception | None:
+    if "command not allowed when used memory" in text:
+        return StoreUnavailable("The memory of this REDIS server is full: it takes no more data.", answered=True)
+    if "string exceeds maximum allowed size" in text:
+        return SessionTooLarge("The session is larger than this REDIS server accepts.")
+    return None
 
 
 def _explain_connection(error: BaseException, settings: RedisSettings) -> StoreUnavailable:
