@@ -342,7 +342,9 @@ def _explain(error: BaseException, settings: RedisSettings) -> Exception:
 
 def _explain_room(text: str) -> Exception | None:
     if "command not allowed when used memory" in text:
-        return StoreUnavailable("The memory of this REDIS server is full: it takes no more data.", answered=True)
+        return StoreUnavailable(
+            "The memory of this REDIS server is full: it takes no more data.", answered=True
+        )
     if "string exceeds maximum allowed size" in text:
         return SessionTooLarge("The session is larger than this REDIS server accepts.")
     return None
