@@ -18,6 +18,7 @@ All times are Unix times in whole milliseconds.
 from __future__ import annotations
 
 import enum
+import logging
 import os
 import re
 import secrets
@@ -44,6 +45,8 @@ PLACE_ID = re.compile("[0-9a-f]{32}")
 LONGEST_LINE = 300  # characters of what a server says that reach a page, a log or a terminal
 URL_LOGIN = re.compile(r"(?<=://)[^\s/@]*:[^\s@]*@")
 RANDOM_BITS = 40  # of a version; with the revision in front it fits the signed 64-bit integers of every store
+
+suspicious = logging.getLogger("django.security.SuspiciousSession")
 
 
 def now_ms() -> int:
@@ -107,6 +110,13 @@ def validated(
     ):
         return Record(payload, version, created_at, expires_at, user_id)
     raise ForeignRecord("Under this key lies something that is not a session.")
+
+
+def note_foreign(label: str) -> None:
+    """Say in the log that a read has met a foreign record; without its key and its value."""
+    suspicious.warning(
+        "What lies in %s under the key of a session is not a session: it is passed over.", label
+    )
 
 
 class Outcome(enum.Enum):
