@@ -9,25 +9,24 @@ import os
 from pathlib import Path
 from typing import Any
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from project.databases import databases
+from project.environment import Environment, read_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
-if env_file := env.str("ENV_FILE", default=".env"):
-    env.read_env(BASE_DIR / env_file)
+if env_file := os.environ.get("ENV_FILE", ".env"):
+    read_file(BASE_DIR / env_file)
+env = Environment()
 
-DEBUG: bool = env.bool("DEBUG", default=False)
+DEBUG = env.flag("DEBUG")
 
 
 # --- Security -----------------------------------------------------------------------------------------------
 
-# Read past django-environ, which takes a value that begins with "$" for the name of another variable.
-SECRET_KEY = os.environ.get("SECRET_KEY", "")
-SECRET_KEY_FALLBACKS = [key for key in os.environ.get("SECRET_KEY_FALLBACKS", "").split(",") if key]
+SECRET_KEY = env.text("SECRET_KEY")
+SECRET_KEY_FALLBACKS = [key for key in env.text("SECRET_KEY_FALLBACKS").split(",") if key]
 
 if not SECRET_KEY:
     if not DEBUG:
@@ -36,20 +35,20 @@ if not SECRET_KEY:
         )
     SECRET_KEY = "django-insecure-for-development-only"  # noqa: S105 - never used without DEBUG
 
-ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
-CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS")
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 
 # Without DEBUG the site is for HTTPS only. Each of these can be turned off where something else sees to it.
-SECURE_SSL_REDIRECT: bool = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)
+SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", default=not DEBUG)
 SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # load balancers ask over plain HTTP
-SESSION_COOKIE_SECURE: bool = env.bool("SESSION_COOKIE_SECURE", default=not DEBUG)
-CSRF_COOKIE_SECURE: bool = env.bool("CSRF_COOKIE_SECURE", default=not DEBUG)
+SESSION_COOKIE_SECURE = env.flag("SESSION_COOKIE_SECURE", default=not DEBUG)
+CSRF_COOKIE_SECURE = env.flag("CSRF_COOKIE_SECURE", default=not DEBUG)
 # An hour is long enough to protect a login and short enough to take back. Raise it once HTTPS is to stay.
-SECURE_HSTS_SECONDS: int = env.int("SECURE_HSTS_SECONDS", default=0 if DEBUG else 3600)
-SECURE_HSTS_INCLUDE_SUBDOMAINS: bool = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=not DEBUG)
-SECURE_HSTS_PRELOAD: bool = env.bool("SECURE_HSTS_PRELOAD", default=not DEBUG)
+SECURE_HSTS_SECONDS = env.whole("SECURE_HSTS_SECONDS", default=0 if DEBUG else 3600)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.flag("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=not DEBUG)
+SECURE_HSTS_PRELOAD = env.flag("SECURE_HSTS_PRELOAD", default=not DEBUG)
 # Only behind a proxy that sets this header itself: from anybody else it is a claim.
-if env.bool("TRUST_X_FORWARDED_PROTO", default=False):
+if env.flag("TRUST_X_FORWARDED_PROTO"):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 
@@ -104,13 +103,13 @@ SESSION_ENGINE = "sessionpersist.engine"
 SESSIONPERSIST: dict[str, Any] = {
     name: read(name)
     for name, read in {
-        "NODE_NAME": env.str,
-        "MEMORY_DIR": env.str,
-        "REFRESH_SECONDS": env.float,
-        "ACTIVATION_SECONDS": env.float,
-        "TIMEOUT_SECONDS": env.float,
-        "KEY_PREFIX": env.str,
-        "TLS_CA_FILE": env.str,
+        "NODE_NAME": env.text,
+        "MEMORY_DIR": env.text,
+        "REFRESH_SECONDS": env.number,
+        "ACTIVATION_SECONDS": env.number,
+        "TIMEOUT_SECONDS": env.number,
+        "KEY_PREFIX": env.text,
+        "TLS_CA_FILE": env.text,
     }.items()
     if os.environ.get(name)
 }
@@ -136,11 +135,11 @@ DATABASES = databases(os.environ, BASE_DIR)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 LANGUAGE_CODE = "en"
-TIME_ZONE: str = env.str("TIME_ZONE", default="UTC")
+TIME_ZONE = env.text("TIME_ZONE", default="UTC")
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT: str = env.str("STATIC_ROOT", default=str(BASE_DIR / "static_root"))  # `collectstatic` writes it
+STATIC_ROOT = env.text("STATIC_ROOT", default=str(BASE_DIR / "static_root"))  # `collectstatic` writes it
 
 
 # --- Logging ------------------------------------------------------------------------------------------------
@@ -150,7 +149,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "root": {"handlers": ["console"], "level": env.level("LOG_LEVEL", default="INFO")},
     # Django's own handlers write with DEBUG only, or by mail. Without them its messages come to the console
     # with all others, those of django.security too.
     "loggers": {"django": {"level": "INFO"}},

@@ -2,10 +2,12 @@
 
 import sqlite3
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -111,7 +113,43 @@ def test_mysql_gets_a_driver(tmp_path: Path) -> None:
     assert "MySQLdb" in sys.modules
 
 
-def test_what_is_no_url_is_refused_without_being_repeated(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "me:secret@db.example.org",
+        "postgres://me:sec/ret@db.example.org/site",
+        "postgres://me:12/secret@db.example.org/site",
+        "postgres://me:sec?ret@db.example.org/site",
+        "postgres://me:12?secret@db.example.org/site",
+        "postgres://me:sec/r#et@db.example.org/site",
+        "postgres://me:secret@db.example.org:secret/site",
+        "postgres://me:secret@db.example.org:99999/site",
+        "postgres://me:secret@[::1/site",
+        "secret://me:secret@db.example.org/site",
+        "://me:secret@db.example.org/site",
+        "sqlite://me:secret@db.example.org/site",
+    ],
+)
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "DATABASE_URL_REPORTS"])
+def test_a_url_that_is_wrong_is_refused_by_the_name_of_its_variable(
+    variable: str, url: str, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
     with pytest.raises(ImproperlyConfigured) as refusal:
-        database("me:secret@db.example.org", tmp_path)
-    assert "secret" not in str(refusal.value)
+        databases({variable: url}, tmp_path)
+    told = "".join(traceback.format_exception(refusal.value))
+    assert str(refusal.value).startswith(f"The environment variable {variable} is not a database URL")
+    assert not any(part in told for part in ("sec", "ret@", "12/", "12?"))
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("written", ["s%2Fe%3Fc%23r%40e%3At%25+", "s[e]c#ret", "s:e@c", "né"])
+def test_a_password_with_odd_characters_arrives_as_it_is(written: str, tmp_path: Path) -> None:
+    config = database(f"postgres://me:{written}@db.example.org:5433/site", tmp_path)
+    assert config["PASSWORD"] == unquote(written)
+    assert (config["HOST"], config["PORT"], config["NAME"]) == ("db.example.org", 5433, "site")
+
+
+@pytest.mark.parametrize("variable", ["DATABASE_URL_", "DATABASE_URL_DEFAULT"])
+def test_an_alias_that_is_none_is_refused(variable: str, tmp_path: Path) -> None:
+    with pytest.raises(ImproperlyConfigured, match=variable):
+        databases({variable: "sqlite://:memory:"}, tmp_path)

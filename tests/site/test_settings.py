@@ -117,3 +117,42 @@ def test_the_tests_themselves_read_no_env_file() -> None:
 def test_the_entry_point_of_a_server_starts(module: str) -> None:
     result = python("-c", f"import {module}", **PRODUCTION)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_URL", "postgres://me:sec/ret@db.example.org/site"),
+        ("DATABASE_URL_REPORTS", "postgres://me:sec/ret@db.example.org/site"),
+        ("REFRESH_SECONDS", "sec"),
+        ("ACTIVATION_SECONDS", "-sec"),
+        ("TIMEOUT_SECONDS", "nan"),
+        ("SECURE_HSTS_SECONDS", "1.5"),
+        ("SECURE_SSL_REDIRECT", "sec"),
+        ("DEBUG", "sec"),
+        ("LOG_LEVEL", "sec"),
+    ],
+)
+def test_a_value_that_is_wrong_is_refused_by_the_name_of_its_variable(variable: str, value: str) -> None:
+    result = python("manage.py", "check", **PRODUCTION | {variable: value})
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(
+        f"django.core.exceptions.ImproperlyConfigured: The environment variable {variable} "
+    )
+    assert "sec" not in result.stderr.replace("_seconds", "").replace("sqlite://", "")
+
+
+def test_a_value_that_begins_with_a_dollar_sign_is_no_reference_to_another_variable() -> None:
+    assert value_of("s.SESSIONPERSIST", NODE_NAME="$web", **PRODUCTION) == {"NODE_NAME": "$web"}
+
+
+def test_a_line_of_the_file_that_is_none_is_not_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text("DATABASE_URL: postgres://me:password@db.example.org\nNODE_NAME=web-1\n")
+    result = python(
+        "-c", "import project.settings as s; print(s.SESSIONPERSIST)", **PRODUCTION, ENV_FILE=str(file)
+    )
+    assert result.stdout.strip() == "{'NODE_NAME': 'web-1'}"
+    assert "is not of the form NAME=value" in result.stderr
+    assert "password" not in result.stderr
