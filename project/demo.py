@@ -103,10 +103,9 @@ def answers(url: str) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the demo until Ctrl-C or SIGTERM (0), or until something fails (1)."""
-    ports = parse(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        run(ports)
+        run(parse(arguments))
     except KeyboardInterrupt:
         print("\nStopped.")
     except (DemoError, ServerError) as error:
@@ -120,13 +119,23 @@ def parse(arguments: Sequence[str] | None) -> list[int]:
     parser = argparse.ArgumentParser(prog="make demo", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--ports",
-        type=int,
         nargs="+",
         default=PORTS,
         metavar="PORT",
         help=f"one node a port (default: {PORTS[0]} {PORTS[1]}); with make: ARGS='--ports 9001 9002 9003'",
     )
-    return list(parser.parse_args(arguments).ports)
+    return [port_of(text) for text in parser.parse_args(arguments).ports]
+
+
+def port_of(text: str | int) -> int:
+    """The number of a port; DemoError if there is none of that number."""
+    try:
+        port = int(text)
+    except ValueError:
+        port = 0
+    if not 0 < port < 65536:
+        raise DemoError(f"“{text}” is not a port: choose numbers from 1 to 65535 with --ports.")
+    return port
 
 
 def run(ports: Sequence[int]) -> None:

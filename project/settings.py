@@ -100,18 +100,11 @@ TEMPLATES = [
 SESSION_ENGINE = "sessionpersist.engine"
 
 # Only what the environment gives: the app has a default for each.
+texts = ("NODE_NAME", "MEMORY_DIR", "KEY_PREFIX", "TLS_CA_FILE")
+numbers = ("REFRESH_SECONDS", "ACTIVATION_SECONDS", "TIMEOUT_SECONDS")
 SESSIONPERSIST: dict[str, Any] = {
-    name: read(name)
-    for name, read in {
-        "NODE_NAME": env.text,
-        "MEMORY_DIR": env.text,
-        "REFRESH_SECONDS": env.number,
-        "ACTIVATION_SECONDS": env.number,
-        "TIMEOUT_SECONDS": env.number,
-        "KEY_PREFIX": env.text,
-        "TLS_CA_FILE": env.text,
-    }.items()
-    if os.environ.get(name)
+    **{name: env.text(name) for name in texts if env.text(name)},
+    **{name: env.number(name) for name in numbers if env.text(name)},
 }
 
 LOGIN_URL = "login"
