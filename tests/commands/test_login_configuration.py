@@ -101,6 +101,11 @@ class TestShow:
         assert pending["store"] == "JDBC, database “default”"
         assert 90 < pending["seconds"] <= 100
 
+    def test_a_setting_that_is_wrong_is_an_error_in_words(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {"REFRESH_SECONDS": "often"}
+        error = "SESSIONPERSIST['REFRESH_SECONDS'] must be a number of seconds, zero or more."
+        assert show().error == error
+
     def test_configuration_that_can_not_be_read_is_an_error_in_words(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -7,18 +7,19 @@ import time
 from argparse import ArgumentTypeError
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from sessionpersist import draining, routing
 from sessionpersist.draining import BATCH, Draining, Left, NotNow
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.management.base import SessionCommand, read_configuration
 
 REPORT_EVERY = 1.0  # seconds between two lines of progress; a terminal has its bar moved at each batch
 BAR = 40  # characters
 INTERRUPTED = 130  # the exit code that a shell gives a program ended by Ctrl-C
 
 
-class Command(BaseCommand):
+class Command(SessionCommand):
     help = (
         "Moves the sessions that are still in the stores used before into the current one. Safe beside live traffic, "
         "beside a second copy of itself, and to start again after it was stopped. In-Memory is the memory of a node: "
@@ -35,6 +36,7 @@ class Command(BaseCommand):
         parser.add_argument("--no-input", action="store_false", dest="interactive", help="ask nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        read_configuration()
         try:
             stores = self._draining_when_calm()
             if not stores:
@@ -46,8 +48,6 @@ class Command(BaseCommand):
                     self._drain(store, options["rate"])
         except NotNow as error:
             raise CommandError(f"{error} Run this again in a moment.") from error
-        except StoreUnavailable as error:
-            raise CommandError(str(error)) from error
         except KeyboardInterrupt:
             raise CommandError("Stopped. Run this again to go on.", returncode=INTERRUPTED) from None
 

@@ -11,12 +11,13 @@ from time import monotonic
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from sessionpersist import conf, snapshot
-from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
+from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm
-from sessionpersist.management.commands.validate_connections import line_of, read_configuration
+from sessionpersist.management.base import SessionCommand, read_configuration
+from sessionpersist.management.commands.validate_connections import line_of
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.stores.settings import ENVIRONMENT, TYPES, StoreSettings, UnreadablePassword, reveal
 
@@ -43,7 +44,7 @@ HANDOVER = (
 VALUES = ("host", "port", "database", "username", "auth_source")
 
 
-class Command(BaseCommand):
+class Command(SessionCommand):
     help = (
         "Show or change where login sessions live. Needs no login and no working session store, only the database of "
         "the configuration, so it is the way out when the store is what is down."
@@ -57,13 +58,10 @@ class Command(BaseCommand):
         self._add_set(actions)
 
     def handle(self, *, action: str, **options: Any) -> None:
-        try:
-            if action == "show":
-                self._show(as_json=options["json"])
-            else:
-                self._set(options)
-        except StoreUnavailable as error:
-            raise CommandError(str(error)) from error
+        if action == "show":
+            self._show(as_json=options["json"])
+        else:
+            self._set(options)
 
     def _add_set(self, actions: Any) -> None:
         parser = actions.add_parser(

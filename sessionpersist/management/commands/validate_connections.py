@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.core.management.color import Style
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from sessionpersist import probing
+from sessionpersist.management.base import SessionCommand, read_configuration
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.stores.base import Step
 from sessionpersist.stores.settings import TYPES, DatabaseSettings, StoreSettings
 
 
-class Command(BaseCommand):
+class Command(SessionCommand):
     help = (
         "Try from this node whether session stores work: resolve, connect, log in, write, read, compare and set, "
         "delete, expire. By default the one that is configured. Changes nothing and leaves nothing behind. "
@@ -86,16 +87,6 @@ def line_of(step: Step, style: Style) -> str:
         return f"  {style.WARNING('warning')}  {step.message}"
     word = style.SUCCESS("ok     ") if step.ok else style.ERROR("FAILED ")
     return f"  {word}  {step.name:<18} {step.milliseconds:>8.1f} ms  {step.message}".rstrip()
-
-
-def read_configuration() -> LoginConfiguration:
-    """Return the saved configuration. Raises CommandError."""
-    try:
-        return LoginConfiguration.get_solo()
-    except DatabaseError as error:
-        raise CommandError(
-            f"The login configuration could not be read ({type(error).__name__}). Has “migrate” been run?"
-        ) from error
 
 
 def every_store(configuration: LoginConfiguration) -> Iterator[StoreSettings]:

@@ -1,0 +1,54 @@
+"""What the app's commands have in common: a failure is a sentence and the exit code 1, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error
+
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.models import LoginConfiguration, Revision
+
+READER_GONE = (
+    128 + signal.SIGPIPE
+)  # the exit code that a shell gives a program whose output nobody reads any more
+
+
+class SessionCommand(BaseCommand):
+    """A command that asks the configuration and the stores. It may be piped into “head”."""
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        except (StoreUnavailable, ImproperlyConfigured) as error:
+            raise CommandError(str(error)) from error
+        except Error as error:
+            raise CommandError(
+                f"The database of the site failed ({type(error).__name__}). Has “migrate” been run?"
+            ) from error
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        try:
+            super().run_from_argv(argv)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # What is still buffered would be written once more as the interpreter ends, and be an error again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(READER_GONE)
+
+
+def read_configuration() -> LoginConfiguration:
+    """Return the saved configuration. Raises CommandError: called first, before anything else logs an error."""
+    try:
+        Revision.objects.order_by("-pk").first()
+        return LoginConfiguration.get_solo()
+    except Error as error:
+        # The database's own words may hold an address or a password: they are not repeated.
+        raise CommandError(
+            f"The login configuration could not be read ({type(error).__name__}). Has “migrate” been run?"
+        ) from error

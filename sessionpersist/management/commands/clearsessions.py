@@ -1,0 +1,15 @@
+"""Django's ``clearsessions``, with a sentence in the place of a traceback where the store can't be asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.sessions.management.commands import clearsessions
+
+from sessionpersist.management.base import SessionCommand, read_configuration
+
+
+class Command(SessionCommand, clearsessions.Command):
+    def handle(self, **options: Any) -> None:
+        read_configuration()
+        super().handle(**options)

@@ -1,0 +1,90 @@
+"""Each command where the database is not ready, is down, or is of an earlier release: a sentence, no traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.load.site import ROOT, Site
+from tests.servers.places import free_port
+
+COMMANDS = {
+    "drain": ["drain_sessions"],
+    "abandon": ["drain_sessions", "--abandon", "--no-input"],
+    "clear": ["clearsessions"],
+    "show": ["login_configuration", "show"],
+    "set": ["login_configuration", "set", "--type", "JDBC", "--database", "default"],
+    "set unprobed": ["login_configuration", "set", "--type", "REDIS", "--host", "r", "--no-probe"],
+    "validate": ["validate_connections"],
+}
+CLOSED = "postgres://me:secret@127.0.0.1:{port}/site"
+
+
+def refused(site: Site, *arguments: str) -> str:
+    """What a command says that can't work."""
+    command = [sys.executable, str(ROOT / "manage.py"), *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=site.environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    return done.stderr
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The code is new, and the tables are those of the first release."""
+    site = Site(tmp_path_factory.mktemp("behind"))
+    site.manage("migrate", "sessionpersist", "0001", "--verbosity=0")
+    return site
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize("state", ["site", "behind"])
+def test_before_migrate_a_command_says_so_in_a_sentence(
+    state: str, command: list[str], request: pytest.FixtureRequest
+) -> None:
+    told = refused(request.getfixturevalue(state), *command)
+    [sentence] = told.splitlines()
+    assert sentence == (
+        "CommandError: The login configuration could not be read (OperationalError). Has “migrate” been run?"
+    )
+
+
+@pytest.mark.parametrize("command", [COMMANDS["drain"], COMMANDS["clear"], COMMANDS["set"]])
+def test_with_the_database_down_a_command_says_so_and_repeats_no_address(
+    command: list[str], site: Site
+) -> None:
+    site.environment["DATABASE_URL"] = CLOSED.format(port=free_port())
+    told = refused(site, *command)
+    assert len(told.splitlines()) == 1
+    assert "OperationalError" in told
+    assert not any(part in told for part in ("127.0.0.1", "secret", "Traceback"))
+
+
+@pytest.mark.parametrize(
+    "command", [["drain_sessions"], ["login_configuration", "show"], ["validate_connections"]]
+)
+def test_a_command_whose_reader_has_gone_ends_quietly(command: list[str], site: Site) -> None:
+    """As in “drain_sessions | head”."""
+    site.manage("migrate", "--verbosity=0")
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = [sys.executable, str(ROOT / "manage.py"), *command]
+    done = subprocess.run(
+        arguments,
+        cwd=ROOT,
+        env=site.environment,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
