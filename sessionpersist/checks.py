@@ -19,7 +19,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, router
 from django.utils.module_loading import import_string
 
-from sessionpersist import conf
+from sessionpersist import conf, initial
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.stores import build_store
@@ -37,6 +37,18 @@ def check_options(**kwargs: Any) -> Iterable[CheckMessage]:
     if not isinstance(options, dict):
         return [Error("SESSIONPERSIST must be a dictionary.", id="sessionpersist.E001")]
     return [*_unknown_options(options), *_bad_values(options)]
+
+
+@register
+def check_initial(**kwargs: Any) -> Iterable[CheckMessage]:
+    """E007: the store in force before anybody has saved one is one that could be saved on the page."""
+    if not _options_are_usable() or not conf.get("INITIAL"):
+        return []
+    hint = "INITIAL takes the fields of Login Configuration, such as {'persistence_type': 'REDIS', 'redis_host': …}."
+    return [
+        Error(f"SESSIONPERSIST['INITIAL'] can't be used. {problem}", hint=hint, id="sessionpersist.E007")
+        for problem in _problems_of_initial(initial.initial_fields())
+    ]
 
 
 @register
@@ -146,6 +158,19 @@ def _options_are_usable() -> bool:
     return isinstance(options, dict) and not list(_bad_values(options))
 
 
+def _problems_of_initial(fields: dict[str, Any]) -> list[str]:
+    """Names and types first; then what the page would say. No text repeats a value."""
+    if found := list(initial.problems(fields)):
+        return found
+    from sessionpersist.forms import LoginConfigurationForm  # reads models, which are loaded by now
+    from sessionpersist.models import LoginConfiguration
+
+    nobody_saved = LoginConfiguration()
+    data = {**LoginConfigurationForm.data_of(nobody_saved), "jdbc_database": "", **fields}
+    form = LoginConfigurationForm(data, probe=False, instance=nobody_saved)
+    return [f"{name}: {error}" for name, errors in form.errors.items() for error in errors]
+
+
 def _unknown_options(options: dict[str, Any]) -> Iterator[CheckMessage]:
     for name in options.keys() - conf.DEFAULTS.keys():
         close = difflib.get_close_matches(str(name).upper(), conf.DEFAULTS, n=1)
@@ -170,6 +195,10 @@ def _is_some_time(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
+
+
+def _is_dictionary(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _is_path(value: Any) -> bool:
@@ -223,6 +252,7 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "KEY_PREFIX": (_is_text, "a text that is not empty"),
     "NODE_NAME": (_is_text, "a text that is not empty"),
     "TLS_CA_FILE": (_is_file, "the path of a file that exists"),
+    "INITIAL": (_is_dictionary, "a dictionary of fields of Login Configuration, or None"),
     "ADOPT_FROM": (
         _is_former_engine,
         "the dotted path of a session engine, such as 'django.contrib.sessions.backends.db'; not of this app's, nor "

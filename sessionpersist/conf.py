@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "NODE_NAME": None,  # the host name
     "TLS_CA_FILE": None,  # the system's certificate authorities
     "ADOPT_FROM": None,
+    "INITIAL": None,  # In-Memory
 }
 
 

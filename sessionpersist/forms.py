@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
-from django.db.models import F
 from django.utils.formats import date_format
 from django.utils.timezone import is_aware, localtime
 from django.utils.translation import gettext as _
@@ -335,7 +334,7 @@ class LoginConfigurationForm(ModelForm):
         rows = LoginConfiguration.objects.using(router.db_for_write(LoginConfiguration))
         rows = rows.filter(pk=self.instance.pk)
         with transaction.atomic(using=rows.db):
-            rows.update(edition=F("edition"))  # SQLite knows no FOR UPDATE: it locks with the first write
+            LoginConfiguration.make_row(rows.db)  # SQLite knows no FOR UPDATE: it locks with the first write
             current = rows.select_for_update().first()
             if current is not None and current.edition != self.cleaned_data["edition"]:
                 raise overtaken_by(current)

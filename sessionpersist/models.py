@@ -13,8 +13,9 @@ from django.utils.translation import gettext_lazy as _
 from solo.models import SingletonModel
 
 from sessionpersist import conf, snapshot
+from sessionpersist.initial import initial_fields, initial_settings
 from sessionpersist.passwords import EncryptedPasswordField
-from sessionpersist.stores.settings import TYPES, StoreSettings, build
+from sessionpersist.stores.settings import StoreSettings, build, fields_of, from_fields
 from sessionpersist.transactions import after_commit, is_committed
 
 
@@ -72,19 +73,27 @@ class LoginConfiguration(SingletonModel):
 
     @classmethod
     def get_solo(cls) -> Self:
-        """Return the row, read anew; its defaults where there is none. Reading never writes."""
-        rows = cls.objects.using(router.db_for_write(cls))
-        return rows.filter(pk=cls.singleton_instance_id).first() or cls(pk=cls.singleton_instance_id)
+        """Return the row, read anew; until somebody has saved it, with what is in force. Reading never writes."""
+        using = router.db_for_write(cls)
+        row = cls.objects.using(using).filter(pk=cls.singleton_instance_id).first()
+        if row is not None and row.edition:
+            return row
+        revision = Revision.objects.using(using).order_by("-pk").first()
+        fields = initial_fields() if revision is None else fields_of(revision.store_settings())
+        row = row or cls(pk=cls.singleton_instance_id)
+        for name, value in fields.items():
+            setattr(row, name, value)
+        return row
+
+    @classmethod
+    def make_row(cls, using: str) -> None:
+        """Make the row where there is none. Others may do so at the same moment: whoever is first makes it."""
+        rows: models.QuerySet[Any] = cls.objects.using(using)
+        rows.bulk_create([cls(pk=cls.singleton_instance_id)], ignore_conflicts=True)
 
     def store_settings(self) -> StoreSettings:
         """Return the settings of the chosen store."""
-        prefix = TYPES[self.persistence_type].prefix + "_" if self.persistence_type in TYPES else ""
-        fields = {
-            name.removeprefix(prefix): value
-            for name, value in self.__dict__.items()
-            if name.startswith(prefix)
-        }
-        return build(self.persistence_type, fields)
+        return from_fields(self.__dict__)
 
     def save(self, *args: Any, saved_by: str = "", **kwargs: Any) -> None:
         """Save, and have every process move to the chosen store. ``saved_by`` is a user name, for the history."""
@@ -92,6 +101,7 @@ class LoginConfiguration(SingletonModel):
         self.saved_at, self.saved_by = timezone.now(), saved_by
         using = kwargs.get("using") or router.db_for_write(type(self))
         with transaction.atomic(using=using):
+            self.make_row(using)
             super().save(*args, **kwargs)
             Revision.objects.using(using).record(self.store_settings(), saved_by)
         after_commit(snapshot.expire, using)
@@ -123,15 +133,15 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
 
     def record(self, settings: StoreSettings, saved_by: str) -> None:
         """Append a revision for another target; for the same target, only update how it is reached."""
-        values = {"settings": settings.public(), "password": getattr(settings, "password", "")}
+        values = columns_of(settings)
         newest = self.order_by("-pk").first()
         if newest is None:
-            # Before anybody chose anything, sessions were in memory, and they drain from there.
-            newest = self.create(persistence_type=PersistenceType.IN_MEMORY, activates_at=Now())
+            # Before anybody chose anything, sessions were in this store, and they drain from there.
+            newest = self.create(**columns_of(initial_settings()), initial=True, activates_at=Now())
         if newest.store_settings().target == settings.target:
             self.filter(pk=newest.pk).update(**values)
             return
-        revision = self.create(persistence_type=settings.type, saved_by=saved_by, **values)
+        revision = self.create(saved_by=saved_by, **values)
         after_commit(self.filter(pk=revision.pk).activate, self.db)
 
     def activate(self) -> None:
@@ -188,6 +198,12 @@ class Revision(models.Model):
     def store_settings(self) -> StoreSettings:
         """Return the settings of the store it chose."""
         return build(self.persistence_type, {**self.settings, "password": self.password})
+
+
+def columns_of(settings: StoreSettings) -> dict[str, Any]:
+    """Return the columns of a revision that chooses this store."""
+    password = getattr(settings, "password", "")
+    return {"persistence_type": settings.type, "settings": settings.public(), "password": password}
 
 
 class NodeQuerySet(models.QuerySet["Node"]):

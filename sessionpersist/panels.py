@@ -20,8 +20,9 @@ from django.utils.translation import gettext as _
 from sessionpersist import conf, draining, nodes
 from sessionpersist.draining import Draining, Left
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.initial import initial_settings
 from sessionpersist.models import Node, Revision
-from sessionpersist.stores.settings import MemorySettings, StoreSettings
+from sessionpersist.stores.settings import StoreSettings
 
 HISTORY_LENGTH = 20
 TOGETHER = timedelta(
@@ -46,19 +47,20 @@ class Status:
 def read_status() -> Status:
     """Return what is in force and what is to come."""
     in_force = Revision.objects.in_force()
-    status = Status(MemorySettings())
     if not in_force:
-        return status
+        return Status(initial_settings())
     now, newest = in_force[0].database_now, in_force[-1]
     active = [revision for revision in in_force if revision.activates_at <= now]
-    if active:
-        last = active[-1]
-        status = Status(last.store_settings(), last.activates_at, last.saved_by, last.pk)
+    status = _status_since(active[-1]) if active else Status(initial_settings())
     if newest in active:
         return status
     seconds = max(1, ceil((newest.activates_at - now).total_seconds()))
     store = newest.store_settings().describe()
     return replace(status, pending=store, pending_at=newest.activates_at, pending_seconds=seconds)
+
+
+def _status_since(revision: Any) -> Status:
+    return Status(revision.store_settings(), revision.activates_at, revision.saved_by, revision.pk)
 
 
 def read_panels(*, count: bool) -> dict[str, Any]:
@@ -216,7 +218,8 @@ def read_nodes(status: Status) -> Nodes:
     live = Node.objects.filter(seen_at__gte=Now() - nodes.LIVE)
     rows = list(live.annotate(now=Now()).order_by("name", "-seen_at"))
     numbers = {row.revision for row in rows}
-    stores = {each.pk: each.store_settings().describe() for each in Revision.objects.filter(pk__in=numbers)}
+    stores = {0: initial_settings().describe()}  # what a process uses before anybody has saved
+    stores |= {each.pk: each.store_settings().describe() for each in Revision.objects.filter(pk__in=numbers)}
     by_name = groupby(rows, key=lambda row: row.name)
     return Nodes([_node_state(name, list(processes), stores, status) for name, processes in by_name])
 
@@ -226,7 +229,7 @@ def _node_state(name: str, rows: list[Any], stores: dict[int, str], status: Stat
     last = rows[0].seen_at
     together = [row for row in rows if last - row.seen_at <= TOGETHER]
     since = [row for row in together if status.since is None or row.seen_at >= status.since]
-    used = {row.revision: stores.get(row.revision, MemorySettings.label) for row in since or together}
+    used = {row.revision: stores.get(row.revision, stores[0]) for row in since or together}
     return NodeState(
         name,
         processes=len(together),

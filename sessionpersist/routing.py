@@ -226,7 +226,7 @@ def newest_of_each(revisions: Iterable[Known]) -> list[Known]:
 def role_of(revision: Known, known: Snapshot) -> Role:
     """Return the role of a revision's store; its floor is its oldest revision that has not been drained since."""
     same = [
-        each.number
+        0 if each.initial else each.number
         for each in (known.current, *known.draining)
         if each.settings.target == revision.settings.target
     ]

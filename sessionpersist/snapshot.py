@@ -22,6 +22,7 @@ from django.db import Error, connections, router
 
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.initial import initial_settings
 from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
 from sessionpersist.transactions import may_see_the_past, outside
@@ -34,14 +35,16 @@ logger = logging.getLogger("sessionpersist")
 
 @dataclass(frozen=True)
 class Known:
-    """One revision: its number, the store it chose, and when it activates (Unix time of the database, seconds)."""
+    """One revision: its number, the store it chose, and when it activates (Unix time of the database, seconds).
+    ``initial``: it was in force before it was written, and sessions of that time carry the number 0."""
 
     number: int
     settings: StoreSettings
     activates_at: float
+    initial: bool = False
 
 
-# Before anybody has chosen anything, sessions are in memory.
+# Stands for the store of before anybody has saved one; ``initial`` says which that is.
 DEFAULT = Known(0, MemorySettings(), 0.0)
 
 
@@ -207,12 +210,15 @@ def _read() -> Snapshot:
         raise
     read_at = (begun + monotonic()) / 2
     clock = rows[0].database_now.timestamp() - read_at if rows else 0.0
-    return compose((Known(row.pk, row.store_settings(), row.activation) for row in rows), read_at, clock)
+    known = (Known(row.pk, row.store_settings(), row.activation, row.initial) for row in rows)
+    return compose(known, read_at, clock)
 
 
 def compose(revisions: Iterable[Known], read_at: float, clock: float) -> Snapshot:
     """Build the snapshot of a moment from the revisions; it is fresh until the next one activates, at the longest."""
     snapshot = Snapshot(DEFAULT, tuple(revisions), read_at, clock, 0.0).at(read_at)
+    if snapshot.current is DEFAULT:
+        snapshot = replace(snapshot, current=replace(DEFAULT, settings=initial_settings()))
     chain = (snapshot.current, *snapshot.draining)
     # No session lives on in a store for longer than its life after the switch to the next one.
     life_began = read_at + clock - conf.longest_life_seconds()

@@ -8,7 +8,7 @@ from pathlib import Path
 import django
 import pytest
 from django.db import connections
-from pytest_django import DjangoDbBlocker, Settings
+from pytest_django import Settings
 
 # Kept until the interpreter ends, which removes it.
 MEMORY = tempfile.TemporaryDirectory(prefix="sessionpersist-tests-")
@@ -26,21 +26,6 @@ django.setup()
 
 # A file: Django never closes a connection to an SQLite database in memory, not even that of a thread that ends.
 connections["default"].settings_dict["TEST"]["NAME"] = str(Path(MEMORY.name) / "test.sqlite3")
-
-
-@pytest.fixture(scope="module")
-def seeded_again(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """A test that commits leaves the tables empty; the tests after it find the rows that the migration makes."""
-    yield
-    from importlib import import_module
-
-    from django.db import connection
-    from django.db.migrations.loader import MigrationLoader
-
-    migration = import_module("sessionpersist.migrations.0002_default_configuration")
-    with django_db_blocker.unblock(), connection.schema_editor() as editor:
-        # Models as a migration sees them: the real ones would append a revision that activates later.
-        migration.create_defaults(MigrationLoader(connection).project_state().apps, editor)
 
 
 @pytest.fixture

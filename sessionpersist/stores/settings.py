@@ -113,6 +113,23 @@ def build(store_type: str, values: dict[str, Any]) -> StoreSettings:
     return cls(**{each.name: values[each.name] for each in fields(cls) if each.name in values})
 
 
+def from_fields(values: dict[str, Any]) -> StoreSettings:
+    """Return the settings of the chosen store from the fields of the Login Configuration.
+
+    Raises StoreMisconfigured where there is no such store.
+    """
+    store_type = values["persistence_type"]
+    prefix = TYPES[store_type].prefix + "_" if store_type in TYPES else ""
+    own = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+    return build(store_type, own)
+
+
+def fields_of(settings: StoreSettings) -> dict[str, Any]:
+    """Return the fields of the Login Configuration that choose this store."""
+    values = {f"{settings.prefix}_{name}": value for name, value in vars(settings).items()}
+    return {"persistence_type": settings.type, **values}
+
+
 def reveal(password: str) -> str:
     """Return the password itself: ``env:NAME`` is read from this node's environment.
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
-from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
@@ -32,8 +31,6 @@ def start_over() -> None:
     """The state after migrating, for tests that no transaction undoes."""
     for model in (LogEntry, User, Revision, LoginConfiguration):
         model._default_manager.all().delete()
-    LoginConfiguration(pk=1).save_base(force_insert=True)
-    Revision.objects.create(persistence_type="IN_MEMORY", activates_at=Now())
 
 
 def typed(**changes: Any) -> Data:

@@ -84,7 +84,7 @@ def test_who_may_only_look_gets_no_buttons(db: None) -> None:
 
 
 def test_who_may_only_look_is_not_told_how_to_enter_a_password(db: None) -> None:
-    LoginConfiguration.objects.update(redis_password="secret")
+    LoginConfiguration(redis_password="secret").save()
     client = Client()
     client.force_login(create_staff("eve", "view_loginconfiguration"))
     page = client.get(PAGE).content.decode()

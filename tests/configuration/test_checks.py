@@ -90,6 +90,7 @@ BAD: dict[str, list[Any]] = {
         checks.ENGINE,
         __name__,  # an engine that a project derived from ours
     ],
+    "INITIAL": ["REDIS", 5, ["persistence_type"]],
 }
 GOOD: dict[str, list[Any]] = {
     "REFRESH_SECONDS": [0, 1, 2.5],
@@ -102,6 +103,7 @@ GOOD: dict[str, list[Any]] = {
     "NODE_NAME": [None, "web-1"],
     "TLS_CA_FILE": [None, __file__],
     "ADOPT_FROM": [None, "django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db"],
+    "INITIAL": [None, {}, {"persistence_type": "JDBC", "jdbc_database": "default"}],
 }
 
 

@@ -42,7 +42,7 @@ def hello(request: HttpRequest) -> HttpResponse:
 urlpatterns = [path("hello/", hello)]
 
 pytestmark = pytest.mark.urls(__name__)
-committed = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("seeded_again")]
+committed = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
@@ -182,14 +182,12 @@ class TestKeepingOut:
         assert reports() == []
 
     @pytest.mark.django_db(transaction=True)
-    @pytest.mark.usefixtures("seeded_again")
     def test_nothing_is_written_where_a_test_overrides_the_configuration(self, client: Client) -> None:
         with override_login_configuration(persistence_type="JDBC", jdbc_database="default"):
             client.get("/hello/")
         assert reports() == []
 
     @pytest.mark.django_db(transaction=True)
-    @pytest.mark.usefixtures("seeded_again")
     def test_while_one_thread_reports_others_do_not_wait(self, client: Client) -> None:
         with nodes._lock:
             client.get("/hello/")
@@ -197,7 +195,6 @@ class TestKeepingOut:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("seeded_again")
 class TestFailing:
     def test_a_database_that_fails_breaks_no_request_and_is_logged_once(
         self, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -269,7 +266,8 @@ def database_of(server: type[Server] | None) -> dict[str, str]:
 READ = """
 import json
 from sessionpersist.models import Node, Revision
-print(json.dumps([Revision.objects.latest("pk").pk, list(Node.objects.values_list("name", "process", "revision"))]))
+newest = Revision.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+print(json.dumps([newest, list(Node.objects.values_list("name", "process", "revision"))]))
 """
 
 

@@ -17,7 +17,7 @@ from sessionpersist.models import DRAINED_GRACE, LoginConfiguration, Revision
 from sessionpersist.stores.settings import RedisSettings
 
 REDIS = {"persistence_type": "REDIS", "redis_host": "one"}
-committed = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("seeded_again")]
+committed = pytest.mark.django_db(transaction=True)
 
 
 def configure(**fields: Any) -> None:

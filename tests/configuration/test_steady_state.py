@@ -17,7 +17,7 @@ from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.models import LoginConfiguration, Revision, RevisionQuerySet
 from tests.engine.support import in_event_loop, new_session
 
-committed = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("seeded_again")]
+committed = pytest.mark.django_db(transaction=True)
 
 
 def count(request: HttpRequest) -> HttpResponse:
@@ -51,7 +51,7 @@ def test_requests_in_steady_state_make_no_query(client: Client) -> None:
 
 
 class TestEventLoop:
-    pytestmark = [*committed, pytest.mark.urls(__name__)]
+    pytestmark = [committed, pytest.mark.urls(__name__)]
 
     @in_event_loop
     async def test_refresh_that_is_due_is_made_outside_the_event_loop(self) -> None:

@@ -116,7 +116,7 @@ def test_who_was_read_only_is_left_for_a_new_connection(alias: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("seeded_again", "switches_at_once")
+@pytest.mark.usefixtures("switches_at_once")
 class TestDuringAHandover:
     def test_a_session_that_another_has_moved_meanwhile_is_found(self, alias: str) -> None:
         configuration = LoginConfiguration.get_solo()

@@ -1,0 +1,213 @@
+"""What is in force before anybody has saved anything: ``INITIAL``, and what must hold without a single row."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.db.models.functions import Now
+from pytest_django import Settings
+
+from sessionpersist import routing, snapshot
+from sessionpersist.engine import SessionStore
+from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.stores.settings import DatabaseSettings, MemorySettings, RedisSettings
+from tests.load.site import ROOT, Site
+from tests.servers import Postgres, require, shared
+
+REDIS = {"persistence_type": "REDIS", "redis_host": "redis.example.org", "redis_password": "env:SECRET"}
+AT_REDIS = RedisSettings(host="redis.example.org", password="env:SECRET")
+
+
+@pytest.fixture
+def initial(settings: Settings) -> None:
+    """A site that begins with REDIS."""
+    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "INITIAL": REDIS}
+
+
+@pytest.mark.django_db
+class TestInForce:
+    def test_it_is_in_memory_where_nothing_is_said(self) -> None:
+        assert routing.current_settings() == MemorySettings()
+        assert LoginConfiguration.get_solo().store_settings() == MemorySettings()
+
+    @pytest.mark.usefixtures("initial")
+    def test_it_is_what_initial_says_and_what_the_page_shows(self) -> None:
+        assert routing.current_settings() == AT_REDIS
+        assert LoginConfiguration.get_solo().store_settings() == AT_REDIS
+        assert not Revision.objects.exists()
+
+    @pytest.mark.usefixtures("initial")
+    def test_a_row_that_nobody_has_saved_shows_it_too(self) -> None:
+        LoginConfiguration.make_row("default")
+        assert LoginConfiguration.get_solo().store_settings() == AT_REDIS
+
+    @pytest.mark.usefixtures("initial")
+    def test_the_store_of_an_earlier_release_stays(self) -> None:
+        """Its migration made these rows, and the sessions of its users are in memory."""
+        LoginConfiguration.make_row("default")
+        Revision.objects.create(persistence_type="IN_MEMORY", activates_at=Now())
+        assert routing.current_settings() == MemorySettings()
+        assert LoginConfiguration.get_solo().store_settings() == MemorySettings()
+
+    @pytest.mark.usefixtures("initial")
+    def test_a_revision_without_the_row_is_what_the_page_shows(self) -> None:
+        LoginConfiguration(persistence_type="JDBC", jdbc_database="default").save()
+        LoginConfiguration.objects.all().delete()
+        assert LoginConfiguration.get_solo().store_settings() == DatabaseSettings("default")
+
+    @pytest.mark.usefixtures("initial")
+    def test_saving_another_store_drains_the_initial_one(self) -> None:
+        configuration = LoginConfiguration.get_solo()
+        configuration.persistence_type, configuration.jdbc_database = "JDBC", "default"
+        configuration.save()
+        known = snapshot.current()
+        assert [each.settings for each in (known.current, *known.draining)] == [
+            DatabaseSettings("default"),
+            AT_REDIS,
+        ]
+
+    @pytest.mark.usefixtures("initial")
+    def test_saving_the_same_store_is_no_switch(self) -> None:
+        LoginConfiguration.get_solo().save()
+        (revision,) = Revision.objects.all()
+        assert revision.store_settings() == AT_REDIS
+        assert snapshot.current().draining == ()
+
+    @pytest.mark.usefixtures("initial")
+    def test_it_counts_no_more_once_something_is_saved(self) -> None:
+        LoginConfiguration(persistence_type="JDBC", jdbc_database="default").save()
+        assert routing.current_settings() == DatabaseSettings("default")
+        assert LoginConfiguration.get_solo().store_settings() == DatabaseSettings("default")
+
+    def test_what_can_not_be_used_is_an_outage_and_not_in_memory(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "INITIAL": {"redis_hosts": "typo"}}
+        with pytest.raises(StoreMisconfigured, match="redis_hosts"):
+            routing.current_settings()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("switches_at_once")
+def test_after_a_flush_the_first_switch_logs_nobody_out() -> None:
+    LoginConfiguration(persistence_type="IN_MEMORY").save()
+    call_command("flush", interactive=False, verbosity=0)
+    snapshot.reset()
+    session = SessionStore()
+    session["visits"] = 3
+    session.save()
+    LoginConfiguration(persistence_type="JDBC", jdbc_database="default").save()
+    assert routing.current_settings() == DatabaseSettings("default")
+    assert SessionStore(session.session_key).get("visits") == 3
+
+
+SAVE = """
+import django
+django.setup()
+from django.db import transaction
+from sessionpersist.models import LoginConfiguration
+with transaction.atomic():
+    LoginConfiguration(persistence_type="JDBC", jdbc_database="default").save()
+    print("saved", flush=True)
+    input()
+"""
+
+
+@contextmanager
+def saving(site: Site) -> Iterator[subprocess.Popen[str]]:
+    """A process that saves the configuration, says so, and commits when it is sent a line."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", SAVE]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=site.environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_two_first_saves_at_the_same_moment_both_succeed(tmp_path: Path) -> None:
+    require(Postgres)
+    url = shared(Postgres).create_database(f"initial_{secrets.token_hex(4)}")
+    site = Site(tmp_path, {"default": url})
+    site.manage("migrate", "--verbosity=0")
+    with saving(site) as first, saving(site) as second, psycopg.connect(url, autocommit=True) as watcher:
+        wait_until_one_waits_for_the_other(watcher)
+        for process in (first, second):
+            assert process.stdin is not None
+            print(file=process.stdin, flush=True)
+        said = [process.communicate(timeout=30) for process in (first, second)]
+        assert said == [("saved\n", "")] * 2
+    assert site.manage("shell", "--no-imports", "-c", COUNT).split() == ["1", "2"]
+
+
+COUNT = """
+from sessionpersist.models import LoginConfiguration, Revision
+print(LoginConfiguration.objects.count(), Revision.objects.count())
+"""
+
+
+def wait_until_one_waits_for_the_other(watcher: Any, seconds: float = 30.0) -> None:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    deadline = time.monotonic() + seconds
+    while not watcher.execute(query).fetchone()[0]:
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"redis_hosts": "r"}, "no field 'redis_hosts'. Did you mean 'redis_host'?"),
+        ({"colour": "red"}, "Its fields are persistence_type, redis_host, "),
+        ({"edition": 5}, "no field 'edition'"),
+        (
+            {"persistence_type": "REDDIS"},
+            "persistence_type: This must be one of IN_MEMORY, REDIS, JDBC, MONGODB.",
+        ),
+        ({"persistence_type": "REDIS"}, "redis_host: Enter the host name"),
+        ({**REDIS, "redis_port": "6379"}, "redis_port: This must be a whole number."),
+        ({**REDIS, "redis_port": 99_999}, "redis_port: The port must be"),
+        ({**REDIS, "redis_tls": "no"}, "redis_tls: "),
+        ({**REDIS, "redis_password": 5}, "redis_password: This must be a text."),
+        ({**REDIS, "redis_password": "env:NOT_SET_ANYWHERE"}, "NOT_SET_ANYWHERE"),
+        ({**REDIS, "redis_host": "redis://r"}, "redis_host: Enter the host alone"),
+        ({"persistence_type": "JDBC"}, "jdbc_database: Choose a database."),
+        (
+            {"persistence_type": "JDBC", "jdbc_database": "gone"},
+            "jdbc_database: The project has no database “gone”",
+        ),
+        ({"persistence_type": "MONGODB", "mongodb_host": "m"}, "mongodb_database: Enter the name"),
+    ],
+)
+def test_check_says_what_is_wrong_with_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setenv("SECRET", "s3cret")
+    settings.SESSIONPERSIST = {"INITIAL": fields}
+    (message,) = [each for each in run_checks() if str(each.id).startswith("sessionpersist.")]
+    assert message.id == "sessionpersist.E007"
+    assert said in message.msg
+
+
+def test_check_has_a_message_for_each_mistake(settings: Settings) -> None:
+    settings.SESSIONPERSIST = {"INITIAL": {"redis_hosts": "r", "redis_port": "x", "colour": "red"}}
+    assert [each.id for each in run_checks()] == ["sessionpersist.E007"] * 3
+
+
+def test_check_asks_no_database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the mark of the database, pytest-django lets nobody ask one."""
+    monkeypatch.setenv("SECRET", "s3cret")
+    settings.SESSIONPERSIST = {"INITIAL": REDIS}
+    assert run_checks() == []
