@@ -18,11 +18,12 @@ from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, connections, tran
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 
-from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
+from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import sql, tables
-from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, harmless, now_ms
+from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, harmless, note_foreign, now_ms
 from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.settings import DatabaseSettings
+from sessionpersist.transactions import may_see_the_past, outside
 
 MANY = 20  # parameters: statements for several records come in as many forms as there are numbers of records
 PATIENCE = (
@@ -78,7 +79,7 @@ class DatabaseStore(Store):
 
     def get(self, key: str) -> Record | None:
         row = self._row(self._sql.get, key, now_ms())
-        return record_of(row) if row else None
+        return self._record(row) if row else None
 
     def create(self, key: str, record: Record) -> bool:
         if self._mysql:
@@ -111,11 +112,10 @@ class DatabaseStore(Store):
             total += cleared
         return total
 
-    def scan(self) -> Iterator[tuple[str, Record]]:
+    def scan(self) -> Iterator[tuple[str, Record | None]]:
         last = ""
         while rows := self._rows(self._sql.page, last, now_ms()):
-            for key, *values in rows:
-                yield key, record_of(values)
+            yield from sql.records_of(rows)
             last = rows[-1][0]
 
     def count(self, at_most: int | None = None) -> int:
@@ -129,7 +129,7 @@ class DatabaseStore(Store):
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
         rows = self._rows(sql.get_many(self._table, len(keys)), now_ms(), *keys)
-        return {key: record_of(values) for key, *values in rows}
+        return {key: record for key, record in sql.records_of(rows) if record is not None}
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         """See Store.create_many(). In the order of their keys: two drains must not lock each other out."""
@@ -160,6 +160,11 @@ class DatabaseStore(Store):
         except StoreUnavailable as error:
             if self.missing():  # else another process has made it at the same moment
                 raise StoreMisconfigured(f"{error} The table could not be created.", "database") from error
+        self._mark()
+
+    def place(self) -> str | None:
+        with self._connected(self.timeout) as connection:
+            return tables.place_in(connection, self._sql.place)
 
     def connection_checks(self) -> Iterable[Check]:
         yield "Connect", self._check_connection
@@ -179,6 +184,13 @@ class DatabaseStore(Store):
 
     def close(self) -> None:
         """Nothing to give back: the connections are Django's."""
+
+    def _record(self, row: Sequence[Any]) -> Record | None:
+        try:
+            return sql.record_of(row)
+        except ForeignRecord:
+            note_foreign(self.name)
+            return None
 
     def _insert(self, key: str, record: Record) -> bool:
         """Create where there is no conditional upsert: the rare duplicate costs a second statement."""
@@ -250,10 +262,28 @@ class DatabaseStore(Store):
             ) from error
 
     def _prepare_once(self) -> None:
-        """Whoever chose this database may not have migrated it."""
+        """Whoever chose this database may not have migrated it; and no migration makes the id of the place.
+
+        In a transaction of the caller it would be taken back with that, or a failure would break it: so not there,
+        but SQLite would wait for itself.
+        """
+        if may_see_the_past(self.alias) and connection_to(self.alias).vendor != "sqlite":
+            outside(self._prepare_if_needed)
+        else:
+            self._prepare_if_needed()
+        self._prepared = True
+
+    def _prepare_if_needed(self) -> None:
         if self.missing():
             self.prepare()
-        self._prepared = True
+        elif self.place() is None:
+            with suppress(StoreUnavailable):  # a standby can be read without
+                self._mark()
+
+    def _mark(self) -> None:
+        """Give the place its id, unless it has one."""
+        with suppress(Duplicate):
+            self._execute(self._sql.mark, sql.a_place(), self.timeout)
 
     def _check_connection(self) -> str:
         with self._connected(self.timeout) as connection:
@@ -293,12 +323,6 @@ def connection_to(alias: str) -> BaseDatabaseWrapper:
 def assigned(record: Record) -> tuple[Any, ...]:
     """The values that an update assigns, in the order of the statement."""
     return record.payload, record.version, record.expires_at, record.user_id
-
-
-def record_of(row: Any) -> Record:
-    """The record of a row; PostgreSQL answers with a memoryview for bytes."""
-    payload, version, created_at, expires_at, user_id = row
-    return Record(bytes(payload), version, created_at, expires_at, user_id)
 
 
 def is_broken(connection: BaseDatabaseWrapper, error: Error) -> bool:

@@ -17,9 +17,19 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
-from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, now_ms
-from sessionpersist.stores.sql import BATCH, EVERY, statements
+from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
+from sessionpersist.stores.base import (
+    ENDED,
+    PLACE,
+    Check,
+    Outcome,
+    Record,
+    Store,
+    note_foreign,
+    now_ms,
+    place_of,
+)
+from sessionpersist.stores.sql import BATCH, EVERY, a_place, record_of, records_of, statements
 
 SQL = statements("session", "?", "sqlite")
 TABLE = """CREATE TABLE IF NOT EXISTS session (
@@ -46,7 +56,11 @@ class MemoryStore(Store):
 
     def get(self, key: str) -> Record | None:
         row = self._row(SQL.get, key, now_ms())
-        return Record(*row) if row else None
+        try:
+            return record_of(row) if row else None
+        except ForeignRecord:
+            note_foreign(self.name)
+            return None
 
     def create(self, key: str, record: Record) -> bool:
         now = now_ms()
@@ -81,15 +95,18 @@ class MemoryStore(Store):
             total += cleared
         return total
 
-    def scan(self) -> Iterator[tuple[str, Record]]:
+    def scan(self) -> Iterator[tuple[str, Record | None]]:
         last = ""
         while rows := self._rows(SQL.page, last, now_ms()):
-            for key, *values in rows:
-                yield key, Record(*values)
+            yield from records_of(rows)
             last = rows[-1][0]
 
     def count(self, at_most: int | None = None) -> int:
         return int(self._row(SQL.count, now_ms(), EVERY if at_most is None else at_most)[0])
+
+    def place(self) -> str | None:
+        row = self._row(SQL.place, PLACE)
+        return place_of(row[0]) if row else None
 
     def connection_checks(self) -> Iterable[Check]:
         yield "Open", self._check_open
@@ -147,6 +164,8 @@ class MemoryStore(Store):
             _log_ahead(connection, time.monotonic() + self.timeout)
             connection.execute(TABLE)
             connection.execute(INDEX)
+            if connection.execute(SQL.place, (PLACE,)).fetchone() is None:
+                connection.execute(SQL.mark, a_place())
         except (sqlite3.Error, OSError):
             connection.close()
             raise

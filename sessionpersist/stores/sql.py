@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from sessionpersist.exceptions import ForeignRecord
+from sessionpersist.stores.base import ENDED, PLACE, Record, new_place, validated
 
 DIALECTS = ("sqlite", "postgresql", "mysql")  # Django's name for MariaDB is mysql, too
 BATCH = 100  # rows that one statement clears: short locks; MariaDB was seen to take 0.9 s for 500
 PAGE = 100  # rows that one statement of a scan reads: bounded memory
 EVERY = 2**63 - 1  # as a limit: none
+NEVER = 2**63 - 1  # as a time: when the record that carries the id of the place expires
 
 COLUMNS = "payload, version, created_at, expires_at, user_id"
 ASSIGN = "payload = {m}, version = {m}, expires_at = {m}, user_id = {m}"
@@ -21,6 +27,7 @@ UPDATE_EXCLUDED = (
 )
 MYSQL_UPDATE = " ON DUPLICATE KEY UPDATE payload = VALUES(payload), version = VALUES(version),\
  created_at = VALUES(created_at), expires_at = VALUES(expires_at), user_id = VALUES(user_id)"
+MARK = INSERT + " ON CONFLICT (stored_key) DO NOTHING"
 EXPIRED = "SELECT stored_key FROM {t} WHERE expires_at <= {m} ORDER BY expires_at LIMIT {batch}"
 
 # One statement a batch. In PostgreSQL nodes that clear at the same time don't wait for each other; the array is there
@@ -50,18 +57,21 @@ class Statements:
     page: str
     count_unexpired: str
     count: str
+    mark: str
+    place: str
 
 
 def statements(table: str, mark: str, dialect: str) -> Statements:
     """Build the statements for an (already quoted) table name; ``mark`` is the driver's placeholder.
 
-    A row of version 0 is an ended record. ``create`` writes over an expired row where the database has a
-    conditional upsert; MySQL has none, and its store follows a duplicate key up with ``reuse``.
+    A row of version 0 is an ended record, or the one that carries the id of the place. ``create`` writes over an
+    expired row where the database has a conditional upsert; MySQL has none, and its store follows a duplicate key up
+    with ``reuse``, and passes over that of a ``mark``.
     """
 
     def sql(text: str) -> str:
         # Constants of the code: no value is ever formatted in.
-        return text.format(t=table, m=mark, batch=BATCH, page=PAGE)
+        return text.format(t=table, m=mark, batch=BATCH, page=PAGE, never=NEVER)
 
     mysql = dialect == "mysql"
     return Statements(
@@ -82,16 +92,43 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
         clear=sql(CLEAR[dialect]),
         page=sql(
             f"SELECT stored_key, {COLUMNS} FROM {{t}} WHERE stored_key > {{m}} AND expires_at > {{m}}"
-            " ORDER BY stored_key LIMIT {page}"
+            f" AND stored_key <> '{PLACE}' ORDER BY stored_key LIMIT {{page}}"
         ),
         count_unexpired=sql(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM {t} WHERE expires_at > {m} LIMIT {m}) AS counted"
+            "SELECT COUNT(*) FROM"
+            " (SELECT 1 FROM {t} WHERE expires_at > {m} AND expires_at < {never} LIMIT {m}) AS counted"
         ),
         count=sql(
             "SELECT COUNT(*) FROM"
             " (SELECT 1 FROM {t} WHERE expires_at > {m} AND version <> 0 LIMIT {m}) AS counted"
         ),
+        mark=sql(INSERT if mysql else MARK),
+        place=sql("SELECT payload FROM {t} WHERE stored_key = {m}"),
     )
+
+
+def a_place() -> tuple[str, bytes, int, int, int, str]:
+    """Return the row that carries the id of a place, in the order of INSERT: no verb finds it, and it never expires."""
+    return PLACE, new_place().encode(), ENDED, 0, NEVER, ""
+
+
+def record_of(row: Sequence[object]) -> Record:
+    """Return the record of a row; psycopg 2 answers with a memoryview for bytes. Raises ForeignRecord."""
+    payload, version, created_at, expires_at, user_id = row
+    if isinstance(payload, memoryview):
+        payload = bytes(payload)
+    if version == ENDED and payload:
+        raise ForeignRecord("An ended record has no payload.")
+    return validated(payload, version, created_at, expires_at, user_id)
+
+
+def records_of(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, Record | None]]:
+    """Yield the records of rows that begin with their key, None for a foreign one."""
+    for key, *values in rows:
+        try:
+            yield key, record_of(values)
+        except ForeignRecord:
+            yield key, None
 
 
 def get_many(table: str, rows: int) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from sessionpersist.stores.base import PLACE, place_of
+
 READ_ONLY_ERRORS = ("readonly", "read-only")  # SQLite tells by text only
 
 
@@ -28,6 +30,16 @@ def missing_parts(connection: BaseDatabaseWrapper) -> list[str]:
     return (
         [] if any(each["columns"] == ["expires_at"] and each["index"] for each in constraints) else ["index"]
     )
+
+
+def place_in(connection: BaseDatabaseWrapper, statement: str) -> str | None:
+    """Return the id of the place that a database's table carries; None where there is none. It makes no table."""
+    with connection.cursor() as cursor:
+        if stored_session()._meta.db_table not in connection.introspection.table_names(cursor):
+            return None
+        cursor.execute(statement, [PLACE])
+        row = cursor.fetchone()
+    return place_of(bytes(row[0])) if row else None
 
 
 def create_missing(connection: BaseDatabaseWrapper) -> None:

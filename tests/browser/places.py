@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from sessionpersist.stores.base import PLACE
 from tests.servers import MongoDB, Valkey, shared
 
 ALIAS = "sessions"
@@ -52,8 +53,9 @@ def in_memory(folder: Path) -> Found:
     files = list(folder.glob("sessionpersist-*/sessions.sqlite3"))
     if not files:
         return {}
+    every = "SELECT * FROM session WHERE stored_key <> ?"
     with closing(sqlite3.connect(files[0])) as connection:
-        return {row[0]: repr(row) for row in connection.execute("SELECT * FROM session")}
+        return {row[0]: repr(row) for row in connection.execute(every, [PLACE])}
 
 
 def in_valkey(prefix: str) -> Found:
@@ -66,11 +68,11 @@ def in_postgres(url: str) -> Found:
     import psycopg
 
     exists = "SELECT to_regclass('sessionpersist_storedsession') IS NOT NULL"
-    every = "SELECT stored_key, t.* FROM sessionpersist_storedsession t"
+    every = "SELECT stored_key, t.* FROM sessionpersist_storedsession t WHERE stored_key <> %s"
     with psycopg.connect(url) as connection:
         if connection.execute(exists).fetchall() == [(False,)]:
             return {}
-        return {row[0]: repr(row) for row in connection.execute(every)}
+        return {row[0]: repr(row) for row in connection.execute(every, [PLACE])}
 
 
 def in_mongodb(prefix: str) -> Found:

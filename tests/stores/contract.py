@@ -16,12 +16,14 @@ from sessionpersist.exceptions import SessionTooLarge
 from sessionpersist.stores.base import (
     ENDED,
     MAX_PAYLOAD_BYTES,
+    PLACE,
     Outcome,
     Record,
     Store,
     check_size,
     new_version,
     now_ms,
+    place_of,
 )
 from tests.stores.parallel import in_processes, in_threads
 
@@ -484,6 +486,31 @@ class StoreContract:
 
 def _noted(answers: list[object], verb: Callable[[], object]) -> None:
     answers.append(verb())
+
+
+class HasAPlace:
+    """The id of the place. A subclass is one of StoreContract, too."""
+
+    def make_store(self) -> Store:
+        raise NotImplementedError
+
+    def test_a_place_has_one_id_whoever_prepares_it_and_by_whichever_store_object(self, store: Store) -> None:
+        found = store.place()
+        assert found is not None
+        assert place_of(found) == found
+        in_threads([store.prepare] * 4)
+        other = self.make_store()
+        other.prepare()
+        assert [store.place(), other.place()] == [found, found]
+        other.close()
+
+    def test_the_id_of_a_place_is_no_session(self, store: Store, live: tuple[str, Record]) -> None:
+        store.clear_expired()
+        assert store.get(PLACE) is None
+        assert dict(store.scan()) == {live[0]: live[1]}
+        assert store.get_many([live[0], PLACE]) == {live[0]: live[1]}
+        assert [store.count(), store.count(at_most=1), store.count(at_most=5)] == [1, 1, 1]
+        assert store.place() is not None
 
 
 class RoundTrips:

@@ -12,6 +12,7 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
+from sessionpersist.models import StoredSession
 from sessionpersist.stores.base import Store
 from sessionpersist.stores.database import DatabaseStore
 from sessionpersist.stores.settings import DatabaseSettings
@@ -19,6 +20,7 @@ from tests.servers import MariaDB, Postgres, require, shared
 from tests.stores.contract import (
     MORE_THAN_A_BATCH,
     ClearsItself,
+    HasAPlace,
     RoundTrips,
     StoreContract,
     a_key,
@@ -30,7 +32,7 @@ from tests.stores.parallel import in_threads
 ROUNDS = 4  # in each of which the faulty statement failed more often than not
 
 
-class DatabaseContract(StoreContract, ClearsItself, RoundTrips):
+class DatabaseContract(StoreContract, HasAPlace, ClearsItself, RoundTrips):
     alias: ClassVar[str]
 
     @pytest.fixture(autouse=True)
@@ -92,3 +94,49 @@ class TestDatabaseStoreOnMariadb(DatabaseContract):
         require(MariaDB)
         with added_database(cls.alias, shared(MariaDB).create_database(f"contract_{secrets.token_hex(4)}")):
             yield
+
+
+class TestAnOlderTable:
+    """One that ``migrate`` or version 0.2.0 has made, which has no id of its place."""
+
+    @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+    def alias(
+        self, request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker
+    ) -> Iterator[str]:
+        servers: dict[str, type[Postgres | MariaDB]] = {"postgresql": Postgres, "mariadb": MariaDB}
+        url = f"sqlite:///{tmp_path}/old.sqlite3"
+        if request.param in servers:
+            require(servers[request.param])
+            url = shared(servers[request.param]).create_database(f"old_{secrets.token_hex(4)}")
+        with django_db_blocker.unblock(), added_database("old", url) as alias:
+            with connections[alias].schema_editor() as editor:
+                editor.create_model(StoredSession)
+            yield alias
+
+    def test_it_has_no_id_until_it_is_prepared(self, alias: str) -> None:
+        store = DatabaseStore(DatabaseSettings(database=alias), timeout=5)
+        assert store.place() is None
+        assert store.missing() is None
+        store.prepare()
+        assert store.place() is not None
+
+    def test_its_first_session_gives_it_an_id(self, alias: str) -> None:
+        store = DatabaseStore(DatabaseSettings(database=alias), timeout=5)
+        store.create(a_key(), a_record())
+        assert store.place() is not None
+
+    def test_processes_that_come_at_once_agree_on_its_id(self, alias: str) -> None:
+        def first_use() -> str | None:
+            store = DatabaseStore(DatabaseSettings(database=alias), timeout=5)
+            store.get(a_key())
+            return store.place()
+
+        [found] = set(in_threads([first_use] * 6))
+        assert found is not None
+
+    def test_asking_a_database_without_a_table_makes_none(self, alias: str) -> None:
+        with connections[alias].schema_editor() as editor:
+            editor.delete_model(StoredSession)
+        store = DatabaseStore(DatabaseSettings(database=alias), timeout=5)
+        assert store.place() is None
+        assert store.missing() is not None

@@ -115,6 +115,22 @@ def test_who_was_read_only_is_left_for_a_new_connection(alias: str) -> None:
     assert store.create(a_key(), a_record())
 
 
+def test_a_table_that_a_transaction_finds_missing_outlives_it(alias: str) -> None:
+    """It was taken back with the transaction, and the process went on in the belief that it was there."""
+    drop_table(alias)
+    store, key = DatabaseStore(DatabaseSettings(database=alias), timeout=5), a_key()
+    with transaction.atomic(using=alias):
+        assert store.create(key, a_record())
+        transaction.set_rollback(True, using=alias)
+    assert store.get(key) is None
+    assert store.place() is not None
+
+
+def drop_table(alias: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute("DROP TABLE sessionpersist_storedsession")
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("switches_at_once")
 class TestDuringAHandover:
