@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-import traceback
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from time import monotonic
 
@@ -15,31 +14,50 @@ from django.utils.translation import gettext as _
 
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores import build_store
-from sessionpersist.stores.base import Step
+from sessionpersist.stores import build_store, checks
+from sessionpersist.stores.base import Step, Store, printable
 from sessionpersist.stores.deadlines import answers_within
-from sessionpersist.stores.settings import StoreSettings
+from sessionpersist.stores.settings import DatabaseSettings, StoreSettings, reveal
 from sessionpersist.stores.sql import DIALECTS
 from sessionpersist.stores.tables import read_only_reason
 
 logger = logging.getLogger("sessionpersist")
 
+QUIET = 60.0  # seconds before the same failure is logged once more
+_logged = ("", 0.0)  # the last line, and until when it is not repeated
+
 ENGINE_NAMES = {"sqlite3": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL", "oracle": "Oracle"}
 
 
 def probe(settings: StoreSettings, *, prepare: bool = False) -> list[Step]:
-    """Try the store of these settings step by step. Never raises for a broken store.
+    """Try the store of these settings step by step. Never raises, whatever is wrong with a store or its settings.
 
     With ``prepare``, what the store lacks (a table, an index) is made: for saving, not for a mere test.
     """
-    try:
-        store = build_store(settings)
-    except StoreUnavailable as error:
-        return [Step("Open", False, 0.0, str(error), error.field)]
-    try:
-        return store.probe(prepare=prepare)
-    finally:
-        store.close()
+    hidden = secrets_of(settings)
+    built: list[Store] = []
+    opened = checks.timed("Open", lambda: built.append(build_store(settings)), hidden)
+    if not opened.ok:
+        return [opened]
+    (store,) = built
+    steps = checks.run(store, prepare=prepare, hidden=hidden)
+    closed = checks.timed("Close", store.close, hidden)
+    if not closed.ok:
+        steps.append(closed)
+    if failed := failure(steps):
+        _log(settings, failed)
+    return steps
+
+
+def _log(settings: StoreSettings, failed: Step) -> None:
+    """Log a failure with the driver's own words; once, though an open page asks again and again."""
+    global _logged
+    line = f"{printable(settings.describe())}, {failed.name}: {failed.message}"
+    line += f" ({failed.detail})" if failed.detail else ""
+    last, quiet_until = _logged
+    if line != last or monotonic() >= quiet_until:
+        logger.warning("A store was tried and failed: %s", line)
+        _logged = line, monotonic() + QUIET
 
 
 def identify(settings: StoreSettings) -> str:
@@ -47,16 +65,24 @@ def identify(settings: StoreSettings) -> str:
 
     Never raises: whatever is wrong with a store, its probe says.
     """
-    try:
+    places: list[str | None] = []
+
+    def ask() -> None:
         with closing(build_store(settings)) as store:
-            return store.place() or ""
-    except StoreUnavailable:
-        return ""
-    except Exception as error:  # noqa: BLE001 - whatever a driver raises over what a server says
-        # Lines of code only: the text of the error may quote a password.
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        logger.error("The place of %s: %s\n%s", settings.describe(), type(error).__name__, frames)
-        return ""
+            places.append(store.place())
+
+    checks.timed("Place", ask, secrets_of(settings))
+    return (places and places[0]) or ""
+
+
+def secrets_of(settings: StoreSettings) -> list[str]:
+    """Return the passwords that these settings lead to, which no text may show."""
+    found = [str(getattr(settings, "password", ""))]
+    with suppress(StoreUnavailable):  # it can't be had, so it can't be shown
+        found.append(reveal(found[0]))
+    if isinstance(settings, DatabaseSettings) and settings.database in connections.settings:
+        found.append(str(connections.settings[settings.database].get("PASSWORD") or ""))
+    return [each for each in found if each]
 
 
 def failure(steps: Sequence[Step]) -> Step | None:

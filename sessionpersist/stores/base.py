@@ -43,6 +43,8 @@ ENDED = 0  # the version of an ended record
 PLACE = "place"
 PLACE_ID = re.compile("[0-9a-f]{32}")
 LONGEST_LINE = 300  # characters of what a server says that reach a page, a log or a terminal
+LONGEST_TEXT = 2000  # of a whole message, most of which is ours: it may say what to run on a server
+STORED_KEY = re.compile("[0-9a-f]{64}")
 URL_LOGIN = re.compile(r"(?<=://)[^\s/@]*:[^\s@]*@")
 RANDOM_BITS = 40  # of a version; with the revision in front it fits the signed 64-bit integers of every store
 
@@ -268,15 +270,15 @@ def check_size(payload: bytes) -> None:
         )
 
 
-def printable(text: object) -> str:
+def printable(text: object, at_most: int = LONGEST_LINE) -> str:
     """Return what a server or a driver says as one line of printable characters, and not a long one.
 
     A server can say anything: control characters that steer a terminal, marks that turn the direction of writing, a
-    gigabyte. Logins in URLs are left out.
+    gigabyte. Logins in URLs and stored keys are left out.
     """
-    start = URL_LOGIN.sub("…@", str(text)[: 4 * LONGEST_LINE])
+    start = STORED_KEY.sub("…", URL_LOGIN.sub("…@", str(text)[: 4 * at_most]))
     line = " ".join("".join(each if each.isprintable() else " " for each in start).split())
-    return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"
+    return line if len(line) <= at_most else line[: at_most - 1] + "…"
 
 
 def driver_words(error: BaseException) -> str:
@@ -287,7 +289,8 @@ def driver_words(error: BaseException) -> str:
     cause = error.__cause__
     while isinstance(cause, StoreUnavailable):
         cause = cause.__cause__
-    return "" if cause is None else printable(f"{type(cause).__name__}: {cause}")
+    # PostgreSQL quotes the row that it refused after DETAIL.
+    return "" if cause is None else printable(f"{type(cause).__name__}: {cause}".partition("\nDETAIL:")[0])
 
 
 def harmless(error: BaseException, *secrets: str) -> BaseException | None:

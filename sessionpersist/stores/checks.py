@@ -1,104 +1,269 @@
-"""The probe that the button, the command and saving share: connect, then use every verb on a throw-away record."""
+"""The probe that the button, the command and saving share: connect, then use every verb on throw-away records.
+
+The values are the worst that a site has: a large payload, the longest user id, letters of any script, many keys that
+lie all over the key space, so that one node of a cluster is not taken for a whole store. Only ``clear_expired`` is not
+called: it deletes as ``delete`` does, and may have hours of other people's work to do.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
+from itertools import islice
 
-from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores.base import Check, Outcome, Record, Step, Store, new_version, now_ms
+from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreUnavailable
+from sessionpersist.stores.base import (
+    LONGEST_TEXT,
+    LONGEST_USER_ID,
+    Check,
+    Outcome,
+    Record,
+    Step,
+    Store,
+    driver_words,
+    new_version,
+    now_ms,
+    printable,
+)
 
 TRIAL_LIFE = 60_000  # milliseconds: what a probe that was killed leaves behind is gone after a minute
+LARGE = 64 * 1024  # bytes of a payload
+MANY = 32  # keys: a node that has half of a cluster is taken for the whole once in four billion probes
+
+logger = logging.getLogger("sessionpersist")
 
 
-def run(store: Store, *, prepare: bool = False) -> list[Step]:
-    """Run the checks up to the first that fails, then collect the warnings; one Step each.
+def run(store: Store, *, prepare: bool = False, hidden: Sequence[str] = ()) -> list[Step]:
+    """Run the checks up to the first that fails, then collect the warnings; one Step each. Never raises.
 
-    With ``prepare`` the store makes what it lacks on its server before its verbs are tried; without, a store that
-    lacks something is only told of it, as its verbs can't work yet.
+    With ``prepare`` the store makes what it lacks on its server before its verbs are tried; without, they are tried as
+    far as its server allows (see ``Store.rehearsal``). ``hidden`` are secrets that no text may show.
     """
     steps: list[Step] = []
-    for name, check in _checks(store, prepare):
-        steps.append(timed(name, check))
-        if not steps[-1].ok:
-            return steps
-    return [*steps, *_warnings(store)]
+    with ExitStack() as stack:
+        checks = stack.enter_context(closing(_checks(store, prepare, stack)))
+        while found := _next(checks, steps, hidden):
+            steps.append(timed(*found, hidden))
+            if not steps[-1].ok:
+                break
+        _let_go(stack, steps, hidden)
+    if all(step.ok for step in steps):
+        steps += _warnings(store, hidden)
+    return steps
 
 
-def _checks(store: Store, prepare: bool) -> Iterator[Check]:
+def timed(name: str, check: Callable[[], str | None], hidden: Sequence[str] = ()) -> Step:
+    """Run one check and return it as a Step, with its time. Never raises, whatever a server makes a driver raise."""
+    begun = time.perf_counter()
+    try:
+        message, ok, field, detail = check() or "", True, None, ""
+    except Exception as error:  # noqa: BLE001 - the last translation: a page must come up, whatever a server says
+        message, field, detail = _explained(error, hidden)
+        ok = False
+    milliseconds = round((time.perf_counter() - begun) * 1000, 2)
+    return Step(name, ok, milliseconds, shown(message, hidden), field, detail=shown(detail, hidden))
+
+
+def shown(text: str, hidden: Sequence[str]) -> str:
+    """Return a text as it may be shown: without secrets, in one line."""
+    for secret in filter(None, hidden):
+        text = text.replace(secret, "…")
+    return printable(text, LONGEST_TEXT)
+
+
+def _explained(error: Exception, hidden: Sequence[str]) -> tuple[str, str | None, str]:
+    """What to say of an error, the field that is the likely cause, and the driver's own words."""
+    if isinstance(error, StoreUnavailable):
+        return str(error), error.field, driver_words(error)
+    if isinstance(error, SessionTooLarge | ForeignRecord):
+        return str(error), None, driver_words(error)
+    name = type(error).__name__
+    words = shown(printable(f"{name}: {error}"), hidden)
+    # The lines of code, which show no values; the text of the error only as it may be shown.
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("A store was tried, and nobody foresaw this: %s\n%s", words, frames)
+    return f"The server answered in a way that is not understood ({name}); the log says more.", None, words
+
+
+def _next(checks: Iterator[Check], steps: list[Step], hidden: Sequence[str]) -> Check | None:
+    """The next check; None after the last, or where the store can't even tell its checks."""
+    found: list[Check] = []
+    step = timed("Open", lambda: found.extend(islice(checks, 1)), hidden)
+    if not step.ok:
+        steps.append(step)
+    return found[0] if found else None
+
+
+def _let_go(stack: ExitStack, steps: list[Step], hidden: Sequence[str]) -> None:
+    """Leave nothing behind. Where that fails it is a step, unless another has failed before it."""
+    step = timed("Clean up", stack.close, hidden)
+    if not step.ok and all(each.ok for each in steps):
+        steps.append(step)
+
+
+def _warnings(store: Store, hidden: Sequence[str]) -> Iterator[Step]:
+    texts: list[str] = []
+    step = timed("Warning", lambda: texts.extend(store.warnings()), hidden)
+    for text in texts:
+        yield Step("Warning", True, 0.0, shown(text, hidden), warning=True)
+    if not step.ok:
+        text = f"The store could not be looked at more closely. {step.message}"
+        yield Step("Warning", True, 0.0, text, warning=True, detail=step.detail)
+
+
+def _checks(store: Store, prepare: bool, stack: ExitStack) -> Generator[Check, None, None]:
     yield from store.connection_checks()
-    lacking = True
+    possible = True
 
     def prepared() -> str | None:
-        nonlocal lacking
+        nonlocal possible
         if prepare:
             store.prepare()
         remark = store.missing()
-        lacking = remark is not None
+        if remark is not None:
+            possible = stack.enter_context(store.rehearsal())
         return remark
 
     yield "Prepared", prepared
-    if not lacking:
-        yield from _verbs(store)
+    if possible:
+        trial = Trial(store)
+        stack.callback(trial.clean_up)
+        yield from trial.checks()
 
 
-def timed(name: str, check: Callable[[], str | None]) -> Step:
-    """Run one check and return it as a Step, with its time."""
-    begun = time.perf_counter()
-    try:
-        message, ok, field = check() or "", True, None
-    except StoreUnavailable as error:
-        message, ok, field = str(error), False, error.field
-    return Step(name, ok, round((time.perf_counter() - begun) * 1000, 2), message, field)
+class Trial:
+    """The verbs of the contract on random keys, which no session has."""
 
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.key, self.ended = secrets.token_hex(32), secrets.token_hex(32)
+        now = now_ms()
+        user_id = ("Zoë-мир-世界-🔑" * LONGEST_USER_ID)[:LONGEST_USER_ID]
+        self.first = Record(os.urandom(LARGE), new_version(), now, now + TRIAL_LIFE, user_id)
+        self.second = self.first._replace(payload=os.urandom(LARGE), version=new_version())
+        small = Record(b"probe", 0, now, now + TRIAL_LIFE, user_id)
+        self.many = {secrets.token_hex(32): small._replace(version=new_version()) for _ in range(MANY)}
+        self._written: set[str] = set()  # what has to be cleaned up
 
-def _warnings(store: Store) -> Iterator[Step]:
-    try:
-        for text in store.warnings():
-            yield Step("Warning", True, 0.0, text, warning=True)
-    except StoreUnavailable as error:
-        yield Step(
-            "Warning", True, 0.0, f"The store could not be looked at more closely. {error}", warning=True
-        )
+    def checks(self) -> Iterator[Check]:
+        yield "Write", self.write
+        yield "Read", self.read
+        yield "Compare and set", self.compare_and_set
+        yield "Delete", self.delete
+        yield "Expiry", self.expire
+        yield "Log out", self.end
+        yield "Many at once", self.write_many
+        yield "List", self.list
+        yield "Delete many", self.delete_many
 
+    def write(self) -> None:
+        # First of all, so that a store that may not delete is left without a record.
+        expect(not self.store.delete(self.key), "The store deleted a record that was not there.")
+        expect(self._create(self.key, self.first), "The store refused a new record.")
+        expect(not self.store.create(self.key, self.second), "The store wrote over a record.")
 
-def _verbs(store: Store) -> Iterator[Check]:
-    """The verbs that requests use, on a random key that no session has."""
-    key = secrets.token_hex(32)
-    now = now_ms()
-    first = Record(b"probe", new_version(), now, now + TRIAL_LIFE)
-    second = first._replace(payload=b"probe again", version=new_version())
+    def read(self) -> None:
+        found = self.store.get(self.key)
+        expect(same(found, self.first), "The store gave back something else than what was written.")
+        self.store.place()
 
-    def expect(truth: bool, message: str) -> None:
-        if not truth:
-            raise StoreUnavailable(message)
-
-    def write() -> None:
-        expect(store.create(key, first), "The store refused a new record.")
-
-    def read() -> None:
-        expect(store.get(key) == first, "The store gave back something else than what was written.")
-
-    def compare_and_set() -> None:
-        expect(store.replace(key, second, first.version) is Outcome.SAVED, "The store refused an update.")
+    def compare_and_set(self) -> None:
+        replace, first, second = self.store.replace, self.first, self.second
+        expect(replace(self.key, second, first.version) is Outcome.SAVED, "The store refused an update.")
+        outdated = replace(self.key, first, first.version)
+        expect(outdated is Outcome.CONFLICT, "The store let an outdated update pass.")
         expect(
-            store.replace(key, first, first.version) is Outcome.CONFLICT,
-            "The store let an outdated update pass.",
+            replace(self.ended, first, first.version) is Outcome.MISSING,
+            "The store updated a record that was not there.",
         )
+        expect(same(self.store.get(self.key), second), "The store lost an update.")
 
-    def delete() -> None:
-        expect(store.delete(key), "The store could not delete the record.")
-        expect(store.get(key) is None, "The store still answers with a deleted record.")
+    def delete(self) -> None:
+        outdated = self.store.delete(self.key, self.first.version)
+        expect(not outdated, "The store deleted another version of the record.")
+        expect(self.store.delete(self.key, self.second.version), "The store could not delete the record.")
+        expect(self.store.get(self.key) is None, "The store still answers with a deleted record.")
 
-    def expire() -> None:
-        expect(store.create(key, first._replace(expires_at=now - 1)), "The store refused a new record.")
+    def expire(self) -> None:
+        store, key, now = self.store, self.key, now_ms()
+        expect(self._create(key, self.first._replace(expires_at=now - 1)), "The store refused a new record.")
         expect(store.get(key) is None, "The store answers with an expired record.")
         # Nothing deletes an expired record at once; a live one in its place can be deleted.
-        expect(store.create(key, first) and store.delete(key), "The store could not delete the record.")
+        expect(store.create(key, self.first), "The store refused a record in the place of an expired one.")
+        later = self.first.expires_at + 1000
+        expect(store.touch(key, later), "The store could not prolong a record.")
+        store.touch(key, now + 1)
+        found = store.get(key)
+        expect(found is not None and found.expires_at == later, "The store did not prolong a record.")
+        expect(store.delete(key), "The store could not delete the record.")
+        self._written.discard(key)
+        expect(not store.touch(key, later), "The store prolonged a record that was not there.")
 
-    yield "Write", write
-    yield "Read", read
-    yield "Compare and set", compare_and_set
-    yield "Delete", delete
-    yield "Expiry", expire
+    def end(self) -> None:
+        store, key = self.store, self.ended
+        self._written.add(key)
+        store.end(key, now_ms() + TRIAL_LIFE)
+        found = store.get(key)
+        expect(found is not None and found.ended, "The store does not keep that a session was logged out.")
+        expect(not store.create(key, self.first), "The store wrote over a session that was logged out.")
+        self._bury(key)
+        expect(store.get(key) is None, "The store could not delete the record.")
+
+    def write_many(self) -> None:
+        self._written |= set(self.many)
+        expect(self.store.create_many(self.many) == set(self.many), "The store refused several new records.")
+        found = self.store.get_many(self.many)
+        expect(
+            all(same(found.get(key), record) for key, record in self.many.items()),
+            "The store gave back something else than what was written.",
+        )
+
+    def list(self) -> None:
+        # Of millions only the first: those of the probe lie among them.
+        expect(next(iter(self.store.scan()), None) is not None, "The store could not list its records.")
+        expect(self.store.count(at_most=1) == 1, "The store could not count its records.")
+
+    def delete_many(self) -> None:
+        key, *others = self.many
+        versions = {each: self.many[each].version for each in others}
+        changed = self.store.delete_many({key: new_version(), **versions})
+        expect(key in changed, "The store deleted another version of the record.")
+        expect(self.store.delete(key, self.many[key].version), "The store could not delete the record.")
+        expect(not self.store.get_many(self.many), "The store still answers with a deleted record.")
+        self._written -= set(self.many)
+
+    def clean_up(self) -> None:
+        """Delete what a step that failed has left, as far as the store can; the rest expires within a minute."""
+        with suppress(Exception):  # the step has said what is wrong
+            if self._written & set(self.many):
+                self.store.delete_many({key: record.version for key, record in self.many.items()})
+            for key in self._written & {self.key, self.ended}:
+                self._bury(key)
+
+    def _create(self, key: str, record: Record) -> bool:
+        self._written.add(key)
+        return self.store.create(key, record)
+
+    def _bury(self, key: str) -> None:
+        """Delete whatever lies there, an expired or an ended record too, which no verb does: let it expire, and put a
+        live one in its place."""
+        self.store.end(key, now_ms() - 1)
+        if self.store.create(key, self.first._replace(payload=b"", user_id="")):
+            self.store.delete(key)
+        self._written.discard(key)
+
+
+def expect(truth: bool, message: str) -> None:
+    """Raise StoreUnavailable unless it is so."""
+    if not truth:
+        raise StoreUnavailable(message)
+
+
+def same(found: Record | None, written: Record) -> bool:
+    """Return whether a record came back as it was written. Its user is a mere remark, which a store may shorten."""
+    return found is not None and found._replace(user_id="") == written._replace(user_id="")

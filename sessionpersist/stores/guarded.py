@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from sessionpersist.breaker import Breaker
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
-from sessionpersist.stores.base import Check, Outcome, Record, Store, driver_words, printable
+from sessionpersist.stores.base import LONGEST_TEXT, Check, Outcome, Record, Store, driver_words, printable
 
 T = TypeVar("T")
 
@@ -161,4 +161,5 @@ class GuardedStore(Store):
 def _in_full(error: StoreUnavailable) -> str:
     """Our sentence, and the driver's own words where there are any."""
     words = driver_words(error)
-    return f"{printable(error)} ({words})" if words else printable(error)
+    said = printable(error, LONGEST_TEXT)
+    return f"{said} ({words})" if words else said

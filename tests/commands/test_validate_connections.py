@@ -18,6 +18,7 @@ from sessionpersist.models import LoginConfiguration
 from sessionpersist.stores.settings import TYPES
 from tests.commands.running import Result, run
 from tests.engine.support import server_fields
+from tests.probing.answering import Answering
 from tests.servers import MongoDB, Postgres, Valkey, require, shared
 from tests.servers.places import free_port
 
@@ -45,8 +46,9 @@ def test_configured_store_that_works() -> None:
     assert result.error is None
     assert lines[0] == "In-Memory"
     assert all(line.startswith("  ok ") and " ms" in line for line in lines[1:])
-    assert [line.split(maxsplit=1)[1].split("  ")[0] for line in lines[-5:]] == [
-        *("Write", "Read", "Compare and set", "Delete", "Expiry"),
+    assert [line.split(maxsplit=1)[1].split("  ")[0] for line in lines[-9:]] == [
+        *("Write", "Read", "Compare and set", "Delete", "Expiry", "Log out"),
+        *("Many at once", "List", "Delete many"),
     ]
 
 
@@ -141,6 +143,28 @@ def test_json_says_it_all_and_nothing_else() -> None:
     assert store["steps"][-1]["milliseconds"] > 0
     assert result.error is not None
     assert WRONG not in result.everything
+
+
+def test_words_of_the_driver_are_shown_when_asked_for() -> None:
+    configure(**closed_port())
+    assert "ConnectionRefusedError" not in validate().output
+    last = validate("-v", "2").output.splitlines()[-1]
+    assert last.strip().startswith("ConnectionRefusedError: ")
+
+
+def test_json_has_the_words_of_the_driver() -> None:
+    configure(**closed_port())
+    (store,) = json.loads(validate("--json").output)
+    assert store["steps"][-1]["detail"].startswith("ConnectionRefusedError: ")
+
+
+def test_what_a_server_says_does_not_steer_the_terminal() -> None:
+    with Answering(b"-ERR \x1b]0;a new title\x07 two\r\n") as server:
+        configure(persistence_type="REDIS", redis_host="127.0.0.1", redis_port=server.port)
+        result = validate("-v", "2")
+    assert "a new title" in result.output
+    assert "\x1b" not in result.everything
+    assert "\x07" not in result.everything
 
 
 def test_probing_leaves_nothing_behind() -> None:

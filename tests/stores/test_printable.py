@@ -20,6 +20,7 @@ from sessionpersist.stores.base import LONGEST_LINE, driver_words, printable
         ("Sitzung für 会话 “x”", "Sitzung für 会话 “x”"),
         (b"raw \x1b", r"b'raw \x1b'"),
         ("no redis://app:hunter2@host/0 here", "no redis://…@host/0 here"),
+        (f"Duplicate entry '{'0123456789abcdef' * 4}' for key", "Duplicate entry '…' for key"),
         ("", ""),
     ],
 )
@@ -37,6 +38,14 @@ def test_the_words_of_a_driver_are_those_of_the_error_beneath_ours() -> None:
     ours, outer = StoreUnavailable("The store failed."), StoreUnavailable("The table could not be made.")
     ours.__cause__, outer.__cause__ = OSError("ERR \x1b[2J no"), ours
     assert driver_words(outer) == driver_words(ours) == "OSError: ERR [2J no"
+
+
+def test_the_row_that_postgresql_quotes_is_not_told() -> None:
+    ours = StoreUnavailable("The store failed.")
+    ours.__cause__ = ValueError(
+        "new row violates a constraint\nDETAIL:  Failing row contains (a user, bytes)."
+    )
+    assert driver_words(ours) == "ValueError: new row violates a constraint"
 
 
 def test_an_error_without_a_cause_has_no_words_of_a_driver() -> None:
