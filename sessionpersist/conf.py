@@ -10,6 +10,8 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+CENTURY = 100 * 365.25 * 86400  # seconds
+
 DEFAULTS: dict[str, Any] = {
     "REFRESH_SECONDS": 5.0,
     "ACTIVATION_SECONDS": None,  # twice REFRESH_SECONDS
@@ -53,9 +55,13 @@ def guard_seconds() -> float:
 
 
 def longest_life_seconds() -> float:
-    """How long any session lives, ``set_expiry`` included: an old store that is this old holds no live one."""
+    """How long any session lives, ``set_expiry`` included: an old store that is this old holds no live one.
+
+    At most a century, which databases can still reckon with.
+    """
     unset = get("LONGEST_LIFE_SECONDS") is None
-    return float(settings.SESSION_COOKIE_AGE) if unset else _seconds("LONGEST_LIFE_SECONDS")
+    life = float(settings.SESSION_COOKIE_AGE) if unset else _seconds("LONGEST_LIFE_SECONDS")
+    return min(max(life, 0.0), CENTURY)
 
 
 def timeout_seconds() -> float:

@@ -6,26 +6,38 @@ The engine turns Django's session API into the verbs of a store. It knows no dri
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import random
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, SessionBase, UpdateError
+from django.utils import timezone
 
 from sessionpersist import adoption, merging, routing
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.sealing import Sealer
-from sessionpersist.stores.base import Outcome, Record, check_size, new_version, now_ms, revision_of
+from sessionpersist.stores.base import (
+    LONGEST_USER_ID,
+    Outcome,
+    Record,
+    check_size,
+    new_version,
+    now_ms,
+    revision_of,
+)
 
 ATTEMPTS = 60  # to save over parallel saves; one of the contenders succeeds each time
 KEY_LENGTH = 32
 KEY_CHARACTERS = bytes(ord(VALID_KEY_CHARS[byte % len(VALID_KEY_CHARS)]) for byte in range(256))
 UNEVEN = bytes(range(256 - 256 % len(VALID_KEY_CHARS), 256))  # bytes that would favour the first characters
+LATEST = 253_402_300_799_999  # milliseconds: the end of the year 9999, the last that a date can name
 LONGEST_PAUSE = 0.25  # seconds between two attempts; growing to this lets even slow stores settle a crowd
 
 T = TypeVar("T")
@@ -64,9 +76,9 @@ class SessionStore(SessionBase):
         self._held, data = found
         return data
 
-    def exists(self, session_key: str) -> bool:
-        """Return whether there is a live session of that key."""
-        record = self._ask("get", session_key)
+    def exists(self, session_key: str | None) -> bool:
+        """Return whether there is a live session of that key; there is none of None, nor of what is no text."""
+        record: Record | None = self._ask("get", session_key) if is_key(session_key) else None
         return record is not None and not record.ended
 
     def create(self) -> None:
@@ -92,6 +104,9 @@ class SessionStore(SessionBase):
         data = self._get_session(no_load=must_create)
         if must_create:
             return self._save_new(data)
+        if self.session_key is None:  # loaded just now, and deleted before that
+            self._get_or_create_session_key()  # as Django has it: one that leads nowhere, and no way back to the old
+            raise UpdateError
         if self._held is None:
             self._held = self._base_of_unread()
         plain = self._serialized(data)
@@ -100,9 +115,9 @@ class SessionStore(SessionBase):
         return self._save_over(data, plain)
 
     def delete(self, session_key: str | None = None) -> None:
-        """Delete the session of that key, or this one."""
-        key = session_key or self.session_key
-        if key is not None:
+        """Delete the session of that key; without one, this session. What is no key deletes nothing."""
+        key = self.session_key if session_key is None else session_key
+        if is_key(key):
             self._ask("delete", key)
             self._noting_outage(adoption.remove, key)
 
@@ -234,7 +249,7 @@ class SessionStore(SessionBase):
 
     def _ask(self, verb: str, session_key: str | None, *arguments: Any) -> Any:
         """Call a verb of the current store; an outage is noted for the middleware, wherever it ends."""
-        assert session_key is not None
+        assert session_key is not None  # each caller has seen to that
         try:
             return getattr(routing.current_store(), verb)(self._sealer_of(session_key).stored_key, *arguments)
         except StoreUnavailable as error:
@@ -252,14 +267,19 @@ class SessionStore(SessionBase):
         payload = self._sealer_of(self.session_key).seal(plain)
         check_size(payload)
         version = new_version(routing.current_store().revision())
-        user_id = str(self._session_cache.get(USER_ID, ""))
+        user_id = storable_user_id(self._session_cache.get(USER_ID))
         return Record(payload, version, now_ms(), self._expires_at(), user_id)
 
     def _expires_at(self) -> int:
-        # As most sessions: then there is no need for a date and a time zone.
-        if self._session_cache.get("_session_expiry") is None:
-            return now_ms() + self.get_session_cookie_age() * 1000
-        return int(self.get_expiry_date().timestamp() * 1000)
+        """Return the end of the session as every store can keep it: whole milliseconds, from 0 to the year 9999."""
+        expiry = self._session_cache.get("_session_expiry")
+        if isinstance(expiry, str | datetime):
+            milliseconds = unix_time(self.get_expiry_date()) * 1000
+        else:
+            # Seconds, in any type of number that Django takes. Most sessions have none of their own.
+            seconds = self.get_expiry_age() if expiry else self.get_session_cookie_age()
+            milliseconds = now_ms() + float(seconds) * 1000
+        return int(min(max(milliseconds, 0), LATEST))
 
     def _serialized(self, data: dict[str, Any]) -> bytes:
         return bytes(self.serializer().dumps(data))
@@ -275,6 +295,30 @@ class SessionStore(SessionBase):
         name = type(data).__name__
         logger.warning("A stored session could not be read by %s (%s).", settings.SESSION_SERIALIZER, name)
         return None
+
+
+def is_key(session_key: object) -> TypeGuard[str]:
+    """Return whether a session may have that key: any text but an empty one."""
+    return isinstance(session_key, str) and session_key != ""
+
+
+def unix_time(moment: datetime) -> float:
+    """Return seconds since 1970. A moment without a time zone is in the project's, as in Django's models."""
+    if timezone.is_naive(moment):
+        moment = timezone.make_aware(moment, timezone.get_default_timezone())
+    return moment.timestamp()
+
+
+def storable_user_id(user_id: object) -> str:
+    """Return the id of a user as every store can keep it: at most 255 printable ASCII characters.
+
+    It stands beside the session for staff to read; nothing depends on it. Of any other id this is a digest, the same
+    for the same user: ``sha256:`` and 32 hexadecimal digits.
+    """
+    text = "" if user_id is None else str(user_id)
+    if len(text) <= LONGEST_USER_ID and text.isascii() and text.isprintable():
+        return text
+    return "sha256:" + hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def new_key() -> str:

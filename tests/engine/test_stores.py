@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from pytest_django import DjangoDbBlocker
 
 from tests.engine.behaviour import EngineBehaviour
 from tests.engine.support import Fields, extra_database, postgres_values, server_fields, sqlite_values
-from tests.servers import MongoDB, Valkey
+from tests.servers import MariaDB, MongoDB, Valkey, require, shared
+from tests.stores.databases import added_database
 
 ALIAS = "engine_sessions"
 
@@ -47,4 +49,22 @@ class TestPostgreSQL(EngineBehaviour):
     @pytest.fixture
     def fields(self, django_db_blocker: DjangoDbBlocker) -> Iterator[Fields]:
         with django_db_blocker.unblock(), extra_database(ALIAS, **postgres_values()):
+            yield {"persistence_type": "JDBC", "jdbc_database": ALIAS}
+
+
+@pytest.fixture(scope="module")
+def latin1() -> str:
+    """The URL of a database on MariaDB that knows the letters of Western Europe only, as those of old do."""
+    require(MariaDB)
+    server, name = shared(MariaDB), f"engine_{secrets.token_hex(4)}"
+    url = server.create_database(name)
+    with server.connect() as connection:
+        connection.cursor().execute(f"ALTER DATABASE `{name}` CHARACTER SET latin1")
+    return url
+
+
+class TestMariaDBInLatin1(EngineBehaviour):
+    @pytest.fixture
+    def fields(self, latin1: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Fields]:
+        with django_db_blocker.unblock(), added_database(ALIAS, latin1):
             yield {"persistence_type": "JDBC", "jdbc_database": ALIAS}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -13,6 +15,17 @@ from sessionpersist.stores.base import now_ms
 from tests.engine.support import key_of, new_session, record_of
 
 HOUR = 3600
+THE_END = 253_402_300_799_999  # of the year 9999, in milliseconds
+
+
+class Whole:
+    """A whole number that is no int, as numpy has them."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
 
 
 def seconds_to_live(session: SessionStore) -> float:
@@ -20,6 +33,13 @@ def seconds_to_live(session: SessionStore) -> float:
     record = record_of(session)
     assert record is not None
     return (record.expires_at - now_ms()) / 1000
+
+
+def expires_at(session: SessionStore) -> int:
+    """When a session ends, as the store has it."""
+    record = record_of(session)
+    assert record is not None
+    return record.expires_at
 
 
 class Expiry:
@@ -131,3 +151,64 @@ class Expiry:
         session.set_expiry(60)
         session.save()
         assert seconds_to_live(session) == pytest.approx(60, abs=5)
+
+    @pytest.mark.parametrize(
+        "age",
+        [1234.0, 1234.5678, Decimal("1234.5"), Whole(1234)],
+        ids=["float", "fraction", "Decimal", "no int"],
+    )
+    def test_cookie_age_may_be_any_number(self, settings: Settings, age: Any) -> None:
+        settings.SESSION_COOKIE_AGE = age
+        session = new_session(cat="tabby")
+        SessionStore(key_of(session)).save()  # moves the expiry only
+        session["cat"] = "siamese"
+        session.save()
+        assert SessionStore(key_of(session))["cat"] == "siamese"
+        assert seconds_to_live(session) == pytest.approx(1234, abs=5)
+
+    @pytest.mark.parametrize("expiry", [HOUR + 0.5678, timedelta(hours=1, microseconds=567_891)], ids=str)
+    def test_expiry_of_a_session_may_be_a_fraction(self, expiry: Any) -> None:
+        session = SessionStore()
+        session.set_expiry(expiry)
+        session.save()
+        assert seconds_to_live(session) == pytest.approx(HOUR, abs=5)
+
+    @pytest.mark.parametrize("age", [10**12, 1e300, float("inf")])
+    def test_cookie_age_of_ages_is_kept_to_the_last_date_there_is(self, settings: Settings, age: Any) -> None:
+        settings.SESSION_COOKIE_AGE = age
+        session = new_session(cat="tabby")
+        assert expires_at(session) == THE_END
+        SessionStore(key_of(session)).save()
+        assert SessionStore(key_of(session))["cat"] == "tabby"
+
+    @pytest.mark.parametrize(
+        "expiry", [10**12, 1e300, datetime.max.replace(tzinfo=UTC)], ids=["int", "float", "date"]
+    )
+    def test_expiry_in_ages_is_kept_to_the_last_date_there_is(self, expiry: Any) -> None:
+        session = SessionStore()
+        session["cat"] = "tabby"
+        session.set_expiry(expiry)
+        session.save()
+        assert expires_at(session) == THE_END
+        assert SessionStore(key_of(session))["cat"] == "tabby"
+
+    @pytest.mark.parametrize("year", [9000, 9999])
+    def test_date_without_a_time_zone_is_in_that_of_the_project(self, settings: Settings, year: int) -> None:
+        settings.USE_TZ = False
+        moment = datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC)
+        session = SessionStore()
+        session.set_expiry(moment.replace(tzinfo=None))
+        session.save()
+        assert expires_at(session) == moment.timestamp() * 1000
+
+    @pytest.mark.parametrize("age", [0, -0.5, -10, -1e300, float("-inf")])
+    def test_cookie_age_below_zero_is_no_session(self, settings: Settings, age: Any) -> None:
+        settings.SESSION_COOKIE_AGE = age
+        assert not SessionStore().exists(key_of(new_session(cat="tabby")))
+
+    @pytest.mark.parametrize("expiry", [-0.5, -(10**12), -1e300, datetime.min.replace(tzinfo=UTC)], ids=str)
+    def test_expiry_before_all_dates_is_no_session(self, expiry: Any) -> None:
+        session = SessionStore()
+        session.set_expiry(expiry)
+        session.save()
+        assert not SessionStore().exists(key_of(session))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError
 
 from sessionpersist.engine import SessionStore
-from tests.engine.support import key_of, new_session
+from tests.engine.support import in_event_loop, key_of, new_session
 
 UNUSUAL_KEYS = {
     "long": "a" * 5000,
@@ -19,6 +21,16 @@ UNUSUAL_KEYS = {
     "quote": "'; DROP TABLE sessionpersist_storedsession; --",
     "operator": "{'$gt': ''}",
     "path": "../../../etc/passwd",
+}
+
+# What no session can have as its key. Django's engines say "there is none" of the texts, some of them of the rest too.
+NO_KEYS = {
+    "None": None,
+    "empty": "",
+    "number": 12345678,
+    "zero": 0,
+    "bytes": b"a-key-in-bytes",
+    "object": object(),
 }
 
 
@@ -35,6 +47,43 @@ class Keys:
         session.save()
         assert session.session_key != key
         assert SessionStore().exists(key_of(session))
+
+    @pytest.mark.parametrize("key", NO_KEYS.values(), ids=NO_KEYS)
+    def test_what_is_no_key_leads_nowhere(self, key: Any) -> None:
+        session = new_session(cat="tabby")
+        assert session.exists(key) is False
+        assert SessionStore().delete(key) is None  # type: ignore[func-returns-value]
+        assert SessionStore(key_of(session))["cat"] == "tabby"
+
+    @in_event_loop
+    async def test_what_is_no_key_leads_nowhere_in_async_either(self) -> None:
+        for key in NO_KEYS.values():
+            assert await SessionStore().aexists(key) is False  # type: ignore[arg-type]
+            await SessionStore().adelete(key)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("key", ["", "1", 0, b"a-key-in-bytes"])
+    def test_deleting_what_is_no_key_spares_this_session(self, key: Any) -> None:
+        session = new_session(cat="tabby")
+        session.delete(key)
+        assert SessionStore().exists(key_of(session))
+
+    @pytest.mark.parametrize("key", [None, "", "1234567"])
+    def test_without_a_key_each_method_does_what_it_does_for_a_new_session(self, key: str | None) -> None:
+        for name in ("load", "delete", "flush"):
+            session = SessionStore(key)
+            assert not getattr(session, name)()
+            assert session.session_key is None
+        for name in ("save", "create", "cycle_key"):
+            session = SessionStore(key)
+            session["cat"] = "tabby"
+            getattr(session, name)()
+            assert SessionStore(key_of(session))["cat"] == "tabby"
+
+    def test_usual_idiom_of_making_sure_that_there_is_a_session(self) -> None:
+        session = SessionStore()
+        if not session.exists(session.session_key):
+            session.create()
+        assert session.exists(session.session_key)
 
     @pytest.mark.parametrize("key", UNUSUAL_KEYS.values(), ids=UNUSUAL_KEYS)
     def test_made_up_key_is_an_empty_session_that_is_not_adopted(self, key: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 from django.contrib.sessions.backends.base import UpdateError
@@ -15,6 +16,15 @@ from sessionpersist.exceptions import SessionTooLarge
 from sessionpersist.sealing import stored_key
 from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, new_version
 from tests.engine.support import Fields, key_of, new_session, record_of
+
+UNUSUAL_IDS = {
+    "long": "a" * 300,
+    "other letters": "Ω-Ёлка-山田",
+    "beyond the BMP": "\U0001f408",
+    "control characters": "a\tb\r\nc",
+    "NUL byte": "a\x00b",
+    "lone surrogate": "a\udc80b",
+}
 
 
 class Lifecycle:
@@ -226,6 +236,22 @@ class Lifecycle:
         record = record_of(new_session(_auth_user_id="42", cat="tabby"))
         assert record is not None
         assert record.user_id == "42"
+
+    @pytest.mark.parametrize("user_id", UNUSUAL_IDS.values(), ids=UNUSUAL_IDS)
+    def test_user_of_any_id_can_log_in(self, user_id: str) -> None:
+        session = new_session(_auth_user_id=user_id, cat="tabby")
+        session["cat"] = "siamese"
+        session.save()
+        assert dict(SessionStore(key_of(session)).items()) == {"_auth_user_id": user_id, "cat": "siamese"}
+        assert re.fullmatch("sha256:[0-9a-f]{32}", user_id_of(session))
+        assert user_id_of(new_session(_auth_user_id=user_id)) == user_id_of(session)
+
+
+def user_id_of(session: SessionStore) -> str:
+    """What the record of a session says of its user."""
+    record = record_of(session)
+    assert record is not None
+    return record.user_id
 
 
 def damage(session: SessionStore, payload: bytes) -> None:
