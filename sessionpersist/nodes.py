@@ -143,7 +143,8 @@ def _upsert(connection: BaseDatabaseWrapper, node: Node) -> None:
 
 def forget_gone() -> None:
     """Delete the rows of processes that have been silent for longer than any session lives."""
-    Node.objects.filter(seen_at__lt=Now() - timedelta(seconds=conf.longest_life_seconds())).delete()
+    silent = max(timedelta(seconds=conf.longest_life_seconds()), LIVE)
+    Node.objects.filter(seen_at__lt=Now() - silent).delete()
 
 
 def _report_and_close() -> None:

@@ -152,11 +152,12 @@ class TestReport:
 
     @pytest.mark.parametrize("age", [float("inf"), 1e15, -1e15])
     def test_sessions_that_live_for_ages_are_in_nobodys_way(
-        self, client: Client, settings: Settings, age: float
+        self, client: Client, settings: Settings, age: float, caplog: pytest.LogCaptureFixture
     ) -> None:
         settings.SESSION_COOKIE_AGE = age
         client.get("/hello/")
         assert [name for name, _, _ in reports()] == ["node-1"]
+        assert caplog.records == []
 
     def test_who_was_heard_from_in_the_last_hour_is_live(self) -> None:
         for name, minutes in (("b", 59), ("a", 1), ("a", 70), ("c", 61)):
