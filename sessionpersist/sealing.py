@@ -9,6 +9,8 @@ payload that was moved to another row does not open.
     bytes 1-4    id of the secret key it was sealed with
     bytes 5-16   nonce
     the rest     ciphertext and tag; bytes 0-4 are authenticated with it
+
+A session has a size, ``MAX_PAYLOAD_BYTES``, before it is compressed as well as sealed.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
 from django.utils.encoding import force_bytes
+
+from sessionpersist.stores import base
+from sessionpersist.stores.base import check_size
 
 PLAIN, COMPRESSED = b"\x01", b"\x02"
 COMPRESS_ABOVE = 1024  # bytes; below that zlib costs more time than it saves room
@@ -52,7 +57,12 @@ class Sealer:
         self._ciphers: dict[Master, AESGCM] = {}
 
     def seal(self, plain: bytes) -> bytes:
-        """Encrypt a serialised session so that only the holder of its session key can open it."""
+        """Encrypt a serialised session so that only the holder of its session key can open it.
+
+        Raises SessionTooLarge: the limit holds for the session itself, as small as it may become, for whoever reads it
+        has to bear all of it.
+        """
+        check_size(plain)
         master = _master(settings.SECRET_KEY)
         form = PLAIN
         if len(plain) > COMPRESS_ABOVE:
@@ -70,7 +80,7 @@ class Sealer:
                 plain = self._cipher(master).decrypt(nonce, payload[HEADER + NONCE :], header)
             except InvalidTag:
                 continue
-            return zlib.decompress(plain) if header[:1] == COMPRESSED else plain
+            return _decompressed(plain) if header[:1] == COMPRESSED else plain
         return None
 
     def _cipher(self, master: Master) -> AESGCM:
@@ -79,6 +89,16 @@ class Sealer:
             key = master.derive(master.secret, _bytes(self.session_key))
             cipher = self._ciphers[master] = AESGCM(key)
         return cipher
+
+
+def _decompressed(compressed: bytes) -> bytes | None:
+    """Return what was compressed; None where it is damaged, or larger than a session may be: it stops there."""
+    stream = zlib.decompressobj()
+    try:
+        plain = stream.decompress(compressed, base.MAX_PAYLOAD_BYTES + 1)
+    except zlib.error:
+        return None
+    return plain if stream.eof and len(plain) <= base.MAX_PAYLOAD_BYTES else None
 
 
 def _bytes(session_key: str) -> bytes:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
+import zlib
+from collections.abc import Callable
 
 import pytest
+from django.conf import settings as django_settings
 from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import Settings
 
 from sessionpersist import sealing
+from sessionpersist.exceptions import SessionTooLarge
+from sessionpersist.stores.base import MAX_PAYLOAD_BYTES
 from tests.engine.support import patiently
 
 KEY = "0123456789abcdefghijklmnopqrstuv"
@@ -48,6 +54,47 @@ def test_content_above_a_kibibyte_is_compressed() -> None:
     compressed = sealing.Sealer(KEY).seal(b"a" * 1025)
     assert compressed[:1] == b"\x02"
     assert len(compressed) < 100
+
+
+def sealed_as_it_is(plain: bytes, form: bytes) -> bytes:
+    """What somebody who knows all the keys could have written."""
+    sealer, master = sealing.Sealer(KEY), sealing._master(django_settings.SECRET_KEY)
+    header, nonce = form + master.key_id, os.urandom(sealing.NONCE)
+    return header + nonce + sealer._cipher(master).encrypt(nonce, plain, header)
+
+
+def test_largest_session_opens_again() -> None:
+    plain = b"a" * MAX_PAYLOAD_BYTES
+    payload = sealing.Sealer(KEY).seal(plain)
+    assert len(payload) < 100_000
+    assert sealing.Sealer(KEY).unseal(payload) == plain
+
+
+def test_session_that_only_compression_makes_small_is_too_large() -> None:
+    with pytest.raises(SessionTooLarge, match="7,340,033"):
+        sealing.Sealer(KEY).seal(b"a" * (MAX_PAYLOAD_BYTES + 1))
+
+
+def test_decompression_stops_where_a_session_is_too_large() -> None:
+    """A bomb of 400 MB takes a few kilobytes in a store, and costs the limit, not what it promises."""
+    bomb = sealed_as_it_is(zlib.compress(b"A" * 400_000_000, 1), sealing.COMPRESSED)
+    assert len(bomb) < MAX_PAYLOAD_BYTES
+    tracemalloc.start()
+    try:
+        assert sealing.Sealer(KEY).unseal(bomb) is None
+        assert tracemalloc.get_traced_memory()[1] < 4 * MAX_PAYLOAD_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda whole: b"not compressed", lambda whole: whole[:-1], lambda whole: whole[:10], lambda whole: b""],
+    ids=["foreign", "one byte short", "a beginning", "nothing"],
+)
+def test_damaged_bytes_within_a_valid_seal_are_no_session(damage: Callable[[bytes], bytes]) -> None:
+    payload = sealed_as_it_is(damage(zlib.compress(LONG, 1)), sealing.COMPRESSED)
+    assert sealing.Sealer(KEY).unseal(payload) is None
 
 
 def test_same_content_is_never_the_same_payload() -> None:

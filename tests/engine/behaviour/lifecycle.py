@@ -176,6 +176,13 @@ class Lifecycle:
         assert dict(SessionStore(key_of(session)).items()) == {"cat": "tabby"}
         assert MAX_PAYLOAD_BYTES > 4000
 
+    def test_too_large_a_session_that_compresses_well_is_refused_and_the_stored_one_is_intact(self) -> None:
+        session = new_session(cat="tabby")
+        session["letters"] = "A" * (MAX_PAYLOAD_BYTES + 1)
+        with pytest.raises(SessionTooLarge):
+            session.save()
+        assert dict(SessionStore(key_of(session)).items()) == {"cat": "tabby"}
+
     @pytest.mark.parametrize("payload", [b"", b"\x01", b"junk" * 20, b"\x01" + b"\x00" * 60, b"\xff" * 100])
     def test_damaged_payload_is_no_session_and_a_line_in_the_security_log(
         self, payload: bytes, caplog: pytest.LogCaptureFixture
