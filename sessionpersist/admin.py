@@ -14,7 +14,6 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.utils.formats import date_format
-from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
@@ -131,9 +130,9 @@ class LoginConfigurationAdmin(HandoverViews):
 
     def _saved_message(self) -> str:
         status = read_status()
-        if not status.pending:
+        if status.pending_at is None:
             return _("Saved. Sessions are stored in {store}.").format(store=status.settings.describe())
-        at = date_format(localtime(status.pending_at), "H:i:s")
+        at = date_format(status.pending_at, "H:i:s")
         return _("Saved. Every node switches to {store} at {at}.").format(store=status.pending, at=at)
 
     def _render(

@@ -14,7 +14,7 @@ from time import monotonic
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
-from sessionpersist import conf, routing, snapshot
+from sessionpersist import conf, routing, snapshot, times
 from sessionpersist.models import Node, Revision
 from sessionpersist.routing import CurrentView
 from sessionpersist.stores.base import Record
@@ -70,7 +70,7 @@ class Draining:
         """When sessions began to go elsewhere."""
         later = (self.view.snapshot.current, *self.view.snapshot.draining)
         following = min((each for each in later if each.number > self.number), key=lambda each: each.number)
-        return datetime.fromtimestamp(following.activates_at, UTC)
+        return times.local(datetime.fromtimestamp(following.activates_at, UTC))
 
     @property
     def per_node(self) -> bool:
@@ -138,7 +138,7 @@ class Draining:
     def _began(self) -> datetime:
         """Since when there may be sessions in it."""
         in_use = Revision.objects.filter(pk=max(self.role.floor, 1)).values_list("activates_at", flat=True)
-        return in_use.first() or datetime.fromtimestamp(0, UTC)
+        return in_use.first() or times.beginning()
 
 
 def going_on() -> list[Draining]:

@@ -22,11 +22,10 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 from django.utils.formats import date_format
-from django.utils.timezone import is_aware, localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from sessionpersist import nodes, probing
+from sessionpersist import nodes, probing, times
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.models import LoginConfiguration, PersistenceType, Revision
 from sessionpersist.stores.base import Step
@@ -478,8 +477,7 @@ class LoginConfigurationForm(ModelForm):
 def overtaken_by(current: LoginConfiguration) -> Overtaken:
     """Return the sentences for somebody whose form was overtaken: who did it, when, and what is saved now."""
     if current.saved_by and current.saved_at:
-        saved_at = localtime(current.saved_at) if is_aware(current.saved_at) else current.saved_at
-        when = date_format(saved_at, "DATETIME_FORMAT")
+        when = date_format(times.local(current.saved_at), "DATETIME_FORMAT")
         first = _("{who} saved this configuration on {when}, after you opened this page.")
         first = first.format(who=current.saved_by, when=when)
     else:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from solo.models import SingletonModel
 
-from sessionpersist import conf, snapshot
+from sessionpersist import conf, snapshot, times
 from sessionpersist.initial import initial_fields, initial_settings
 from sessionpersist.passwords import EncryptedPasswordField
 from sessionpersist.stores.settings import StoreSettings, build, fields_of, from_fields
@@ -193,7 +193,7 @@ class Revision(models.Model):
     def activation(self) -> float:
         """When it activates, as Unix time of the database in seconds."""
         assert self.activates_at is not None
-        return float(self.activates_at.timestamp())
+        return float(times.instant(self.activates_at).timestamp())
 
     def store_settings(self) -> StoreSettings:
         """Return the settings of the store it chose."""

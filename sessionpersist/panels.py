@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
-from sessionpersist import conf, draining, nodes
+from sessionpersist import conf, draining, nodes, times
 from sessionpersist.draining import Draining, Left
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.initial import initial_settings
@@ -56,11 +56,13 @@ def read_status() -> Status:
         return status
     seconds = max(1, ceil((newest.activates_at - now).total_seconds()))
     store = newest.store_settings().describe()
-    return replace(status, pending=store, pending_at=newest.activates_at, pending_seconds=seconds)
+    at = times.noted(newest.activates_at)
+    return replace(status, pending=store, pending_at=at, pending_seconds=seconds)
 
 
 def _status_since(revision: Any) -> Status:
-    return Status(revision.store_settings(), revision.activates_at, revision.saved_by, revision.pk)
+    since = times.noted(revision.activates_at)
+    return Status(revision.store_settings(), since, revision.saved_by, revision.pk)
 
 
 def read_panels(*, count: bool) -> dict[str, Any]:
@@ -167,7 +169,7 @@ def _last_over() -> Over | None:
     last = Revision.objects.exclude(drained_at=None).order_by("-drained_at", "-pk").first()
     if last is None or last.drained_at is None:
         return None
-    return Over(last.store_settings().describe(), last.drained_at, last.drained_how)
+    return Over(last.store_settings().describe(), times.noted(last.drained_at), last.drained_how)
 
 
 # The nodes.
@@ -228,7 +230,7 @@ def _node_state(name: str, rows: list[Any], stores: dict[int, str], status: Stat
     """``rows`` are its processes, the one that was last heard from first."""
     last = rows[0].seen_at
     together = [row for row in rows if last - row.seen_at <= TOGETHER]
-    since = [row for row in together if status.since is None or row.seen_at >= status.since]
+    since = [row for row in together if status.since is None or times.noted(row.seen_at) >= status.since]
     used = {row.revision: stores.get(row.revision, stores[0]) for row in since or together}
     return NodeState(
         name,
@@ -282,8 +284,8 @@ def read_history(moving: Iterable[Moving] = ()) -> list[Change]:
         outcome, ended_at = _outcome(revision, earlier, in_use=in_use, moving=still)
         back_to = None if before.target in offered else earlier.pk
         offered.add(before.target)
-        texts = (revision.saved_by, revision.saved_at, before.describe(), after.describe())
-        changes.append(Change(*texts, outcome, ended_at, back_to))
+        texts = (revision.saved_by, times.noted(revision.saved_at), before.describe(), after.describe())
+        changes.append(Change(*texts, outcome, ended_at and times.noted(ended_at), back_to))
     return changes
 
 

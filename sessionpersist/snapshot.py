@@ -20,7 +20,7 @@ from time import monotonic
 
 from django.db import Error, connections, router
 
-from sessionpersist import conf
+from sessionpersist import conf, times
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.initial import initial_settings
 from sessionpersist.stores.deadlines import answers_within
@@ -209,7 +209,7 @@ def _read() -> Snapshot:
         connections[alias].close_if_unusable_or_obsolete()
         raise
     read_at = (begun + monotonic()) / 2
-    clock = rows[0].database_now.timestamp() - read_at if rows else 0.0
+    clock = times.instant(rows[0].database_now).timestamp() - read_at if rows else 0.0
     known = (Known(row.pk, row.store_settings(), row.activation, row.initial) for row in rows)
     return compose(known, read_at, clock)
 
