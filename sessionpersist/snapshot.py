@@ -12,8 +12,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from time import monotonic
@@ -94,7 +93,9 @@ class Snapshot:
 
 _lock = threading.Lock()
 _held: Snapshot | None = None
-_override: Snapshot | None = None
+_overrides: list[Snapshot] = []
+_override: Snapshot | None = None  # the last of them
+_overriding = threading.Lock()
 _lost = False  # whether the last read failed, so that the log has one line when it does and one when it works again
 
 
@@ -127,18 +128,27 @@ def expire() -> None:
         _held = replace(_held, fresh_until=0.0)
 
 
-@contextmanager
-def overridden(store_settings: StoreSettings) -> Iterator[None]:
-    """For tests: these settings are in force in this process, at once and whatever is configured."""
+def override(store_settings: StoreSettings) -> Snapshot:
+    """For tests: these settings are in force in this process, at once and whatever is configured, until ``lift``.
+
+    Of several, the one that began last is in force.
+    """
+    added = Snapshot(Known(-1, store_settings, 0.0), (), monotonic(), 0.0, float("inf"))
+    with _overriding:
+        _override_with([*_overrides, added])
+    return added
+
+
+def lift(override: Snapshot) -> None:
+    """End an override, whatever has begun or ended since."""
+    with _overriding:
+        _override_with([each for each in _overrides if each is not override])
+
+
+def _override_with(overrides: list[Snapshot]) -> None:
     global _override
-    before, _override = (
-        _override,
-        Snapshot(Known(-1, store_settings, 0.0), (), monotonic(), 0.0, float("inf")),
-    )
-    try:
-        yield
-    finally:
-        _override = before
+    _overrides[:] = overrides
+    _override = overrides[-1] if overrides else None
 
 
 def _refreshed() -> Snapshot:

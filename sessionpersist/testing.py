@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Any
+from unittest import TestCase
 
 from django.test.utils import TestContextDecorator
 
 from sessionpersist import snapshot
 from sessionpersist.models import LoginConfiguration
+from sessionpersist.snapshot import Snapshot
 
 
 class override_login_configuration(TestContextDecorator):  # noqa: N801 - reads like Django's override_settings
@@ -19,18 +20,33 @@ class override_login_configuration(TestContextDecorator):  # noqa: N801 - reads 
         with override_login_configuration(persistence_type="REDIS", redis_host="localhost"):
             client.force_login(user)
 
+    It lasts until it is ended, in all threads; ``enable()`` and ``disable()`` begin and end one by hand. Of several,
+    the one that began last is in force. A decorated class has it from ``setUpClass`` on, so in ``setUpTestData`` too.
+
     Fields that are not given have their defaults. Raises TypeError for a field that does not exist.
     """
 
     def __init__(self, **fields: Any) -> None:
         super().__init__()
         self.settings = LoginConfiguration(**fields).store_settings()
-        self._entered: list[AbstractContextManager[None]] = []
+        self._begun: list[Snapshot] = []
 
     def enable(self) -> None:
-        override = snapshot.overridden(self.settings)
-        override.__enter__()
-        self._entered.append(override)
+        self._begun.append(snapshot.override(self.settings))
 
     def disable(self) -> None:
-        self._entered.pop().__exit__(None, None, None)
+        snapshot.lift(self._begun.pop())
+
+    def decorate_class(self, cls: type[Any]) -> type[Any]:
+        if not issubclass(cls, TestCase):
+            raise TypeError(
+                "Only subclasses of unittest.TestCase can be decorated; use a fixture for other classes."
+            )
+        set_up = cls.setUpClass.__func__  # type: ignore[attr-defined] # of the class method
+
+        def set_up_class(inner: type[TestCase]) -> None:
+            inner.enterClassContext(self)
+            set_up(inner)
+
+        cls.setUpClass = classmethod(set_up_class)  # type: ignore[assignment]
+        return cls

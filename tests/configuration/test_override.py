@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import unittest
+from collections.abc import Callable
+
 import pytest
 from django.test import SimpleTestCase
 
-from sessionpersist import routing
+from sessionpersist import routing, snapshot
 from sessionpersist.stores.settings import RedisSettings, StoreSettings
 from sessionpersist.testing import override_login_configuration
 from tests.engine.support import in_event_loop
@@ -66,6 +71,108 @@ class DecoratedTests(SimpleTestCase):
     @in_memory
     def test_decorator_of_a_method_wins_over_that_of_its_class(self) -> None:
         assert in_force().type == "IN_MEMORY"
+
+
+@pytest.mark.parametrize("begin", ["enable", "__enter__"])
+def test_one_that_nobody_keeps_lasts_until_it_is_ended(begin: str) -> None:
+    with in_memory:
+        getattr(override_login_configuration(persistence_type="REDIS", redis_host="unkept"), begin)()
+        gc.collect()
+        try:
+            assert in_force() == RedisSettings(host="unkept")
+        finally:
+            snapshot.lift(snapshot.current())
+        assert in_force().type == "IN_MEMORY"
+
+
+def test_ones_that_overlap_end_each_by_itself() -> None:
+    with in_memory:
+        first = override_login_configuration(persistence_type="REDIS", redis_host="first")
+        second = override_login_configuration(persistence_type="REDIS", redis_host="second")
+        first.enable()
+        second.enable()
+        first.disable()
+        assert in_force() == RedisSettings(host="second")
+        second.disable()
+        assert in_force().type == "IN_MEMORY"
+
+
+def test_equal_ones_are_two() -> None:
+    with in_memory, one:
+        again = override_login_configuration(persistence_type="REDIS", redis_host="one")
+        again.enable()
+        again.disable()
+        assert in_force() == RedisSettings(host="one")
+
+
+def test_it_holds_for_all_threads_and_any_of_them_ends_it() -> None:
+    seen = []
+
+    def in_thread(call: Callable[[], object]) -> None:
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join(10)
+
+    with in_memory:
+        in_thread(one.enable)
+        in_thread(lambda: seen.append(in_force()))
+        assert seen == [in_force()] == [RedisSettings(host="one")]
+        in_thread(one.disable)
+        assert in_force().type == "IN_MEMORY"
+
+
+def test_context_of_a_test_case_lasts_as_long_as_the_test() -> None:
+    seen = []
+
+    class Tests(SimpleTestCase):
+        def setUp(self) -> None:
+            self.enterContext(override_login_configuration(persistence_type="REDIS", redis_host="one"))
+
+        def test_something(self) -> None:
+            gc.collect()
+            seen.append(in_force())
+
+    with in_memory:
+        run(Tests)
+        assert seen == [RedisSettings(host="one")]
+        assert in_force().type == "IN_MEMORY"
+
+
+def test_decorated_class_has_it_from_the_set_up_of_the_class_on() -> None:
+    """As with Django's override_settings: setUpTestData can log a user in."""
+    seen = []
+
+    @one
+    class Tests(SimpleTestCase):
+        @classmethod
+        def setUpClass(cls) -> None:
+            super().setUpClass()
+            seen.append(in_force())
+
+        def test_something(self) -> None:
+            seen.append(in_force())
+
+    class MoreTests(Tests):
+        pass
+
+    with in_memory:
+        for tests in (Tests, MoreTests):
+            run(tests)
+            assert in_force().type == "IN_MEMORY"
+    assert seen == [RedisSettings(host="one")] * 4
+
+
+def test_class_without_a_set_up_is_refused() -> None:
+    with pytest.raises(TypeError, match="TestCase"):
+        one(type("Tests", (), {}))
+
+
+def run(tests: type[SimpleTestCase]) -> None:
+    """Run these tests as a test runner does."""
+    result = unittest.TestResult()
+    unittest.TestSuite([tests("test_something")]).run(result)
+    assert result.testsRun == 1
+    assert result.wasSuccessful(), result.errors + result.failures
 
 
 def test_field_that_does_not_exist_is_refused() -> None:
