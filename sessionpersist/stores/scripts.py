@@ -1,13 +1,15 @@
 """The Lua scripts of the REDIS store: each looks at the present record and acts on it in one step of the server.
 
-KEYS[1] is always the record, laid out as ``redis.HEADER`` says, and ARGV[1] the time in milliseconds: a Lua number
-holds them exactly for 285,000 years. Versions don't fit into one; they are compared as their eight bytes.
+ARGV[1] is always the time in milliseconds: a Lua number holds them exactly for 285,000 years. Versions don't fit into
+one; they are compared as their eight bytes. A foreign record (see ``redis.unpack``) is as good as none.
 """
 
 from __future__ import annotations
 
 import hashlib
 from typing import NamedTuple
+
+from sessionpersist.stores.base import LONGEST_USER_ID, MAX_PAYLOAD_BYTES
 
 
 class Script(NamedTuple):
@@ -21,15 +23,48 @@ def script(text: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-HEAD = """
-local head = redis.call('GETRANGE', KEYS[1], 0, 23)
-local expired = head ~= '' and struct.unpack('>I8', head, 17) <= tonumber(ARGV[1])
+# look(name) returns the head of a record as ``redis.HEADER`` lays it out, and the user id after it; '' where there is
+# nothing, and nil for a foreign record: of another type, too short or long, out of range, a user id that is no text.
+# As it looks for text, what is valid becomes one letter, so that bytes which it kept apart don't become neighbours.
+LOOK = rf"""local function is_text(user)
+    local _, letters = string.gsub(user, '[^\128-\191]', '')
+    if letters > {LONGEST_USER_ID} then return false end
+    if not string.find(user, '[\128-\255]') then return true end
+    for _, valid in ipairs({{
+        '[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]',
+        '\237[\128-\159][\128-\191]', '\240[\144-\191][\128-\191][\128-\191]',
+        '[\241-\243][\128-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]',
+    }}) do user = string.gsub(user, valid, 'a') end
+    return not string.find(user, '[\128-\255]')
+end
+local function look(name)
+    local head = redis.pcall('GETRANGE', name, 0, {25 + 4 * LONGEST_USER_ID})
+    if type(head) == 'table' then
+        if string.find(head.err, 'WRONGTYPE', 1, true) then return nil end
+        return redis.call('GETRANGE', name, 0, {25 + 4 * LONGEST_USER_ID})
+    end
+    if head == '' then return head end
+    if #head < 26 or string.byte(head, 1) > 127 or string.byte(head, 9) > 127 or string.byte(head, 17) > 127 then
+        return nil
+    end
+    local user = string.byte(head, 25) * 256 + string.byte(head, 26)
+    local payload = redis.call('STRLEN', name) - 26 - user
+    if payload < 0 or payload > {MAX_PAYLOAD_BYTES} or not is_text(string.sub(head, 27, 26 + user)) then return nil end
+    return head
+end
+local function expiry(head) return struct.unpack('>I8', head, 17) end
+local now = tonumber(ARGV[1])
+local ENDED = string.rep('\0', 8)
 """
-LIVE = rf"""{HEAD}local version = string.sub(head, 1, 8)
-if head == '' or expired or version == string.rep('\0', 8) then return 0 end
+# KEYS[1] is the record.
+LIVE = rf"""{LOOK}local head = look(KEYS[1])
+if not head or head == '' or expiry(head) <= now then return 0 end
+local version = string.sub(head, 1, 8)
+if version == ENDED then return 0 end
 """
 # ARGV: time, new value, its TTL. Writes over an expired record that the server has not deleted yet.
-REUSE = script(f"""{HEAD}if head ~= '' and not expired then return 0 end
+REUSE = script(f"""{LOOK}local head = look(KEYS[1])
+if not head or (head ~= '' and expiry(head) > now) then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 """)
@@ -40,7 +75,7 @@ redis.call('SET', KEYS[1], value, 'PX', ARGV[4])
 return 2
 """)
 # ARGV: time, new expires_at, its TTL.
-TOUCH = script(f"""{LIVE}if tonumber(ARGV[2]) > struct.unpack('>I8', head, 17) then
+TOUCH = script(f"""{LIVE}if tonumber(ARGV[2]) > expiry(head) then
     redis.call('SETRANGE', KEYS[1], 16, struct.pack('>I8', tonumber(ARGV[2])))
     redis.call('PEXPIRE', KEYS[1], ARGV[3])
 end
@@ -50,12 +85,36 @@ return 1
 DELETE = script(f"""{LIVE}if ARGV[2] ~= '' and version ~= ARGV[2] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
+# KEYS: any number of records. ARGV: time, the version of each. Returns for each what DELETE does.
+DELETE_MANY = script(rf"""{LOOK}local deleted = {{}}
+for at, name in ipairs(KEYS) do
+    local head = look(name)
+    deleted[at] = 0
+    if head and head ~= '' and expiry(head) > now and string.sub(head, 1, 8) == ARGV[at + 1]
+        and ARGV[at + 1] ~= ENDED then deleted[at] = redis.call('DEL', name) end
+end
+return deleted
+""")
 # KEYS: any number of records. ARGV: time. Reads their heads only: payloads are large.
-COUNT = script(r"""local live = 0
+COUNT = script(rf"""{LOOK}local live = 0
 for _, name in ipairs(KEYS) do
-    local head = redis.call('GETRANGE', name, 0, 23)
-    if head ~= '' and string.sub(head, 1, 8) ~= string.rep('\0', 8)
-        and struct.unpack('>I8', head, 17) > tonumber(ARGV[1]) then live = live + 1 end
+    local head = look(name)
+    if head and head ~= '' and expiry(head) > now and string.sub(head, 1, 8) ~= ENDED then live = live + 1 end
 end
 return live
+""")
+# KEYS: any number of records. ARGV: time, bytes. Returns for each its value, false where there is nothing, and 0 for a
+# foreign record; fewer than were asked for where they would take more bytes than that, but at least one.
+PAGE = script(rf"""{LOOK}local page, bytes = {{}}, 0
+for at, name in ipairs(KEYS) do
+    local head = look(name)
+    local value = 0
+    if head == '' then value = false elseif head then value = redis.call('GET', name) end
+    if type(value) == 'string' then
+        bytes = bytes + #value
+        if at > 1 and bytes > tonumber(ARGV[2]) then break end
+    end
+    page[at] = value
+end
+return page
 """)

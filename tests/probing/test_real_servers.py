@@ -55,7 +55,7 @@ def on(server: Valkey, **changes: Any) -> RedisSettings:
 
 class TestRightsOfARedisUser:
     # Whatever the store asks of a server on its way from a login to the end of a drain.
-    COMMANDS = ("get", "set", "mget", "scan", "eval", "evalsha", "del", "setrange", "getrange", "pexpire")
+    COMMANDS = ("get", "set", "scan", "eval", "evalsha", "del", "setrange", "getrange", "strlen", "pexpire")
 
     @pytest.mark.parametrize("command", COMMANDS)
     def test_one_command_that_is_denied_fails(self, command: str) -> None:
@@ -73,7 +73,7 @@ class TestRightsOfARedisUser:
             (step,) = [step for step in probing.probe(guest) if not step.ok]
             assert step.detail or step.message
             assert PASSWORD not in repr(step)
-            if command in {"get", "scan", "mget", "eval", "evalsha", "set"}:
+            if command in {"get", "scan", "eval", "evalsha", "set"}:
                 assert set(client.keys("*")) <= before
 
 
@@ -110,7 +110,7 @@ def test_one_node_of_a_redis_cluster_fails_every_time(half_of_a_cluster: Valkey)
     settings = on(half_of_a_cluster)
     for _ in range(PROBES):
         (step,) = [step for step in probing.probe(settings) if not step.ok]
-        assert step.detail.startswith("MovedError: ")
+        assert "one node of a Cluster" in step.message
 
 
 def test_a_store_with_very_many_sessions_is_probed_quickly() -> None:

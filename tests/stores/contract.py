@@ -544,6 +544,117 @@ class RoundTrips:
         store.delete(key)
 
 
+class GetsAPlace:
+    """Where nothing has been prepared yet. A subclass is one of StoreContract and of HasAPlace, too."""
+
+    def make_store_of_a_new_place(self) -> Store:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def new(self) -> Iterator[Store]:
+        store = self.make_store_of_a_new_place()
+        yield store
+        store.close()
+
+    def test_where_nobody_has_prepared_a_place_it_has_no_id(self, new: Store) -> None:
+        assert new.place() is None
+
+    def test_a_place_that_was_prepared_has_an_id_of_its_own_which_stays(
+        self, store: Store, new: Store
+    ) -> None:
+        new.prepare()
+        made = new.place()
+        assert made is not None
+        new.create(a_key(), a_record())
+        new.prepare()
+        assert new.place() == made != store.place()
+
+    def test_of_several_that_prepare_at_once_one_gives_the_id(self, new: Store) -> None:
+        def prepare() -> str | None:
+            new.prepare()
+            return new.place()
+
+        found = in_threads([prepare] * RACERS)
+        assert len(set(found)) == 1
+        assert found[0] is not None
+
+    def test_no_verb_of_a_session_changes_the_id(self, store: Store) -> None:
+        before = store.place()
+        assert store.touch(PLACE, now_ms() + MINUTE) is False
+        assert store.delete(PLACE) is False
+        assert store.replace(PLACE, a_record(), new_version()) is Outcome.MISSING
+        assert store.create(PLACE, a_record()) is False
+        assert store.place() == before is not None
+
+
+class ForeignRecords:
+    """What lies under a key and is not this app's is no session, and stands in the way of nothing."""
+
+    def foreign(self) -> dict[str, Callable[[str], None]]:
+        """By what it is: how to write such a thing under a stored key."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def planted(self, store: Store) -> dict[str, str]:
+        """What it is by the key that it lies under."""
+        keys = {}
+        for what, write in self.foreign().items():
+            keys[key := a_key()] = what
+            write(key)
+        return keys
+
+    def test_get_is_none_and_one_line_in_the_log_tells_no_key(
+        self, store: Store, planted: dict[str, str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for key, what in planted.items():
+            caplog.clear()
+            assert (what, store.get(key)) == (what, None)
+            [line] = [each for each in caplog.records if each.name == "django.security.SuspiciousSession"]
+            assert key not in line.getMessage()
+
+    def test_no_verb_takes_it_for_a_session(self, store: Store, planted: dict[str, str]) -> None:
+        later = now_ms() + 2 * MINUTE
+        for key, what in planted.items():
+            assert (what, store.replace(key, a_record(), new_version())) == (what, Outcome.MISSING)
+            assert (what, store.touch(key, later)) == (what, False)
+            assert (what, store.delete(key, new_version())) == (what, False)
+            assert (what, store.delete(key)) == (what, False)
+
+    def test_create_refuses_or_writes_over_it(self, store: Store, planted: dict[str, str]) -> None:
+        for key, what in planted.items():
+            record = a_record()
+            created = store.create(key, record)
+            assert (what, store.get(key)) == (what, record if created else None)
+
+    def test_end_writes_over_it(self, store: Store, planted: dict[str, str]) -> None:
+        for key, what in planted.items():
+            store.end(key, now_ms() + MINUTE)
+            found = store.get(key)
+            assert (what, found and found.ended) == (what, True)
+
+    def test_a_scan_gives_it_without_a_record_and_all_others_with_theirs(
+        self, store: Store, planted: dict[str, str], live: tuple[str, Record]
+    ) -> None:
+        found = dict(store.scan())
+        assert found.pop(live[0]) == live[1]
+        assert {planted[key]: record for key, record in found.items()} == dict.fromkeys(planted.values())
+
+    def test_it_is_not_counted(self, store: Store, planted: dict[str, str], live: tuple[str, Record]) -> None:
+        assert store.count() == 1
+        assert store.count(at_most=5) == 1
+
+    def test_it_blocks_no_batch(
+        self, store: Store, planted: dict[str, str], live: tuple[str, Record]
+    ) -> None:
+        assert store.get_many([*planted, live[0]]) == {live[0]: live[1]}
+        new = a_key()
+        created = store.create_many({**{key: a_record() for key in planted}, new: a_record()})
+        assert new in created
+        held = store.delete_many({live[0]: live[1].version, **{key: new_version() for key in planted}})
+        assert live[0] not in held
+        assert store.get(live[0]) is None
+
+
 class ClearsItself:
     """For stores whose server does not expire records by itself."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import sqlite3
 import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.db import connections, transaction
@@ -17,13 +19,15 @@ from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import build_store
-from sessionpersist.stores.base import Store, harmless
+from sessionpersist.stores.base import Outcome, Store, harmless, now_ms
 from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.redis import RedisStore
 from sessionpersist.stores.settings import DatabaseSettings, MongoSettings, RedisSettings
 from tests.servers import MariaDB, MongoDB, Postgres, Redis, Server, Valkey, require, shared
 from tests.servers.places import free_port
 from tests.stores.contract import a_key, a_record
 from tests.stores.databases import added_database
+from tests.stores.fake import commands, redis_that_answers, serving
 from tests.stores.places import mongo_store, redis_store
 
 SECRET = "s3cret-that-no-text-may-show@:/%"
@@ -104,12 +108,223 @@ class TestRedis:
         assert [step for step in store.probe() if not step.ok] == []
         store.close()
 
-    def test_a_user_without_the_rights_is_named(self) -> None:
-        require(Valkey)
-        with shared(Valkey).connect() as client:
-            client.execute_command("ACL", "SETUSER", "guest", "on", f">{SECRET}", "+ping", "+client")
-        store = redis_store(Valkey, username="guest", password=SECRET)
+    @pytest.mark.parametrize("server", [Valkey, Redis])
+    @pytest.mark.parametrize(
+        ("rights", "said"),
+        [
+            ("+ping +client", "the command"),
+            ("~* +@all -getrange -evalsha", "the command (GETRANGE|EVALSHA)"),
+            ("~elsewhere:* +@all", "the keys"),
+        ],
+    )
+    def test_what_a_user_may_not_do_is_told(self, server: type[Redis], rights: str, said: str) -> None:
+        require(server)
+        name = f"guest-{a_key()[:8]}"
+        with shared(server).connect() as client:
+            client.execute_command("ACL", "SETUSER", name, "on", f">{SECRET}", *rights.split())
+        store = redis_store(server, username=name, password=SECRET)
+        for verb in (lambda: store.get(a_key()), lambda: store.touch(a_key(), now_ms())):
+            with pytest.raises(StoreUnavailable, match=said) as raised:
+                verb()
+            assert raised.value.answered
         assert failed(store) == "username"
+
+    @pytest.mark.parametrize("server", [Valkey, Redis])
+    @pytest.mark.parametrize(("right", "said"), [("-getrange", "command"), ("-strlen", "command")])
+    def test_what_a_user_may_not_do_inside_a_script_is_told(
+        self, server: type[Redis], right: str, said: str
+    ) -> None:
+        require(server)
+        name = f"guest-{a_key()[:8]}"
+        with shared(server).connect() as client:
+            client.execute_command("ACL", "SETUSER", name, "on", f">{SECRET}", "~*", "+@all", right)
+        store, key = redis_store(server, username=name, password=SECRET), a_key()
+        store.create(key, a_record())
+        with pytest.raises(StoreUnavailable, match=said) as raised:
+            store.touch(key, now_ms())
+        assert (raised.value.field, raised.value.answered) == ("username", True)
+        store.close()
+
+
+class TestRepliesOfRedis:
+    """What a server says becomes a sentence, on a field, and it is told apart whether it refuses one request or all."""
+
+    @pytest.fixture(params=[Valkey, Redis])
+    def server(self, request: pytest.FixtureRequest) -> Iterator[Redis]:
+        require(request.param)
+        with request.param() as server:
+            yield server
+
+    @staticmethod
+    def told(store: Store, verb: str = "create") -> tuple[str, str | None, bool]:
+        with pytest.raises(StoreUnavailable) as raised:
+            store.create(a_key(), a_record()) if verb == "create" else store.get(a_key())
+        store.close()
+        assert raised.value.__context__ is None or raised.value.__suppress_context__
+        return str(raised.value), raised.value.field, raised.value.answered
+
+    @pytest.mark.parametrize(
+        ("setting", "value", "said"),
+        [("maxmemory", "1mb", "memory .* is full"), ("min-replicas-to-write", "1", "too few replicas")],
+    )
+    def test_a_server_that_takes_no_more_data_still_answers(
+        self, server: Redis, setting: str, value: str, said: str
+    ) -> None:
+        store = on(server)
+        store.create(held := a_key(), record := a_record())
+        with server.connect() as client:
+            client.config_set(setting, value)
+            for verb in (
+                lambda: store.create(a_key(), a_record()),
+                lambda: store.replace(held, a_record(), record.version),
+            ):
+                with pytest.raises(StoreUnavailable, match=said) as raised:
+                    verb()
+                assert raised.value.answered
+            assert store.get(held) == record
+            client.config_set(setting, "0")
+        assert store.replace(held, a_record(), record.version) is Outcome.SAVED
+        store.close()
+
+    def test_a_server_with_too_many_clients_is_told(self, server: Redis) -> None:
+        with server.connect() as client:
+            client.config_set("maxclients", "1")
+            assert self.told(on(server)) == (
+                "This REDIS server has as many clients as it allows.",
+                None,
+                True,
+            )
+
+    def test_a_replica_that_has_lost_its_primary_is_told(self, server: Redis) -> None:
+        with server.connect() as client:
+            client.replicaof("127.0.0.1", 1)
+            client.config_set("replica-serve-stale-data", "no")
+            said, field, answered = self.told(on(server), "get")
+        assert "lost its primary" in said
+        assert (field, answered) == ("host", False)
+
+    @pytest.mark.parametrize("kind", [Valkey, Redis])
+    def test_a_node_of_a_cluster_is_told_on_every_press(self, kind: type[Redis]) -> None:
+        require(kind)
+
+        class Node(kind):  # type: ignore[misc, valid-type] # a class that a parameter gives
+            def _command(self) -> list[str]:
+                return [*super()._command(), "--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+
+        with Node() as server, server.connect() as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16000)
+            store = on(server)
+            step = next(step for step in store.probe() if not step.ok)
+            assert "one node of a Cluster" in step.message
+            assert (step.name, step.field) == ("Kind of server", "host")
+            store.close()
+
+    def test_a_sentinel_is_told(self) -> None:
+        require(Redis)
+
+        class Sentinel(Redis):
+            def _command(self) -> list[str]:
+                text = f'port {self.port}\nbind 127.0.0.1\nrequirepass "{self.password}"\n'
+                return [
+                    str(self.find_program()),
+                    str(self._write_private("sentinel.conf", text)),
+                    "--sentinel",
+                ]
+
+        with Sentinel() as server:
+            said, field, answered = self.told(on(server))
+            assert "does not know the command SET" in said
+            assert "Sentinel" in said
+            assert (field, answered) == ("port", True)
+            store = on(server)
+            step = next(step for step in store.probe() if not step.ok)
+            assert "This is a Sentinel" in step.message
+            assert (step.name, step.field) == ("Kind of server", "port")
+            store.close()
+
+    def test_a_command_that_was_turned_off_is_told(self) -> None:
+        require(Redis)
+
+        class Crippled(Redis):
+            def _command(self) -> list[str]:
+                return [*super()._command(), "--rename-command", "EVALSHA", ""]
+
+        with Crippled() as server:
+            store = on(server)
+            with pytest.raises(StoreUnavailable, match=r"command EVALSHA.* turned off") as raised:
+                store.touch(key := a_key(), now_ms())
+            assert key not in f"{raised.value} {raised.value.__cause__}"
+            store.close()
+
+    @pytest.mark.parametrize(
+        ("reply", "said", "field", "answered"),
+        [
+            ("LOADING Redis is loading the dataset in memory", "still reading its data", None, False),
+            ("BUSY Redis is busy running a script.", "busy with a script", None, False),
+            ("MISCONF Redis is configured to save RDB snapshots, but", "can't write to its disk", None, True),
+            ("CLUSTERDOWN Hash slot not served", "Cluster .* is down", "host", False),
+            ("MOVED 3999 127.0.0.1:6381", "one node of a Cluster", "host", True),
+            ("ASK 3999 127.0.0.1:6381", "one node of a Cluster", "host", True),
+            ("MOVED", "driver .* failed", None, False),
+            ("CROSSSLOT Keys in request don't hash to the same slot", "one node of a Cluster", "host", True),
+            ("TRYAGAIN Multiple keys request during rehashing", "one node of a Cluster", "host", True),
+            ("DENIED Redis is running in protected mode", "protected mode", "host", True),
+            ("READONLY You can't write against a read only replica.", "replica", "host", False),
+            (
+                "ERR Error running script (call to f_1): @user_script:8: -OOM command not allowed when used memory",
+                "is full",
+                None,
+                True,
+            ),
+            ("ERR something \x1b[31mnew", "refused: “something \\[31mnew”", None, True),
+            (f"NEW because of {SECRET} and more", "NEW because of … and more", None, True),
+            ("", "refused", None, True),
+        ],
+    )
+    def test_other_replies_are_told(self, reply: str, said: str, field: str | None, answered: bool) -> None:
+        with serving(redis_that_answers(f"-{reply}\r\n".encode())) as port:
+            store = RedisStore(RedisSettings(host="127.0.0.1", port=port), SECRET, 2, "tests")
+            with pytest.raises(StoreUnavailable, match=said) as raised:
+                store.create(a_key(), a_record())
+            store.close()
+        assert (raised.value.field, raised.value.answered) == (field, answered)
+        assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+    def test_a_password_that_the_server_does_not_want_is_told(self) -> None:
+        said = b"-ERR AUTH <password> called without any password configured for the default user.\r\n"
+
+        def talk(caller: socket.socket) -> None:
+            for _ in commands(caller):
+                caller.sendall(said)
+
+        with serving(talk) as port:
+            store = RedisStore(RedisSettings(host="127.0.0.1", port=port), SECRET, 2, "tests")
+            assert self.told(store)[:2] == (
+                "This REDIS server has no password: leave the field empty.",
+                "password",
+            )
+
+    @pytest.mark.parametrize(
+        ("changes", "field"),
+        [
+            ({"host": "a" * 64 + ".example"}, "host"),
+            ({"host": "no..such"}, "host"),
+            ({"host": "nul\0byte"}, "host"),
+            ({"host": "[half"}, "host"),
+            ({"password": "lone \udc80"}, "password"),
+            ({"username": "ünï\N{PILE OF POO}", "password": SECRET}, "password"),
+        ],
+        ids=ascii,
+    )
+    def test_whatever_the_driver_raises_is_translated(
+        self, changes: dict[str, Any], field: str | None
+    ) -> None:
+        assert failed(redis_store(Valkey, timeout=1, **changes)) == field
+
+
+def on(server: Redis) -> RedisStore:
+    settings = RedisSettings(host=server.host, port=server.port, username=server.username)
+    return RedisStore(settings, server.password, 2, "tests")
 
 
 class TestMongo:
@@ -366,12 +581,42 @@ class TestSecrets:
             shown = settings(host="localhost", password=SECRET)
             assert SECRET not in f"{shown!r} {shown.describe()} {shown.public()}"
 
-    def test_a_cause_with_a_secret_in_it_is_dropped(self) -> None:
-        error = OSError("no connection")
-        error.__cause__ = ValueError(f"redis://:{SECRET}@host")
-        assert harmless(error, SECRET) is None
+    def test_of_a_cause_with_a_secret_in_it_the_rest_is_kept(self) -> None:
+        error = OSError(f"no connection to redis://:{SECRET}@host, or it was lost")
+        kept = harmless(error, SECRET)
+        assert SECRET not in f"{kept!r} {kept.args}"
+        assert type(kept).__name__ == "OSError"
+        assert "or it was lost" in str(kept)
         assert harmless(error, "another") is error
         assert harmless(error, "") is error
+
+    def test_a_cause_that_was_led_to_by_one_with_a_secret_stands_alone(self) -> None:
+        for link in ("__cause__", "__context__"):
+            error = OSError("no connection")
+            setattr(error, link, ValueError(f"what is {SECRET!r}"))
+            kept = harmless(error, SECRET)
+            assert str(kept) == "no connection"
+            assert kept.__cause__ is kept.__context__ is None
+
+    def test_secrets_are_found_however_they_are_written(self) -> None:
+        secret = "a'b\\c@d"
+        for text in (secret, repr(secret), quote(secret, safe="")):
+            assert "b" not in str(harmless(OSError(f"no {text}"), secret))
+
+    def test_a_cause_has_no_frames_whose_variables_a_report_would_show(self) -> None:
+        def connect(password: str) -> None:
+            raise OSError("no connection")
+
+        with pytest.raises(OSError, match="no connection") as raised:
+            connect(SECRET)
+        assert harmless(raised.value, SECRET).__traceback__ is None
+
+    def test_stored_keys_and_what_a_server_quotes_of_a_command_are_left_out(self) -> None:
+        key = a_key()
+        for said in (f"unknown command 'SET', with args beginning with: 'x:{key}' 'abc'", f"dup key {key}"):
+            kept = harmless(OSError(said))
+            assert key not in str(kept)
+            assert "abc" not in str(kept)
 
     @pytest.mark.parametrize(
         ("settings", "module", "package"),

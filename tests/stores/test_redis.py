@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores.base import Store, now_ms
-from sessionpersist.stores.redis import IDLE_SECONDS, RedisStore, pack
+from sessionpersist.stores import redis_wire
+from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Store, now_ms
+from sessionpersist.stores.redis import HEADER, RedisStore, pack
 from sessionpersist.stores.settings import RedisSettings
 from tests.servers import Redis, Valkey, require, shared
-from tests.stores.contract import RoundTrips, StoreContract, a_key, a_record
+from tests.stores.contract import (
+    ForeignRecords,
+    GetsAPlace,
+    HasAPlace,
+    RoundTrips,
+    StoreContract,
+    a_key,
+    a_record,
+)
 from tests.stores.parallel import in_threads
 from tests.stores.places import redis_store
 
 
-class TestRedisStoreOnValkey(StoreContract, RoundTrips):
+class TestRedisStoreOnValkey(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords):
     server: ClassVar[type[Redis]] = Valkey
 
     def make_store(self) -> Store:
@@ -28,6 +37,39 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips):
         server = shared(self.server)
         settings = RedisSettings(host=server.host, port=server.port, username=server.username)
         return RedisStore(settings, server.password, timeout=5, prefix="[contract]*")
+
+    def make_store_of_a_new_place(self) -> Store:
+        return redis_store(self.server, prefix=f"place-{a_key()[:8]}")
+
+    def foreign(self) -> dict[str, Callable[[str], None]]:
+        whole = pack(a_record(b"payload", user_id="größe"))
+        user = whole.index("größe".encode())
+        values = {
+            "too short": b"x",
+            "a header that is too short": whole[: HEADER.size - 1],
+            "another layout": b'{"_auth_user_id": "7", "and": "more than a header"}',
+            "a version out of range": b"\xff" + whole[1:],
+            "a beginning out of range": whole[:8] + b"\xff" + whole[9:],
+            "an expiry out of range": whole[:16] + b"\xff" + whole[17:],
+            "a length that points past the end": whole[:24] + b"\x03\xff" + whole[26:],
+            "a user id that is too long": pack(a_record(user_id="ü" * 256)),
+            "a user id that is no text": whole[:user] + b"\xff\xfe" + whole[user + 2 :],
+            "a user id with half a character": whole[:user] + b"gr\xc3xxxx" + whole[user + 7 :],
+            "a user id with parts around a character": whole[:user]
+            + b"\xc3\xc3\xa9\xa9xxx"
+            + whole[user + 7 :],
+            "a payload that is too large": pack(a_record(bytes(MAX_PAYLOAD_BYTES + 1))),
+        }
+        return {
+            **{what: partial(self._write, "SET", value) for what, value in values.items()},
+            "a list": partial(self._write, "RPUSH", b"x"),
+            "a set": partial(self._write, "SADD", b"x"),
+        }
+
+    def _write(self, command: str, value: bytes, key: str) -> None:
+        with shared(self.server).connect() as client:
+            client.execute_command(command, f"[contract]*:{key}", value)
+            client.pexpire(f"[contract]*:{key}", 60_000)
 
     def commands(self, store: Store, action: Callable[[], object]) -> int:
         """What the server says it was asked, without what its scripts ask for themselves."""
@@ -84,7 +126,7 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips):
         assert dict(ours.scan()) == {key: record}
         assert (ours.count(), theirs.count()) == (1, 1)
         for store in (ours, theirs):
-            store.delete_many({each: found.version for each, found in store.scan()})
+            store.delete_many({each: found.version for each, found in store.scan() if found})
             store.close()
 
     def test_a_closed_store_may_be_used_again_and_again(self, store: Store) -> None:
@@ -107,9 +149,9 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips):
         store = redis_store(self.server)
         old = store._command("CLIENT", "ID")
         assert store._command("CLIENT", "ID") == old
-        later = time.monotonic() + IDLE_SECONDS + 1
-        monkeypatch.setattr(time, "monotonic", lambda: later)
-        new = store._command("CLIENT", "ID")
+        with monkeypatch.context() as patch:
+            patch.setattr(redis_wire, "IDLE_SECONDS", -1)
+            new = store._command("CLIENT", "ID")
         assert new != old
         assert store._command("CLIENT", "ID") == new
         with shared(self.server).connect() as client:

@@ -1,0 +1,85 @@
+"""From a name to an open TCP connection, by a deadline: a name server can be silent, and a name have many addresses."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from concurrent.futures import Future
+from time import monotonic
+from typing import Any
+
+Address = tuple[Any, ...]
+
+# What is being looked up right now. A name server that is silent holds one thread for each name, however many ask.
+_lookups: dict[tuple[str, int], Future[list[Address]]] = {}
+_lock = threading.Lock()
+
+
+def resolve(host: str, port: int, give_up: float) -> list[Address]:
+    """Return what ``socket.getaddrinfo`` does, by that time of the monotonic clock; TimeoutError after it."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:  # a name, not an address
+        return _lookup(host, port).result(left(give_up))
+
+
+def connect(host: str, port: int, give_up: float) -> socket.socket:
+    """Return a connection to the first of the addresses that takes it."""
+    error: OSError = OSError("the name has no address")
+    for family, kind, protocol, _, address in resolve(host, port, give_up):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(left(give_up))
+            sock.connect(address)
+        except OSError as failure:
+            sock.close()
+            error = failure
+        else:
+            return sock
+    raise error
+
+
+def left(give_up: float) -> float:
+    """How many seconds are left until then; TimeoutError where none are."""
+    seconds = give_up - monotonic()
+    if seconds <= 0:
+        raise TimeoutError("timed out")
+    return seconds
+
+
+def _lookup(host: str, port: int) -> Future[list[Address]]:
+    with _lock:
+        running = _lookups.get((host, port))
+        if running is None:
+            running = _lookups[host, port] = Future()
+            threading.Thread(
+                target=_look_up, args=(host, port, running), name="sessionpersist-resolve", daemon=True
+            ).start()
+        return running
+
+
+def _look_up(host: str, port: int, answer: Future[list[Address]]) -> None:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+        _done(host, port)
+        answer.set_exception(error)
+    else:
+        _done(host, port)
+        answer.set_result(found)
+
+
+def _done(host: str, port: int) -> None:
+    with _lock:
+        _lookups.pop((host, port), None)
+
+
+def _forget() -> None:
+    """In a forked child, where no thread looks anything up."""
+    global _lock
+    _lock = threading.Lock()
+    _lookups.clear()
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,219 @@
+"""The connections of the REDIS store: the driver's own, each answer of which has a deadline and a size.
+
+The driver waits for each read: a server that drips a byte now and then would hold a request for minutes. And it
+believes a server that promises two gigabytes. So the driver is given a socket that counts.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from contextvars import ContextVar
+from time import monotonic
+from typing import Any
+
+import redis
+from django_redis.pool import ConnectionFactory
+from redis.backoff import NoBackoff
+from redis.connection import SSLConnection
+from redis.retry import Retry
+
+from sessionpersist.stores.connecting import connect, left
+from sessionpersist.stores.settings import RedisSettings
+
+# A firewall may drop a connection that was idle for some minutes, and tell neither end: a request that used it would
+# wait for the whole time-out and be refused.
+IDLE_SECONDS = 30.0
+SMALL = 1024 * 1024  # bytes that an answer without a record may have, and all of them as the driver connects
+# When the verb gives up for which a connection is being made: the driver's pool has no room to pass it on.
+_gives_up: ContextVar[float] = ContextVar("sessionpersist_redis_gives_up")
+
+Command = tuple[Any, ...]
+
+
+class AnswerTooLarge(redis.exceptions.InvalidResponse):
+    """The server sends more than it was asked for."""
+
+
+class Unexpected(redis.exceptions.InvalidResponse):
+    """The server answers something that it was not asked."""
+
+
+class CountingSocket:
+    """A socket with one deadline for all that is read and written, and a limit to what is read."""
+
+    def __init__(self, sock: socket.socket, give_up: float) -> None:
+        self._sock = sock
+        self._patience: float | None = None
+        self.allow(give_up, SMALL)
+
+    def allow(self, give_up: float, most: int) -> None:
+        """Set both for the next exchange."""
+        self._give_up, self._most = give_up, most
+
+    def recv_into(self, buffer: Any) -> int:
+        self._hurry()
+        received = self._sock.recv_into(buffer)
+        self._count(received)
+        return received
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        self._hurry()
+        received = self._sock.recv(size, flags)
+        if not flags:
+            self._count(len(received))
+        return received
+
+    def sendall(self, data: Any) -> None:
+        self._hurry()
+        self._sock.sendall(data)
+
+    def settimeout(self, seconds: float | None) -> None:
+        """The driver's own patience: it looks in with none at all whether there is something to read."""
+        self._patience = seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def _hurry(self) -> None:
+        seconds = left(self._give_up)
+        self._sock.settimeout(seconds if self._patience is None else min(seconds, self._patience))
+
+    def _count(self, received: int) -> None:
+        self._most -= received
+        if self._most < 0:
+            raise AnswerTooLarge("the answer is larger than what was asked for")
+
+
+class PlainConnection(redis.Connection):
+    """The driver's connection on such a socket, made by the deadline of the verb that needs it."""
+
+    def _connect(self) -> Any:
+        give_up = _gives_up.get()
+        sock = connect(self.host, self.port, give_up)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # For the connections that stay in the pool.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in self.socket_keepalive_options.items():
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+            sock.settimeout(left(give_up))
+            return CountingSocket(self._encrypted(sock), give_up)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _encrypted(self, sock: socket.socket) -> socket.socket:
+        return sock
+
+
+class EncryptedConnection(PlainConnection, SSLConnection):
+    def _encrypted(self, sock: socket.socket) -> socket.socket:
+        encrypted: socket.socket = self._wrap_socket_with_ssl(sock)  # type: ignore[no-untyped-call]
+        return encrypted
+
+
+class Wire:
+    """Asks one server, on as many connections as are asked on at a time."""
+
+    def __init__(self, settings: RedisSettings, password: str, timeout: float, ca_file: str | None) -> None:
+        self.timeout = timeout
+        self._pool = _pool(settings, password, timeout, ca_file)
+        # When it was used last, and a connection of the driver, which has no type; the last used is the last here.
+        self._idle: list[tuple[float, Any]] = []
+        self._process = os.getpid()
+
+    def ask(self, commands: Sequence[Command], give_up: float, most: int = SMALL) -> list[Any]:
+        """Send commands and return their answers, on a connection that this call has for itself; at most so many bytes
+        of them. A command that the server refuses has an error as its answer. Raises whatever a driver can raise.
+
+        Straight on the driver's connection: its client would take longer for its hooks, and its pool for asking the
+        kernel whether an idle connection is still good, than the server for its answer. One that is not shows when it
+        is used, and whoever called tries again (see GuardedStore).
+        """
+        connection = self._take(give_up)
+        try:
+            connection._sock.allow(give_up, most)
+            one = len(commands) == 1
+            packed = connection.pack_command(*commands[0]) if one else connection.pack_commands(commands)
+            connection.send_packed_command(packed, check_health=False)
+            answers = [_answer(connection) for _ in commands]
+        except BaseException:
+            self._discard(connection)
+            raise
+        if isinstance(answers[-1], redis.ReadOnlyError):
+            self._discard(connection)  # no longer the primary: a new connection may lead to the one that is
+        else:
+            self._idle.append((monotonic(), connection))
+        return answers
+
+    def close(self) -> None:
+        if self._idle:
+            self._discard(self._idle.pop()[1])
+        self._pool.disconnect(inuse_connections=False)
+
+    def _take(self, give_up: float) -> Any:
+        """Return a connection of this process: the one that was used last, else one of the driver's pool.
+
+        Where that one has been idle for too long, so have all the others.
+        """
+        if self._process != os.getpid():
+            self._idle, self._process = [], os.getpid()
+        try:
+            used, connection = self._idle.pop()
+        except IndexError:
+            return self._open(give_up)
+        if give_up - self.timeout - used < IDLE_SECONDS:
+            return connection
+        self._discard(connection)
+        return self._open(give_up)
+
+    def _open(self, give_up: float) -> Any:
+        token = _gives_up.set(give_up)
+        try:
+            return self._pool.get_connection()
+        finally:
+            _gives_up.reset(token)
+
+    def _discard(self, connection: Any) -> None:
+        """Close a connection, and with it the idle ones, which have most likely met the same fate."""
+        while connection is not None:
+            connection.disconnect()
+            self._pool.release(connection)
+            try:
+                _, connection = self._idle.pop()
+            except IndexError:
+                connection = None
+
+
+def _answer(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except redis.ResponseError as error:  # the server has answered: the connection is good
+        return error
+
+
+def _pool(settings: RedisSettings, password: str, timeout: float, ca_file: str | None) -> Any:
+    """Return a pool of one's own: django-redis shares pools by URL only, and a new password would meet the old pool,
+    so the pool is asked for directly (stores are shared by *all* their settings, see open_store)."""
+    options: dict[str, Any] = {
+        "host": settings.host,
+        "port": settings.port,
+        "db": settings.database,
+        "connection_class": EncryptedConnection if settings.tls else PlainConnection,
+        # What did not get through is not repeated behind our back: the first try may have been carried out.
+        "retry": Retry(NoBackoff(), 0),
+        # As many connections as calls at a time, which threads and greenlets bound; the driver's own bound is 100.
+        "max_connections": 2**31,
+        # With RESP 3 a server can tell the driver to be more patient, and to send the password to another address.
+        "protocol": 2,
+    }
+    if settings.tls and ca_file:
+        options["ssl_ca_certs"] = ca_file
+    login = {"PASSWORD": password, "USERNAME": settings.username} if password else {}
+    patience = {"SOCKET_CONNECT_TIMEOUT": timeout, "SOCKET_TIMEOUT": timeout}
+    factory: ConnectionFactory[Any, Any, Any] = ConnectionFactory(
+        {"CONNECTION_POOL_KWARGS": options, **login, **patience}
+    )
+    return factory.get_connection_pool(factory.make_connection_params("redis://"))
