@@ -12,20 +12,31 @@ from importlib import import_module
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
-from django.db import Error
+from django.contrib.sessions.backends.cache import SessionStore as CacheSession
 
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
 
 
-def find(session_key: str) -> dict[str, Any] | None:
-    """Return what the old engine knows of a session, or None. Raises StoreUnavailable where its database fails.
+def engine() -> type[SessionBase] | None:
+    """Return the session class of the engine used before; None where nothing is adopted."""
+    path = conf.get("ADOPT_FROM")
+    if not path:
+        return None
+    found: type[SessionBase] = import_module(path).SessionStore
+    return found
 
-    Django's cache engine answers a cache that is down with "no session"; that can't be told apart here.
-    """
+
+def find(session_key: str) -> dict[str, Any] | None:
+    """Return what the old engine knows of a session, or None. Raises StoreUnavailable where it can't tell."""
     with _translated("read"):
         old = _session(session_key)
-        return None if old is None else dict(old.load()) or None
+        if old is None:
+            return None
+        data = dict(old.load())
+        if not data and isinstance(old, CacheSession):
+            old.exists(session_key)  # raises where the cache is down, which load() takes for "no session"
+        return data or None
 
 
 def is_still_there(session_key: str) -> bool:
@@ -47,13 +58,12 @@ def remove(session_key: str) -> None:
 def _translated(done: str) -> Iterator[None]:
     try:
         yield
-    except Error as error:
+    except (
+        Exception
+    ) as error:  # whatever the engine uses raises errors of its own, and none of them means "no session"
         raise StoreUnavailable(f"The sessions of the engine used before could not be {done}.") from error
 
 
 def _session(session_key: str) -> SessionBase | None:
-    engine = conf.get("ADOPT_FROM")
-    if not engine:
-        return None
-    session: SessionBase = import_module(engine).SessionStore(session_key)
-    return session
+    found = engine()
+    return None if found is None else found(session_key)

@@ -52,6 +52,24 @@ def check_initial(**kwargs: Any) -> Iterable[CheckMessage]:
 
 
 @register
+def check_adoption(**kwargs: Any) -> Iterable[CheckMessage]:
+    """E008: sessions that are adopted come into a store that all nodes share, unless somebody has chosen otherwise."""
+    if not _options_are_usable() or conf.get("INITIAL") or not conf.get("ADOPT_FROM"):
+        return []
+    if initial.place_of_adopted() is not None:
+        return []
+    return [
+        Error(
+            f"The sessions of {conf.get('ADOPT_FROM')} would move into the memory of the node that serves them first, "
+            "so users whose next request goes to another node would be logged out.",
+            hint="Set SESSIONPERSIST['INITIAL'] to the store that all nodes share, or to {'persistence_type': "
+            "'IN_MEMORY'} if there is only one node. If the sessions have all moved, remove ADOPT_FROM.",
+            id="sessionpersist.E008",
+        )
+    ]
+
+
+@register
 def check_memory_dir(**kwargs: Any) -> Iterable[CheckMessage]:
     """E004: the In-Memory store, which every site begins with, can write its file."""
     if not _options_are_usable():

@@ -227,7 +227,8 @@ class SessionStore(SessionBase):
         """Take over a session from the engine used before, if there is one; as ``_read`` then."""
         data = self._noting_outage(adoption.find, session_key) if session_key else None
         if session_key is None or data is None:
-            return None
+            # If it was there, a parallel request may have taken it over since this one looked.
+            return self._read(session_key) if adoption.engine() else None
         self._session_cache = data  # what the expiry is reckoned from
         try:
             self._save_new(data)

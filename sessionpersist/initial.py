@@ -1,4 +1,8 @@
-"""The store in force before anybody has saved one: ``SESSIONPERSIST["INITIAL"]``, In-Memory by default."""
+"""The store in force before anybody has saved one: ``SESSIONPERSIST["INITIAL"]``.
+
+Where that is not set and the sessions of another engine are adopted (``ADOPT_FROM``), it is the place where that engine
+keeps them, as all nodes share it. Otherwise it is In-Memory.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,91 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
+from django.conf import settings
+from django.contrib.sessions.backends.cache import SessionStore as CacheSession
+from django.contrib.sessions.backends.db import SessionStore as DatabaseSession
+from django.core.cache import BaseCache, caches
+from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import connections, models, router
 
-from sessionpersist import conf
+from sessionpersist import adoption, conf
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.stores.settings import MemorySettings, StoreSettings, from_fields
+from sessionpersist.stores.settings import (
+    ENVIRONMENT,
+    DatabaseSettings,
+    MemorySettings,
+    RedisSettings,
+    StoreSettings,
+    fields_of,
+    from_fields,
+)
+from sessionpersist.stores.sql import DIALECTS
 
 
 def initial_fields() -> dict[str, Any]:
     """Return the fields of the Login Configuration that hold until somebody saves it."""
-    return {"persistence_type": MemorySettings.type, **(conf.get("INITIAL") or {})}
+    fields = conf.get("INITIAL") or place_of_adopted() or {}
+    return {"persistence_type": MemorySettings.type, **fields}
+
+
+def place_of_adopted() -> dict[str, Any] | None:
+    """Return the fields that choose the place where the engine of ADOPT_FROM keeps its sessions; None where there is no
+    such engine, or where nodes do not share that place, or none of our stores can use it."""
+    engine = adoption.engine()
+    if engine is None:
+        return None
+    if issubclass(engine, DatabaseSession):  # cached_db, too: its cache holds copies
+        alias = router.db_for_write(engine.get_model_class())
+        return fields_of(DatabaseSettings(alias)) if connections[alias].vendor in DIALECTS else None
+    if issubclass(engine, CacheSession):
+        found = _redis_of(caches[settings.SESSION_CACHE_ALIAS])
+        return None if found is None else fields_of(found)
+    return None
+
+
+def _redis_of(cache: BaseCache) -> RedisSettings | None:
+    """Return how a cache reaches its one Redis server, as its client has put it together from all its settings. Nothing
+    is connected. None where it is no such cache, or where our store would not reach the server in the same way."""
+    pool = getattr(_client_of(cache), "connection_pool", None)
+    if pool is None:
+        return None
+    from redis.connection import Connection, SSLConnection
+
+    given = pool.connection_kwargs
+    password = str(given.get("password") or "")
+    if pool.connection_class not in (Connection, SSLConnection):  # a socket file, a sentinel
+        return None
+    if given.get("credential_provider") or password.startswith(ENVIRONMENT) or not _same_certificates(given):
+        return None
+    return RedisSettings(
+        host=str(given.get("host", "localhost")),
+        port=int(given.get("port", RedisSettings.port)),
+        username=str(given.get("username") or ""),
+        password=password,
+        database=int(given.get("db") or 0),
+        tls=pool.connection_class is SSLConnection,
+    )
+
+
+def _same_certificates(given: dict[str, Any]) -> bool:
+    """Whether our store checks the server's certificate in the same way, and is asked for none of its own."""
+    options = {name for name, value in given.items() if name.startswith("ssl_") and value is not None}
+    return options <= {"ssl_ca_certs"} and given.get("ssl_ca_certs") in (None, conf.get("TLS_CA_FILE"))
+
+
+def _client_of(cache: Any) -> Any:
+    """Return the client with which a cache writes to its one server: Django's own cache for Redis, or django-redis."""
+    if isinstance(cache, DjangoRedisCache):
+        return cache._cache.get_client(write=True)
+    try:
+        from django_redis.cache import RedisCache
+        from django_redis.client import ShardClient
+    except ModuleNotFoundError:
+        return None
+    if not isinstance(cache, RedisCache) or isinstance(cache.client, ShardClient):
+        return None
+    return cache.client.get_client(write=True)
 
 
 def initial_settings() -> StoreSettings:

@@ -9,18 +9,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psycopg
 import pytest
+from django.contrib.sessions.backends import db
 from django.core.checks import run_checks
 from django.core.management import call_command
+from django.db import connections
 from django.db.models.functions import Now
 from pytest_django import Settings
 
 from sessionpersist import routing, snapshot
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.initial import initial_settings
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.stores.settings import DatabaseSettings, MemorySettings, RedisSettings
 from tests.load.site import ROOT, Site
@@ -115,6 +119,7 @@ SAVE = """
 import django
 django.setup()
 from django.db import transaction
+from sessionpersist.initial import initial_settings
 from sessionpersist.models import LoginConfiguration
 with transaction.atomic():
     LoginConfiguration(persistence_type="JDBC", jdbc_database="default").save()
@@ -153,6 +158,7 @@ def test_two_first_saves_at_the_same_moment_both_succeed(tmp_path: Path) -> None
 
 
 COUNT = """
+from sessionpersist.initial import initial_settings
 from sessionpersist.models import LoginConfiguration, Revision
 print(LoginConfiguration.objects.count(), Revision.objects.count())
 """
@@ -211,3 +217,153 @@ def test_check_asks_no_database(settings: Settings, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("SECRET", "s3cret")
     settings.SESSIONPERSIST = {"INITIAL": REDIS}
     assert run_checks() == []
+
+
+BACKENDS = "django.contrib.sessions.backends"
+DJANGO_REDIS, DJANGO = "django_redis.cache.RedisCache", "django.core.cache.backends.redis.RedisCache"
+
+
+class DatabaseEngine(db.SessionStore):
+    """An engine that a project derived from Django's."""
+
+
+def adopt(settings: Settings, engine: str, **cache: Any) -> None:
+    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ADOPT_FROM": engine}
+    if cache:
+        settings.CACHES = {"default": cache}
+
+
+class SessionsElsewhere:
+    """A router of a project that keeps sessions in a database of their own."""
+
+    def db_for_write(self, model: Any, **hints: Any) -> str | None:
+        return "sessions" if model._meta.app_label == "sessions" else None
+
+
+class TestPlaceOfAdopted:
+    """Where sessions are adopted from and nothing else is said, they come into a store that all nodes share."""
+
+    @pytest.mark.parametrize("engine", [f"{BACKENDS}.db", f"{BACKENDS}.cached_db", f"{__name__}.own"])
+    def test_of_a_database_it_is_that_database(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch, engine: str
+    ) -> None:
+        own = ModuleType(f"{__name__}.own")
+        own.SessionStore = DatabaseEngine  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, own.__name__, own)
+        adopt(settings, engine)
+        assert initial_settings() == DatabaseSettings("default")
+        assert run_checks() == []
+
+    def test_of_a_database_chosen_by_a_router_it_is_where_sessions_are_written(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(connections.settings, "sessions", connections.settings["default"])
+        settings.DATABASE_ROUTERS = [f"{__name__}.SessionsElsewhere"]
+        adopt(settings, f"{BACKENDS}.db")
+        assert initial_settings() == DatabaseSettings("sessions")
+
+    # Each with a host of its own: django-redis keeps its pools by the URL alone.
+    @pytest.mark.parametrize(
+        ("cache", "expected"),
+        [
+            ({"BACKEND": DJANGO_REDIS, "LOCATION": "redis://h1"}, RedisSettings("h1")),
+            ({"BACKEND": DJANGO, "LOCATION": "redis://h2:7000/3"}, RedisSettings("h2", 7000, database=3)),
+            (
+                {"BACKEND": DJANGO_REDIS, "LOCATION": "redis://h3:7000?db=3"},
+                RedisSettings("h3", 7000, database=3),
+            ),
+            (
+                {"BACKEND": DJANGO_REDIS, "LOCATION": "rediss://u:p%2F@h4/1"},
+                RedisSettings("h4", 6379, "u", "p/", 1, tls=True),
+            ),
+            (
+                {"BACKEND": DJANGO, "LOCATION": ["redis://:a@main:1", "redis://:b@replica:2"]},
+                RedisSettings("main", 1, password="a"),
+            ),
+            ({"BACKEND": DJANGO_REDIS, "LOCATION": "redis://h6,redis://replica"}, RedisSettings("h6")),
+            (
+                {"BACKEND": DJANGO_REDIS, "LOCATION": "redis://h7/1", "OPTIONS": {"PASSWORD": "p"}},
+                RedisSettings("h7", password="p", database=1),
+            ),
+            (
+                {
+                    "BACKEND": DJANGO,
+                    "LOCATION": "redis://h8",
+                    "OPTIONS": {"username": "u", "password": "p", "db": 2},
+                },
+                RedisSettings("h8", username="u", password="p", database=2),
+            ),
+            (
+                {
+                    "BACKEND": DJANGO_REDIS,
+                    "LOCATION": "redis://h9",
+                    "OPTIONS": {"CONNECTION_POOL_KWARGS": {"password": "p", "max_connections": 5}},
+                },
+                RedisSettings("h9", password="p"),
+            ),
+        ],
+    )
+    def test_of_a_cache_on_redis_it_is_that_redis(
+        self, settings: Settings, cache: dict[str, Any], expected: RedisSettings
+    ) -> None:
+        adopt(settings, f"{BACKENDS}.cache", **cache)
+        assert initial_settings() == expected
+        assert run_checks() == []
+
+    def test_of_another_cache_than_the_default_it_is_that_of_the_sessions(self, settings: Settings) -> None:
+        adopt(settings, f"{BACKENDS}.cache", BACKEND=DJANGO_REDIS, LOCATION="redis://wrong")
+        settings.CACHES = {
+            **settings.CACHES,
+            "sessions": {"BACKEND": DJANGO_REDIS, "LOCATION": "redis://right"},
+        }
+        settings.SESSION_CACHE_ALIAS = "sessions"
+        assert initial_settings() == RedisSettings("right")
+
+    @pytest.mark.parametrize(
+        "cache",
+        [
+            {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+            {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": "/nowhere"},
+            {"BACKEND": DJANGO_REDIS, "LOCATION": "unix:///run/redis.sock"},
+            {"BACKEND": DJANGO, "LOCATION": "unix:///run/redis.sock?db=1"},
+            {"BACKEND": DJANGO_REDIS, "LOCATION": "redis://:env%3AX@h"},  # we would take it for a variable
+            {"BACKEND": DJANGO_REDIS, "LOCATION": "rediss://h0?ssl_certfile=mine.pem"},
+            {"BACKEND": DJANGO_REDIS, "LOCATION": "rediss://h0?ssl_ca_certs=/nowhere/ca.pem"},
+            {
+                "BACKEND": DJANGO_REDIS,
+                "LOCATION": "redis://group/0",
+                "OPTIONS": {
+                    "CLIENT_CLASS": "django_redis.client.SentinelClient",
+                    "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
+                    "CONNECTION_POOL_CLASS": "redis.sentinel.SentinelConnectionPool",
+                    "SENTINELS": [("sentinel", 26379)],
+                },
+            },
+            {
+                "BACKEND": DJANGO_REDIS,
+                "LOCATION": ["redis://one", "redis://two"],
+                "OPTIONS": {"CLIENT_CLASS": "django_redis.client.ShardClient"},
+            },
+        ],
+    )
+    def test_of_another_cache_none_can_be_told_and_check_asks_for_it(
+        self, settings: Settings, cache: dict[str, Any]
+    ) -> None:
+        adopt(settings, f"{BACKENDS}.cache", **cache)
+        (message,) = run_checks()
+        assert (message.id, "INITIAL" in str(message.hint)) == ("sessionpersist.E008", True)
+        assert initial_settings() == MemorySettings()
+
+    def test_of_files_none_can_be_told_and_check_asks_for_it(self, settings: Settings) -> None:
+        adopt(settings, f"{BACKENDS}.file")
+        assert [each.id for each in run_checks()] == ["sessionpersist.E008"]
+
+    @pytest.mark.parametrize(
+        "chosen",
+        [{"persistence_type": "IN_MEMORY"}, {"persistence_type": "JDBC", "jdbc_database": "default"}],
+    )
+    def test_who_says_which_store_is_asked_no_more(self, settings: Settings, chosen: dict[str, Any]) -> None:
+        adopt(settings, f"{BACKENDS}.file")
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "INITIAL": chosen}
+        assert run_checks() == []
+        assert initial_settings().type == chosen["persistence_type"]

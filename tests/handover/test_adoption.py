@@ -12,8 +12,10 @@ from django.db import OperationalError
 from django.test import Client
 from pytest_django import Settings
 
+from sessionpersist import adoption
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
+from tests.servers.places import free_port
 
 ENGINES = [f"django.contrib.sessions.backends.{name}" for name in ("db", "cache", "cached_db")]
 
@@ -91,6 +93,37 @@ def test_of_parallel_requests_one_takes_over_and_the_other_reads_that(
     session.save()
     found = SessionStore(key)
     assert (found["visits"], found["name"]) == (4, "both")
+
+
+def test_a_parallel_request_that_takes_over_between_two_looks_hides_nothing(
+    old: SessionBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = str(old.session_key)
+    find = adoption.find
+
+    def another_is_faster(session_key: str) -> dict[str, object] | None:
+        monkeypatch.setattr(adoption, "find", find)
+        assert SessionStore(key)["visits"] == 3
+        return find(session_key)
+
+    monkeypatch.setattr(adoption, "find", another_is_faster)
+    assert SessionStore(key).get("visits") == 3
+
+
+@pytest.mark.parametrize(
+    "backend", ["django_redis.cache.RedisCache", "django.core.cache.backends.redis.RedisCache"]
+)
+def test_a_cache_that_is_down_is_not_told_as_no_session(settings: Settings, backend: str) -> None:
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": f"redis://127.0.0.1:{free_port()}"}}
+    settings.SESSIONPERSIST = {
+        **settings.SESSIONPERSIST,
+        "ADOPT_FROM": "django.contrib.sessions.backends.cache",
+        "INITIAL": {"persistence_type": "IN_MEMORY"},
+    }
+    session = SessionStore("0" * 32)
+    with pytest.raises(StoreUnavailable):
+        session.get("visits")
+    assert session.outage is not None
 
 
 def test_an_outage_as_the_old_copy_is_looked_at_again_is_no_crash(
