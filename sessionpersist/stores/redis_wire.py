@@ -211,9 +211,10 @@ def _pool(settings: RedisSettings, password: str, timeout: float, ca_file: str |
     }
     if settings.tls and ca_file:
         options["ssl_ca_certs"] = ca_file
-    login = {"PASSWORD": password, "USERNAME": settings.username} if password else {}
+    if password:  # straight to the driver: django-redis knows of user names from 7.0 on only
+        options |= {"username": settings.username or None, "password": password}
     patience = {"SOCKET_CONNECT_TIMEOUT": timeout, "SOCKET_TIMEOUT": timeout}
     factory: ConnectionFactory[Any, Any, Any] = ConnectionFactory(
-        {"CONNECTION_POOL_KWARGS": options, **login, **patience}
+        {"CONNECTION_POOL_KWARGS": options, **patience}
     )
     return factory.get_connection_pool(factory.make_connection_params("redis://"))
