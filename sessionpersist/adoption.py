@@ -29,7 +29,7 @@ def engine() -> type[SessionBase] | None:
 
 def find(session_key: str) -> dict[str, Any] | None:
     """Return what the old engine knows of a session, or None. Raises StoreUnavailable where it can't tell."""
-    with _translated("read"):
+    with translated("read"):
         old = _session(session_key)
         if old is None:
             return None
@@ -41,29 +41,38 @@ def find(session_key: str) -> dict[str, Any] | None:
 
 def is_still_there(session_key: str) -> bool:
     """Return whether the old engine still has the session: nobody has logged out meanwhile. Raises StoreUnavailable."""
-    with _translated("read"):
+    with translated("read"):
         old = _session(session_key)
         return old is not None and bool(old.exists(session_key))
 
 
 def remove(session_key: str) -> None:
     """Delete a session at the old engine, as it has moved or was logged out. Raises StoreUnavailable."""
-    with _translated("changed"):
+    with translated("changed"):
         old = _session(session_key)
         if old is not None:
             old.delete(session_key)
 
 
 @contextmanager
-def _translated(done: str) -> Iterator[None]:
+def translated(done: str) -> Iterator[None]:
+    """Have whatever goes wrong inside be a StoreUnavailable: what an engine uses has errors of its own, none of which
+    means that there is no session. ``done`` is what was to be done with the sessions."""
     try:
         yield
-    except (
-        Exception
-    ) as error:  # whatever the engine uses raises errors of its own, and none of them means "no session"
+    except Exception as error:
         raise StoreUnavailable(f"The sessions of the engine used before could not be {done}.") from error
 
 
 def _session(session_key: str) -> SessionBase | None:
     found = engine()
-    return None if found is None else found(session_key)
+    if found is None:
+        return None
+    session = found(session_key)
+    # Django's file engine makes a new session in the place of one that has expired.
+    session.create = _make_nothing  # type: ignore[method-assign]
+    return session
+
+
+def _make_nothing() -> None:
+    """Nothing new comes to the old engine."""

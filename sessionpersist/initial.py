@@ -56,7 +56,7 @@ def place_of_adopted() -> dict[str, Any] | None:
 def _redis_of(cache: BaseCache) -> RedisSettings | None:
     """Return how a cache reaches its one Redis server, as its client has put it together from all its settings. Nothing
     is connected. None where it is no such cache, or where our store would not reach the server in the same way."""
-    pool = getattr(_client_of(cache), "connection_pool", None)
+    pool = getattr(client_of(cache), "connection_pool", None)
     if pool is None:
         return None
     from redis.connection import Connection, SSLConnection
@@ -83,7 +83,7 @@ def _same_certificates(given: dict[str, Any]) -> bool:
     return options <= {"ssl_ca_certs"} and given.get("ssl_ca_certs") in (None, conf.get("TLS_CA_FILE"))
 
 
-def _client_of(cache: Any) -> Any:
+def client_of(cache: Any) -> Any:
     """Return the client with which a cache writes to its one server: Django's own cache for Redis, or django-redis."""
     if isinstance(cache, DjangoRedisCache):
         return cache._cache.get_client(write=True)

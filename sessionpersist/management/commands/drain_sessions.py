@@ -12,6 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 from sessionpersist import draining, routing
 from sessionpersist.draining import BATCH, Draining, Left, NotNow
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.leftovers import REMOVABLE, Leftovers, leftovers
 from sessionpersist.management.base import SessionCommand, read_configuration
 
 REPORT_EVERY = 1.0  # seconds between two lines of progress; a terminal has its bar moved at each batch
@@ -38,14 +39,16 @@ class Command(SessionCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         read_configuration()
         try:
-            stores = self._draining_when_calm()
-            if not stores:
+            stores, old = self._draining_when_calm(), leftovers()
+            if not stores and old is None:
                 self.stdout.write("No handover is going on: there is nothing to move.")
             for store in stores:
                 if options["abandon"]:
                     self._abandon(store, options["interactive"])
                 else:
                     self._drain(store, options["rate"])
+            if old is not None and not options["abandon"]:
+                self._take_over(old, options["rate"])
         except NotNow as error:
             raise CommandError(f"{error} Run this again in a moment.") from error
         except KeyboardInterrupt:
@@ -81,7 +84,24 @@ class Command(SessionCommand):
                 "Run this on every other node too: each keeps the In-Memory sessions of its own users."
             )
 
-    def _move(self, store: Draining, counted: Left, rate: float | None) -> int:
+    def _take_over(self, old: Leftovers, rate: float | None) -> None:
+        """Move what is left at the engine of ADOPT_FROM."""
+        name = old.describe()
+        if not old.listable:
+            self.stdout.write(f"{name}: {old.until()}")
+            return
+        counted = old.left()
+        at_least = "at least " if counted.more else ""
+        self.stdout.write(f"{name}: {at_least}{counted.count:,} sessions to move.")
+        moved = self._move(old, counted, rate)
+        left = old.left().count - old.stuck
+        if left > 0:
+            raise CommandError(f"{name}: {left:,} sessions came meanwhile. Run this again.")
+        if old.stuck:
+            self.stdout.write(self.style.WARNING(f"{name}: {old.about_stuck()}"))
+        self.stdout.write(self.style.SUCCESS(f"{name}: {moved:,} sessions moved. {REMOVABLE}"))
+
+    def _move(self, store: Draining | Leftovers, counted: Left, rate: float | None) -> int:
         moved, begun = 0, time.monotonic()
         reported = begun
         try:
