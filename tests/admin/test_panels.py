@@ -344,8 +344,8 @@ class TestSwitchingBack:
 
     def test_nobody_is_logged_out_by_it(self, browser: Client) -> None:
         session = new_session(cat="tabby")
-        number = Revision.objects.latest("pk").pk
         choose(**JDBC)
+        number = Revision.objects.earliest("pk").pk
         browser.post(
             url("switch_back", number), {"edition": LoginConfiguration.get_solo().edition}, follow=True
         )
@@ -364,8 +364,8 @@ class TestSwitchingBack:
         assert (LoginConfiguration.get_solo().edition, Revision.objects.count()) == (edition, revisions)
 
     def test_who_was_overtaken_is_told(self, browser: Client) -> None:
-        number = Revision.objects.latest("pk").pk
         choose(**JDBC)
+        number = Revision.objects.earliest("pk").pk
         edition = LoginConfiguration.get_solo().edition
         choose(**login_of(Valkey))
         text = text_of(browser.post(url("switch_back", number), {"edition": edition}))
