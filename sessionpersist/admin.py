@@ -17,15 +17,14 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST
 
-from sessionpersist import probing
+from sessionpersist import pulse
 from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm, Overtaken
 from sessionpersist.handover_views import BASE_NAME, TEMPLATES, HandoverViews
 from sessionpersist.models import LoginConfiguration
-from sessionpersist.panels import read_panels, read_status
-from sessionpersist.stores.base import Step
-from sessionpersist.stores.settings import StoreSettings
+from sessionpersist.panels import read_handover, read_history, read_panels, read_status
+from sessionpersist.pulse import Report
 
 without_passwords_in_reports = method_decorator(
     sensitive_post_parameters("redis_password", "mongodb_password")
@@ -60,6 +59,17 @@ class LoginConfigurationAdmin(HandoverViews):
         """Where the admin's log links to."""
         return HttpResponseRedirect(self._url("changelist"))
 
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Django's page, and every switch below it. Django's log knows users of the site only; who used a command is a
+        user of the machine, and may be somebody else of the same name."""
+        changes = {
+            "history": read_history(read_handover(count=False).moving),
+            "saved": LoginConfiguration.get_solo(),
+        }
+        return super().history_view(request, object_id, {**changes, **(extra_context or {})})
+
     @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
     @without_passwords_in_reports
     def page(self, request: HttpRequest) -> HttpResponse:
@@ -83,24 +93,35 @@ class LoginConfigurationAdmin(HandoverViews):
                 "ok": form.is_valid(),
                 "steps": [asdict(step) for step in form.steps],
                 "errors": form.errors.get_json_data(),
-                "html": render_to_string(f"{TEMPLATES}/steps.html", {"form": form, "steps": form.steps}),
+                "html": render_to_string(
+                    f"{TEMPLATES}/steps.html",
+                    {"steps": form.steps, "works": form.is_valid(), "tried": form.tried},
+                ),
             }
         )
 
-    @method_decorator((require_safe, never_cache))
+    @method_decorator((require_http_methods(["GET", "HEAD", "POST"]), never_cache))
     def status(self, request: HttpRequest) -> HttpResponse:
-        """The status panel with the health of the store in force, for the script of the page."""
+        """The status panel, for the script of the page: whether the store in force answers, which costs it a read. By
+        POST every verb is tried, as that writes. Without the script, the page is shown with what came of it."""
         self._require(self.has_view_or_change_permission(request))
         status = read_status()
-        context = {"status": status, "health": self._health(status.settings)}
-        return TemplateResponse(request, f"{TEMPLATES}/status.html", context)
+        report = pulse.check(status.settings) if request.method == "POST" else None
+        if report and request.get_preferred_type(["text/html", "application/json"]) != "application/json":
+            return self._render(request, LoginConfigurationForm(), check=True, report=report)
+        context = {"status": status, "pulse": pulse.take(status.settings), "report": report}
+        if not report:
+            return TemplateResponse(request, f"{TEMPLATES}/status.html", context)
+        parts = {name: f"{TEMPLATES}/{name}.html" for name in ("status", "report")}
+        return JsonResponse({name: render_to_string(part, context, request) for name, part in parts.items()})
 
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any = (), add: bool = False
-    ) -> list[dict[str, dict[str, list[str]]]]:
-        """Field names only, never a value."""
+    ) -> list[dict[str, dict[str, Any]]]:
+        """The names of the fields, and which store that is: no other value."""
         names = [form.full_name(name) for name in form.changed_data if name != CONFIRMATION]
-        return [{"changed": {"fields": names}}] if names else []
+        store = form.instance.store_settings().describe()
+        return [{"changed": {"name": "store", "object": store, "fields": names}}] if names else []
 
     def _save(self, request: HttpRequest) -> HttpResponse:
         self._require(self.has_change_permission(request))
@@ -136,7 +157,13 @@ class LoginConfigurationAdmin(HandoverViews):
         return _("Saved. Every node switches to {store} at {at}.").format(store=status.pending, at=at)
 
     def _render(
-        self, request: HttpRequest, form: LoginConfigurationForm, *, tested: bool = False, check: bool = False
+        self,
+        request: HttpRequest,
+        form: LoginConfigurationForm,
+        *,
+        tested: bool = False,
+        check: bool = False,
+        report: Report | None = None,
     ) -> TemplateResponse:
         """With ``check`` the stores are asked, which may take a while; else the script of the page has that done."""
         form.ask_for_passwords_again()
@@ -150,18 +177,11 @@ class LoginConfigurationAdmin(HandoverViews):
             "form": form,
             "may_change": may_change,
             "tested": tested,
-            "health": self._health(shown["status"].settings) if check else None,
+            "pulse": pulse.take(shown["status"].settings) if check else None,
+            "report": report,
             **shown,
         }
         return self._show(request, "change_form.html", context)
-
-    def _health(self, settings: StoreSettings) -> dict[str, Any]:
-        steps: list[Step] = probing.probe(settings)
-        return {
-            "failed": probing.failure(steps),
-            "warnings": [step.message for step in steps if step.warning],
-            "milliseconds": sum(step.milliseconds for step in steps),
-        }
 
     def _wrapped(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         """Behind the admin's login and CSRF check, and outside ATOMIC_REQUESTS: a failed probe would break it."""

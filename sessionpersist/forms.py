@@ -241,6 +241,7 @@ class LoginConfigurationForm(ModelForm):
         kwargs["instance"] = kwargs.get("instance") or LoginConfiguration.get_solo()
         super().__init__(data, **kwargs)
         self.steps: list[Step] = []
+        self.tried = ""  # which store that was, for staff
         self._probe, self._prepare = probe, prepare
         self.saved = {field.name: getattr(self.instance, field.name) for field in self.instance._meta.fields}
         self.initial["edition"] = self.instance.edition
@@ -290,7 +291,7 @@ class LoginConfigurationForm(ModelForm):
     def changed_data(self) -> list[str]:
         """The fields that were changed and count."""
         changed = (name for name in super().changed_data if name != "edition")
-        return [name for name in changed if not self._is_of_other_type(name)]
+        return [name for name in changed if not self._is_of_other_type(name) and not self._is_saved(name)]
 
     def full_name(self, name: str) -> str:
         """Return a label that says by itself which field is meant: there are two hosts."""
@@ -313,7 +314,9 @@ class LoginConfigurationForm(ModelForm):
 
     def try_store(self) -> None:
         """Probe the store that was entered; a failure becomes an error on the likely field."""
-        self.steps = probing.probe(self.store_settings(), prepare=self._prepare)
+        settings = self.store_settings()
+        self.tried = settings.describe()
+        self.steps = probing.probe(settings, prepare=self._prepare)
         if failed := probing.failure(self.steps):
             self.add_error(self._field_of(failed), failed.message)
 
@@ -380,8 +383,10 @@ class LoginConfigurationForm(ModelForm):
             del self.fields[CONFIRMATION]
             return
         text = _(
-            "In-Memory is the memory of one node, and this site has {count}: {names}. A user whose next request goes "
-            "to another node appears logged out there, unless the load balancer always sends them to the same node."
+            "In-Memory is the memory of one node, and this site has {count}: {names}. Behind a load balancer users are "
+            "logged out for good: as soon as a request reaches a node that does not hold the session, that node "
+            "answers as to a stranger, and the browser gives up its cookie. Confirm only if the load balancer always "
+            "sends a user to the same node."
         )
         field = self.fields[CONFIRMATION]
         field.help_text = text.format(count=len(names), names=", ".join(names))
@@ -390,6 +395,10 @@ class LoginConfigurationForm(ModelForm):
         asked = CONFIRMATION in self.fields and self._prepare and self.chosen == PersistenceType.IN_MEMORY
         if asked and not self.cleaned_data.get(CONFIRMATION):
             self.add_error(CONFIRMATION, _("Confirm this, or choose a store that all nodes share."))
+
+    def _is_saved(self, name: str) -> bool:
+        """Return whether a password was typed that is the saved one: whoever switches back sends it again."""
+        return name.endswith("_password") and self[name].data == self.saved[name]
 
     def _is_of_other_type(self, name: str) -> bool:
         prefixes = (cls.prefix + "_" for store_type, cls in TYPES.items() if store_type != self.chosen)

@@ -57,10 +57,9 @@ class HandoverViews(ModelAdmin):
         moving = find_moving(number, step)
         if unfinished and Revision.objects.filter(pk=number, drained_how="drained").exists():
             store = unfinished.store_settings()
-            self._log(request, _("Moved the rest of the sessions out of {store}.").format(store=store.label))
-            step = replace(
-                step, message=_("The handover from {store} is over.").format(store=store.describe())
-            )
+            name = store.describe()
+            self._log(request, _("Moved the rest of the sessions out of {store}.").format(store=name))
+            step = replace(step, message=_("The handover from {store} is over.").format(store=name))
         if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
             facts = render_to_string(f"{TEMPLATES}/moving.html", {"each": moving}) if moving else ""
             return JsonResponse({**asdict(step), "facts": facts, "over": not moving})
@@ -79,9 +78,9 @@ class HandoverViews(ModelAdmin):
         if request.method != "POST":
             title = _("Abandon {store}?").format(store=moving.store)
             return self._show(request, "abandon.html", {"title": title, "each": moving})
-        label = Revision.objects.get(pk=number).store_settings().label
+        name = Revision.objects.get(pk=number).store_settings().describe()
         draining.abandon(number)
-        self._log(request, _("Abandoned the sessions that were left in {store}.").format(store=label))
+        self._log(request, _("Abandoned the sessions that were left in {store}.").format(store=name))
         messages.success(request, _("{store} was abandoned.").format(store=moving.store))
         return HttpResponseRedirect(self._url("changelist"))
 
@@ -119,7 +118,6 @@ class HandoverViews(ModelAdmin):
         return TemplateResponse(request, f"{TEMPLATES}/{template}", context)
 
     def _log(self, request: HttpRequest, message: str) -> None:
-        """Names of kinds of stores only: no address, no user."""
         self.log_change(request, LoginConfiguration.get_solo(), message)
 
     def _require(self, permission: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.signals import request_finished, setting_changed
 from django.dispatch import receiver
 
-from sessionpersist import nodes, routing, snapshot
+from sessionpersist import nodes, pulse, routing, snapshot
 
 
 @receiver(request_finished)
@@ -23,3 +23,4 @@ def forget_settings(*, setting: str, **kwargs: Any) -> None:
         snapshot.reset()
         routing.reset()
         nodes.reset()
+        pulse.reset()

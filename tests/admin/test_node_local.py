@@ -18,9 +18,7 @@ pytestmark = pytest.mark.django_db
 
 FIELD = "memory_accept_node_local"
 CONFIRM = "Confirm this, or choose a store that all nodes share."
-WHAT_HAPPENS = (
-    "A user whose next request goes to another node appears logged out there, unless the load balancer"
-)
+WHAT_HAPPENS = "Behind a load balancer users are logged out for good"
 
 
 @pytest.fixture(autouse=True)

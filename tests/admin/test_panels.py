@@ -211,7 +211,7 @@ class TestMovingTheRest:
         assert "all moved by" in text_of(browser.get(PAGE))
         assert "✓ The handover is over Since" in text_of(browser.get(PAGE))
 
-    def test_the_log_has_one_entry_for_all_steps_with_no_address_in_it(
+    def test_the_log_has_one_entry_for_all_steps_which_names_the_store(
         self, browser: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(handover_views, "STEP_SECONDS", 0)
@@ -221,7 +221,10 @@ class TestMovingTheRest:
         while not browser.post(url("drain", number), headers=JSON).json()["over"]:
             pass
         browser.post(url("drain", number), headers=JSON)
-        assert log_of() == ["Moved the rest of the sessions out of REDIS."]
+        [entry] = log_of()
+        assert re.fullmatch(
+            r"Moved the rest of the sessions out of REDIS at 127.0.0.1:\d+, database 0\.", entry
+        )
 
     def test_without_the_script_a_press_is_a_step_and_the_page_says_how_many_are_left(
         self, browser: Client, monkeypatch: pytest.MonkeyPatch
@@ -291,7 +294,7 @@ class TestAbandoning:
         assert "“Move the rest now” would log nobody out." in text
         assert Revision.objects.get(pk=number).drained_at is None
 
-    def test_then_it_is_done_and_logged_without_an_address(self, browser: Client) -> None:
+    def test_then_it_is_done_and_logged_with_the_store(self, browser: Client) -> None:
         number = choose(**DEAD, redis_port=free_port())
         leave_memory()
         choose(**JDBC)
@@ -301,7 +304,10 @@ class TestAbandoning:
         assert re.search(r"REDIS at 127.0.0.1:\d+, database 0 was abandoned\.", text)
         assert "What was forgotten there stays forgotten." in text
         assert Revision.objects.get(pk=number).drained_how == "abandoned"
-        assert log_of() == ["Abandoned the sessions that were left in REDIS."]
+        [entry] = log_of()
+        assert re.fullmatch(
+            r"Abandoned the sessions that were left in REDIS at 127.0.0.1:\d+, database 0\.", entry
+        )
         assert "abandoned on" in text
 
     def test_the_store_in_force_can_not_be_abandoned(self, browser: Client) -> None:
@@ -339,8 +345,17 @@ class TestSwitchingBack:
         )
         assert login["redis_password"] not in response.content.decode()
         assert login["redis_password"] not in " ".join(log_of())
+        assert "Password" in log_of()[-1], "it is another one than that of elsewhere.example"
         [newest, *_] = response.context_data["history"]
         assert newest.saved_by == "ada"
+
+    def test_a_password_that_is_the_same_is_not_logged_as_changed(self, browser: Client) -> None:
+        login = login_of(Valkey)
+        number = choose(**login)
+        choose(**JDBC)
+        browser.post(url("switch_back", number), {"edition": LoginConfiguration.get_solo().edition})
+        address = f"{login['redis_host']}:{login['redis_port']}"
+        assert log_of() == [f"Changed Session persistence for store “REDIS at {address}, database 0”."]
 
     def test_nobody_is_logged_out_by_it(self, browser: Client) -> None:
         session = new_session(cat="tabby")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
@@ -21,6 +22,8 @@ from sessionpersist import probing
 from sessionpersist.forms import LoginConfigurationForm, Overtaken
 from sessionpersist.models import LoginConfiguration, Revision
 from tests.admin.support import PAGE, create_staff, errors_of, login_of, save, saved_state, typed
+from tests.admin.test_page import text_of
+from tests.commands.running import run
 from tests.servers import MongoDB, Redis, Valkey, shared
 
 pytestmark = pytest.mark.django_db
@@ -196,21 +199,47 @@ def test_the_report_of_a_crash_has_no_password(
 # The log.
 
 
-def test_the_log_has_field_names_and_no_value(browser: Client, staff: User) -> None:
+def test_the_log_has_field_names_and_the_store_and_no_other_value(browser: Client, staff: User) -> None:
     login = login_of(Valkey)
+    address = f"{login['redis_host']}:{login['redis_port']}"
     save(browser, **login)
     entry = LogEntry.objects.get()
     fields = ["Session persistence", "REDIS: Host", "REDIS: Port", "REDIS: Password"]
-    assert json.loads(entry.change_message) == [{"changed": {"fields": fields}}]
+    store = LoginConfiguration.get_solo().store_settings().describe()
+    changed = {"name": "store", "object": store, "fields": fields}
+    assert json.loads(entry.change_message) == [{"changed": changed}]
+    assert entry.get_change_message().endswith(
+        f"and REDIS: Password for store “REDIS at {address}, database 0”."
+    )
     assert (entry.user, entry.object_repr) == (staff, "Login Configuration")
-    values = [login["redis_password"], login["redis_host"], str(login["redis_port"])]
-    assert not any(value in entry.change_message + entry.object_repr for value in values)
+    assert login["redis_password"] not in entry.change_message + entry.object_repr
 
 
 def test_a_password_left_empty_is_not_logged_as_changed(browser: Client) -> None:
     save(browser, **login_of(Valkey))
     save(browser, redis_database="1")
     assert "Password" not in LogEntry.objects.latest("pk").change_message
+
+
+def test_the_saved_password_typed_again_is_not_logged_as_changed(browser: Client) -> None:
+    login = login_of(Valkey)
+    save(browser, **login)
+    save(browser, redis_database="1", redis_password=login["redis_password"])
+    assert "Password" not in LogEntry.objects.latest("pk").change_message
+
+
+def test_what_was_done_by_command_is_in_the_history(browser: Client, settings: Settings) -> None:
+    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ACTIVATION_SECONDS": 0, "GUARD_SECONDS": 0}
+    assert run("login_configuration", "set", "--type", "JDBC", "--database", "default").error is None
+    assert not LogEntry.objects.exists(), "the log has users of the site only"
+    history = text_of(browser.get(f"{PAGE}1/history/"))
+    who = LoginConfiguration.get_solo().saved_by
+    assert who.endswith("(command line)")
+    assert re.search(rf"Saved last on .* by {re.escape(who)}\.", history)
+    assert f"{who} In-Memory JDBC, database “default”" in history
+    Revision.objects.in_force()  # in a test nothing is ever committed: who reads it first sets its time
+    assert run("drain_sessions", "--abandon", "--no-input").error is None
+    assert "abandoned on" in text_of(browser.get(f"{PAGE}1/history/"))
 
 
 def test_the_history_page_and_the_links_of_the_log_work(browser: Client) -> None:
@@ -308,7 +337,7 @@ def test_other_methods_are_not_allowed(browser: Client) -> None:
     before = saved_state()
     assert browser.get(f"{PAGE}test/", typed(persistence_type="JDBC")).status_code == 405
     assert browser.put(PAGE).status_code == 405
-    assert browser.post(f"{PAGE}status/").status_code == 405
+    assert browser.put(f"{PAGE}status/").status_code == 405
     assert browser.post(f"{PAGE}progress/").status_code == 405
     assert browser.delete(f"{PAGE}abandon/1/").status_code == 405
     assert browser.delete(f"{PAGE}switch-back/1/").status_code == 405

@@ -33,6 +33,7 @@ SHOWN = (
     "handover-over",
     "handover-phone",
 )
+FAILED = "Failed to load resource"
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
@@ -110,7 +111,8 @@ def node(
 
 @pytest.fixture
 def new_context(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
-    """Make browser contexts: cookies of their own, the light scheme, and an error in the console fails the test."""
+    """Make browser contexts: cookies of their own, the light scheme, and an error in the console fails the test; but
+    with ``outage``, what the browser says of requests that fail."""
     problems: list[str] = []
     contexts: list[BrowserContext] = []
 
@@ -119,11 +121,11 @@ def new_context(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
         if message.type == "error" and not message.location["url"].endswith("/favicon.ico"):
             problems.append(f"{message.text} {message.location}")
 
-    def make(**options: Any) -> BrowserContext:
+    def make(*, outage: bool = False, **options: Any) -> BrowserContext:
         options = {"viewport": WIDE, "color_scheme": "light", **options}
         context = chromium.new_context(**options)
         context.set_default_timeout(PATIENCE)
-        context.on("console", note)
+        context.on("console", lambda message: None if outage and FAILED in message.text else note(message))
         context.on("weberror", lambda error: problems.append(str(error.error)))
         contexts.append(context)
         return context

@@ -82,7 +82,7 @@ class Visitor:
         self.page.get_by_role("button", name="Test connection").click()
 
     def verdict(self) -> Locator:
-        return self.page.locator(".sp-verdict")
+        return self.page.locator("#sp-result .sp-verdict")
 
     def steps(self) -> Locator:
         return self.page.locator(".sp-steps .sp-step")
@@ -101,6 +101,10 @@ class Visitor:
 
     def status(self) -> Locator:
         return self.page.get_by_role("region", name="Status")
+
+    def report(self) -> Locator:
+        """What came of “Check now”."""
+        return self.page.locator("#sp-report")
 
     def history(self) -> Locator:
         return self.page.locator(".sp-history tbody tr")

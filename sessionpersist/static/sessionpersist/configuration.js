@@ -62,23 +62,28 @@
         }
     }
 
-    // Test connection.
+    // Test connection. What it says is of the fields as they were: it goes as soon as one is changed.
+
+    let editions = 0; // how often a field was changed
 
     async function testConnection(event) {
         event.preventDefault();
         const label = busy(testButton, form.dataset.testing);
+        const edition = editions;
         clearErrors();
         result.replaceChildren();
         try {
             const headers = { Accept: "application/json" };
             const response = await fetch(testButton.formAction, { method: "POST", body: new FormData(form), headers });
             const found = await response.json();
-            result.innerHTML = found.html; // rendered and escaped by the site's own template
-            showErrors(found.errors);
+            if (edition === editions) {
+                result.innerHTML = found.html; // rendered and escaped by the site's own template
+                showErrors(found.errors);
+            } else {
+                result.replaceChildren(paragraph(form.dataset.outdated, "sp-verdict"));
+            }
         } catch {
-            const message = Object.assign(document.createElement("p"), { textContent: form.dataset.noAnswer });
-            message.className = "sp-verdict sp-failed";
-            result.replaceChildren(message);
+            result.replaceChildren(paragraph(form.dataset.noAnswer, "sp-verdict sp-failed"));
         } finally {
             idle(testButton, label);
         }
@@ -86,6 +91,28 @@
             testButton.focus({ preventScroll: true }); // disabled, it lost the focus that a keyboard goes on from
         }
         result.scrollIntoView({ block: "nearest" });
+    }
+
+    function paragraph(text, className) {
+        return Object.assign(document.createElement("p"), { textContent: text, className });
+    }
+
+    function edited(event) {
+        editions += 1;
+        if (result.querySelector(".sp-steps")) {
+            clearErrors(); // what the store said, to all fields together
+        } else {
+            clearErrorsOf(event.target);
+        }
+        result.replaceChildren();
+    }
+
+    function clearErrorsOf(input) {
+        const row = input.closest(".sp-field, .sp-types");
+        row?.querySelectorAll(".errorlist").forEach((list) => list.remove());
+        row?.classList.remove("errors");
+        input.removeAttribute("aria-invalid");
+        describe(input, (id) => id !== `${input.id}_error`);
     }
 
     function busy(button, text) {
@@ -108,41 +135,152 @@
         });
     }
 
-    // The status: loaded after the page, so that a store that does not answer does not hold the page up.
+    // The status: asked after the page has come, so that a store that does not answer does not hold it up; then again
+    // and again. A light that nobody has asked again is not green.
 
-    async function loadStatus() {
-        const health = panel.querySelector(".sp-health");
-        health.setAttribute("aria-busy", "true");
+    const STATUS_WAIT = 5000;
+    const GIVE_UP = 10000; // a poll without an answer is one that failed
+    const OLD = 30; // seconds
+    const report = document.getElementById("sp-report");
+    const told = document.querySelector(".sp-told");
+    let polls = 0; // only the latest counts
+    let answeredAt = performance.now();
+    let nextPoll;
+
+    async function ask(url, options = {}) {
+        let response;
         try {
-            const response = await fetch(panel.dataset.url, { redirect: "error" });
-            if (!response.ok) {
-                throw new Error(String(response.status));
-            }
-            panel.innerHTML = await response.text();
+            response = await fetch(url, { redirect: "manual", signal: AbortSignal.timeout(GIVE_UP), ...options });
         } catch {
-            health.replaceChildren(Object.assign(document.createElement("p"), { textContent: panel.dataset.failed }));
-            return;
-        } finally {
-            health.removeAttribute("aria-busy");
+            throw new Error(panel.dataset.noAnswer);
         }
-        const pending = panel.querySelector("[data-pending]");
-        if (pending) {
-            setTimeout(loadStatus, (Number(pending.dataset.pending) + 1) * 1000);
+        if (response.ok) {
+            return response;
+        }
+        const loggedOut = response.type === "opaqueredirect" || response.status === 403;
+        const error = panel.dataset.error.replace("#", response.status);
+        throw new Error(loggedOut ? panel.dataset.loggedOut : response.status === 503 ? panel.dataset.outage : error);
+    }
+
+    async function poll() {
+        clearTimeout(nextPoll);
+        if (document.hidden) {
+            return; // it is called again when that is over
+        }
+        const number = (polls += 1);
+        const begun = performance.now();
+        try {
+            const response = await ask(panel.dataset.url);
+            const html = await response.text();
+            if (number === polls) {
+                showStatus(html);
+            }
+        } catch (error) {
+            if (number === polls) {
+                showNoStatus(error.message);
+            }
+        }
+        if (number === polls) {
+            planPoll(performance.now() - begun);
         }
     }
 
-    panel.addEventListener("click", (event) => {
-        if (event.target.closest(".sp-check-now")) {
-            event.preventDefault();
-            loadStatus();
+    function planPoll(took) {
+        const pending = panel.querySelector("[data-pending]");
+        const wait = pending ? Math.min(STATUS_WAIT, Number(pending.dataset.pending) * 1000 + 500) : STATUS_WAIT;
+        clearTimeout(nextPoll);
+        nextPoll = setTimeout(poll, Math.max(wait, 2 * took));
+    }
+
+    function showStatus(html) {
+        const fresh = parse(`<section>${html}</section>`).firstChild;
+        [...panel.attributes].forEach(({ name, value }) => fresh.setAttribute(name, value));
+        morph(panel, fresh);
+        const age = panel.querySelector(".sp-age");
+        answeredAt = performance.now() - Number(age?.dataset.age || 0) * 1000;
+        showAge();
+        tell();
+    }
+
+    function showNoStatus(reason) {
+        const light = panel.querySelector(".sp-light");
+        const mark = Object.assign(document.createElement("span"), { textContent: "✗ " });
+        mark.setAttribute("aria-hidden", "true");
+        const badge = paragraph("", "sp-badge sp-failed");
+        badge.append(mark, panel.dataset.unknown);
+        const age = paragraph("", "sp-detail");
+        age.append(Object.assign(document.createElement("span"), { className: "sp-age" }));
+        light.replaceChildren(badge, paragraph(reason, "sp-detail sp-reason"), age);
+        showAge();
+        tell();
+    }
+
+    function showAge() {
+        const age = panel.querySelector(".sp-age");
+        const seconds = Math.floor((performance.now() - answeredAt) / 1000);
+        if (age) {
+            const [text, count] = seconds < 60 ? ["seconds", seconds] : ["minutes", Math.floor(seconds / 60)];
+            age.textContent = panel.dataset[text].replace("#", count);
+        }
+        const badge = panel.querySelector(".sp-badge.sp-ok");
+        if (badge && seconds > OLD) {
+            badge.className = "sp-badge sp-unknown";
+            badge.textContent = panel.dataset.old;
+        }
+    }
+
+    // The age ticks in silence; only another verdict is read out.
+    function tell() {
+        const [badge, reason] = [".sp-badge", ".sp-reason"].map((each) => panel.querySelector(`.sp-light ${each}`));
+        const words = [badge, reason].map((each) => each?.textContent.replace(/[✓✗]/, "").trim()).filter(Boolean).join(": ");
+        if (told.dataset.last !== undefined && told.dataset.last !== words) {
+            told.textContent = words;
+        }
+        told.dataset.last = words;
+    }
+
+    async function checkNow(event) {
+        event.preventDefault();
+        const checkForm = event.target;
+        const button = checkForm.querySelector("button");
+        const before = button.textContent;
+        const number = (polls += 1);
+        clearTimeout(nextPoll);
+        button.textContent = panel.dataset.checking;
+        button.setAttribute("aria-disabled", "true");
+        try {
+            const options = { method: "POST", body: new FormData(checkForm), headers: { Accept: "application/json" } };
+            const signal = AbortSignal.timeout(6 * GIVE_UP); // a store that fails step by step takes its time
+            const response = await ask(checkForm.action, { ...options, signal });
+            const found = await response.json();
+            showStatus(found.status);
+            report.innerHTML = found.report; // rendered and escaped by the site's own template
+        } catch (error) {
+            report.replaceChildren();
+            showNoStatus(error.message);
+        }
+        button.textContent = before;
+        button.removeAttribute("aria-disabled");
+        if (number === polls) {
+            planPoll(0);
+        }
+    }
+
+    panel.addEventListener("submit", (event) => {
+        event.preventDefault();
+        if (!event.target.querySelector("[aria-disabled]")) {
+            checkNow(event);
         }
     });
+    setInterval(showAge, 1000);
 
     // The panels: asked for gently, and changed in place, so that the focus stays where it is and a bar moves.
 
     const panels = document.querySelector(".sp-panels");
     const SHORTEST_WAIT = 2000;
     const IDLE_WAIT = 10000; // where nothing is going on
+    const outdated = panels.querySelector(".sp-outdated");
+    let lookedAt = new Date();
     let nextLook;
     let draining = 0; // loops that show their progress themselves
 
@@ -189,10 +327,7 @@
         const begun = performance.now();
         let wait = IDLE_WAIT;
         try {
-            const response = await fetch(panels.dataset.url, { redirect: "error" });
-            if (!response.ok) {
-                throw new Error(String(response.status));
-            }
+            const response = await ask(panels.dataset.url, { signal: AbortSignal.timeout(6 * GIVE_UP) });
             const fresh = parse(await response.text());
             if (draining) {
                 return;
@@ -201,14 +336,20 @@
                 morph(document.getElementById(section.id), section);
             }
             wait = document.getElementById("sp-handover").dataset.lively === "yes" ? SHORTEST_WAIT : IDLE_WAIT;
+            lookedAt = new Date();
+            outdated.textContent = "";
         } catch {
-            // What is shown stays; the status says when the site does not answer.
+            const when = lookedAt.toLocaleTimeString(document.documentElement.lang);
+            outdated.textContent = outdated.dataset.text.replace("#", when); // what is shown stays
         }
         clearTimeout(nextLook);
         nextLook = setTimeout(look, Math.max(wait, 5 * (performance.now() - begun)));
     }
 
-    document.addEventListener("visibilitychange", look);
+    document.addEventListener("visibilitychange", () => {
+        look();
+        poll();
+    });
 
     // Move the rest now: step by step, until all has moved or somebody presses Pause.
 
@@ -290,9 +431,10 @@
 
     panels.addEventListener("submit", drain);
 
+    form.addEventListener("input", edited);
     form.addEventListener("change", showChosenGroup);
     window.addEventListener("pageshow", showChosenGroup); // a browser may restore another choice than the page came with
     showChosenGroup();
-    loadStatus();
+    poll();
     look();
 }

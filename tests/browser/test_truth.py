@@ -1,0 +1,211 @@
+"""What an open page shows is true, and says how old it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
+from tests.browser.conftest import PHONE, Screenshot
+from tests.browser.places import Place
+from tests.browser.test_login_configuration import WIDTH, move
+from tests.browser.visitor import Visitor
+from tests.load.site import Node
+from tests.servers import Valkey
+
+Stores = dict[str, Place]
+POLL = 5_000  # milliseconds between two polls of the status, see configuration.js
+ONE_POLL = POLL + 10_000  # with the time-outs of the store and a busy machine
+
+
+def light(page: Page) -> str:
+    return page.locator(".sp-light .sp-badge").inner_text()
+
+
+class TestLight:
+    def test_its_age_grows_until_it_is_asked_again(self, visitor: Visitor) -> None:
+        visitor.log_in()
+        visitor.open_configuration()
+        page, age = visitor.page, visitor.page.locator(".sp-age")
+        expect(age).to_have_text(re.compile(r"asked [0-2] s ago"))
+        expect(age).to_have_text(re.compile(r"asked [34] s ago"), timeout=ONE_POLL)
+        expect(age).to_have_text(re.compile(r"asked [01] s ago"), timeout=ONE_POLL)
+        assert light(page) == "✓ Answers"
+
+    def test_it_is_red_within_a_poll_of_an_outage_and_green_within_a_poll_of_its_end(
+        self, new_context: Callable[..., BrowserContext], node: Node, stores: Stores, screenshot: Screenshot
+    ) -> None:
+        visitor = Visitor(new_context(outage=True).new_page(), node.url)
+        page = visitor.page
+        visitor.log_in()
+        with Valkey() as server:
+            fields = {"Host": server.host, "Port": str(server.port), "Password": server.password}
+            move(visitor, replace(stores["REDIS"], fields=fields))
+            visitor.open_configuration()
+            expect(visitor.status()).to_contain_text("✓ Answers")
+            server.pause()
+            expect(visitor.status()).to_contain_text("✗ The status is not known", timeout=ONE_POLL)
+            expect(visitor.status()).to_contain_text("its store is down")
+            expect(visitor.status()).not_to_contain_text("✓")
+            expect(page.locator(".sp-told")).to_contain_text("its store is down")
+            expect(page.locator(".sp-outdated")).to_contain_text("What is shown is of", timeout=2 * ONE_POLL)
+            screenshot(page, "outage")
+            server.resume()
+            expect(visitor.status()).to_contain_text("✓ Answers", timeout=ONE_POLL)
+            expect(page.locator(".sp-outdated")).to_be_empty(timeout=2 * ONE_POLL)
+
+    def test_a_site_that_is_gone_is_told(
+        self, new_context: Callable[..., BrowserContext], node: Node
+    ) -> None:
+        visitor = Visitor(new_context(outage=True).new_page(), node.url)
+        visitor.log_in()
+        visitor.open_configuration()
+        expect(visitor.status()).to_contain_text("✓ Answers")
+        node.kill()
+        expect(visitor.status()).to_contain_text("The site does not answer.", timeout=ONE_POLL)
+        node.start()
+        expect(visitor.status()).to_contain_text("✓ Answers", timeout=ONE_POLL)
+
+    def test_who_was_logged_out_meanwhile_is_told(self, visitor: Visitor) -> None:
+        visitor.log_in()
+        visitor.open_configuration()
+        expect(visitor.status()).to_contain_text("✓ Answers")
+        visitor.page.context.clear_cookies()
+        expect(visitor.status()).to_contain_text("You may have been logged out", timeout=ONE_POLL)
+
+    def test_a_green_that_nobody_has_asked_again_is_none(self, visitor: Visitor) -> None:
+        """As in a tab in the background, which does not ask."""
+        page = visitor.page
+        page.clock.install()
+        visitor.log_in()
+        visitor.open_configuration()
+        expect(visitor.status()).to_contain_text("✓ Answers")
+        page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true, configurable: true })")
+        page.clock.run_for(40_000)
+        expect(visitor.status()).to_contain_text("Not asked lately")
+        expect(visitor.status()).not_to_contain_text("Answers")
+        page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+        expect(visitor.status()).to_contain_text("✓ Answers")
+
+    def test_only_another_verdict_is_read_out(self, visitor: Visitor) -> None:
+        page = visitor.page
+        visitor.log_in()
+        visitor.open_configuration()
+        expect(page.locator(".sp-age")).to_have_text(re.compile(r"asked [34] s ago"), timeout=ONE_POLL)
+        expect(page.locator(".sp-told")).to_be_empty()
+        live = page.locator(".sp-status, .sp-status *").evaluate_all(
+            "all => all.filter(each => each.closest('[aria-live], [role=status], [role=alert]')).length"
+        )
+        assert live == 0, "what ticks is in no live region"
+
+    def test_a_poll_takes_the_focus_from_nobody(self, visitor: Visitor) -> None:
+        visitor.log_in()
+        visitor.open_configuration()
+        button = visitor.page.get_by_role("button", name="Check now")
+        button.focus()
+        with visitor.page.expect_response("**/status/", timeout=ONE_POLL):
+            pass
+        expect(visitor.page.locator(".sp-age")).to_have_text(re.compile("asked [12] s ago"))
+        expect(button).to_be_focused()
+
+    def test_check_now_tries_every_verb_and_says_when(self, visitor: Visitor, stores: Stores) -> None:
+        visitor.log_in()
+        visitor.open_configuration()
+        button = visitor.page.get_by_role("button", name="Check now")
+        button.click()
+        expect(visitor.report()).to_contain_text(re.compile(r"Check at \d\d:\d\d:\d\d"))
+        expect(visitor.report()).to_contain_text("Compare and set: works")
+        expect(button).to_be_focused()
+
+
+class TestVerdict:
+    """What Test connection says is of the fields as they were then."""
+
+    @pytest.fixture
+    def tested(self, visitor: Visitor, stores: Stores) -> Visitor:
+        visitor.log_in()
+        visitor.open_configuration()
+        visitor.choose(stores["REDIS"])
+        visitor.test_connection()
+        expect(visitor.verdict()).to_have_text("The connection works.")
+        expect(visitor.page.locator("#sp-result")).to_contain_text("Tried: REDIS at 127.0.0.1:")
+        return visitor
+
+    def test_it_goes_as_a_field_is_edited(self, tested: Visitor, stores: Stores) -> None:
+        tested.field(stores["REDIS"], "Port").press("1")
+        expect(tested.page.locator("#sp-result")).to_be_empty()
+
+    def test_it_goes_as_a_box_is_ticked(self, tested: Visitor, stores: Stores) -> None:
+        tested.field(stores["REDIS"], "Use TLS").check()
+        expect(tested.page.locator("#sp-result")).to_be_empty()
+
+    def test_it_goes_as_another_type_is_chosen(self, tested: Visitor, stores: Stores) -> None:
+        tested.page.get_by_role("radio", name="JDBC").check()
+        expect(tested.page.locator("#sp-result")).to_be_empty()
+
+    def test_it_goes_with_the_errors_that_came_with_it(self, tested: Visitor, stores: Stores) -> None:
+        place = stores["REDIS"]
+        tested.field(place, "Password").fill("not-the-password")
+        tested.test_connection()
+        expect(tested.errors(place, "Password")).to_contain_text("refused")
+        tested.field(place, "User name").fill("ada")
+        expect(tested.page.locator("#loginconfiguration_form .errorlist")).to_have_count(0)
+        expect(tested.field(place, "Password")).not_to_have_attribute("aria-invalid", "true")
+        expect(tested.page.locator("#sp-result")).to_be_empty()
+
+    def test_of_several_fields_that_are_wrong_the_others_stay_marked(
+        self, tested: Visitor, stores: Stores
+    ) -> None:
+        place = stores["REDIS"]
+        tested.field(place, "Host").fill("a b")
+        tested.field(place, "Port").fill("0")
+        tested.test_connection()
+        expect(tested.errors(place, "Host")).to_be_visible()
+        tested.field(place, "Host").fill("127.0.0.1")
+        expect(tested.errors(place, "Host")).to_have_count(0)
+        expect(tested.errors(place, "Port")).to_be_visible()
+
+    def test_one_that_comes_after_an_edit_is_not_shown(self, tested: Visitor, stores: Stores) -> None:
+        page, place = tested.page, stores["REDIS"]
+
+        def edit_meanwhile(route: Route) -> None:
+            response = route.fetch()
+            page.evaluate(
+                "document.querySelector('[name=redis_port]').dispatchEvent(new Event('input', { bubbles: true }))"
+            )
+            route.fulfill(response=response)
+
+        page.route("**/test/", edit_meanwhile)
+        tested.test_connection()
+        expect(tested.verdict()).to_have_text(
+            "The fields were changed during the test. Test the connection again."
+        )
+        expect(page.locator(".sp-steps")).to_have_count(0)
+        assert tested.field(place, "Port").input_value() == place.fields["Port"]
+
+    def test_without_the_script_it_says_what_was_tried(
+        self, new_context: Callable[..., BrowserContext], node: Node, stores: Stores
+    ) -> None:
+        visitor = Visitor(new_context(java_script_enabled=False).new_page(), node.url)
+        visitor.log_in()
+        visitor.open_configuration()
+        visitor.choose(stores["REDIS"])
+        visitor.test_connection()
+        port = stores["REDIS"].fields["Port"]
+        tried = f"Tried: REDIS at 127.0.0.1:{port}, database 0"
+        expect(visitor.page.locator("#sp-result")).to_contain_text(tried)
+
+
+def test_the_status_fits_on_a_phone(
+    new_context: Callable[..., BrowserContext], node: Node, screenshot: Screenshot
+) -> None:
+    page = new_context(viewport=PHONE, is_mobile=True, has_touch=True).new_page()
+    visitor = Visitor(page, node.url)
+    visitor.log_in()
+    visitor.open_configuration()
+    page.get_by_role("button", name="Check now").click()
+    expect(visitor.report()).to_contain_text("The store works.")
+    assert page.evaluate(WIDTH) <= PHONE["width"]
