@@ -10,6 +10,8 @@ current store, then deleted where it was. Four rules make that safe; ``tests/han
 3. A logout writes an ended record in the current store *before* it deletes at the sources, so it holds even where a
    source is down. An ended record ends every search, in whichever store it is met.
 4. Who finds the session in no store looks once more: it may have been carried in between.
+5. What was written under this view, or a later one, is never deleted at a source: it was written to the current store,
+   so the two are one place under two names, and it is the only copy.
 
 A source that is down is StoreUnavailable for every session that is not in the current store, never "no session".
 """
@@ -70,11 +72,14 @@ class HandoverStore(Store):
         longest_life: int = 14 * 86400 * 1000,
         in_transaction: Callable[[], bool] = lambda: False,
         look_outside: Callable[[Callable[[], Record | None]], Record | None] = lambda get: None,
+        renamed: bool = False,
     ) -> None:
-        """``sources`` are the draining stores, newest first, none of them the current one. ``hold`` says whether
-        processes may differ about which store is current. ``longest_life`` of a session is in milliseconds."""
+        """``sources`` are the draining stores, newest first, none of them the current one as far as this process knows.
+        ``hold`` says whether processes may differ about which store is current. ``longest_life`` of a session is in
+        milliseconds. ``renamed``: the current store was a draining one under another name, and other processes may
+        still take it for that, so that logouts must leave their mark."""
         self.current, self.sources = current, tuple(sources)
-        self.hold, self.longest_life = hold, longest_life
+        self.hold, self.longest_life, self.renamed = hold, longest_life, renamed
         # What a view reads in a transaction that is rolled back would be gone from both stores: it moves later.
         self.in_transaction = in_transaction
         # And it may see its database as it was before somebody carried the session there: only a miss needs to care.
@@ -129,7 +134,7 @@ class HandoverStore(Store):
         raise StoreUnavailable("A session was being moved by others again and again.")
 
     def delete(self, key: str, version: int | None = None) -> bool:
-        if not self.sources:
+        if not self.sources and not self.renamed:
             return self.current.store.delete(key, version)
         if version is not None:
             return self._end_version(key, version)
@@ -199,7 +204,7 @@ class HandoverStore(Store):
         found = {
             key: record
             for key, record in batch.items()
-            if not record.ended and source.floor <= revision_of(record.version) <= self.current.number
+            if not record.ended and not source.is_leftover(record) and self._is_of_source(record)
         }
         for other in self.sources:
             if other is not source and found:
@@ -215,16 +220,16 @@ class HandoverStore(Store):
             if source is not self.sources[-1] or self.current.floor < self.current.number:
                 self.current.store.end(key, record.expires_at)
             return False
-        if source.is_leftover(record):
-            source.store.delete(key, record.version)
+        if not self._is_of_source(record):
             return False
-        if revision_of(record.version) > self.current.number:
-            return False  # this view has passed
-        held = self.get(key)
-        if held is None or not (held.ended or revision_of(held.version) >= self.current.number):
+        # A leftover, too, is asked for: under another name of this place it may be a session.
+        leftover, held = source.is_leftover(record), self.get(key)
+        if held is None and not leftover:
+            return False
+        if held is not None and not held.ended and self._is_of_source(held):
             return False  # not carried: by now processes may differ about the current store
         source.store.delete(key, record.version)
-        return not held.ended
+        return held is not None and not held.ended and not leftover
 
     def _locate(self, key: str) -> Found | None:
         """Return the right copy of a session and where it is, or the ended record that says that there is none."""
@@ -263,9 +268,14 @@ class HandoverStore(Store):
 
     def _stays(self, role: Role, record: Record) -> bool:
         """Whether a record is not to be carried: it is where it belongs, or processes may differ about where that is,
-        or it was written under a later revision, which proves that this view has passed."""
-        passed = revision_of(record.version) > self.current.number
-        return self._is_settled(role, record) or passed or self.hold()
+        or it can't have been written at a source."""
+        return self._is_settled(role, record) or not self._is_of_source(record) or self.hold()
+
+    def _is_of_source(self, record: Record) -> bool:
+        """Whether a record was written before this view began. What was written since went to the current store: read
+        at a source, it says that the two are one place under two names. Or it was written under a later revision, which
+        says that this view has passed."""
+        return revision_of(record.version) < self.current.number
 
     def _carry(self, key: str, role: Role, record: Record) -> Record | None:
         """Move a live record into the current store and return it; None where somebody else came first."""
@@ -311,8 +321,9 @@ class HandoverStore(Store):
             if later.ended:
                 # Somebody was logged out as this was under way: so it is here, unless others have saved to it.
                 self.current.store.replace(key, later, moved.version)
-            if later.ended or revision_of(later.version) > self.current.number:
                 return None
+            if not self._is_of_source(later):
+                return moved if revision_of(later.version) == self.current.number else None
             if not source.is_leftover(later) and revision_of(later.version) >= revision_of(record.version):
                 brought = self._bring(key, later, record, moved)
                 if brought is None:

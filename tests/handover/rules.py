@@ -8,18 +8,9 @@ from typing import Any
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.routing import RoutedStore
 from sessionpersist.stores import handover
-from sessionpersist.stores.base import Record
+from sessionpersist.stores.base import Record, revision_of
 from sessionpersist.stores.handover import HandoverStore, Role
 from tests.handover.world import LIFE, Plan, Process, Rules, View
-
-
-class OtherStore(Rules):
-    """With another HandoverStore."""
-
-    Store: type[HandoverStore]
-
-    def store(self, current: Role, sources: Sequence[Role], hold: Callable[[], bool]) -> HandoverStore:
-        return self.Store(current, sources, hold, LIFE)
 
 
 class OtherRouting(Rules):
@@ -40,7 +31,7 @@ class WithoutHold(Rules):
         return lambda: False
 
 
-class WithoutReread(OtherStore):
+class WithoutReread(Rules):
     """Who finds the session nowhere takes that for an answer."""
 
     class Store(HandoverStore):
@@ -48,7 +39,7 @@ class WithoutReread(OtherStore):
             return None
 
 
-class WithoutEnded(OtherStore):
+class WithoutEnded(Rules):
     """A logout deletes wherever the session may be, and leaves no mark."""
 
     class Store(HandoverStore):
@@ -57,7 +48,7 @@ class WithoutEnded(OtherStore):
             return any(deleted)
 
 
-class WithoutEras(OtherStore):
+class WithoutEras(Rules):
     """Of two copies the one in the newer store is taken, whatever it is."""
 
     class Store(HandoverStore):
@@ -68,7 +59,9 @@ class WithoutEras(OtherStore):
 class WithoutFloor(Rules):
     """What was forgotten in a store that was emptied is taken for a session."""
 
-    def store(self, current: Role, sources: Sequence[Role], hold: Callable[[], bool]) -> HandoverStore:
+    def store(
+        self, current: Role, sources: Sequence[Role], hold: Callable[[], bool], renamed: bool
+    ) -> HandoverStore:
         roles = [Role(role.store, role.number, 0) for role in (current, *sources)]
         return HandoverStore(roles[0], roles[1:], hold, LIFE)
 
@@ -114,7 +107,9 @@ class WithoutOutage(Rules):
             except StoreUnavailable:
                 return None
 
-    def store(self, current: Role, sources: Sequence[Role], hold: Callable[[], bool]) -> HandoverStore:
+    def store(
+        self, current: Role, sources: Sequence[Role], hold: Callable[[], bool], renamed: bool
+    ) -> HandoverStore:
         forgiving = [self.Forgiving(role.store, role.number, role.floor) for role in sources]
         return HandoverStore(current, forgiving, hold, LIFE)
 
@@ -123,6 +118,27 @@ class WithoutGrace(Rules):
     """A drained store is forgotten at once, while somebody may still be carrying a session from it."""
 
     grace = False
+
+
+class WithoutSecondLine(Rules):
+    """What was just written is deleted where it was read, though that is the same place."""
+
+    plan = Plan(("OLD", "OLD'"), (("get", 0), ("get", 1), ("drain", 0)))
+
+    class Store(HandoverStore):
+        def _is_of_source(self, record: Record) -> bool:
+            return revision_of(record.version) <= self.current.number
+
+
+class WithoutMark(Rules):
+    """Who knows that two names are one place logs out without a mark, while others still move sessions there."""
+
+    plan = Plan(("OLD", "OLD'"), (("get", 0), ("logout", 1)))
+
+    def store(
+        self, current: Role, sources: Sequence[Role], hold: Callable[[], bool], renamed: bool
+    ) -> HandoverStore:
+        return HandoverStore(current, sources, hold, LIFE)
 
 
 RULES: dict[str, type[Rules]] = {
@@ -136,4 +152,6 @@ RULES: dict[str, type[Rules]] = {
     "stale": WithoutStale,
     "outage": WithoutOutage,
     "grace": WithoutGrace,
+    "second line": WithoutSecondLine,
+    "mark": WithoutMark,
 }

@@ -77,6 +77,14 @@ def test_no_schedule_with_one_interruption_in_a_switch_back_breaks_an_invariant(
     )
 
 
+def test_no_schedule_in_which_a_store_drains_into_itself_under_another_name_breaks_an_invariant(
+    workers: ProcessPoolExecutor,
+) -> None:
+    """From a report: a store that was entered under another name logged everybody out on their second page."""
+    for stores in (("OLD", "OLD'"), ("OLD", "NEW", "OLD'"), ("OLD", "OLD'", "NEW")):
+        check_exhaustively(workers, [Plan(stores, ((one, 0), (other, 1))) for one, other in DEEPER], 1)
+
+
 def test_no_schedule_with_two_interruptions_breaks_an_invariant(workers: ProcessPoolExecutor) -> None:
     check_exhaustively(workers, [Plan(("OLD", "NEW"), ((one, 0), (other, 1))) for one, other in DEEPER], 2)
 

@@ -135,12 +135,14 @@ class Process:
     in_guard: bool = False
     cut_off: bool = False
     stale: bool = False
+    knows_places: bool = False
     view: Any = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``stores`` are those of the revisions, in order; ``operations`` are (kind, number of the process).
+    """``stores`` are those of the revisions, in order; ``operations`` are (kind, number of the process). OLD' is the
+    place OLD under another name: the processes take it for another store, until they learn better.
 
     ``kill``: a process dies at one moment, with all that it was doing. ``faults``: so many verbs fail. ``cut_off``: the
     last process hears of no switch, until it recovers. ``abandon``: staff give a draining store up, at a moment when
@@ -175,8 +177,12 @@ class Rules:
     grace = True  # a drained store is looked into until what began before has ended
     plan: Plan | None = None  # what to explore; any plan where there is none
 
-    def store(self, current: Role, sources: Sequence[Role], hold: Callable[[], bool]) -> HandoverStore:
-        return HandoverStore(current, sources, hold, LIFE)
+    Store = HandoverStore
+
+    def store(
+        self, current: Role, sources: Sequence[Role], hold: Callable[[], bool], renamed: bool
+    ) -> HandoverStore:
+        return self.Store(current, sources, hold, LIFE, renamed=renamed)
 
     def routed(self, view: Callable[[], Any], sleep: Callable[[float], None]) -> RoutedStore:
         return RoutedStore(view, sleep)
@@ -217,10 +223,13 @@ class Log:
 class World:
     def __init__(self, plan: Plan, rules: Rules) -> None:
         self.plan, self.rules = plan, rules
-        self.stores = {name: Dictionary() for name in plan.stores}
+        places = {place_of(name): Dictionary() for name in plan.stores}
+        self.stores = {name: places[place_of(name)] for name in plan.stores}
         self.processes = [Process(f"P{n}") for n in range(plan.processes)]
         self.processes[-1].cut_off = plan.cut_off
         self.announced = 1  # the newest revision whose guard time has begun somewhere
+        # Whether it is noted that two names are one place. Each process hears of it in its own time.
+        self.places_are_known = False
         # A drained revision goes on counting as draining until what began before has ended, as in models.py.
         self.drained: set[int] = set()
         self.ending: set[int] = set()
@@ -242,12 +251,15 @@ class World:
         roles: dict[str, list[int]] = {}
         for number in range(process.revision, 0, -1):
             if number == process.revision or number not in self.drained:
-                roles.setdefault(self.plan.stores[number - 1], []).append(number)
+                name = self.plan.stores[number - 1]
+                roles.setdefault(place_of(name) if process.knows_places else name, []).append(number)
         made: list[Role] = [
-            Role(self.stores[name], same[0], same[-1])  # type: ignore[arg-type]
-            for name, same in roles.items()
+            Role(self.stores[self.plan.stores[same[0] - 1]], same[0], same[-1])  # type: ignore[arg-type]
+            for same in roles.values()
         ]
-        return self.rules.view(process, self.rules.store(made[0], made[1:], self.rules.hold(process)))
+        renamed = len({self.plan.stores[number - 1] for number in next(iter(roles.values()))}) > 1
+        store = self.rules.store(made[0], made[1:], self.rules.hold(process), renamed)
+        return self.rules.view(process, store)
 
     def routed(self, process: Process) -> RoutedStore:
         def view() -> View:
@@ -258,9 +270,13 @@ class World:
 
     def numbers_of(self, source: Role) -> set[int]:
         """The revisions that end when this source is drained: its own, and earlier ones of the same store."""
-        held = self.records_of(source)
-        name = next(name for name, store in self.stores.items() if store.records is held)
-        return {n for n in range(1, source.number + 1) if self.plan.stores[n - 1] == name}
+        known = place_of if self.places_are_known else str
+        name = known(self.plan.stores[source.number - 1])
+        return {n for n in range(1, source.number + 1) if known(self.plan.stores[n - 1]) == name}
+
+    def is_current(self, role: Role, process: Process) -> bool:
+        """Whether a role's store is, under whatever name, the place that a process takes to be current."""
+        return self.records_of(role) is self.records_of(process.view.store.current)
 
     def records_of(self, role: Role) -> dict[str, Record]:
         return cast(Dictionary, role.store).records
@@ -401,6 +417,11 @@ def retire(world: World, process: Process, old: Record, key: str, data: set[int]
         old = found
         save_over(world, process, key, store.get(key), data | contents(old))
     store.delete(KEY)
+
+
+def place_of(name: str) -> str:
+    """The place that a store of a plan is, whatever it is called."""
+    return name.removesuffix("'")
 
 
 def contents(record: Record | None) -> set[int]:
