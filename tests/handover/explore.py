@@ -142,7 +142,7 @@ def learning(world: World) -> Iterator[Step]:
     """That two names are one place is found out, or never, and each process hears of it in its own time."""
     if world.places_are_known:
         yield from (("hear", p) for p in world.processes if not p.cut_off and not p.knows_places)
-    elif has_two_names(world.plan):
+    elif world.plan.learn and has_two_names(world.plan):
         yield "learn", None
 
 
