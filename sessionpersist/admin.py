@@ -140,7 +140,7 @@ class LoginConfigurationAdmin(HandoverViews):
         except Overtaken as error:
             form.add_error(None, error)
             return False
-        messages.success(request, self._saved_message())
+        messages.success(request, self._saved_message(renamed=form.renamed))
         return True
 
     def _save_and_log(self, request: HttpRequest, form: LoginConfigurationForm) -> None:
@@ -149,8 +149,13 @@ class LoginConfigurationAdmin(HandoverViews):
             saved = form.save(saved_by=request.user.get_username())
             self.log_change(request, saved, self.construct_change_message(request, form))
 
-    def _saved_message(self) -> str:
+    def _saved_message(self, *, renamed: bool) -> str:
         status = read_status()
+        if renamed:
+            store = status.pending or status.settings.describe()
+            return _("Saved. {store} is the store that was in use under another name: nothing moves.").format(
+                store=store
+            )
         if status.pending_at is None:
             return _("Saved. Sessions are stored in {store}.").format(store=status.settings.describe())
         at = date_format(status.pending_at, "H:i:s")

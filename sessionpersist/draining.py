@@ -14,7 +14,8 @@ from time import monotonic
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
-from sessionpersist import conf, routing, snapshot, times
+from sessionpersist import conf, places, routing, snapshot, times
+from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.models import Node, Revision
 from sessionpersist.routing import CurrentView
 from sessionpersist.stores.base import Record
@@ -22,8 +23,8 @@ from sessionpersist.stores.handover import Role
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
 
 BATCH = 100  # sessions that are moved together
+COUNT_AT_MOST = places.COUNT_AT_MOST
 BATCH_BYTES = 1024 * 1024  # of payload; a larger session moves alone
-COUNT_AT_MOST = 50_000  # for the page: to count more would take some stores too long
 
 Batch = dict[str, Record]
 
@@ -94,6 +95,7 @@ class Draining:
 
         Raises NotNow, StoreUnavailable; what was moved stays moved.
         """
+        self.require_memory_of_site()
         for batch in batched(self.role.store.scan(), size):
             if not self._goes_on():
                 return
@@ -120,6 +122,7 @@ class Draining:
 
     def finish(self) -> int:
         """Count what is left; where that is nothing, the handover from this store is over. Raises StoreUnavailable."""
+        self.require_memory_of_site()
         left = self.role.store.count(COUNT_AT_MOST)
         if left:
             return left
@@ -129,6 +132,20 @@ class Draining:
             Revision.objects.drained(self.number, "drained")
             snapshot.expire()
         return 0
+
+    def require_memory_of_site(self) -> None:
+        """Raise StoreMisconfigured where this process opens another memory than any that serves the site: another
+        user, or another folder, has another one, which is empty, and the real one would be taken for drained."""
+        if not self.per_node:
+            return
+        used = set(Node.objects.exclude(memory="").values_list("memory", flat=True))
+        if used and self.role.store.place() not in used:
+            raise StoreMisconfigured(
+                _(
+                    "This is not the memory that the site keeps its sessions in. Run this on the node itself, as the "
+                    "user that the site runs as, with the same settings (SECRET_KEY, MEMORY_DIR, DATABASE_URL)."
+                )
+            )
 
     def nodes_left(self) -> list[str]:
         """The nodes whose memory has not been found empty, of those that may have sessions in it."""
@@ -144,6 +161,7 @@ class Draining:
 def going_on() -> list[Draining]:
     """Return the stores that are draining, newest first. Asks the database, not what this process remembers."""
     snapshot.expire()
+    places.learn(places.unknown(snapshot.current()))
     view = routing.current_view()
     numbers = [role.number for role in view.store.sources]
     unfinished = set(Revision.objects.filter(pk__in=numbers, drained_at=None).values_list("pk", flat=True))

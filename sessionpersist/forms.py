@@ -25,8 +25,9 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from sessionpersist import nodes, probing, times
+from sessionpersist import nodes, places, probing, times
 from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.initial import initial_settings
 from sessionpersist.models import LoginConfiguration, PersistenceType, Revision
 from sessionpersist.stores.base import Step
 from sessionpersist.stores.settings import TYPES, StoreSettings, UnreadablePassword, build, reveal
@@ -242,6 +243,9 @@ class LoginConfigurationForm(ModelForm):
         super().__init__(data, **kwargs)
         self.steps: list[Step] = []
         self.tried = ""  # which store that was, for staff
+        # Where the store is that was entered and tried, and where the one is of before anybody had saved one.
+        self.place = self.initial_place = ""
+        self.renamed = False
         self._probe, self._prepare = probe, prepare
         self.saved = {field.name: getattr(self.instance, field.name) for field in self.instance._meta.fields}
         self.initial["edition"] = self.instance.edition
@@ -319,6 +323,23 @@ class LoginConfigurationForm(ModelForm):
         self.steps = probing.probe(settings, prepare=self._prepare)
         if failed := probing.failure(self.steps):
             self.add_error(self._field_of(failed), failed.message)
+            return
+        if self.chosen != PersistenceType.IN_MEMORY:  # which is another place on each node
+            self._look_at_place()
+
+    def _look_at_place(self) -> None:
+        """Find out where the store that was entered really is: under another name it may be the one in use."""
+        self.place = probing.identify(self.store_settings())
+        if self._prepare:
+            self.initial_place = places.before_saving()
+        in_use = Revision.objects.order_by("-pk").first()
+        place = in_use.place if in_use else self.initial_place
+        settings = in_use.store_settings() if in_use else initial_settings()
+        self.renamed = bool(place) and place == self.place and settings.target != self.store_settings().target
+        if self.renamed:
+            text = _("This is the store in use, {store}, under another name: no session has to move.")
+            message = text.format(store=settings.describe())
+            self.steps.append(Step("Place", True, 0.0, message, warning=True))
 
     def store_settings(self) -> StoreSettings:
         """Return the settings that were entered. Only once the fields are valid."""
@@ -340,7 +361,7 @@ class LoginConfigurationForm(ModelForm):
             current = rows.select_for_update().first()
             if current is not None and current.edition != self.cleaned_data["edition"]:
                 raise overtaken_by(current)
-            self.instance.save(saved_by=saved_by)
+            self.instance.save(saved_by=saved_by, place=self.place, initial_place=self.initial_place)
         return self.instance
 
     def rebase(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -95,15 +96,22 @@ class LoginConfiguration(SingletonModel):
         """Return the settings of the chosen store."""
         return from_fields(self.__dict__)
 
-    def save(self, *args: Any, saved_by: str = "", **kwargs: Any) -> None:
-        """Save, and have every process move to the chosen store. ``saved_by`` is a user name, for the history."""
+    def save(
+        self, *args: Any, saved_by: str = "", place: str = "", initial_place: str = "", **kwargs: Any
+    ) -> None:
+        """Save, and have every process move to the chosen store.
+
+        ``saved_by`` is a user name, for the history. ``place`` is the id of the place that was chosen, where somebody
+        has asked for it (see ``Store.place``), and ``initial_place`` that of the store of before anybody had saved one.
+        """
         self.edition = (self.edition or 0) + 1
         self.saved_at, self.saved_by = timezone.now(), saved_by
         using = kwargs.get("using") or router.db_for_write(type(self))
         with transaction.atomic(using=using):
             self.make_row(using)
             super().save(*args, **kwargs)
-            Revision.objects.using(using).record(self.store_settings(), saved_by)
+            revisions = Revision.objects.using(using)
+            revisions.record(self.store_settings(), saved_by, place, initial_place)
         after_commit(snapshot.expire, using)
 
 
@@ -131,17 +139,20 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
             rows = list(query.all())  # a queryset keeps what it has found
         return [row for row in rows if row.activates_at is not None]
 
-    def record(self, settings: StoreSettings, saved_by: str) -> None:
-        """Append a revision for another target; for the same target, only update how it is reached."""
-        values = columns_of(settings)
+    def record(
+        self, settings: StoreSettings, saved_by: str, place: str = "", initial_place: str = ""
+    ) -> None:
+        """Append a revision for another place; for the same place, only update how it is reached. See save()."""
+        values = columns_of(settings) | ({"place": place} if place else {})
         newest = self.order_by("-pk").first()
         if newest is None:
             # Before anybody chose anything, sessions were in this store, and they drain from there.
-            newest = self.create(**columns_of(initial_settings()), initial=True, activates_at=Now())
-        if newest.store_settings().target == settings.target:
+            initial = columns_of(initial_settings()) | {"initial": True, "place": initial_place}
+            newest = self.create(pk=number_after(0), activates_at=Now(), **initial)
+        if newest.is_same_place(settings, place):
             self.filter(pk=newest.pk).update(**values)
             return
-        revision = self.create(saved_by=saved_by, **values)
+        revision = self.create(pk=number_after(newest.pk), saved_by=saved_by, **values)
         after_commit(self.filter(pk=revision.pk).activate, self.db)
 
     def activate(self) -> None:
@@ -152,11 +163,11 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
     def drained(self, number: int, how: str) -> int:
         """Note that the store of a revision holds no session of this site any more, and return how many revisions that
         ends: earlier ones of the same store end with it. ``how`` is "drained" or "abandoned"."""
-        target = self.get(pk=number).store_settings().target
+        ended = self.get(pk=number)
         earlier = [
             row.pk
             for row in self.filter(drained_at=None, pk__lte=number)
-            if row.store_settings().target == target
+            if row.is_same_place(ended.store_settings(), ended.place)
         ]
         return self.filter(pk__in=earlier).update(drained_at=Now(), drained_how=how)
 
@@ -198,6 +209,20 @@ class Revision(models.Model):
     def store_settings(self) -> StoreSettings:
         """Return the settings of the store it chose."""
         return build(self.persistence_type, {**self.settings, "password": self.password})
+
+    def is_same_place(self, settings: StoreSettings, place: str) -> bool:
+        """Whether its store is the one of these settings, or has this id of a place (``""``: nobody knows)."""
+        return self.store_settings().target == settings.target or bool(place and self.place == place)
+
+
+def number_after(newest: int) -> int:
+    """Return the number of a new revision: the hours since 1970, or the one after the newest.
+
+    Numbers must go up even where the table was emptied, or came back from an old backup: sessions carry the number that
+    was in force as they were saved, and one from the future would be taken for proof of a later switch. A version has
+    room for the hours until the year 2926.
+    """
+    return max(newest + 1, int(time.time() // 3600))
 
 
 def columns_of(settings: StoreSettings) -> dict[str, Any]:

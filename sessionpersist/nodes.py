@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
+from typing import Any
 
 from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 
-from sessionpersist import conf, snapshot
+from sessionpersist import conf, places, snapshot
 from sessionpersist.models import Node
 from sessionpersist.snapshot import DEFAULT
 from sessionpersist.stores.deadlines import answers_within
@@ -84,7 +85,9 @@ def _report_once() -> None:
         return
     try:
         _due = monotonic() + REPORT_SECONDS
-        _write(snapshot.current().current.number)
+        known = snapshot.current()
+        places.learn(places.unknown(known))
+        _write(known.current.number, places.meant(known))
         _failed = False
     except Exception as error:  # the request has been answered well, whatever happens here
         _due = monotonic() + RETRY_SECONDS
@@ -95,13 +98,15 @@ def _report_once() -> None:
         lock.release()
 
 
-def _write(number: int) -> None:
+def _write(number: int, meant: dict[str, Any]) -> None:
+    """``meant`` are the columns of ``places.meant()``."""
     global _revision, _sweep_due
     _revision = number  # even where it can't be written: it is tried again when due, not at each request
     connection = connections[router.db_for_write(Node)]
     try:
         with answers_within(conf.timeout_seconds(), connection), _impatient(connection):
-            _upsert(connection, Node(name=node_name(), process=os.getpid(), revision=max(number, 0)))
+            node = Node(name=node_name(), process=os.getpid(), revision=max(number, 0), **meant)
+            _upsert(connection, node)
             if monotonic() >= _sweep_due:
                 _sweep_due = monotonic() + SWEEP_SECONDS
                 forget_gone()
@@ -136,7 +141,7 @@ def _upsert(connection: BaseDatabaseWrapper, node: Node) -> None:
     Node.objects.bulk_create(
         [node],
         update_conflicts=True,
-        update_fields=["revision", "seen_at"],
+        update_fields=["revision", "seen_at", "place", "memory", "left"],
         unique_fields=["name", "process"] if by_target else None,
     )
 

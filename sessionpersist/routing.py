@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from django.db import DEFAULT_DB_ALIAS
 
@@ -202,7 +202,8 @@ class CurrentView:
 
 def compose(known: Snapshot) -> HandoverStore:
     """Build the store of a snapshot: the current one, with the draining ones behind it."""
-    roles = [role_of(each, known) for each in newest_of_each([known.current, *known.draining])]
+    places = by_place([known.current, *known.draining])
+    roles = [role_of(same, known) for same in places]
     target = known.current.settings
     alias = (target.database or DEFAULT_DB_ALIAS) if isinstance(target, DatabaseSettings) else None
     return HandoverStore(
@@ -212,25 +213,28 @@ def compose(known: Snapshot) -> HandoverStore:
         longest_life=int(conf.longest_life_seconds() * 1000),
         in_transaction=lambda: alias is not None and not is_committed(alias),
         look_outside=lambda get: outside(get) if alias is not None and may_see_the_past(alias) else None,
+        renamed=len({each.settings.target for each in places[0]}) > 1,
     )
 
 
-def newest_of_each(revisions: Iterable[Known]) -> list[Known]:
-    """Of the revisions, newest first, keep the newest of each target: a store has one role at a time."""
-    found: dict[Any, Known] = {}
+def by_place(revisions: Iterable[Known]) -> list[list[Known]]:
+    """Gather the revisions, newest first, by their places: a place has one role at a time, whatever it is called."""
+    places: list[list[Known]] = []
     for each in revisions:
-        found.setdefault(each.settings.target, each)
-    return list(found.values())
+        same = next((place for place in places if any(each.is_same_place(other) for other in place)), None)
+        if same is None:
+            places.append([each])
+        else:
+            same.append(each)
+    return places
 
 
-def role_of(revision: Known, known: Snapshot) -> Role:
-    """Return the role of a revision's store; its floor is its oldest revision that has not been drained since."""
-    same = [
-        0 if each.initial else each.number
-        for each in (known.current, *known.draining)
-        if each.settings.target == revision.settings.target
-    ]
-    return Role(opened(revision, known), max(revision.number, 0), max(min(same), 0))
+def role_of(same: Sequence[Known], known: Snapshot) -> Role:
+    """Return the role of one place, by its revisions, newest first; its floor is the oldest, as it has not been drained
+    since."""
+    newest, oldest = same[0], same[-1]
+    floor = 0 if oldest.initial else oldest.number
+    return Role(opened(newest, known), max(newest.number, 0), max(floor, 0))
 
 
 def opened(revision: Known, known: Snapshot) -> Store:

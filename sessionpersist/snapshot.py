@@ -35,12 +35,18 @@ logger = logging.getLogger("sessionpersist")
 @dataclass(frozen=True)
 class Known:
     """One revision: its number, the store it chose, and when it activates (Unix time of the database, seconds).
-    ``initial``: it was in force before it was written, and sessions of that time carry the number 0."""
+    ``initial``: it was in force before it was written, and sessions of that time carry the number 0. ``place`` is the
+    id of the place that its store is, where that is known (see ``Store.place``)."""
 
     number: int
     settings: StoreSettings
     activates_at: float
     initial: bool = False
+    place: str = ""
+
+    def is_same_place(self, other: Known) -> bool:
+        """Whether both mean one place, under whatever names."""
+        return self.settings.target == other.settings.target or bool(self.place and self.place == other.place)
 
 
 # Stands for the store of before anybody has saved one; ``initial`` says which that is.
@@ -220,7 +226,7 @@ def _read() -> Snapshot:
         raise
     read_at = (begun + monotonic()) / 2
     clock = times.instant(rows[0].database_now).timestamp() - read_at if rows else 0.0
-    known = (Known(row.pk, row.store_settings(), row.activation, row.initial) for row in rows)
+    known = (Known(row.pk, row.store_settings(), row.activation, row.initial, row.place) for row in rows)
     return compose(known, read_at, clock)
 
 

@@ -34,7 +34,10 @@ from tests.stores.contract import a_key, a_record
 from tests.stores.places import redis_store
 
 SESSIONS = 3_000
-IN_REDIS = 2  # the number of the revision that chose it; the first is In-Memory, from the installation
+IN_REDIS = """
+from sessionpersist.models import Revision
+print(Revision.objects.get(persistence_type="REDIS").pk)
+"""
 
 
 @pytest.fixture
@@ -67,14 +70,20 @@ def site(tmp_path: Path, database_url: str, source: RedisStore) -> Site:
 
 
 @pytest.fixture
-def sessions(source: RedisStore) -> dict[str, Record]:
-    records = {a_key(): of_redis(a_record(str(n).encode(), life=600_000)) for n in range(SESSIONS)}
+def sessions(site: Site, source: RedisStore) -> dict[str, Record]:
+    number = in_redis(site)
+    records = {a_key(): of_redis(a_record(str(n).encode(), life=600_000), number) for n in range(SESSIONS)}
     assert source.create_many(records) == records.keys()
     return records
 
 
-def of_redis(record: Record) -> Record:
-    return record._replace(version=new_version(IN_REDIS))
+def in_redis(site: Site) -> int:
+    """The number of the revision that chose it."""
+    return int(site.manage("shell", "--no-imports", "-c", IN_REDIS))
+
+
+def of_redis(record: Record, number: int) -> Record:
+    return record._replace(version=new_version(number))
 
 
 def in_postgres(url: str) -> dict[str, bytes]:
@@ -151,7 +160,7 @@ class TestOnARealSite:
     def test_it_reports_a_line_now_and_then_and_keeps_to_the_rate(
         self, site: Site, source: RedisStore
     ) -> None:
-        source.create_many({a_key(): of_redis(a_record(life=600_000)) for _ in range(60)})
+        source.create_many({a_key(): of_redis(a_record(life=600_000), in_redis(site)) for _ in range(60)})
         began = time.monotonic()
         said = site.manage("drain_sessions", "--rate", "30")
         assert time.monotonic() - began >= 60 / 30 - 1

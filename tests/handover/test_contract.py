@@ -32,6 +32,8 @@ ALIAS = "contract_handover"
 
 
 class Handover(HandoverStore):
+    number = 0  # of the revision in force; the records of the contract carry the number 0
+
     def __init__(self, current: Role, sources: list[Role]) -> None:
         super().__init__(current, sources)
         self._deleted: set[str] = set()
@@ -61,6 +63,8 @@ class Handover(HandoverStore):
 
 class HandoverFromBefore(Handover):
     """Every session is made in the source."""
+
+    number = 1
 
     def __init__(self, current: Role, sources: list[Role]) -> None:
         super().__init__(current, sources)
@@ -119,7 +123,7 @@ class HandoverContract(StoreContract):
     def make_store(self) -> Store:
         current, source = (self.store_of(kind) for kind in (self.new, self.old))
         source.prepare()
-        return self.handover(Role(current, 0, 0), [Role(source, 0, 0)])
+        return self.handover(Role(current, self.handover.number, 0), [Role(source, 0, 0)])
 
     def store_of(self, kind: str) -> Store:
         match kind:

@@ -142,7 +142,8 @@ class Process:
 @dataclass(frozen=True)
 class Plan:
     """``stores`` are those of the revisions, in order; ``operations`` are (kind, number of the process). OLD' is the
-    place OLD under another name: the processes take it for another store, until they learn better, or (``learn``) never.
+    place OLD under another name: the processes take it for another store, until they learn better; without ``learn``,
+    for ever.
 
     ``kill``: a process dies at one moment, with all that it was doing. ``faults``: so many verbs fail. ``cut_off``: the
     last process hears of no switch, until it recovers. ``abandon``: staff give a draining store up, at a moment when
