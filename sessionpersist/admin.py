@@ -20,8 +20,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from sessionpersist import pulse
+from sessionpersist.adoption_views import AdoptionViews
 from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm, Overtaken
-from sessionpersist.handover_views import BASE_NAME, TEMPLATES, HandoverViews
+from sessionpersist.handover_views import BASE_NAME, TEMPLATES
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.panels import read_handover, read_history, read_panels, read_status
 from sessionpersist.pulse import Report
@@ -32,7 +33,7 @@ without_passwords_in_reports = method_decorator(
 
 
 @admin.register(LoginConfiguration)
-class LoginConfigurationAdmin(HandoverViews):
+class LoginConfigurationAdmin(AdoptionViews):
     """One page with what its buttons and its script ask for; of Django's own views the history is left."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -48,6 +49,7 @@ class LoginConfigurationAdmin(HandoverViews):
             path("status/", self._wrapped(self.status), name=f"{BASE_NAME}_status"),
             path("progress/", self._wrapped(self.progress), name=f"{BASE_NAME}_progress"),
             path("drain/<int:number>/", self._wrapped(self.drain), name=f"{BASE_NAME}_drain"),
+            path("adopt/", self._wrapped(self.adopt), name=f"{BASE_NAME}_adopt"),
             path("abandon/<int:number>/", self._wrapped(self.abandon), name=f"{BASE_NAME}_abandon"),
             path(
                 "switch-back/<int:number>/", self._wrapped(self.switch_back), name=f"{BASE_NAME}_switch_back"

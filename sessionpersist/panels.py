@@ -21,6 +21,7 @@ from sessionpersist import conf, draining, nodes, times
 from sessionpersist.draining import Draining, Left
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.initial import initial_settings
+from sessionpersist.leftovers import read_adoption
 from sessionpersist.models import Node, Revision
 from sessionpersist.stores.settings import StoreSettings
 
@@ -69,7 +70,8 @@ def read_panels(*, count: bool) -> dict[str, Any]:
     """Return all of them, for a template."""
     status, handover = read_status(), read_handover(count=count)
     history = read_history(handover.moving)
-    return {"status": status, "handover": handover, "nodes": read_nodes(status), "history": history}
+    panels = {"status": status, "handover": handover, "nodes": read_nodes(status), "history": history}
+    return {**panels, "adoption": read_adoption(count=count)}
 
 
 # The handover.

@@ -1,0 +1,54 @@
+"""What staff can do about sessions of the engine used before: move the rest."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.template.loader import render_to_string
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.handover_views import STEP_SECONDS, TEMPLATES, HandoverViews, StepTaken
+from sessionpersist.leftovers import REMOVABLE, Leftovers, leftovers, read_adoption
+
+
+class AdoptionViews(HandoverViews):
+    """The button beside what is left at the engine used before."""
+
+    @method_decorator(require_POST)
+    def adopt(self, request: HttpRequest) -> HttpResponse:
+        """Move some of what is left there. The script asks again and again; without it, each press is a step."""
+        self._require(self.has_change_permission(request))
+        old = leftovers()
+        step, over = take_step(old) if old else (StepTaken("moved", message=str(REMOVABLE)), True)
+        if over and step.moved and old:
+            self._log(
+                request, _("Moved the rest of the sessions out of {engine}.").format(engine=old.describe())
+            )
+        if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
+            context = {"adoption": read_adoption(count=True)}
+            facts = render_to_string(f"{TEMPLATES}/adoption_facts.html", context)
+            return JsonResponse({**asdict(step), "facts": facts, "over": over})
+        tell = messages.warning if step.state != "moved" else messages.success if over else messages.info
+        tell(request, step.message)
+        return HttpResponseRedirect(self._url("changelist") + "?check=now#sp-handover")
+
+
+def take_step(old: Leftovers) -> tuple[StepTaken, bool]:
+    """Move sessions for about STEP_SECONDS; return what that has done, and whether all that can be moved has moved."""
+    if not old.listable:
+        return StepTaken("failed", message=old.until()), True
+    try:
+        step = old.move_some(STEP_SECONDS)
+    except StoreUnavailable as error:
+        return StepTaken("failed", message=str(error)), False
+    told = _("{moved} sessions moved.").format(moved=step.moved)
+    if not step.ended:
+        told += " " + _("Press “Move the rest now” again to go on.")
+    else:
+        told = " ".join([told, *([old.about_stuck()] if old.stuck else []), str(REMOVABLE)])
+    return StepTaken("moved", step.moved, step.left, told), step.ended
