@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -18,10 +19,9 @@ _lock = threading.Lock()
 
 def resolve(host: str, port: int, give_up: float) -> list[Address]:
     """Return what ``socket.getaddrinfo`` does, by that time of the monotonic clock; TimeoutError after it."""
-    try:
+    with suppress(socket.gaierror):  # a name, not an address
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:  # a name, not an address
-        return _lookup(host, port).result(left(give_up))
+    return _lookup(host, port).result(left(give_up))
 
 
 def connect(host: str, port: int, give_up: float) -> socket.socket:

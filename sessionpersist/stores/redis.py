@@ -45,6 +45,7 @@ PAGE = 100  # keys that one step of a scan reads, if their records are small: bo
 PAGE_BYTES = 2 * 1024 * 1024  # of records that are read together; a larger one comes alone
 COUNTED_TOGETHER = 1000  # keys; the server answers nobody else for about a millisecond
 LONGEST_VALUE = HEADER.size + 4 * LONGEST_USER_ID + MAX_PAYLOAD_BYTES  # bytes; a character takes up to four
+LAST_BYTE = str(LONGEST_VALUE).encode()  # to be read: one that no record has
 LARGEST_VALUE = LONGEST_VALUE + SMALL  # bytes of an answer
 LARGEST_PAGE = LARGEST_VALUE + PAGE_BYTES
 OUTCOMES = {0: Outcome.MISSING, 1: Outcome.CONFLICT, 2: Outcome.SAVED}  # by what REPLACE returns
@@ -64,7 +65,7 @@ class RedisStore(Store):
 
     def get(self, key: str) -> Record | None:
         try:
-            value = self._command("GETRANGE", self._name(key), 0, LONGEST_VALUE, most=LARGEST_VALUE)
+            value = self._command("GETRANGE", self._name(key), b"0", LAST_BYTE, most=LARGEST_VALUE)
             record = unpack(value) if value else None
         except ForeignRecord:
             note_foreign(self.name)
@@ -181,12 +182,14 @@ class RedisStore(Store):
         pattern = re.sub(r"([\\*?\[\]^-])", r"\\\1", self._name("")) + "*"
         cursor: object = b"0"
         while True:
-            answer = self._command("SCAN", cursor, "MATCH", pattern, "COUNT", size)
+            before, answer = cursor, self._command("SCAN", cursor, "MATCH", pattern, "COUNT", size)
             try:
                 cursor, names = answer
                 keys = [found[1].decode() for found in map(ours.fullmatch, names) if found]
             except (TypeError, ValueError):
                 raise self._explained(answer) from None
+            if type(cursor) is not bytes or cursor == before != b"0":
+                raise self._explained(answer)  # else it would go on for ever
             for start in range(0, len(keys), size):  # the server may give more than it was asked for
                 yield keys[start : start + size]
             if cursor == b"0":

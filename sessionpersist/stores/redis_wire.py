@@ -26,6 +26,7 @@ from sessionpersist.stores.settings import RedisSettings
 # wait for the whole time-out and be refused.
 IDLE_SECONDS = 30.0
 SMALL = 1024 * 1024  # bytes that an answer without a record may have, and all of them as the driver connects
+SHORT = 16 * 1024  # bytes that a kernel takes at once
 # When the verb gives up for which a connection is being made: the driver's pool has no room to pass it on.
 _gives_up: ContextVar[float] = ContextVar("sessionpersist_redis_gives_up")
 
@@ -41,49 +42,59 @@ class Unexpected(redis.exceptions.InvalidResponse):
 
 
 class CountingSocket:
-    """A socket with one deadline for all that is read and written, and a limit to what is read."""
+    """A socket with one deadline for all that is written and read, and a limit to what is read.
+
+    Most exchanges are a short write and one read: the socket's time-out is the deadline. So that it need not be set
+    each time, it may be some percent off. From the second read on it is set for each.
+    """
 
     def __init__(self, sock: socket.socket, give_up: float) -> None:
         self._sock = sock
-        self._patience: float | None = None
+        self._send, self._receive_into = sock.sendall, sock.recv_into
+        self._patience = 0.0
         self.allow(give_up, SMALL)
 
     def allow(self, give_up: float, most: int) -> None:
-        """Set both for the next exchange."""
-        self._give_up, self._most = give_up, most
+        """Begin an exchange."""
+        self._give_up, self._most, self._going_on = give_up, most, False
+        seconds = left(give_up)
+        if not 0.95 < seconds / (self._patience or 1e9) < 1.05:
+            self._patience = seconds
+            self._sock.settimeout(seconds)
+
+    def sendall(self, data: Any) -> None:
+        self._send(data)
+        if len(data) > SHORT:  # which may have taken a while
+            self._going_on = True
 
     def recv_into(self, buffer: Any) -> int:
-        self._hurry()
-        received = self._sock.recv_into(buffer)
-        self._count(received)
+        if self._going_on:
+            self._hurry()
+        received = self._receive_into(buffer)
+        self._going_on = True
+        self._most -= received
+        if self._most < 0:
+            raise AnswerTooLarge("the answer is larger than what was asked for")
         return received
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        self._hurry()
-        received = self._sock.recv(size, flags)
-        if not flags:
-            self._count(len(received))
-        return received
-
-    def sendall(self, data: Any) -> None:
-        self._hurry()
-        self._sock.sendall(data)
+        if flags:  # a look at what is there
+            return self._sock.recv(size, flags)
+        buffer = bytearray(size)
+        return bytes(buffer[: self.recv_into(buffer)])
 
     def settimeout(self, seconds: float | None) -> None:
-        """The driver's own patience: it looks in with none at all whether there is something to read."""
-        self._patience = seconds
+        """The driver looks in with no patience at all whether there is something to read."""
+        self._going_on = self._going_on and seconds != 0
+        self._patience = seconds or 0.0
+        self._sock.settimeout(seconds)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
     def _hurry(self) -> None:
-        seconds = left(self._give_up)
-        self._sock.settimeout(seconds if self._patience is None else min(seconds, self._patience))
-
-    def _count(self, received: int) -> None:
-        self._most -= received
-        if self._most < 0:
-            raise AnswerTooLarge("the answer is larger than what was asked for")
+        self._patience = left(self._give_up)
+        self._sock.settimeout(self._patience)
 
 
 class PlainConnection(redis.Connection):
@@ -135,10 +146,12 @@ class Wire:
         connection = self._take(give_up)
         try:
             connection._sock.allow(give_up, most)
-            one = len(commands) == 1
-            packed = connection.pack_command(*commands[0]) if one else connection.pack_commands(commands)
-            connection.send_packed_command(packed, check_health=False)
-            answers = [_answer(connection) for _ in commands]
+            if len(commands) == 1:
+                connection.send_packed_command(connection.pack_command(*commands[0]), check_health=False)
+                answers = [_answer(connection)]
+            else:
+                connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                answers = [_answer(connection) for _ in commands]
         except BaseException:
             self._discard(connection)
             raise

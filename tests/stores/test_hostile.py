@@ -1,0 +1,357 @@
+"""Servers that drip, promise, push and babble: a verb ends in time, in bounded memory, in a way that its caller knows.
+
+The drivers are the real ones; no real server can be made to behave like this.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
+from sessionpersist.stores import connecting
+from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Outcome, Record, Store
+from sessionpersist.stores.redis import RedisStore, pack
+from sessionpersist.stores.settings import RedisSettings
+from tests.servers import Valkey, require
+from tests.stores.contract import a_key, a_record
+from tests.stores.fake import commands, redis_that_answers, serving
+from tests.stores.parallel import in_threads
+from tests.stores.places import redis_store
+
+TIMEOUT = 0.5  # seconds
+SLACK = 0.5  # seconds that a busy machine may add
+DRIP = 0.1  # seconds between two bytes
+
+
+def redis_at(port: int, timeout: float = TIMEOUT, **changes: Any) -> RedisStore:
+    return RedisStore(RedisSettings(host="127.0.0.1", port=port, **changes), "secret", timeout, "tests")
+
+
+@contextmanager
+def given_up_in_time() -> Iterator[None]:
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="in time"):
+        yield
+    assert TIMEOUT / 2 < time.monotonic() - begun < TIMEOUT + SLACK
+
+
+def dripping(data: bytes) -> Iterator[bytes]:
+    for each in itertools.chain(data, itertools.repeat(ord("x"))):
+        time.sleep(DRIP)
+        yield bytes([each])
+
+
+class TestDeadlineOfRedis:
+    @pytest.mark.parametrize("verb", ["get", "create", "touch", "scan"])
+    @pytest.mark.parametrize(
+        "answer", [b"$1000\r\n", b"+OK", b"*3\r\n$1\r\nx\r\n", b">2\r\n+MIGRATING\r\n:1"]
+    )
+    def test_an_answer_that_drips_is_given_up_in_time(self, answer: bytes, verb: str) -> None:
+        def talk(caller: socket.socket) -> None:
+            for command in commands(caller):
+                if command[0] in {b"AUTH", b"CLIENT"}:
+                    caller.sendall(b"+OK\r\n")
+                    continue
+                for each in dripping(answer):
+                    caller.sendall(each)
+
+        with serving(talk) as port:
+            store = redis_at(port)
+            with given_up_in_time():
+                every_verb(store)[verb]()
+            store.close()
+
+    def test_a_login_that_drips_is_given_up_in_time(self) -> None:
+        def talk(caller: socket.socket) -> None:
+            for each in dripping(b"+"):
+                caller.sendall(each)
+
+        with serving(talk) as port, given_up_in_time():
+            redis_at(port).get(a_key())
+
+    def test_a_login_and_an_answer_share_the_time(self) -> None:
+        """Each takes less than the whole of it."""
+
+        def talk(caller: socket.socket) -> None:
+            for _ in commands(caller):
+                time.sleep(0.6 * TIMEOUT)
+                caller.sendall(b"+OK\r\n")
+
+        with serving(talk) as port, given_up_in_time():
+            redis_at(port).get(a_key())
+
+    def test_both_commands_of_a_verb_share_the_time(self) -> None:
+        """Of a key that is taken it is asked whether what is there has expired."""
+
+        def slowly(command: list[bytes]) -> bytes:
+            time.sleep(0.6 * TIMEOUT)
+            return b"$-1\r\n" if command[0] == b"SET" else b":0\r\n"
+
+        with serving(redis_that_answers(slowly)) as port, given_up_in_time():
+            redis_at(port).create(a_key(), a_record())
+
+    def test_a_request_that_nobody_reads_is_given_up_in_time(self) -> None:
+        def talk(caller: socket.socket) -> None:
+            for _ in range(3):
+                caller.recv(4096)
+                caller.sendall(b"+OK\r\n")
+            time.sleep(5)
+
+        with serving(talk) as port, given_up_in_time():
+            redis_at(port).create(a_key(), a_record(bytes(MAX_PAYLOAD_BYTES)))
+
+    def test_a_tls_handshake_that_never_comes_is_given_up_in_time(self) -> None:
+        with serving(lambda caller: time.sleep(5)) as port:
+            begun = time.monotonic()
+            with pytest.raises(StoreUnavailable) as raised:
+                redis_at(port, tls=True).get(a_key())
+            assert time.monotonic() - begun < TIMEOUT + SLACK
+        assert raised.value.field == "tls"
+
+    def test_a_push_message_makes_nobody_more_patient(self) -> None:
+        pushed = b">4\r\n+MIGRATING\r\n:1\r\n:30\r\n+x\r\n"
+        with serving(redis_that_answers(pushed)) as port, given_up_in_time():
+            redis_at(port).get(a_key())
+
+    def test_a_push_message_sends_no_password_elsewhere(self) -> None:
+        called = threading.Event()
+        with serving(lambda caller: called.set()) as elsewhere:
+            moving = f">4\r\n+MOVING\r\n:1\r\n:0\r\n+127.0.0.1:{elsewhere}\r\n".encode()
+            with serving(redis_that_answers(moving + b"$-1\r\n")) as port:
+                store = redis_at(port)
+                for _ in range(3):
+                    store.get(a_key())
+                    store.close()
+            assert not called.wait(0.2)
+
+
+class TestNames:
+    @pytest.fixture
+    def silent(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+        """A name server that says nothing; the names that it was asked for."""
+        answers, asked, real = threading.Event(), [], socket.getaddrinfo
+
+        def look_up(host: Any, *rest: Any, **options: Any) -> Any:
+            if "flags" not in options and host == "silent.example":
+                asked.append(host)
+                answers.wait(20)
+                raise socket.gaierror(-2, "no such name")
+            return real(host, *rest, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        yield asked
+        answers.set()
+
+    def test_a_name_server_that_is_silent_is_given_up_in_time(self, silent: list[str]) -> None:
+        store = RedisStore(RedisSettings(host="silent.example"), "", TIMEOUT, "tests")
+        with given_up_in_time():
+            store.get(a_key())
+
+    def test_it_holds_one_thread_for_a_name_however_many_ask(self, silent: list[str]) -> None:
+        def ask() -> None:
+            with suppress(TimeoutError):
+                connecting.resolve("silent.example", 1, time.monotonic() + TIMEOUT)
+
+        in_threads([ask] * 8)
+        ask()
+        assert silent == ["silent.example"]
+
+    def test_a_name_that_resolves_leads_to_the_server(self) -> None:
+        with serving(redis_that_answers(b"$-1\r\n")) as port:
+            store = RedisStore(RedisSettings(host="localhost", port=port), "", 2, "tests")
+            assert store.get(a_key()) is None
+            store.close()
+
+
+class TestSizeOfAnAnswerOfRedis:
+    def sent_before_the_end(self, head: bytes, verb: Callable[[Store], object]) -> int:
+        """How many bytes a server with a lot to say could send."""
+        sent = [0]
+
+        def talk(caller: socket.socket) -> None:
+            block = b"$1\r\nx\r\n" * 10_000
+            for command in commands(caller):
+                if command[0] in {b"AUTH", b"CLIENT"}:
+                    caller.sendall(b"+OK\r\n")
+                    continue
+                caller.sendall(head)
+                while True:
+                    sent[0] += caller.send(block)
+
+        with serving(talk) as port:
+            store = redis_at(port, timeout=5)
+            with pytest.raises(StoreUnavailable, match="no REDIS server gives"):
+                verb(store)
+            store.close()
+        return sent[0]
+
+    @pytest.mark.parametrize(
+        ("head", "verb", "most"),
+        [
+            (b"$2147483640\r\n", lambda store: store.get(a_key()), MAX_PAYLOAD_BYTES),
+            (b"*2000000\r\n", lambda store: store.get(a_key()), MAX_PAYLOAD_BYTES),
+            (b"$2147483640\r\n", lambda store: store.place(), 0),
+            (b"$2147483640\r\n", lambda store: store.create(a_key(), a_record()), 0),
+            (b"$2147483640\r\n", lambda store: store.count(), 0),
+            (b"*100\r\n$2147483640\r\n", lambda store: store.get_many([a_key()] * 100), 10 * 1024 * 1024),
+        ],
+        ids=["get", "get of a list", "place", "create", "count", "get_many"],
+    )
+    def test_an_answer_that_does_not_end_is_cut_off(
+        self, head: bytes, verb: Callable[[Store], object], most: int
+    ) -> None:
+        kernel = 12 * 1024 * 1024  # what the buffers of both sockets may take
+        assert self.sent_before_the_end(head, verb) < most + kernel
+
+    def test_large_records_are_read_a_few_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        require(Valkey)
+        store = redis_store(Valkey, prefix=f"large-{a_key()[:8]}")
+        records = {a_key(): a_record(bytes(MAX_PAYLOAD_BYTES), life=10_000) for _ in range(4)}
+        records |= {a_key(): a_record() for _ in range(150)}
+        store.create_many(records)
+        pages: list[list[bytes]] = []
+        together = store._together
+
+        def noted(*asked: Any) -> Any:
+            pages.append(together(*asked))
+            return pages[-1]
+
+        monkeypatch.setattr(store, "_together", noted)
+        assert dict(store.scan()) == records
+        assert max(sum(map(len, page)) for page in pages) < MAX_PAYLOAD_BYTES + 3 * 1024 * 1024
+        assert store.get_many(records.keys()) == records
+        store.delete_many({key: record.version for key, record in records.items()})
+        store.close()
+
+
+def one_of(*answers: bytes) -> st.SearchStrategy[bytes]:
+    return st.sampled_from(answers)
+
+
+LENGTHS = st.one_of(
+    st.integers(-2, 120), one_of(b"2147483647", b"4294967295", b"99999999999999999999", b"-5", b"x", b"")
+).map(lambda each: each if isinstance(each, bytes) else str(each).encode())
+VALUES = st.one_of(
+    st.binary(max_size=60),
+    st.builds(
+        lambda whole, at, other: whole[:at] + other + whole[at + len(other) :],
+        one_of(pack(a_record(life=10**9)), pack(a_record(user_id="größe", life=10**9))),
+        st.integers(0, 40),
+        st.binary(max_size=4),
+    ),
+)
+SIMPLE = st.one_of(
+    VALUES.map(lambda value: b"$%d\r\n%b\r\n" % (len(value), value)),
+    st.builds(lambda length, value: b"$" + length + b"\r\n" + value + b"\r\n", LENGTHS, VALUES),
+    st.builds(
+        lambda kind, value: kind + value.replace(b"\r\n", b"") + b"\r\n",
+        one_of(b"+", b"-", b":", b",", b"("),
+        VALUES,
+    ),
+    st.builds(
+        lambda code: b"-" + code + b" x\r\n",
+        one_of(
+            b"MOVED", b"ASK", b"LOADING", b"NOSCRIPT", b"WRONGTYPE", b"READONLY", b"NOAUTH", b"OOM", b"ERR"
+        ),
+    ),
+    one_of(
+        b"+OK\r\n",
+        b"$-1\r\n",
+        b"_\r\n",
+        b"#t\r\n",
+        b":0\r\n",
+        b":1\r\n",
+        b":2\r\n",
+        b"$1\r\n0\r\n",
+        b"*0\r\n",
+    ),
+)
+NESTED = st.recursive(
+    SIMPLE,
+    lambda inner: st.builds(
+        lambda kind, items, more: kind + b"%d\r\n" % (len(items) + more) + b"".join(items),
+        one_of(b"*", b"~", b">", b"%"),
+        st.lists(inner, max_size=4),
+        st.sampled_from([0, 0, 0, 1, -1]),
+    ),
+    max_leaves=8,
+)
+ANSWERS = st.one_of(
+    st.binary(max_size=100), NESTED, st.builds(lambda whole, at: whole[:at], NESTED, st.integers(0, 30))
+)
+
+
+class TestAnyAnswerOfRedis:
+    """A server can say anything."""
+
+    said: ClassVar[bytes] = b""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def port(cls) -> Iterator[int]:
+        def talk(caller: socket.socket) -> None:
+            for command in commands(caller):
+                if command[0] in {b"AUTH", b"CLIENT"}:
+                    caller.sendall(b"+OK\r\n")
+                    continue
+                caller.sendall(cls.said)
+                if not cls.said.startswith(b"-NOSCRIPT"):  # after which the text of the script comes
+                    return
+
+        with serving(talk) as port:
+            yield port
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(said=ANSWERS)
+    @example(said=b"*2\r\n$1\r\n0\r\n*1\r\n:5\r\n")
+    @example(said=b">1\r\n+x\r\n" * 3000)
+    @example(said=b"*1\r\n" * 3000)
+    def test_comes_out_as_something_that_a_caller_knows(self, port: int, said: bytes) -> None:
+        type(self).said = said
+        store = redis_at(port)
+        for name, verb in every_verb(store).items():
+            with suppress(StoreUnavailable, SessionTooLarge):
+                answer = verb()
+                assert may_be(name, answer), (name, answer)
+        store.close()
+
+
+def every_verb(store: Store) -> dict[str, Callable[[], object]]:
+    key, record = a_key(), a_record()
+    return {
+        "get": lambda: store.get(key),
+        "create": lambda: store.create(key, record),
+        "replace": lambda: store.replace(key, record, record.version),
+        "touch": lambda: store.touch(key, record.expires_at),
+        "delete": lambda: store.delete(key),
+        "end": lambda: store.end(key, record.expires_at),
+        "scan": lambda: list(itertools.islice(store.scan(), 500)),
+        "count": lambda: store.count(at_most=5),
+        "get_many": lambda: store.get_many([key, a_key()]),
+        "create_many": lambda: store.create_many({key: record}),
+        "delete_many": lambda: store.delete_many({key: record.version}),
+        "prepare": store.prepare,
+        "place": store.place,
+        "missing": store.missing,
+        "warnings": lambda: list(store.warnings()),
+    }
+
+
+def may_be(name: str, answer: object) -> bool:
+    if name in {"get", "end", "prepare", "place", "missing"} and answer is None:
+        return True
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "get": Record, "replace": Outcome, "count": int, "place": str, "missing": str, "scan": list,
+        "get_many": dict, "create_many": set, "delete_many": set, "warnings": list,
+    }  # fmt: skip
+    return isinstance(answer, kinds.get(name, bool))
