@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from time import monotonic
+from typing import Any
 
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from sessionpersist import conf, places, routing, snapshot, times
@@ -49,6 +52,16 @@ class Left:
 
 
 @dataclass(frozen=True)
+class NodeLeft:
+    """How many sessions are left in the memory of one node, and how old that figure is. None: the node has not
+    reported since the switch, so nobody can tell."""
+
+    name: str
+    count: int | None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Moved:
     """What one step has done: sessions moved, sessions still there (see Left), and whether that was the last of it."""
 
@@ -69,9 +82,7 @@ class Draining:
     @property
     def since(self) -> datetime:
         """When sessions began to go elsewhere."""
-        later = (self.view.snapshot.current, *self.view.snapshot.draining)
-        following = min((each for each in later if each.number > self.number), key=lambda each: each.number)
-        return times.local(datetime.fromtimestamp(following.activates_at, UTC))
+        return times.local(datetime.fromtimestamp(self._ended_at(), UTC))
 
     @property
     def per_node(self) -> bool:
@@ -149,8 +160,31 @@ class Draining:
 
     def nodes_left(self) -> list[str]:
         """The nodes whose memory has not been found empty, of those that may have sessions in it."""
-        known = Node.objects.drained_since(self._began())
-        return sorted(name for name, up_to in known.items() if up_to < self.number)
+        return [node.name for node in self.nodes() if node.count != 0]
+
+    def nodes(self) -> list[NodeLeft]:
+        """The nodes that may have sessions in their memory, by name, with what they last reported of it. One that was
+        switched off meanwhile counts as well: it may come back with its memory."""
+        seen = Node.objects.filter(seen_at__gte=self._began()).annotate(now=Now())
+        rows = groupby(seen.order_by("name", "-seen_at"), key=lambda row: row.name)
+        return [self._reported(name, list(processes)) for name, processes in rows]
+
+    def _reported(self, name: str, rows: list[Any]) -> NodeLeft:
+        """``rows`` are the processes of a node, the one that was last heard from first: all share its memory."""
+        if max(row.drained for row in rows) >= self.number:
+            return NodeLeft(name, 0)
+        decided_at = self._ended_at() + conf.guard_seconds()  # until then some process may still write there
+        for row in rows:
+            later = times.instant(row.seen_at).timestamp() > decided_at
+            if row.left is not None and row.revision > self.number and later:
+                return NodeLeft(name, row.left, (row.now - row.seen_at).total_seconds())
+        return NodeLeft(name, None)
+
+    def _ended_at(self) -> float:
+        """When another store took over, as Unix time of the database."""
+        later = (self.view.snapshot.current, *self.view.snapshot.draining)
+        following = min((each for each in later if each.number > self.number), key=lambda each: each.number)
+        return following.activates_at
 
     def _began(self) -> datetime:
         """Since when there may be sessions in it."""

@@ -55,6 +55,8 @@ class HandoverViews(ModelAdmin):
             find_moving(number)  # counts what the progress begins with
         step = take_step(number)
         moving = find_moving(number, step)
+        if moving and step.state == "moved" and not step.moved and not step.left:
+            step = replace(step, message=_("Nothing is left to move on this node."))  # but on others
         if unfinished and Revision.objects.filter(pk=number, drained_how="drained").exists():
             store = unfinished.store_settings()
             name = store.describe()

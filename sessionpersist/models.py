@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Self
 
 from django.db import models, router, transaction
-from django.db.models import Max, Q
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -237,12 +237,6 @@ class NodeQuerySet(models.QuerySet["Node"]):
     def note_drained(self, name: str, number: int) -> None:
         """Note that this node's memory holds no session of that revision any more."""
         self.filter(name=name, drained__lt=number).update(drained=number)
-
-    def drained_since(self, since: datetime) -> dict[str, int]:
-        """Return the nodes that were seen since then, by name, each with the revision up to which it has drained its
-        memory. One that was switched off meanwhile counts as well: it may come back with its memory."""
-        seen = self.filter(seen_at__gte=since).values_list("name").annotate(up_to=Max("drained"))
-        return dict(seen)
 
 
 class Node(models.Model):

@@ -18,7 +18,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from sessionpersist import conf, draining, nodes, times
-from sessionpersist.draining import Draining, Left
+from sessionpersist.draining import Draining, Left, NodeLeft
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.initial import initial_settings
 from sessionpersist.leftovers import read_adoption
@@ -79,7 +79,10 @@ def read_panels(*, count: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Moving:
-    """One store whose sessions are still moving. ``left`` is None where nobody has counted, or could: ``problem``."""
+    """One store whose sessions are still moving. ``left`` is None where nobody has counted, or could: ``problem``.
+
+    In-Memory is a store of each node: then ``nodes`` has what is left on each, and ``left`` is the total.
+    """
 
     number: int
     store: str
@@ -88,7 +91,7 @@ class Moving:
     left: Left | None = None
     most: int = 0
     problem: str = ""
-    still_there: Sequence[str] = ()  # per node: those whose memory has not been found empty yet
+    nodes: Sequence[NodeLeft] = ()
 
     @property
     def percent(self) -> int:
@@ -113,6 +116,35 @@ class Moving:
     @property
     def most_in_words(self) -> str:
         return grouped(self.most)
+
+    @property
+    def unknown(self) -> Sequence[str]:
+        """The nodes that have not reported what is left on them."""
+        return [node.name for node in self.nodes if node.count is None]
+
+    @property
+    def oldest(self) -> str:
+        """How old the oldest figure of a node is that counts; empty where all are new."""
+        seconds = max((node.seconds for node in self.nodes if node.count), default=0.0)
+        return ago(seconds) if seconds >= 1 else ""
+
+    @property
+    def empty_here(self) -> bool:
+        """Whether it is elsewhere only that something is left: this node can move nothing."""
+        here = next((node for node in self.nodes if node.name == conf.node_name()), None)
+        return here is not None and here.count == 0 and any(node.count != 0 for node in self.nodes)
+
+    @property
+    def by_node(self) -> Sequence[tuple[str, str, str]]:
+        """For each node its name, how many are left there in words, and how old that figure is in words."""
+        return [
+            (
+                node.name,
+                "" if node.count is None else grouped(node.count),
+                ago(node.seconds) if node.seconds else "",
+            )
+            for node in self.nodes
+        ]
 
 
 @dataclass(frozen=True)
@@ -145,22 +177,33 @@ def read_handover(*, count: bool) -> Handover:
 
 
 def _moving(each: Draining, count: bool) -> Moving:
-    moving = Moving(each.number, each.describe(), each.since, each.per_node)
+    name = each.settings.describe()
     if each.per_node:
-        moving = replace(moving, still_there=each.nodes_left())
+        name = _("{store} of every node").format(store=name)
+    moving = Moving(each.number, name, each.since, each.per_node, nodes=each.nodes() if each.per_node else ())
     if not count:
         return moving
     try:
         left = each.left()
     except StoreUnavailable as error:
         return replace(moving, problem=str(error), most=_most_left(each.number))
-    return replace(moving, left=left, most=left.most)
+    return counted(moving, left.count)
 
 
 def counted(moving: Moving, count: int) -> Moving:
-    """The same store where somebody has just counted what is left in it."""
+    """The same store where somebody has just counted what is left in it: in that of this node, if each has its own."""
+    more = count >= draining.COUNT_AT_MOST
+    if moving.per_node:
+        others = [node for node in moving.nodes if node.name != conf.node_name()]
+        nodes = sorted([*others, NodeLeft(conf.node_name(), count)], key=lambda node: node.name)
+        moving = replace(moving, nodes=nodes)
+        counts = [node.count for node in nodes]
+        more = any(each is None or each >= draining.COUNT_AT_MOST for each in counts)
+        count = sum(each or 0 for each in counts)
     most = max(_most_left(moving.number), count)
-    return replace(moving, left=Left(count, count >= draining.COUNT_AT_MOST, most), most=most)
+    if moving.per_node:  # what each node holds is less
+        Revision.objects.filter(pk=moving.number, most_left__lt=most).update(most_left=most)
+    return replace(moving, left=Left(count, more, most), most=most)
 
 
 def _most_left(number: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,10 @@ def levels_of(response: Any) -> list[str]:
     return [message.level_tag for message in response.context["messages"]]
 
 
+def text_of_html(html: str) -> str:
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", html)))
+
+
 def log_of() -> list[str]:
     return [entry.get_change_message() for entry in LogEntry.objects.order_by("pk")]
 
@@ -149,7 +154,7 @@ class TestHandover:
         fill(1)
         choose(**login_of(Valkey))
         text = text_of(browser.get(PROGRESS))
-        assert text.index("From JDBC, database “default”") < text.index("From In-Memory of node-1")
+        assert text.index("From JDBC, database “default”") < text.index("From In-Memory of every node")
 
     def test_an_old_store_that_is_dead_is_told_with_its_consequence(self, browser: Client) -> None:
         choose(**DEAD, redis_port=free_port())
@@ -173,8 +178,8 @@ class TestHandover:
         number = choose(**JDBC)
         node("node-2", revision=number, seconds=0)
         text = text_of(browser.get(PROGRESS))
-        assert "In-Memory is the memory of each node." in text
-        assert "Not reported empty yet: node-2." in text
+        assert "The button moves what the node that answers holds." in text
+        assert "node-1 1 left node-2 has not reported since the switch" in text
 
     def test_who_may_only_look_sees_it_without_buttons(self) -> None:
         client = Client()
@@ -187,6 +192,98 @@ class TestHandover:
             assert "From JDBC" in text
             for button in ("Move the rest now", "Abandon", "Switch back"):
                 assert button not in text
+
+
+class TestMemoryOfEachNode:
+    """What another node holds is known by what it has reported: its memory can't be asked from here."""
+
+    @pytest.fixture
+    def left(self) -> int:
+        """The site has left In-Memory, and the memory of this node is empty."""
+        Revision.objects.filter(pk=choose(**MEMORY)).update(activates_at=Now() - timedelta(hours=1))
+        number: int = Revision.objects.earliest("pk").pk
+        later = choose(**JDBC)
+        Revision.objects.filter(pk=later).update(activates_at=Now() - timedelta(minutes=5))
+        node("node-1", revision=later, seconds=3)
+        return number
+
+    @staticmethod
+    def reports(name: str, left: int | None, *, revision: int, **ago: float) -> None:
+        seen_at = Now() - timedelta(**ago)
+        Node.objects.create(name=name, process=1, revision=revision, left=left, seen_at=seen_at)
+
+    def test_the_page_of_an_empty_node_shows_the_total_and_what_each_holds(
+        self, browser: Client, left: int
+    ) -> None:
+        self.reports("node-2", 3000, revision=left + 1, seconds=12)
+        self.reports("node-3", 10, revision=left + 1, minutes=2)
+        text = text_of(browser.get(PROGRESS))
+        assert "From In-Memory of every node → to JDBC" in text
+        assert "3,010 of 3,010 sessions left 0 % moved" in text
+        assert "node-1 0 left" in text
+        assert "node-2 3,000 left, reported 12 s ago" in text
+        assert "node-3 10 left, reported 2 min ago" in text
+        assert "On the node that answers nothing is left to move." in text
+        assert "End the handover" not in text
+        self.moves_on_and_is_seen_to(browser, left)
+
+    def moves_on_and_is_seen_to(self, browser: Client, left: int) -> None:
+        Node.objects.filter(name="node-2").update(left=1000, seen_at=Now())
+        assert "1,010 of 3,010 sessions left 66 % moved" in text_of(browser.get(PROGRESS))
+
+    def test_to_abandon_it_names_the_total_and_how_old_the_figures_are(
+        self, browser: Client, left: int
+    ) -> None:
+        self.reports("node-2", 3000, revision=left + 1, seconds=12)
+        self.reports("node-3", 10, revision=left + 1, minutes=2)
+        text = text_of(browser.get(url("abandon", left)))
+        assert "Abandon In-Memory of every node?" in text
+        assert "3,010 sessions have not moved; their users are logged out." in text
+        assert "by figures of which the oldest was reported 2 min ago." in text
+        assert "node-2 3,000 left, reported 12 s ago" in text
+
+    def test_a_node_that_has_not_reported_since_the_switch_is_named(self, browser: Client, left: int) -> None:
+        self.reports("node-2", 7, revision=left + 1, seconds=12)
+        self.reports("node-3", None, revision=left, minutes=20)
+        text = text_of(browser.get(PROGRESS))
+        assert "at least 7 sessions left" in text
+        assert "node-3 has not reported since the switch" in text
+        text = text_of(browser.get(url("abandon", left)))
+        assert "at least 7 sessions have not moved; their users are logged out." in text
+        assert "Not in it is what these nodes hold, which have not reported since the switch: node-3." in text
+
+    def test_where_none_has_reported_the_dialog_does_not_say_0(self, browser: Client, left: int) -> None:
+        self.reports("node-2", None, revision=left, minutes=20)
+        text = text_of(browser.get(PROGRESS))
+        assert "No session is left on the nodes that have reported." in text
+        assert "Move the rest now" in text
+        text = text_of(browser.get(url("abandon", left)))
+        assert "Every user whose session has not moved is logged out." in text
+        assert "0 sessions" not in text
+
+    def test_what_was_reported_before_the_switch_does_not_count(self, browser: Client, left: int) -> None:
+        self.reports("node-2", 0, revision=left + 1, minutes=6)
+        self.reports("node-3", 0, revision=left, seconds=1)
+        text = text_of(browser.get(PROGRESS))
+        assert "node-2 has not reported" in text
+        assert "node-3 has not reported" in text
+
+    def test_a_step_on_an_empty_node_says_so_and_ends_nothing(self, browser: Client, left: int) -> None:
+        self.reports("node-2", 3000, revision=left + 1, seconds=12)
+        answer = browser.post(url("drain", left), headers=JSON).json()
+        assert (answer["over"], answer["moved"]) == (False, 0)
+        assert answer["message"] == "Nothing is left to move on this node."
+        assert "3,000 of 3,000 sessions left" in text_of_html(answer["facts"])
+
+    def test_once_every_node_has_reported_that_it_is_empty_the_handover_is_ended(
+        self, browser: Client, left: int
+    ) -> None:
+        self.reports("node-2", 0, revision=left + 1, seconds=12)
+        text = text_of(browser.get(PROGRESS))
+        assert "No session is left here." in text
+        assert "End the handover" in text
+        assert browser.post(url("drain", left), headers=JSON).json()["over"] is True
+        assert Revision.objects.get(pk=left).drained_how == "drained"
 
 
 class TestMovingTheRest:
