@@ -18,7 +18,7 @@ PRODUCTION := ENV_FILE= DEBUG=false ALLOWED_HOSTS=www.example.org DATABASE_URL=s
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run demo test screenshots bench bench-quick check format build wheel clean
+.PHONY: help run demo test floors screenshots bench bench-quick check format build wheel clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ demo: $(VENV)/.dev ## Show two nodes that share real stores: Valkey, PostgreSQL,
 
 test: $(VENV)/.dev ## Run the tests (ARGS="tests/site -x" for some of them)
 	@$(PYTHON) -m pytest $(ARGS)
+
+floors: $(VENV)/.floors ## Run the tests of the stores on the oldest versions that the wheel allows
+	@build/floors/bin/python -m pytest $(or $(ARGS),tests/stores tests/probing tests/engine)
 
 screenshots: $(VENV)/.dev ## Take the pictures in docs/screenshots anew (needs chromium)
 	@UPDATE_SCREENSHOTS=1 REQUIRE_BROWSER=1 $(PYTHON) -m pytest tests/browser
@@ -77,10 +80,17 @@ $(VENV)/.site: requirements.txt $(VENV)/.made
 	@$(PYTHON) -m pip install --quiet --requirement requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt requirements.txt $(VENV)/.made
+$(VENV)/.dev: requirements-dev.txt requirements-test.txt requirements.txt $(VENV)/.made
 	@echo "Installing requirements-dev.txt into $(VENV) …"
 	@$(PYTHON) -m pip install --quiet --requirement requirements-dev.txt
 	@touch $@ $(VENV)/.site
+
+$(VENV)/.floors: requirements-floors.txt requirements-test.txt pyproject.toml $(VENV)/.made
+	@echo "Installing the oldest versions into build/floors …"
+	@$(PYTHON) -m venv --clear build/floors
+	@build/floors/bin/python -m pip install --quiet --constraint requirements-floors.txt \
+	  --requirement requirements-test.txt django-environ '.[all]'
+	@touch $@
 
 $(VENV)/.bench: requirements-bench.txt $(VENV)/.dev
 	@echo "Installing requirements-bench.txt into $(VENV) …"

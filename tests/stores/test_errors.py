@@ -265,7 +265,6 @@ class TestRepliesOfRedis:
             ("CLUSTERDOWN Hash slot not served", "Cluster .* is down", "host", False),
             ("MOVED 3999 127.0.0.1:6381", "one node of a Cluster", "host", True),
             ("ASK 3999 127.0.0.1:6381", "one node of a Cluster", "host", True),
-            ("MOVED", "driver .* failed", None, False),
             ("CROSSSLOT Keys in request don't hash to the same slot", "one node of a Cluster", "host", True),
             ("TRYAGAIN Multiple keys request during rehashing", "one node of a Cluster", "host", True),
             ("DENIED Redis is running in protected mode", "protected mode", "host", True),

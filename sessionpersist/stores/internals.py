@@ -1,0 +1,111 @@
+"""What the app relies on that its dependencies do not promise, in one list.
+
+Each entry has a canary in tests/stores/test_internals.py: it asks the dependency alone, so that an upgrade that takes
+something away fails there, with the name of what is gone, before users notice. The oldest versions in which all of it
+works are the lower bounds in pyproject.toml; ``make floors`` runs the tests of the stores on them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Internal(NamedTuple):
+    name: str
+    package: str
+    what: str
+    used_in: str
+
+
+INTERNALS = (
+    Internal(
+        "redis_connect",
+        "redis",
+        "Connection._connect() makes the socket; all reading and writing goes through what it returns, as _sock",
+        "stores/redis_wire.py",
+    ),
+    Internal(
+        "redis_tls",
+        "redis",
+        "SSLConnection._wrap_socket_with_ssl(socket) makes the TLS handshake on a socket that is given",
+        "stores/redis_wire.py",
+    ),
+    Internal(
+        "redis_pool",
+        "redis",
+        "a pool's get_connection() takes no argument; release() and disconnect() manage what it gave",
+        "stores/redis_wire.py",
+    ),
+    Internal(
+        "redis_exchange",
+        "redis",
+        "pack_command(), pack_commands(), send_packed_command(check_health=) and read_response() of a connection",
+        "stores/redis_wire.py",
+    ),
+    Internal(
+        "redis_codes",
+        "redis",
+        "the code of an error reply is the class of the error, or stays in its text",
+        "stores/redis_errors.py",
+    ),
+    Internal(
+        "django_redis_factory",
+        "django-redis",
+        "ConnectionFactory makes a pool of its own, and hands CONNECTION_POOL_KWARGS to it",
+        "stores/redis_wire.py",
+    ),
+    Internal(
+        "psycopg_libpq",
+        "psycopg",
+        "Connection.pgconn executes prepared statements without the driver noticing",
+        "stores/prepared.py",
+    ),
+    Internal(
+        "psycopg_connection",
+        "psycopg",
+        "a connection has a lock, takes attributes of others, and is closed once pgconn.finish() was called",
+        "stores/prepared.py, stores/deadlines.py",
+    ),
+    Internal(
+        "pymysql_patience",
+        "PyMySQL",
+        "_read_timeout and _write_timeout hold from the next read and write on",
+        "stores/deadlines.py",
+    ),
+    Internal(
+        "pymongo_texts",
+        "pymongo",
+        "why no server could be selected is told in the text of the error",
+        "stores/mongodb.py",
+    ),
+    Internal(
+        "django_connecting",
+        "Django",
+        "a database connection opens itself by its get_connection_params() and get_new_connection()",
+        "stores/deadlines.py",
+    ),
+    Internal(
+        "django_connection_state",
+        "Django",
+        "what is known of a connection: in_atomic_block, autocommit, execute_wrappers, queries_logged, health checks",
+        "stores/prepared.py, stores/deadlines.py",
+    ),
+    Internal(
+        "django_psycopg_pools",
+        "Django",
+        "the pools of psycopg lie in DatabaseWrapper._connection_pools, by alias",
+        "stores/database.py, stores/deadlines.py",
+    ),
+    Internal(
+        "django_session",
+        "Django",
+        "SessionBase keeps _session_key and _session_cache, and loads by load()",
+        "engine.py",
+    ),
+    Internal(
+        "django_response",
+        "Django",
+        "a response closes its _resource_closers, and is not logged where it _has_been_logged",
+        "middleware.py",
+    ),
+)

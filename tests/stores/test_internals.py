@@ -1,0 +1,346 @@
+"""A canary for each internal of a dependency that the app relies on: it fails on an upgrade before users notice.
+
+None of them uses the app: what fails here has changed in the dependency.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pymongo
+import pymongo.errors
+import pymysql
+import pytest
+import redis
+from django.contrib.sessions.backends.base import SessionBase
+from django.db import connections
+from django.db.backends.postgresql.base import DatabaseWrapper as PostgresWrapper
+from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
+from django.http import HttpResponse
+from django.test import RequestFactory
+from django.utils.log import log_response
+from django_redis.pool import ConnectionFactory
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
+from redis.connection import SSLConnection
+
+from sessionpersist.stores.internals import INTERNALS
+from sessionpersist.stores.redis_errors import CODES
+from tests.probing.answering import Answering
+from tests.servers import MariaDB, Postgres, Redis, Valkey, require, shared
+from tests.servers.places import free_port
+from tests.stores.test_errors import NO_SUCH_HOST, unblocked
+
+__all__ = ["unblocked"]  # a fixture
+
+
+def test_each_internal_has_a_canary_and_each_canary_an_internal() -> None:
+    canaries = {name.removeprefix("test_canary_") for name in globals() if name.startswith("test_canary_")}
+    assert canaries == {each.name for each in INTERNALS}
+
+
+class CountingSocket:
+    """Counts what goes through it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock, self.read, self.written = sock, 0, 0
+
+    def recv_into(self, buffer: Any) -> int:
+        received = self.sock.recv_into(buffer)
+        self.read += received
+        return received
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        received = self.sock.recv(size, flags)
+        self.read += len(received)
+        return received
+
+    def sendall(self, data: Any) -> None:
+        self.written += len(data)
+        self.sock.sendall(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sock, name)
+
+
+class CountingConnection(redis.Connection):
+    def _connect(self) -> Any:
+        return CountingSocket(socket.create_connection((self.host, self.port), 5))
+
+
+counting: Any = CountingConnection  # which has no types
+
+
+@pytest.fixture
+def valkey() -> Iterator[Any]:
+    require(Valkey)
+    server = shared(Valkey)
+    options: dict[str, Any] = {"password": server.password, "protocol": 2}
+    connection: Any = counting(host=server.host, port=server.port, **options)
+    yield connection
+    connection.disconnect()
+
+
+def test_canary_redis_connect(valkey: Any) -> None:
+    valkey.connect()
+    sock = valkey._sock
+    assert isinstance(sock, CountingSocket)
+    assert sock.read > 0
+    assert sock.written > 0
+    assert isinstance(valkey.socket_keepalive_options, dict)
+    before = sock.read
+    valkey.send_command("PING")
+    assert valkey.read_response() == b"PONG"
+    assert sock.read - before == len(b"+PONG\r\n")
+
+
+def test_canary_redis_tls() -> None:
+    require(Redis, tls=True)
+    server = shared(Redis, tls=True)
+
+    class Encrypted(SSLConnection):
+        def _connect(self) -> Any:
+            plain = socket.create_connection((self.host, self.port), 5)
+            return self._wrap_socket_with_ssl(plain)  # type: ignore[no-untyped-call]
+
+    encrypted: Any = Encrypted
+    connection: Any = encrypted(
+        host=server.host, port=server.port, password=server.password, ssl_ca_certs=str(server.ca_file)
+    )
+    connection.send_command("PING")
+    assert connection.read_response() == b"PONG"
+    connection.disconnect()
+
+
+def test_canary_redis_pool(valkey: Any) -> None:
+    pool: Any = redis.ConnectionPool(
+        connection_class=CountingConnection,
+        host=valkey.host,
+        port=valkey.port,
+        password=shared(Valkey).password,
+        max_connections=2**31,
+    )
+    first = pool.get_connection()
+    assert isinstance(first, CountingConnection)
+    pool.release(first)
+    assert pool.get_connection() is first
+    pool.disconnect(inuse_connections=False)
+    assert first._sock is not None
+    pool.release(first)
+    pool.disconnect(inuse_connections=False)
+    assert first._sock is None
+
+
+def test_canary_redis_exchange(valkey: Any) -> None:
+    valkey.connect()
+    valkey.send_packed_command(valkey.pack_command("ECHO", b"\0\xff", *()), check_health=False)
+    assert valkey.read_response() == b"\0\xff"
+    both = valkey.pack_commands([("ECHO", 1), ("NO-SUCH-COMMAND",), ("ECHO", 2)])
+    valkey.send_packed_command(both, check_health=False)
+    assert valkey.read_response() == b"1"
+    with pytest.raises(redis.ResponseError):
+        valkey.read_response()
+    assert valkey.read_response() == b"2"
+
+
+@pytest.mark.parametrize(("name", "code"), CODES.items())
+def test_canary_redis_codes(name: str, code: str) -> None:
+    said = {"MOVED": "1 127.0.0.1:1", "ASK": "1 127.0.0.1:1"}.get(code, "and some words")
+    with Answering(f"-{code} {said}\r\n".encode()) as server:
+        connection: Any = counting(host="127.0.0.1", port=server.port)
+        connection._sock = sock = socket.create_connection(("127.0.0.1", server.port), 5)
+        connection._parser.on_connect(connection)
+        connection.send_packed_command(connection.pack_command("PING"), check_health=False)
+        with pytest.raises(redis.RedisError) as raised:
+            connection.read_response()
+        # Older versions leave the codes of a Cluster in the text.
+        assert type(raised.value).__name__ == name or str(raised.value).startswith(code)
+        connection.disconnect()
+        sock.close()
+
+
+def test_canary_django_redis_factory() -> None:
+    class Other(redis.Connection):
+        pass
+
+    options = {"connection_class": Other, "host": "an-example", "username": "app", "password": "secret"}
+    settings = {
+        "SOCKET_TIMEOUT": 1.5,
+        "SOCKET_CONNECT_TIMEOUT": 1.5,
+        "CONNECTION_POOL_KWARGS": options,
+    }
+    first, second = (
+        factory.get_connection_pool(factory.make_connection_params("redis://"))
+        for factory in (ConnectionFactory(settings), ConnectionFactory(settings))
+    )
+    assert first is not second
+    assert first.connection_class is Other
+    assert first.connection_kwargs["socket_timeout"] == 1.5
+    assert [first.connection_kwargs[name] for name in ("host", "username", "password")] == [
+        *("an-example", "app", "secret"),
+    ]
+
+
+@pytest.fixture
+def postgres() -> Iterator[Any]:
+    require(Postgres)
+    connection = shared(Postgres).connect()
+    yield connection
+    connection.close()
+
+
+def test_canary_psycopg_libpq(postgres: Any) -> None:
+    postgres.autocommit = True
+    server = postgres.pgconn
+    assert server.transaction_status == TransactionStatus.IDLE
+    assert server.pipeline_status == PipelineStatus.OFF
+    server.send_prepare(b"canary", b"SELECT $1::bytea, $2::bigint, $3::text")
+    assert results(server)[0].status == ExecStatus.COMMAND_OK
+    server.send_query_prepared(b"canary", [b"\0\xff", b"7", b"text"], [1, 0, 0], result_format=1)
+    (result,) = results(server)
+    assert result.status == ExecStatus.TUPLES_OK
+    assert (result.nfields, result.ntuples, result.command_tuples) == (3, 1, 1)
+    assert [result.ftype(column) for column in range(3)] == [17, 20, 25]
+    assert [bytes(result.get_value(0, column)) for column in range(3)] == [
+        b"\0\xff",
+        b"\0" * 7 + b"\7",
+        b"text",
+    ]
+    server.send_query_prepared(b"unknown", [], [], result_format=1)
+    assert error_from_result(results(server)[0]).sqlstate == "26000"
+    assert postgres.execute("SELECT 1").fetchone() == (1,)
+
+
+def results(server: Any) -> list[Any]:
+    found: list[Any] = []
+    server.flush()
+    while True:
+        while server.is_busy():
+            server.consume_input()
+        if (result := server.get_result()) is None:
+            return found
+        found.append(result)
+
+
+def test_canary_psycopg_connection(postgres: Any) -> None:
+    with postgres.lock:
+        postgres._an_attribute_of_ours = {b"name"}
+    assert vars(postgres)["_an_attribute_of_ours"] == {b"name"}
+    assert postgres.fileno() == postgres.pgconn.socket
+    assert not postgres.closed
+    postgres.pgconn.finish()
+    assert postgres.closed
+    with pytest.raises(psycopg.OperationalError):
+        postgres.execute("SELECT 1")
+
+
+def test_canary_pymysql_patience() -> None:
+    require(MariaDB)
+    raw: Any = shared(MariaDB).connect()
+    assert {"_read_timeout", "_write_timeout"} <= set(vars(raw))
+    assert raw._sock.fileno() > 0
+    raw._read_timeout = raw._write_timeout = 0.2
+    begun = time.monotonic()
+    with pytest.raises(pymysql.OperationalError), raw.cursor() as cursor:
+        cursor.execute("SELECT SLEEP(5)")
+    assert time.monotonic() - begun < 3
+    raw.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [("127.0.0.1", "refused"), (NO_SUCH_HOST, "Errno -")],
+    ids=["closed port", "no such host"],
+)
+def test_canary_pymongo_texts(host: str, words: str) -> None:
+    client: Any = pymongo.MongoClient(host, free_port(), serverSelectionTimeoutMS=300, connect=False)
+    with pytest.raises(pymongo.errors.ServerSelectionTimeoutError, match=words):
+        client.admin.command("ping")
+    client.close()
+
+
+def test_canary_django_connecting(tmp_path: Path, unblocked: None) -> None:
+    connection: Any = SqliteWrapper(
+        {**connections["default"].settings_dict, "NAME": str(tmp_path / "a.sqlite3")}
+    )
+    asked = []
+    parameters, connect = connection.get_connection_params, connection.get_new_connection
+
+    def get_connection_params() -> Any:
+        asked.append("parameters")
+        return parameters()
+
+    def get_new_connection(given: Any) -> Any:
+        asked.append("connection")
+        return connect(given)
+
+    connection.get_connection_params, connection.get_new_connection = (
+        get_connection_params,
+        get_new_connection,
+    )
+    assert connection.connection is None
+    connection.connect()
+    assert asked == ["parameters", "connection"]
+    assert connection.connection is not None
+    connection.close()
+
+
+def test_canary_django_connection_state() -> None:
+    connection: Any = SqliteWrapper({**connections["default"].settings_dict, "NAME": ":memory:"})
+    assert connection.in_atomic_block is False
+    assert connection.execute_wrappers == []
+    assert connection.queries_logged is False
+    assert connection.health_check_enabled in (True, False)
+    assert connection.health_check_done in (True, False)
+    assert connection.autocommit in (True, False)
+    assert connection.Database.__name__ == "sqlite3.dbapi2"
+    assert callable(connection.close_if_health_check_failed)
+
+
+def test_canary_django_psycopg_pools() -> None:
+    assert isinstance(PostgresWrapper._connection_pools, dict)  # type: ignore[attr-defined]
+    assert isinstance(PostgresWrapper.pool, property)
+    assert "_connection_pools" in PostgresWrapper.pool.fget.__code__.co_names
+
+
+class Session(SessionBase):
+    loaded = 0
+
+    def load(self) -> dict[str, Any]:
+        self.loaded += 1
+        return {"cat": "tabby"}
+
+
+def test_canary_django_session() -> None:
+    session: Any = Session("a" * 32)
+    assert session._session_key == "a" * 32
+    assert not hasattr(session, "_session_cache")
+    assert session["cat"] == "tabby"
+    assert session._session_cache == {"cat": "tabby"}
+    assert session._get_session() is session._session_cache
+    assert session.loaded == 1
+    assert Session()._get_session(no_load=True) == {}  # type: ignore[attr-defined]
+
+
+def test_canary_django_response(caplog: pytest.LogCaptureFixture) -> None:
+    closed = []
+    response: Any = HttpResponse(status=503)
+    response._resource_closers.append(lambda: closed.append(True))
+    response._has_been_logged = True
+    with caplog.at_level(logging.DEBUG, "django.request"):
+        log_response("unavailable", response=response, request=RequestFactory().get("/"))
+    assert caplog.records == []
+    response.close()
+    assert closed == [True]
+
+
+def test_the_list_names_packages_that_are_installed() -> None:
+    from importlib.metadata import version
+
+    assert all(version(each.package) for each in INTERNALS)
