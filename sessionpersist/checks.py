@@ -10,7 +10,7 @@ import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieSession
@@ -23,6 +23,9 @@ from sessionpersist import conf, initial
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.stores import build_store
+
+if TYPE_CHECKING:
+    from sessionpersist.models import LoginConfiguration
 
 ENGINE = "sessionpersist.engine"
 MIDDLEWARE = "sessionpersist.middleware.SessionMiddleware"
@@ -151,24 +154,39 @@ def check_secret_keys(**kwargs: Any) -> Iterable[CheckMessage]:
 
 
 @register(Tags.database)
-def check_configured_store(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterable[CheckMessage]:
-    """E006: this node can open the configured store: its driver, its ``env:`` password, its database alias."""
+def check_configuration(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterable[CheckMessage]:
+    """E006 and W004: what is configured can work, and is what the site goes by."""
     from sessionpersist.models import LoginConfiguration  # models are loaded after the app registry is ready
 
-    if router.db_for_read(LoginConfiguration) not in (databases or ()):
+    if router.db_for_write(LoginConfiguration) not in (databases or ()):  # it is read where it is written
         return []
     try:
-        build_store(LoginConfiguration.get_solo().store_settings()).close()
+        configuration = LoginConfiguration.get_solo()
+        return [*_unusable_store(configuration), *_overruled(configuration)]
+    except (DatabaseError, StoreMisconfigured):
+        return []  # others report it: not migrated yet, or down; or INITIAL can't be used, which is E007
+
+
+def _unusable_store(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
+    """E006: this node can't open the configured store, by its driver, its ``env:`` password or its database alias."""
+    try:
+        build_store(configuration.store_settings()).close()
     except StoreMisconfigured as error:
         hint = "See `manage.py validate_connections`; `manage.py login_configuration set` changes the configuration."
-        return [
-            Error(
-                f"The configured session store can't be opened. {error}", hint=hint, id="sessionpersist.E006"
-            )
-        ]
-    except DatabaseError:
-        pass  # not migrated yet, or down, which others report
-    return []
+        text = f"The configured session store can't be opened. {error}"
+        yield Error(text, hint=hint, id="sessionpersist.E006")
+
+
+def _overruled(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
+    """W004: the row was loaded or changed without a revision, so that it has no effect."""
+    recorded = configuration.overruled_by()
+    if recorded is not None:
+        yield checks.Warning(
+            f"The Login Configuration says {configuration.store_settings().describe()}, but the site goes by what was "
+            f"last saved: {recorded.describe()}. It was changed other than by saving it, or only a part was loaded.",
+            hint="Save it once more, on the page or with `manage.py login_configuration set`.",
+            id="sessionpersist.W004",
+        )
 
 
 def _options_are_usable() -> bool:

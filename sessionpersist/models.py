@@ -77,7 +77,7 @@ class LoginConfiguration(SingletonModel):
         """Return the row, read anew; until somebody has saved it, with what is in force. Reading never writes."""
         using = router.db_for_write(cls)
         row = cls.objects.using(using).filter(pk=cls.singleton_instance_id).first()
-        if row is not None and row.edition:
+        if row is not None and row.says_something:
             return row
         revision = Revision.objects.using(using).order_by("-pk").first()
         fields = initial_fields() if revision is None else fields_of(revision.store_settings())
@@ -91,6 +91,18 @@ class LoginConfiguration(SingletonModel):
         """Make the row where there is none. Others may do so at the same moment: whoever is first makes it."""
         rows: models.QuerySet[Any] = cls.objects.using(using)
         rows.bulk_create([cls(pk=cls.singleton_instance_id)], ignore_conflicts=True)
+
+    @property
+    def says_something(self) -> bool:
+        """Whether somebody has saved the row, or loaded it. Until 0.2.0 a migration made one that said In-Memory."""
+        return bool(self.edition) or self.persistence_type != PersistenceType.IN_MEMORY
+
+    def overruled_by(self) -> StoreSettings | None:
+        """Return the settings that the site goes by, where they are not those of this row: it was changed other than by
+        saving it, such as by a fixture without the revision, or by SQL."""
+        newest = Revision.objects.order_by("-pk").first()
+        recorded = initial_settings() if newest is None else newest.store_settings()
+        return None if recorded == self.store_settings() else recorded
 
     def store_settings(self) -> StoreSettings:
         """Return the settings of the chosen store."""

@@ -1,4 +1,4 @@
-"""Passwords of stores in the site's own database: encrypted at rest, never in a form, a dump, a log or a repr."""
+"""Passwords of stores in the site's own database: encrypted there and in dumps, never in a form, a log or a repr."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from django.db import models
 from django.utils.encoding import force_bytes
 
 from sessionpersist.stores.settings import UnreadablePassword
+
+DUMPED = "encrypted:"  # what a ciphertext in a dump begins with
 
 
 def encrypt(password: str) -> str:
@@ -40,7 +42,7 @@ else:
 
 
 class EncryptedPasswordField(TextField):
-    """Text that is encrypted in the database and plain on the model; left out of dumps."""
+    """Text that is encrypted in the database and in dumps, and plain on the model."""
 
     def get_prep_value(self, value: Any) -> Any:
         if not value or isinstance(value, UnreadablePassword):
@@ -51,5 +53,20 @@ class EncryptedPasswordField(TextField):
         return decrypt(value) if value else ""
 
     def value_to_string(self, obj: models.Model) -> str:
-        """What a serializer writes: nothing."""
-        return ""
+        """What a serializer writes: the ciphertext, marked as such."""
+        value = self.get_prep_value(self.value_from_object(obj))
+        return DUMPED + value if value else ""
+
+    def to_python(self, value: Any) -> Any:
+        """What a serializer reads: a ciphertext from a dump, or a password that somebody wrote into a fixture."""
+        if isinstance(value, str) and value.startswith(DUMPED):
+            return decrypt(value.removeprefix(DUMPED))
+        return super().to_python(value)
+
+    def clean(self, value: Any, model_instance: models.Model | None) -> Any:
+        """What was typed is the password itself, whatever it looks like: nobody is to use one that they have only
+        encrypted."""
+        text = super().to_python(value)
+        self.validate(text, model_instance)
+        self.run_validators(text)
+        return text

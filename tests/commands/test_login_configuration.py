@@ -67,6 +67,13 @@ class TestShow:
         assert lines[-2] == "In force:    In-Memory"
         assert lines[-1].startswith("Pending:     REDIS at redis.example.org:6379, database 0, in ")
 
+    def test_row_that_was_loaded_without_its_revision(self) -> None:
+        configure(persistence_type="REDIS", redis_host="redis.example.org")
+        LoginConfiguration.objects.update(redis_host="elsewhere.example.org")
+        recorded = "REDIS at redis.example.org:6379, database 0"
+        assert f"the site goes by what was last saved, {recorded}." in show().output
+        assert json.loads(show("--json").output)["overruled_by"] == recorded
+
     @pytest.mark.parametrize(
         ("password", "said"),
         [

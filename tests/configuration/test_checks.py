@@ -14,7 +14,7 @@ from django.core.management.base import SystemCheckError
 from django.db import connection
 from pytest_django import Settings
 
-from sessionpersist import checks, conf
+from sessionpersist import checks, conf, routing
 from sessionpersist.engine import SessionStore as Engine
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.models import LoginConfiguration
@@ -239,6 +239,60 @@ class TestConfiguredStore:
         LoginConfiguration(persistence_type="JDBC", jdbc_database="gone").save()
         with pytest.raises(SystemCheckError, match=r"sessionpersist\.E006"):
             call_command("check", databases=["default"])
+
+
+class Replicated:
+    """A router of a project that reads from a replica."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return "replica"
+
+    def db_for_write(self, model: Any, **hints: Any) -> str:
+        return "default"
+
+
+@pytest.mark.django_db
+def test_configuration_is_checked_where_it_is_written(settings: Settings) -> None:
+    settings.DATABASE_ROUTERS = [f"{__name__}.Replicated"]
+    LoginConfiguration(persistence_type="JDBC", jdbc_database="gone").save()
+    assert ids(databases=["default"]) == ["E006"]
+
+
+@pytest.mark.django_db
+class TestOverruled:
+    """A row that was changed other than by saving it, such as by a fixture of it alone."""
+
+    def test_row_that_was_saved_is_not(self) -> None:
+        LoginConfiguration(persistence_type="REDIS", redis_host="r", redis_password="p").save()
+        assert ids(databases=["default"]) == []
+
+    def test_row_that_nobody_has_made_is_not(self) -> None:
+        assert ids(databases=["default"]) == []
+
+    @pytest.mark.parametrize("edition", [0, 5])
+    def test_row_without_a_revision_is_told(self, edition: int) -> None:
+        LoginConfiguration.make_row("default")
+        LoginConfiguration.objects.update(persistence_type="REDIS", redis_host="r", edition=edition)
+        (message,) = found(databases=["default"])
+        assert message.id == "sessionpersist.W004"
+        assert "says REDIS at r:6379, database 0" in message.msg
+        assert "last saved: In-Memory." in message.msg
+
+    @pytest.mark.parametrize("change", [{"redis_host": "h2"}, {"redis_password": "s3cret"}])
+    def test_row_that_differs_from_its_revision_is_told(self, change: dict[str, str]) -> None:
+        LoginConfiguration(persistence_type="REDIS", redis_host="r", redis_password="p").save()
+        LoginConfiguration.objects.update(**change)
+        (message,) = found(databases=["default"])
+        assert message.id == "sessionpersist.W004"
+        assert "last saved: REDIS at r:6379" in message.msg
+        assert "s3cret" not in message.msg
+
+    def test_saving_it_once_more_is_all(self) -> None:
+        LoginConfiguration.make_row("default")
+        LoginConfiguration.objects.update(persistence_type="REDIS", redis_host="r")
+        LoginConfiguration.get_solo().save()
+        assert ids(databases=["default"]) == []
+        assert routing.current_settings().type == "REDIS"
 
 
 @pytest.mark.django_db

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from django.db import connection
 from pytest_django import Settings
 
 from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.forms import LoginConfigurationForm
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.passwords import decrypt, encrypt
 from sessionpersist.stores.settings import RedisSettings, UnreadablePassword, reveal
@@ -18,6 +22,7 @@ from sessionpersist.stores.settings import RedisSettings, UnreadablePassword, re
 PASSWORD = "s3cret-ümlaut-\U0001f511"
 
 pytestmark = pytest.mark.django_db
+needs_yaml = pytest.mark.skipif(not importlib.util.find_spec("yaml"), reason="PyYAML is not installed")
 
 
 def configure(**fields: Any) -> LoginConfiguration:
@@ -83,15 +88,102 @@ def test_password_is_in_no_text_of_the_objects() -> None:
     assert PASSWORD not in " ".join(f"{text!r} {text}" for text in texts)
 
 
-@pytest.mark.parametrize("form", ["json", "xml", "jsonl"])
-def test_dump_has_neither_the_password_nor_its_ciphertext(form: str) -> None:
-    configure()
+FORMATS = ["json", "xml", "jsonl", pytest.param("yaml", marks=needs_yaml)]
+
+
+def dumped(form: str = "json", *models: str, **options: Any) -> str:
+    """What ``dumpdata`` writes of these models, or of the whole app."""
     out = io.StringIO()
-    call_command("dumpdata", "sessionpersist", format=form, stdout=out)
-    assert "redis.example.org" in out.getvalue()
-    assert PASSWORD not in out.getvalue()
-    assert raw(*PLACES[0]) not in out.getvalue()
-    assert raw(*PLACES[1]) not in out.getvalue()
+    call_command("dumpdata", *(models or ["sessionpersist"]), format=form, stdout=out, **options)
+    return out.getvalue()
+
+
+def load(dump: str, form: str, folder: Path) -> None:
+    """``loaddata`` into an empty database."""
+    LoginConfiguration.objects.all().delete()
+    Revision.objects.all().delete()
+    path = folder / f"dump.{form}"
+    path.write_text(dump)
+    call_command("loaddata", path, verbosity=0)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_dump_has_the_password_as_ciphertext_and_never_plain(form: str) -> None:
+    configure()
+    dump = dumped(form)
+    assert "redis.example.org" in dump
+    assert not any(text in dump for text in (PASSWORD, json.dumps(PASSWORD).strip('"'), "s3cret"))
+    assert dump.count("encrypted:") == 2
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"use_natural_primary_keys": True, "use_natural_foreign_keys": True}]
+)
+@pytest.mark.parametrize("form", FORMATS)
+def test_loading_one_s_own_dump_brings_the_password_back(
+    form: str, options: dict[str, bool], tmp_path: Path
+) -> None:
+    configure()
+    before = Revision.objects.latest("pk")
+    load(dumped(form, **options), form, tmp_path)
+    assert LoginConfiguration.get_solo().redis_password == PASSWORD
+    after = Revision.objects.latest("pk")
+    assert (after.pk, after.password, after.activates_at) == (before.pk, PASSWORD, before.activates_at)
+    assert [decrypt(raw(*place)) for place in PLACES] == [PASSWORD, PASSWORD]
+
+
+def test_dump_of_an_earlier_secret_key_loads_with_the_fallbacks(settings: Settings, tmp_path: Path) -> None:
+    configure()
+    dump = dumped()
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "the new secret key"
+    load(dump, "json", tmp_path)
+    settings.SECRET_KEY_FALLBACKS = []
+    assert LoginConfiguration.get_solo().redis_password == PASSWORD
+
+
+def test_dump_of_another_site_is_unreadable_says_so_and_keeps_the_ciphertext(
+    settings: Settings, tmp_path: Path
+) -> None:
+    configure()
+    dump, secret_key = dumped(), settings.SECRET_KEY
+    settings.SECRET_KEY = "the new secret key"
+    load(dump, "json", tmp_path)
+    with pytest.raises(StoreMisconfigured, match="SECRET_KEY"):
+        reveal(LoginConfiguration.get_solo().redis_password)
+    dump = dumped()
+    settings.SECRET_KEY = secret_key
+    assert LoginConfiguration.get_solo().redis_password == PASSWORD
+    load(dump, "json", tmp_path)
+    assert LoginConfiguration.get_solo().redis_password == PASSWORD
+
+
+@pytest.mark.parametrize("password", ["", "written-by-hand", "env:REDIS_SECRET"])
+def test_fixture_that_somebody_wrote_holds_the_password_itself(password: str, tmp_path: Path) -> None:
+    configure()
+    rows = json.loads(dumped())
+    for row in rows:
+        for name in ("redis_password", "password"):
+            if name in row["fields"]:
+                row["fields"][name] = password
+    load(json.dumps(rows), "json", tmp_path)
+    assert LoginConfiguration.get_solo().redis_password == password
+
+
+def test_ciphertext_that_is_typed_is_a_password_like_any_other() -> None:
+    """Or whoever reads a dump could have the password sent to a host of their own."""
+    typed = f"encrypted:{encrypt(PASSWORD)}"
+    fields = {"persistence_type": "REDIS", "redis_host": "mallory.example.org", "redis_password": typed}
+    form = LoginConfigurationForm(
+        LoginConfigurationForm.data_of(LoginConfiguration.get_solo()) | fields, probe=False
+    )
+    assert form.is_valid(), form.errors
+    form.save()
+    assert LoginConfiguration.get_solo().redis_password == typed
+    configuration = LoginConfiguration.get_solo()
+    configuration.full_clean(exclude=["jdbc_database"])
+    assert configuration.redis_password == typed
+    assert Revision.objects.latest("pk").password == typed
 
 
 def test_password_of_the_environment_is_read_on_each_node(monkeypatch: pytest.MonkeyPatch) -> None:

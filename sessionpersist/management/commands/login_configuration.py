@@ -40,6 +40,10 @@ HANDOVER = (
     "Nobody is logged out while the old store runs: a session moves when its user comes back, and drain_sessions moves "
     "the rest. If it is down for good, drain_sessions --abandon gives it up."
 )
+OVERRULED = (
+    "What is configured was changed other than by saving it, and has no effect: the site goes by what was last saved, "
+    "{}. Save it once more to have it."
+)
 # The options whose values go into the fields of the chosen type, by the names of those fields.
 VALUES = ("host", "port", "database", "username", "auth_source")
 
@@ -106,6 +110,8 @@ class Command(SessionCommand):
         for name, value in found["settings"].items():
             self.stdout.write(f"    {name + ':':<14}{value}")
         self.stdout.write(f"In force:    {found['in_force']}")
+        if found["overruled_by"]:
+            self.stdout.write(self.style.WARNING(OVERRULED.format(found["overruled_by"])))
         for each in found["pending"]:
             self.stdout.write(f"Pending:     {each['store']}, in {each['seconds']:.0f} s")
 
@@ -198,13 +204,14 @@ def explain(form: LoginConfigurationForm) -> Iterator[str]:
 def state(configuration: LoginConfiguration) -> dict[str, Any]:
     """Return what is configured and what is in force, without any secret."""
     settings, known = configuration.store_settings(), snapshot.current()
-    values = settings.public()
+    values, overruled = settings.public(), configuration.overruled_by()
     if hasattr(settings, "password"):
         values["password"] = describe_password(settings.password)
     return {
         "type": settings.type,
         "configured": settings.describe(),
         "settings": values,
+        "overruled_by": overruled.describe() if overruled else None,
         "in_force": known.current.settings.describe(),
         "pending": [
             {"store": each.settings.describe(), "seconds": round(seconds_until(known, each), 1)}
