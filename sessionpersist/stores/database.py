@@ -181,6 +181,10 @@ class DatabaseStore(Store):
     def warnings(self) -> Iterable[str]:
         if connection_to(self.alias).vendor == "sqlite":
             yield "SQLite is a file on one machine: it is not shared by several nodes."
+        with self._connected(self.timeout) as connection:
+            narrow = tables.narrowness(connection)
+        if narrow:
+            yield narrow
 
     def close(self) -> None:
         """Nothing to give back: the connections are Django's."""

@@ -10,6 +10,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from sessionpersist.stores.base import PLACE, place_of
 
+# Bytes of a statement that writes the largest session: the drivers of MySQL may write each byte as two.
+PACKET = 16 * 1024 * 1024
 READ_ONLY_ERRORS = ("readonly", "read-only")  # SQLite tells by text only
 
 
@@ -55,6 +57,21 @@ def create_missing(connection: BaseDatabaseWrapper) -> None:
             editor.create_model(stored_session())
         else:
             editor.add_index(stored_session(), stored_session()._meta.indexes[0])
+
+
+def narrowness(connection: BaseDatabaseWrapper) -> str | None:
+    """Say that the server takes less than the largest session, or return None. Raises the driver's errors."""
+    if connection.vendor != "mysql":
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@max_allowed_packet")
+        found = int(cursor.fetchone()[0])
+    if found >= PACKET:
+        return None
+    return (
+        f"This server takes statements of {found:,} bytes at most: larger sessions are refused, and can't be moved to "
+        f"it. Set max_allowed_packet to {PACKET:,} or more."
+    )
 
 
 def read_only_reason(connection: BaseDatabaseWrapper) -> str | None:

@@ -154,6 +154,36 @@ def test_a_table_that_takes_no_large_sessions_fails(server: type[Server], statem
         assert rows(alias) == 0
 
 
+def test_a_mariadb_that_takes_only_small_statements_is_warned_of() -> None:
+    require(MariaDB)
+    server = shared(MariaDB)
+    (usual,) = asked(server, "SELECT @@global.max_allowed_packet")
+
+    def warnings() -> list[str]:
+        name = f"packets_{secrets.token_hex(4)}"
+        with added_database("packets", server.create_database(name)) as alias:
+            steps = probing.probe(DatabaseSettings(database=alias), prepare=True)
+        return [step.message for step in steps if step.warning]
+
+    assert warnings() == []
+    server._execute_as_admin("SET GLOBAL max_allowed_packet = 1048576")
+    try:
+        (warning,) = warnings()
+    finally:
+        server._execute_as_admin(f"SET GLOBAL max_allowed_packet = {usual}")
+    assert "1,048,576" in warning
+    assert "max_allowed_packet" in warning
+
+
+def asked(server: MariaDB, statement: str) -> Any:
+    connection = server.connect()
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        row = cursor.fetchone()
+    connection.close()
+    return row
+
+
 @pytest.mark.parametrize("verb", ["SELECT", "INSERT", "UPDATE", "DELETE"])
 def test_a_postgresql_user_who_lacks_one_right_fails(verb: str) -> None:
     require(Postgres)
