@@ -25,12 +25,13 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from sessionpersist import nodes, places, probing, times
+from sessionpersist import nodes, places, probing, snapshot, times
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.initial import initial_settings
 from sessionpersist.models import LoginConfiguration, PersistenceType, Revision
 from sessionpersist.stores.base import Step
 from sessionpersist.stores.settings import TYPES, StoreSettings, UnreadablePassword, build, reveal
+from sessionpersist.transactions import after_commit
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise as Text
@@ -362,6 +363,7 @@ class LoginConfigurationForm(ModelForm):
             if current is not None and current.edition != self.cleaned_data["edition"]:
                 raise overtaken_by(current)
             self.instance.save(saved_by=saved_by, place=self.place, initial_place=self.initial_place)
+        after_commit(snapshot.expire, rows.db)  # in a TestCase the one of the transaction above never runs
         return self.instance
 
     def rebase(self) -> None:
