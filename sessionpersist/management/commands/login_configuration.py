@@ -235,6 +235,7 @@ def describe_password(password: str) -> str:
 
 def what_is_next(saved: StoreSettings) -> str:
     """Say when a choice that was just saved is in force."""
+    snapshot.expire()  # what was read before it was saved
     known = snapshot.current()
     waiting = next((each for each in known.pending if each.settings.target == saved.target), None)
     if waiting is None:
