@@ -233,6 +233,10 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
+def _is_boolean(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
 def _is_dictionary(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -294,4 +298,5 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "the dotted path of a session engine, such as 'django.contrib.sessions.backends.db'; not of this app's, nor "
         "of one that keeps sessions in cookies, which has none to adopt",
     ),
+    "QUIET_TESTS": (_is_boolean, "True or False"),
 }

@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "NODE_NAME": None,  # the host name
     "TLS_CA_FILE": None,  # the system's certificate authorities
     "ADOPT_FROM": None,
+    "QUIET_TESTS": True,  # under a test runner nothing is asked that the test did not ask for
     "INITIAL": None,  # In-Memory
 }
 

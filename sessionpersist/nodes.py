@@ -24,7 +24,7 @@ from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 
-from sessionpersist import conf, places, snapshot
+from sessionpersist import conf, places, quiet, snapshot
 from sessionpersist.models import Node
 from sessionpersist.snapshot import DEFAULT
 from sessionpersist.stores.deadlines import answers_within
@@ -57,13 +57,13 @@ def live_names() -> list[str]:
 
 def report() -> None:
     """Have this process report itself, if that is due. Called after each request; never raises, never waits for
-    another thread, and keeps out of transactions and of tests that override the configuration."""
+    another thread, and keeps out of transactions and of tests."""
     held, now = snapshot.held(), monotonic()
     number = _revision if held is None else held.at(now).current.number
     if now < _due and number == _revision:
         return
     overridden = held is not None and number < DEFAULT.number
-    if overridden or connections[router.db_for_write(Node)].in_atomic_block:
+    if overridden or quiet.is_on() or connections[router.db_for_write(Node)].in_atomic_block:
         return
     if snapshot.in_event_loop():
         threading.Thread(target=_report_and_close, name="sessionpersist-report", daemon=True).start()

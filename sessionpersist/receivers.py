@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.signals import request_finished, setting_changed
+from django.core.signals import request_finished, request_started, setting_changed
+from django.db.models.signals import post_migrate
 from django.dispatch import receiver
 
-from sessionpersist import nodes, pulse, routing, snapshot
+from sessionpersist import nodes, pulse, quiet, routing, snapshot
+
+
+@receiver(request_started)
+def refresh_configuration(**kwargs: Any) -> None:
+    """What this process knows of the configuration is read where a request begins, if that is due: inside a
+    transaction (ATOMIC_REQUESTS) or an event loop it would take a connection of its own."""
+    snapshot.refresh()
 
 
 @receiver(request_finished)
 def report_node(**kwargs: Any) -> None:
     """A process that serves requests says that it is there, and which revision it holds to be current."""
     nodes.report()
+
+
+@receiver(post_migrate)
+def forget_what_tests_saved(**kwargs: Any) -> None:
+    """Sent after a flush too, as at the end of a test that commits."""
+    quiet.forget()
 
 
 @receiver(setting_changed)

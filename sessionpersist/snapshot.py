@@ -13,13 +13,15 @@ import logging
 import os
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from time import monotonic
+from typing import TypeGuard
 
 from django.db import Error, connections, router
 
-from sessionpersist import conf, times
+from sessionpersist import announcing, conf, quiet, times
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.initial import initial_settings
 from sessionpersist.stores.deadlines import answers_within
@@ -27,6 +29,7 @@ from sessionpersist.stores.settings import MemorySettings, StoreSettings
 from sessionpersist.transactions import may_see_the_past, outside
 
 ROUNDING = 0.0001  # seconds; more than Unix times lose as floats: a revision of this very instant is due
+EXPIRED = 0.0  # as a time until which a snapshot is fresh
 RETRY_SECONDS = 1.0  # between two attempts to read a configuration that could not be read
 
 logger = logging.getLogger("sessionpersist")
@@ -102,6 +105,7 @@ _held: Snapshot | None = None
 _overrides: list[Snapshot] = []
 _override: Snapshot | None = None  # the last of them
 _overriding = threading.Lock()
+_tested: tuple[quiet.Save | None, Snapshot | None] = (None, None)  # what a test knows, and since which save
 _lost = False  # whether the last read failed, so that the log has one line when it does and one when it works again
 
 
@@ -123,15 +127,18 @@ def held() -> Snapshot | None:
 
 def reset() -> None:
     """Forget everything: the next request reads the configuration. After a fork, after settings changed, in tests."""
-    global _held, _lock, _lost
-    _held, _lock, _lost = None, threading.Lock(), False
+    global _held, _lock, _lost, _tested
+    _held, _lock, _lost, _tested = None, threading.Lock(), False, (None, None)
+    announcing.reset()
 
 
 def expire() -> None:
     """Have the next request read the configuration, and keep what is known until that has worked."""
     global _held
-    if _held is not None:
-        _held = replace(_held, fresh_until=0.0)
+    if quiet.is_on():
+        quiet.note_save()
+    elif _held is not None:
+        _held = replace(_held, fresh_until=EXPIRED)
 
 
 def override(store_settings: StoreSettings) -> Snapshot:
@@ -157,21 +164,65 @@ def _override_with(overrides: list[Snapshot]) -> None:
     _override = overrides[-1] if overrides else None
 
 
+def refresh() -> None:
+    """Read the configuration if that is due, as a request begins: before its transaction, and on its own connection.
+
+    Never raises: where the configuration can't be read, whoever asks for a session is told.
+    """
+    if _held is None and _lost:
+        return  # it was tried in vain, and will be when a session is asked for
+    with suppress(StoreUnavailable):
+        current()
+
+
 def _refreshed() -> Snapshot:
     """Read the revisions; one thread does, while others go on with a snapshot that is not too old."""
     global _held
+    if quiet.is_on():
+        return _in_test()
     lock, held = _lock, _held
-    bearable = held is not None and monotonic() - held.read_at < 2 * conf.refresh_seconds()
-    if not lock.acquire(blocking=not bearable):
+    if not lock.acquire(blocking=not _is_bearable(held)):
         assert held is not None
         return held.at(monotonic())
     try:
         if _held is not held and _held is not None and monotonic() < _held.fresh_until:
             return _held  # another thread has read it while this one waited
-        _held = _read_or_keep(_held)
-        return _held
+        _held = fresh = _renewed(_held)
+        switch = announcing.noted(fresh)
     finally:
         lock.release()
+    announcing.announce(switch)
+    return fresh
+
+
+def _is_bearable(held: Snapshot | None) -> TypeGuard[Snapshot]:
+    """Whether a switch that this knowledge does not tell of can't have happened yet."""
+    return held is not None and monotonic() - held.read_at < 2 * conf.refresh_seconds()
+
+
+def _renewed(held: Snapshot | None) -> Snapshot:
+    """Read the revisions. Where that takes a thread and a connection of its own, it may wait for the next request,
+    unless somebody has said that something has changed."""
+    if _is_bearable(held) and held.fresh_until > EXPIRED and not _may_ask_here():
+        return held.at(monotonic())
+    return _read_or_keep(held)
+
+
+def _in_test() -> Snapshot:
+    """Return what is in force in a test: what it has saved itself, else what is before anybody saves anything. It is
+    looked at each time: a test ends without a word."""
+    global _tested
+    with _lock:
+        save, (read_for, known) = quiet.last_save(), _tested
+        if known is None or read_for is not save:
+            if read_for is not None and quiet.is_over(read_for):
+                announcing.reset()  # this is another test
+            known = compose((), monotonic(), 0.0) if save is None else _read_or_keep(None)
+            known = replace(known, fresh_until=float("inf"))
+        _tested = save, (known := known.at(monotonic()))
+        switch = announcing.noted(known)
+    announcing.announce(switch)
+    return known
 
 
 def _read_or_keep(held: Snapshot | None) -> Snapshot:
@@ -196,12 +247,14 @@ def _read_or_keep(held: Snapshot | None) -> Snapshot:
 
 
 def _read_where_possible() -> Snapshot:
+    return _read() if _may_ask_here() else outside(_read)
+
+
+def _may_ask_here() -> bool:
     """Django forbids queries in an event loop, and a transaction may see what is long past: then a thread asks."""
     from sessionpersist.models import Revision  # models are loaded after the app registry is ready
 
-    if in_event_loop() or may_see_the_past(router.db_for_write(Revision)):
-        return outside(_read)
-    return _read()
+    return not in_event_loop() and not may_see_the_past(router.db_for_write(Revision))
 
 
 def in_event_loop() -> bool:

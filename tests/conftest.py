@@ -24,6 +24,11 @@ os.environ |= {
 # Not left to pytest-django, which would do it before this file is read.
 django.setup()
 
+from sessionpersist import conf  # now that Django is set up
+
+# These tests are about what other projects want to be spared under a test runner (see sessionpersist/quiet.py).
+conf.DEFAULTS["QUIET_TESTS"] = False
+
 # A file: Django never closes a connection to an SQLite database in memory, not even that of a thread that ends.
 connections["default"].settings_dict["TEST"]["NAME"] = str(Path(MEMORY.name) / "test.sqlite3")
 

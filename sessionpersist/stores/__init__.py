@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings as django_settings
 
-from sessionpersist import conf
+from sessionpersist import conf, quiet
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores.base import Store
 from sessionpersist.stores.guarded import GuardedStore
@@ -76,7 +76,7 @@ def _build(settings: StoreSettings) -> Store:
             case DatabaseSettings():
                 from sessionpersist.stores.database import DatabaseStore
 
-                return DatabaseStore(settings, conf.timeout_seconds())
+                return DatabaseStore(settings, conf.timeout_seconds(), migrated=quiet.is_on())
             case MongoSettings():
                 from sessionpersist.stores.mongodb import MongoStore
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 
@@ -58,8 +58,9 @@ class Answer(NamedTuple):
 class DatabaseStore(Store):
     name = "JDBC"
 
-    def __init__(self, settings: DatabaseSettings, timeout: float) -> None:
-        """``timeout`` in seconds holds for connecting and for each answer.
+    def __init__(self, settings: DatabaseSettings, timeout: float, *, migrated: bool = False) -> None:
+        """``timeout`` in seconds holds for connecting and for each answer. ``migrated``: the table is there if it is
+        one that migrations make in this database, so that nobody needs to look, as in tests.
 
         Raises StoreMisconfigured where the project has no such database, or its driver is missing.
         """
@@ -75,7 +76,7 @@ class DatabaseStore(Store):
         self._prepared_statements = prepared_statements() if connection.vendor == "postgresql" else None
         self._table = connection.ops.quote_name(tables.stored_session()._meta.db_table)
         self._sql = sql.statements(self._table, "%s", connection.vendor)
-        self._prepared = False
+        self._prepared = migrated and router.allow_migrate_model(self.alias, tables.stored_session())
 
     def get(self, key: str) -> Record | None:
         row = self._row(self._sql.get, key, now_ms())

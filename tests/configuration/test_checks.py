@@ -82,6 +82,7 @@ BAD: dict[str, list[Any]] = {
     "KEY_PREFIX": ["", " ", 5, None],
     "NODE_NAME": ["", 5],
     "TLS_CA_FILE": ["/nowhere/ca.pem", 5],
+    "QUIET_TESTS": ["no", 5, None],
     "ADOPT_FROM": [
         "nowhere.engine",
         "django.contrib.auth",
@@ -103,6 +104,7 @@ GOOD: dict[str, list[Any]] = {
     "NODE_NAME": [None, "web-1"],
     "TLS_CA_FILE": [None, __file__],
     "ADOPT_FROM": [None, "django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db"],
+    "QUIET_TESTS": [True, False],
     "INITIAL": [None, {}, {"persistence_type": "JDBC", "jdbc_database": "default"}],
 }
 

@@ -309,4 +309,9 @@ def test_workers_of_a_real_node_report_themselves_and_their_switch(
         assert processes_that_switched(place) == set()
         who_answers(node, "/count/")
         assert processes_that_switched(place) == workers
-    assert "could not report" not in node.log.read_text()
+    log = node.log.read_text()
+    assert "could not report" not in log
+    switched = [line for line in log.splitlines() if "Sessions are now kept in JDBC" in line]
+    assert len(switched) == 2, "a line of each worker"
+    for _, process in workers:
+        assert [line for line in switched if f"Node node-7, process {process}." in line]

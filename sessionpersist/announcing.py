@@ -1,0 +1,61 @@
+"""Says once that this process has moved to another revision: a line in the log and the signal ``store_switched``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from sessionpersist import conf
+from sessionpersist.signals import store_switched
+
+if TYPE_CHECKING:
+    from sessionpersist.snapshot import Known, Snapshot
+
+logger = logging.getLogger("sessionpersist")
+
+
+class Switch(NamedTuple):
+    """This process has moved from one revision to another."""
+
+    before: Known
+    after: Known
+
+
+_in_force: Known | None = None  # as far as this process has said
+
+
+def noted(known: Snapshot) -> Switch | None:
+    """Note what is in force, and return the switch where that is another revision than before. For one thread at a
+    time; whoever gets a switch announces it, once no lock is held.
+
+    What a process finds as it starts is no switch. Nor is a revision that seems to be pending again: two readings of a
+    clock differ by a little, and it has been in force already.
+    """
+    global _in_force
+    before, after = _in_force, known.current
+    if before is not None and before.number in {each.number for each in known.pending}:
+        return None
+    _in_force = after
+    if before is None or before.number == after.number or (before.number == 0 and after.initial):
+        return None
+    return Switch(before, after)
+
+
+def announce(switch: Switch | None) -> None:
+    """Tell the log and the receivers of the signal; one that fails is logged by Django, and the others hear of it."""
+    if switch is None:
+        return
+    before, after = (each.settings.describe() for each in switch)
+    number = switch.after.number
+    logger.warning(
+        "Sessions are now kept in %s (revision %d); until now in %s. Node %s, process %d.",
+        *(after, number, before, conf.node_name(), os.getpid()),
+    )
+    store_switched.send_robust(type(switch.after.settings), before=before, after=after, number=number)
+
+
+def reset() -> None:
+    """Begin again, as a process that starts: what is found next is no switch."""
+    global _in_force
+    _in_force = None
