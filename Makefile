@@ -18,7 +18,7 @@ PRODUCTION := ENV_FILE= DEBUG=false ALLOWED_HOSTS=www.example.org DATABASE_URL=s
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run demo test floors screenshots bench bench-quick check format build wheel clean
+.PHONY: help run demo test floors screenshots bench bench-quick check format lock build wheel clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,16 +49,22 @@ bench: $(VENV)/.bench ## Measure speed beside Django's own engines (minutes; ARG
 bench-quick: $(VENV)/.bench ## The same with less of everything, in under a minute
 	@$(PYTHON) -m benchmarks --quick $(ARGS)
 
-check: $(VENV)/.dev ## Lint, formatting, types, migrations, and Django's checks for production
+check: $(VENV)/.dev ## Lint, formatting, types, migrations, Django's checks for production, known vulnerabilities
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	@echo mypy && $(PRODUCTION) $(VENV)/bin/mypy
 	@echo makemigrations --check && $(PRODUCTION) $(MANAGE) makemigrations --check --dry-run
 	@echo check --deploy && $(PRODUCTION) $(MANAGE) check --deploy --fail-level WARNING
+	@$(PYTHON) -m project.audit requirements.lock
 
 format: $(VENV)/.dev ## Format the code and mend what the linter can mend
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+lock: $(VENV)/.dev ## Pin the newest releases that requirements.txt allows, with their hashes
+	@$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-config --custom-compile-command "make lock" --output-file requirements.lock requirements.txt
+	@echo "Wrote requirements.lock."
 
 build: wheel ## The same as `make wheel`
 
@@ -75,15 +81,16 @@ clean: ## Remove what the other targets made; your .env, database and password s
 
 # The files .venv/.* are stamps: a step that is done and whose list has not changed is not done again.
 
-$(VENV)/.site: requirements.txt $(VENV)/.made
-	@echo "Installing requirements.txt into $(VENV) …"
-	@$(PYTHON) -m pip install --quiet --requirement requirements.txt
+$(VENV)/.site: requirements.lock $(VENV)/.made
+	@echo "Installing requirements.lock into $(VENV) …"
+	@$(PYTHON) -m pip install --quiet --require-hashes --requirement requirements.lock
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt requirements-test.txt requirements.txt $(VENV)/.made
+# On top of what is locked: pip keeps what is there and fits, so that tests run on the releases that the site runs on.
+$(VENV)/.dev: requirements-dev.txt requirements-test.txt requirements.txt $(VENV)/.site
 	@echo "Installing requirements-dev.txt into $(VENV) …"
 	@$(PYTHON) -m pip install --quiet --requirement requirements-dev.txt
-	@touch $@ $(VENV)/.site
+	@touch $@
 
 $(VENV)/.floors: requirements-floors.txt requirements-test.txt pyproject.toml $(VENV)/.made
 	@echo "Installing the oldest versions into build/floors …"
