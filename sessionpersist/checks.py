@@ -7,8 +7,10 @@ They look at the settings and ask no store. E006 reads the configuration, so it 
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 ENGINE = "sessionpersist.engine"
 MIDDLEWARE = "sessionpersist.middleware.SessionMiddleware"
 DJANGO_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
+LONG_GUARD = 5.0  # seconds
 INSECURE = "django-insecure-"  # what Django, and this project, begin a development key with
 
 
@@ -138,6 +141,21 @@ def check_activation(**kwargs: Any) -> Iterable[CheckMessage]:
     ]
 
 
+@register
+def check_guard(**kwargs: Any) -> Iterable[CheckMessage]:
+    """W005: nobody waits for long at a switch."""
+    if not _options_are_usable() or conf.guard_seconds() <= LONG_GUARD:
+        return []
+    return [
+        checks.Warning(
+            f"At a switch, some requests wait for up to {2 * conf.guard_seconds():g} s: "
+            "SESSIONPERSIST['GUARD_SECONDS'] is large.",
+            hint="It is by how much the clocks of two processes may differ about the moment; 0.5 is the default.",
+            id="sessionpersist.W005",
+        )
+    ]
+
+
 @register(Tags.security, deploy=True)
 def check_secret_keys(**kwargs: Any) -> Iterable[CheckMessage]:
     """E005: sessions and the stores' passwords are not sealed with a key that everybody knows."""
@@ -217,8 +235,21 @@ def _unknown_options(options: dict[str, Any]) -> Iterator[CheckMessage]:
 def _bad_values(options: dict[str, Any]) -> Iterator[CheckMessage]:
     for name, (is_valid, expected) in OPTIONS.items():
         value = options.get(name, conf.DEFAULTS[name])
-        if value != conf.DEFAULTS[name] and not is_valid(value):
-            yield Error(f"SESSIONPERSIST[{name!r}] must be {expected}.", id="sessionpersist.E003")
+        is_unset = value is None and conf.DEFAULTS[name] is None
+        if not is_unset and not is_valid(value):
+            text = f"SESSIONPERSIST[{name!r}] must be {expected}."
+            yield Error(
+                text, hint=_as_number(value) if "seconds" in expected else None, id="sessionpersist.E003"
+            )
+
+
+def _as_number(value: Any) -> str | None:
+    """Say how to write what was meant, where that can be told."""
+    try:
+        number = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    except (TypeError, ValueError):
+        return None
+    return f"Write {number:g}, a plain number, and not {value!r}." if math.isfinite(number) else None
 
 
 def _is_seconds(value: Any) -> bool:
@@ -227,6 +258,10 @@ def _is_seconds(value: Any) -> bool:
 
 def _is_some_time(value: Any) -> bool:
     return _is_seconds(value) and value > 0
+
+
+def _is_timeout(value: Any) -> bool:
+    return _is_seconds(value) and value >= conf.SHORTEST_TIMEOUT
 
 
 def _is_text(value: Any) -> bool:
@@ -285,7 +320,7 @@ def _imported(path: str) -> Any:
 OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "REFRESH_SECONDS": (_is_seconds, "a number of seconds, zero or more"),
     "ACTIVATION_SECONDS": (_is_seconds, "a number of seconds, zero or more, or None"),
-    "TIMEOUT_SECONDS": (_is_some_time, "a number of seconds above zero"),
+    "TIMEOUT_SECONDS": (_is_timeout, f"a number of seconds, {conf.SHORTEST_TIMEOUT} or more"),
     "LONGEST_LIFE_SECONDS": (_is_some_time, "a number of seconds above zero, or None"),
     "GUARD_SECONDS": (_is_seconds, "a number of seconds, zero or more"),
     "MEMORY_DIR": (_is_path, "the path of a folder"),

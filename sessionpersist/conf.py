@@ -28,6 +28,9 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+SHORTEST_TIMEOUT = 0.05  # seconds
+
+
 def get(name: str) -> Any:
     """Return the value of one key of ``settings.SESSIONPERSIST``, or its default."""
     return getattr(settings, "SESSIONPERSIST", {}).get(name, DEFAULTS[name])
@@ -35,7 +38,7 @@ def get(name: str) -> Any:
 
 def _seconds(name: str) -> float:
     value = get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
         raise ImproperlyConfigured(f"SESSIONPERSIST[{name!r}] must be a number of seconds, zero or more.")
     return float(value)
 
@@ -67,7 +70,8 @@ def longest_life_seconds() -> float:
 
 def timeout_seconds() -> float:
     """How long to wait for a store to accept a connection, and for each answer."""
-    return _seconds("TIMEOUT_SECONDS") or DEFAULTS["TIMEOUT_SECONDS"]
+    # Drivers count in milliseconds or whole steps of the system, and some take 0 for ever.
+    return max(_seconds("TIMEOUT_SECONDS"), SHORTEST_TIMEOUT)
 
 
 def key_prefix() -> str:

@@ -31,6 +31,9 @@ from sessionpersist.transactions import may_see_the_past, outside
 ROUNDING = 0.0001  # seconds; more than Unix times lose as floats: a revision of this very instant is due
 EXPIRED = 0.0  # as a time until which a snapshot is fresh
 RETRY_SECONDS = 1.0  # between two attempts to read a configuration that could not be read
+SHORTEST_RETRY = (
+    0.1  # the same with a shorter REFRESH_SECONDS, which may be 0: one that hangs would hold everybody up
+)
 
 logger = logging.getLogger("sessionpersist")
 
@@ -59,7 +62,7 @@ DEFAULT = Known(0, MemorySettings(), 0.0)
 @dataclass(frozen=True)
 class Snapshot:
     """The revision in force, those to come (oldest first), and those whose sessions may not all have moved (newest
-    first). Times are of the monotonic clock, in seconds."""
+    first). Times are of the monotonic clock, in seconds. ``kept``: the last attempt to read it again has failed."""
 
     current: Known
     pending: tuple[Known, ...]
@@ -67,11 +70,16 @@ class Snapshot:
     clock: float  # the database's Unix time minus the monotonic clock
     fresh_until: float
     draining: tuple[Known, ...] = ()
+    kept: bool = False
 
     @property
     def stale(self) -> bool:
-        """Whether the configuration could not be read for so long that another revision may be in force."""
-        return monotonic() - self.read_at > 2 * conf.refresh_seconds() and self.fresh_until != float("inf")
+        """Whether the configuration could not be read for so long that another revision may be in force. What was just
+        read is not stale, however short REFRESH_SECONDS is: a read takes up to TIMEOUT_SECONDS."""
+        bearable = 2 * conf.refresh_seconds()
+        if not self.kept:
+            bearable = max(bearable, conf.timeout_seconds())
+        return monotonic() - self.read_at > bearable and self.fresh_until != float("inf")
 
     def undecided(self) -> float:
         """Seconds until all processes agree on the revision in force; 0 away from an activation."""
@@ -239,7 +247,8 @@ def _read_or_keep(held: Snapshot | None) -> Snapshot:
             raise StoreUnavailable(
                 "The login configuration could not be read. Has “migrate” been run?"
             ) from error
-        return _fresh_for(held.at(monotonic()), monotonic() + min(RETRY_SECONDS, conf.refresh_seconds()))
+        kept, now = replace(held, kept=True), monotonic()
+        return _fresh_for(kept.at(now), now + max(SHORTEST_RETRY, min(RETRY_SECONDS, conf.refresh_seconds())))
     if _lost:
         logger.warning("The login configuration can be read again.")
     _lost = False

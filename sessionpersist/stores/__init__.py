@@ -107,7 +107,7 @@ def _site() -> str:
     """What tells this site's In-Memory file from that of another site of the same user on this machine."""
     default = django_settings.DATABASES.get("default", {})
     names = [str(default.get(key, "")) for key in ("ENGINE", "NAME", "HOST", "PORT")]
-    return "\0".join([conf.key_prefix(), str(django_settings.ROOT_URLCONF), *names])
+    return "\0".join([conf.key_prefix(), str(getattr(django_settings, "ROOT_URLCONF", "")), *names])
 
 
 _inherited: list[Any] = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +75,9 @@ def test_option_with_a_typo(settings: Settings, name: str, hint: str) -> None:
 
 
 BAD: dict[str, list[Any]] = {
-    "REFRESH_SECONDS": ["5", -1, True, float("nan"), float("inf")],
+    "REFRESH_SECONDS": ["5", -1, True, float("nan"), float("inf"), timedelta(seconds=5), Decimal(5)],
     "ACTIVATION_SECONDS": ["5", -0.1],
-    "TIMEOUT_SECONDS": ["2", 0, -1, None],
+    "TIMEOUT_SECONDS": ["2", 0, -1, None, 0.01, timedelta(seconds=2), Decimal(2)],
     "GUARD_SECONDS": ["2", -1, None],
     "LONGEST_LIFE_SECONDS": ["2", -1, 0, True],
     "MEMORY_DIR": [5, ""],
@@ -96,8 +98,8 @@ BAD: dict[str, list[Any]] = {
 GOOD: dict[str, list[Any]] = {
     "REFRESH_SECONDS": [0, 1, 2.5],
     "ACTIVATION_SECONDS": [None, 0, 10],
-    "TIMEOUT_SECONDS": [0.5, 10],
-    "GUARD_SECONDS": [0.5, 10],
+    "TIMEOUT_SECONDS": [0.05, 0.5, 10],
+    "GUARD_SECONDS": [0, 0.5, 5],
     "LONGEST_LIFE_SECONDS": [30 * 86_400, None],
     "MEMORY_DIR": [None, "/tmp", Path("/tmp")],
     "KEY_PREFIX": ["my-site"],
@@ -125,6 +127,31 @@ def test_option_with_a_bad_value(settings: Settings, name: str, value: object) -
 def test_option_with_a_good_value(settings: Settings, name: str, value: object) -> None:
     settings.SESSIONPERSIST = {name: value}
     assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (timedelta(minutes=2), "Write 120, a plain number, and not datetime.timedelta(seconds=120)."),
+        (Decimal("0.5"), "Write 0.5, a plain number, and not Decimal('0.5')."),
+        ("5", "Write 5, a plain number, and not '5'."),
+        ("soon", None),
+        ([5], None),
+        (float("inf"), None),
+    ],
+)
+def test_number_of_another_type_is_told_how_to_write_it(
+    settings: Settings, value: object, hint: str | None
+) -> None:
+    settings.SESSIONPERSIST = {"REFRESH_SECONDS": value}
+    (message,) = found()
+    assert message.hint == hint
+
+
+@pytest.mark.parametrize(("guard", "expected"), [(0, []), (5, []), (5.1, ["W005"]), (60, ["W005"])])
+def test_guard_that_makes_requests_wait(settings: Settings, guard: float, expected: list[str]) -> None:
+    settings.SESSIONPERSIST = {"GUARD_SECONDS": guard}
+    assert ids() == expected
 
 
 @pytest.mark.parametrize(

@@ -244,6 +244,33 @@ class TestOutage:
             snapshot.current()
         assert database.reads == 1 + 2
 
+    @pytest.mark.parametrize("refresh", [0, 0.01])
+    def test_what_was_just_read_is_not_stale_however_short_the_refresh(
+        self, database: Database, clock: Clock, settings: Settings, refresh: float
+    ) -> None:
+        settings.SESSIONPERSIST = {"REFRESH_SECONDS": refresh}
+
+        def slowly() -> None:
+            clock.now += 0.5
+
+        database.before_answer = slowly
+        known = snapshot.current()
+        clock.now += 0.5
+        assert not known.stale
+
+    @pytest.mark.parametrize("refresh", [0, 0.01])
+    def test_what_could_not_be_read_again_is_stale_at_once_where_the_refresh_is_that_short(
+        self, database: Database, clock: Clock, settings: Settings, refresh: float
+    ) -> None:
+        settings.SESSIONPERSIST = {"REFRESH_SECONDS": refresh}
+        snapshot.current()
+        database.down = True
+        clock.now = 0.05
+        assert snapshot.current().stale
+        clock.now = 0.1
+        snapshot.current()
+        assert database.reads == 1 + 1, "a database that hangs would hold up each request"
+
     def test_last_good_knowledge_stays_for_as_long_as_the_database_is_down(
         self, database: Database, clock: Clock
     ) -> None:
