@@ -22,7 +22,7 @@ from django.db import DatabaseError, router
 from django.utils.module_loading import import_string
 
 from sessionpersist import conf, initial
-from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.stores import build_store
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ENGINE = "sessionpersist.engine"
 MIDDLEWARE = "sessionpersist.middleware.SessionMiddleware"
 DJANGO_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
+NO_SESSION = "0" * 64  # a stored key that no session has
 LONG_GUARD = 5.0  # seconds
 INSECURE = "django-insecure-"  # what Django, and this project, begin a development key with
 
@@ -173,15 +174,15 @@ def check_secret_keys(**kwargs: Any) -> Iterable[CheckMessage]:
 
 @register(Tags.database)
 def check_configuration(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterable[CheckMessage]:
-    """E006 and W004: what is configured can work, and is what the site goes by."""
+    """E006, W004, W006: what is configured can work, the site goes by it, and the stores that drain answer."""
     from sessionpersist.models import LoginConfiguration  # models are loaded after the app registry is ready
 
     if router.db_for_write(LoginConfiguration) not in (databases or ()):  # it is read where it is written
         return []
     try:
         configuration = LoginConfiguration.get_solo()
-        return [*_unusable_store(configuration), *_overruled(configuration)]
-    except (DatabaseError, StoreMisconfigured):
+        return [*_unusable_store(configuration), *_overruled(configuration), *_silent_stores()]
+    except (DatabaseError, StoreUnavailable):
         return []  # others report it: not migrated yet, or down; or INITIAL can't be used, which is E007
 
 
@@ -205,6 +206,27 @@ def _overruled(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
             hint="Save it once more, on the page or with `manage.py login_configuration set`.",
             id="sessionpersist.W004",
         )
+
+
+def _silent_stores() -> Iterator[CheckMessage]:
+    """W006: a draining store does not answer, as in a copy of the site's database in another environment."""
+    from sessionpersist import routing, snapshot  # they read models, which are loaded by now
+    from sessionpersist.models import Revision
+
+    known = snapshot.current()
+    unfinished = set(Revision.objects.filter(drained_at=None).values_list("pk", flat=True))
+    for each in known.draining:
+        try:
+            if each.number in unfinished:
+                routing.opened(each, known).get(NO_SESSION)
+        except StoreUnavailable as error:
+            yield checks.Warning(
+                f"{each.settings.describe()} is draining and does not answer: users whose session has not moved yet "
+                f"get a 503. {error}",
+                hint="If it will not come back, or this is a copy of the site's database in another environment, run "
+                "`manage.py drain_sessions --abandon`, or abandon it on the page Login Configuration.",
+                id="sessionpersist.W006",
+            )
 
 
 def _options_are_usable() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.core.signals import request_finished, request_started, setting_changed
@@ -9,6 +10,9 @@ from django.db.models.signals import post_migrate
 from django.dispatch import receiver
 
 from sessionpersist import nodes, pulse, quiet, routing, snapshot
+from sessionpersist.signals import store_lost
+
+logger = logging.getLogger("sessionpersist")
 
 
 @receiver(request_started)
@@ -28,6 +32,21 @@ def report_node(**kwargs: Any) -> None:
 def forget_what_tests_saved(**kwargs: Any) -> None:
     """Sent after a flush too, as at the end of a test that commits."""
     quiet.forget()
+
+
+@receiver(store_lost)
+def say_what_to_do(*, description: str, **kwargs: Any) -> None:
+    """A draining store matters only to users who have not come back yet: whoever reads the log has a choice."""
+    known = snapshot.held()
+    if known is None or description == known.current.settings.describe():
+        return
+    if any(description == each.settings.describe() for each in known.draining):
+        logger.error(
+            "%s is draining: users whose session has not moved yet get a 503 until it is back. If it will not come "
+            "back, or this is a copy of the site's database in another environment, give it up: “manage.py "
+            "drain_sessions --abandon”, or the page Login Configuration.",
+            description,
+        )
 
 
 @receiver(setting_changed)

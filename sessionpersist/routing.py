@@ -13,6 +13,7 @@ A hit costs none of this, and in steady state all of it together costs a few com
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from django.db import DEFAULT_DB_ALIAS
 
 from sessionpersist import conf, snapshot
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
+from sessionpersist.signals import store_lost
 from sessionpersist.snapshot import Known, Snapshot
 from sessionpersist.stores import open_store
 from sessionpersist.stores.base import Check, Outcome, Record, Store, restamped, revision_of
@@ -30,6 +32,8 @@ from sessionpersist.stores.handover import HandoverStore, Role
 from sessionpersist.stores.settings import DatabaseSettings, StoreSettings
 from sessionpersist.stores.unopened import UnopenedStore
 from sessionpersist.transactions import is_committed, may_see_the_past, outside
+
+logger = logging.getLogger("sessionpersist")
 
 
 class View(Protocol):
@@ -245,7 +249,19 @@ def opened(revision: Known, known: Snapshot) -> Store:
     except StoreMisconfigured as error:
         if revision is known.current:
             raise
+        _tell_unopened(revision.settings.describe(), error)
         return UnopenedStore(error)
+
+
+_unopened: set[str] = set()  # stores of which the log has been told
+
+
+def _tell_unopened(description: str, error: StoreMisconfigured) -> None:
+    """Tell once that a draining store can't be opened: it is asked for with each new view."""
+    if description not in _unopened:
+        _unopened.add(description)
+        logger.error("%s can't be opened: %s", description, error)
+        store_lost.send_robust(UnopenedStore, description=description, error=error)
 
 
 _view: CurrentView | None = None
@@ -277,9 +293,10 @@ def current_settings() -> StoreSettings:
 
 
 def reset() -> None:
-    """Forget the view, as after a fork or in a test."""
+    """Forget the view and what was told, as after a fork or in a test."""
     global _view
     _view = None
+    _unopened.clear()
 
 
 os.register_at_fork(after_in_child=reset)
