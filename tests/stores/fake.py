@@ -15,10 +15,10 @@ Answer = bytes | Callable[[list[bytes]], bytes]
 
 
 @contextmanager
-def serving(talk: Talk) -> Iterator[int]:
+def serving(talk: Talk, host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
     """A server on the loopback, which has that talk with each caller; yields its port."""
     ours: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server((host, port)) as listener:
 
         def serve() -> None:
             while True:
@@ -51,6 +51,8 @@ def redis_that_answers(answer: Answer) -> Talk:
             name = command[0].upper()
             if name in {b"AUTH", b"CLIENT", b"SELECT"}:
                 caller.sendall(b"+OK\r\n")
+            elif name == b"HELLO":
+                caller.sendall(b"%1\r\n$5\r\nproto\r\n:3\r\n")
             else:
                 caller.sendall(answer(command) if callable(answer) else answer)
 

@@ -5,6 +5,7 @@ The drivers are the real ones; no real server can be made to behave like this.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 import threading
@@ -124,14 +125,16 @@ class TestDeadlineOfRedis:
             redis_at(port).get(a_key())
 
     def test_a_push_message_sends_no_password_elsewhere(self) -> None:
-        called = threading.Event()
-        with serving(lambda caller: called.set()) as elsewhere:
-            moving = f">4\r\n+MOVING\r\n:1\r\n:0\r\n+127.0.0.1:{elsewhere}\r\n".encode()
-            with serving(redis_that_answers(moving + b"$-1\r\n")) as port:
-                store = redis_at(port)
-                for _ in range(3):
-                    store.get(a_key())
-                    store.close()
+        called, moving = threading.Event(), b">4\r\n+MOVING\r\n:1\r\n:1\r\n+127.0.0.2:%d\r\n$-1\r\n"
+        answer = redis_that_answers(lambda command: moving % port)
+        with (
+            serving(answer) as port,
+            serving(lambda caller: called.set(), "127.0.0.2", port),
+            contextlib.closing(redis_at(port)) as store,
+        ):
+            for _ in range(3):
+                store.get(a_key())
+                store.close()
             assert not called.wait(0.2)
 
 
