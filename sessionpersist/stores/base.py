@@ -253,6 +253,15 @@ class Store(ABC):
         """Give the connections back. The store may be used again; it then opens new ones."""
 
 
+class Secret(str):
+    """A text that a report about a crash does not show among the variables."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'…'"
+
+
 def new_place() -> str:
     """Return an id for a place: 32 hexadecimal digits, at random."""
     return secrets.token_hex(16)
@@ -340,7 +349,7 @@ def _is_clean(error: BaseException, secrets: Collection[str]) -> bool:
 
 def _forms(secrets: Collection[str]) -> Iterator[str]:
     """Secrets as they are, as Python shows them, and as they are in a URL."""
-    for secret in filter(None, secrets):
+    for secret in map(str, filter(None, secrets)):
         yield from (secret, repr(secret)[1:-1], quote(secret, safe="", errors="replace"))
 
 

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
+import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
+from bson.int64 import Int64
 from pymongo import DeleteOne, MongoClient, errors
 from pymongo.collection import Collection as Documents
 
-from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
+from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import (
     ENDED,
+    PLACE,
     Check,
     Outcome,
     Record,
+    Secret,
     Store,
     check_address,
     check_reachable,
     check_speaks_tls,
-    harmless,
+    new_place,
+    note_foreign,
     now_ms,
+    place_of,
+    validated,
 )
+from sessionpersist.stores.mongodb_errors import UNAUTHORIZED, explain
+from sessionpersist.stores.mongodb_pool import BoundedPool
 from sessionpersist.stores.settings import MongoSettings
 
 Document = dict[str, Any]
@@ -32,11 +42,22 @@ TTL_INDEX = "expires_at_ttl"
 # Seconds that the server keeps what has expired by its own clock: one that is ahead of the nodes' would delete live
 # sessions. Nobody sees those records, as every read looks at expires_at by the clock of its node.
 GRACE = 3600
-PAGE = 100  # documents that one query of a scan reads: bounded memory
-AUTHENTICATION_FAILED, UNAUTHORIZED, NOT_PRIMARY, TOO_LARGE = 18, 13, 10107, 17280
-DUPLICATE_KEY, INDEX_OPTIONS_CONFLICT = 11000, 85
-# Milliseconds as they are: converting to datetime and back costs time and the last digits.
-CODEC: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+# Documents that one query of a scan reads; fewer where they are large, as the server ends a batch at 16 MiB.
+PAGE = 100
+INDEX_OPTIONS_CONFLICT = 85
+# Milliseconds as they are: converting to datetime and back costs time and the last digits. And a text that is none
+# is the trouble of its own record, not of the page that it comes with.
+CODEC: CodecOptions[Document] = CodecOptions(
+    datetime_conversion=DatetimeConversion.DATETIME_MS, unicode_decode_error_handler="surrogateescape"
+)
+ONE: Document = {"$not": {"$type": "array"}}  # else a filter looks at what is in an array
+INTEGER = {"$type": ["int", "long"], **ONE}
+# What the fields of a record are, as far as a filter can say it cheaply (see ``record_of``).
+WELL_FORMED = {
+    "payload": {"$type": "binData", **ONE},
+    "created_at": {"$gte": DatetimeMS(0), **ONE},
+    "user_id": {"$type": "string", **ONE},
+}
 
 
 class MongoStore(Store):
@@ -45,7 +66,8 @@ class MongoStore(Store):
     def __init__(
         self, settings: MongoSettings, password: str, timeout: float, prefix: str, ca_file: str | None = None
     ) -> None:
-        """``password`` is the real one; ``timeout`` in seconds holds for connecting and for each answer."""
+        """``password`` is the real one; ``timeout`` in seconds is for a verb, from the name to the last byte."""
+        password = Secret(password)
         check_address(self.name, settings.host, settings.port)
         if settings.username and not password:
             raise StoreMisconfigured("The MONGODB user needs a password.", "password")
@@ -58,7 +80,11 @@ class MongoStore(Store):
     def get(self, key: str) -> Record | None:
         with self._translated():
             found = self._find(key)
-        record = record_of(found) if found else None
+        try:
+            record = record_of(found) if found is not None else None
+        except ForeignRecord:
+            note_foreign(self.name)
+            return None
         return record if record and record.expires_at > now_ms() else None
 
     def create(self, key: str, record: Record) -> bool:
@@ -106,37 +132,49 @@ class MongoStore(Store):
     def clear_expired(self) -> int:
         return 0
 
-    def scan(self) -> Iterator[tuple[str, Record]]:
+    def scan(self) -> Iterator[tuple[str, Record | None]]:
         """See Store.scan(). Page by page: a cursor would end on the server if its reader took a break."""
         last = ""
         while found := self._page(last):
             for each in found:
-                yield each["_id"], record_of(each)
+                yield each["_id"], _record_of_ours(each)
             last = found[-1]["_id"]
 
     def count(self, at_most: int | None = None) -> int:
-        live = {"expires_at": {"$gt": DatetimeMS(now_ms())}, "version": {"$ne": ENDED}}
+        """See Store.count(). Where few are left, they are looked at: a filter does not know every foreign record."""
         limit: dict[str, Any] = {} if at_most is None else {"limit": at_most}
         with self._translated():
-            return self._sessions.count_documents(live, **limit)
+            counted = self._sessions.count_documents(live_filter(), **limit)
+        if type(counted) is not int:
+            raise self._explained(counted)
+        if counted > PAGE or counted == at_most:
+            return counted
+        return counted - sum(_record_of_ours(each) is None for each in self._batch(live_filter(), PAGE))
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
-        live = {"_id": {"$in": list(keys)}, "expires_at": {"$gt": DatetimeMS(now_ms())}}
-        with self._translated():
-            return {each["_id"]: record_of(each) for each in self._sessions.find(live)}
+        records, missing, now = {}, set(keys), now_ms()
+        while missing and (found := self._batch({"_id": {"$in": list(missing)}}, len(missing))):
+            if not missing.issuperset(each["_id"] for each in found):
+                raise self._explained(found)
+            for each in found:
+                missing.discard(each["_id"])
+                record = _record_of_ours(each)
+                if record is not None and record.expires_at > now:
+                    records[each["_id"]] = record
+        return records
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
+        """See Store.create_many(). What the server refuses is not created: whoever tries it alone is told why."""
         self._prepare_once()
         documents = [{"_id": key, **fields_of(record)} for key, record in records.items()]
         with self._translated():
             try:
                 self._sessions.insert_many(documents, ordered=False)
             except errors.BulkWriteError as error:
-                faults = error.details["writeErrors"]
-                unsure = error.details["writeConcernErrors"]
-                if unsure or any(fault["code"] != DUPLICATE_KEY for fault in faults):
+                if error.details["writeConcernErrors"]:
                     raise
-                return set(records) - {documents[fault["index"]]["_id"] for fault in faults}
+                refused = {documents[fault["index"]]["_id"] for fault in error.details["writeErrors"]}
+                return set(records) - refused
         return set(records)
 
     def delete_many(self, versions: Mapping[str, int]) -> set[str]:
@@ -144,7 +182,8 @@ class MongoStore(Store):
         with self._translated():
             if self._sessions.bulk_write(deletions, ordered=False).deleted_count == len(versions):
                 return set()
-            return {each["_id"] for each in self._sessions.find({"_id": {"$in": list(versions)}}, {"_id": 1})}
+        left = self._batch({"_id": {"$in": list(versions)}}, len(versions), {"_id": 1})
+        return {each["_id"] for each in left}
 
     def prepare(self) -> None:
         with self._translated():
@@ -154,7 +193,15 @@ class MongoStore(Store):
                 if error.code != INDEX_OPTIONS_CONFLICT:
                     raise
                 self._give_grace()
+            with suppress(errors.DuplicateKeyError):  # somebody else has just made it
+                made = {"$setOnInsert": {"place": new_place()}}
+                self._sessions.update_one({"_id": PLACE}, made, upsert=True)
         self._prepared = True
+
+    def place(self) -> str | None:
+        with self._translated():
+            found = self._find(PLACE)
+        return place_of(found.get("place")) if isinstance(found, dict) else None
 
     def connection_checks(self) -> Iterable[Check]:
         yield from check_reachable(self.settings.host, self.settings.port, self.timeout)
@@ -223,9 +270,26 @@ class MongoStore(Store):
                 raise
 
     def _page(self, last: str) -> list[Document]:
-        following = {"_id": {"$gt": last}, "expires_at": {"$gt": DatetimeMS(now_ms())}}
+        """What follows on a key and has not expired, foreign records too."""
+        expired = {"$lte": DatetimeMS(now_ms())}
+        following = {"_id": {"$gt": last, "$ne": PLACE}, "expires_at": {"$not": expired}}
+        page = self._batch(following, PAGE)
+        if page and not all(before["_id"] < each["_id"] for before, each in pairwise([{"_id": last}, *page])):
+            raise self._explained(page)  # else it would go on for ever
+        return page
+
+    def _batch(self, only: Document, size: int, fields: Mapping[str, Any] | None = None) -> list[Document]:
+        """The first documents by _id that match, as many as the server sends in one answer."""
+        sessions = self._sessions
+        find = {"find": sessions.name, "filter": only, "sort": {"_id": 1}, "limit": size, "singleBatch": True}
         with self._translated():
-            return list(self._sessions.find(following, limit=PAGE, batch_size=PAGE + 1).sort("_id"))
+            found = sessions.database.command(
+                {**find, "batchSize": size, "projection": fields or {}}, codec_options=CODEC
+            )
+            batch: list[Document] = found["cursor"]["firstBatch"]
+            if len(batch) > size or not all(type(each["_id"]) is str for each in batch):
+                raise TypeError("a batch of something else")
+        return batch
 
     def _check_login(self) -> None:
         try:
@@ -238,33 +302,71 @@ class MongoStore(Store):
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn the driver's errors into StoreUnavailable, on the setting that is the likely cause."""
+        """Give up in time, and turn whatever the driver raises into one of our errors."""
         try:
-            yield
-        except (errors.PyMongoError, OSError) as error:
-            raise _explain(error, self.settings) from harmless(error, self._secret)
+            with pymongo.timeout(self.timeout):
+                yield
+            return
+        except (StoreUnavailable, SessionTooLarge):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
+            failure = self._explained(error)
+        raise failure
+
+    def _explained(self, answer: object) -> Exception:
+        """What to raise instead of an error, or of an answer that a server can't give."""
+        error = answer if isinstance(answer, Exception) else TypeError(f"a {type(answer).__name__}")
+        return explain(error, self.settings, self._secret)
 
 
 def fields_of(record: Record) -> Document:
     """The document of a record, without its _id."""
+    user_id = record.user_id
     return {
         "payload": record.payload,
         "version": record.version,
         "created_at": DatetimeMS(record.created_at),
         "expires_at": DatetimeMS(record.expires_at),
-        "user_id": record.user_id,
+        "user_id": user_id if user_id.isascii() else user_id.encode("utf-8", "replace").decode(),
     }
 
 
-def record_of(found: Document) -> Record:
-    """The record of a document."""
-    created_at, expires_at = int(found["created_at"]), int(found["expires_at"])
-    return Record(found["payload"], int(found["version"]), created_at, expires_at, found["user_id"])
+def record_of(found: object) -> Record:
+    """The record of a document. Raises ForeignRecord."""
+    if type(found) is not dict:
+        raise ForeignRecord("Under this key lies something that is no document.")
+    version, user_id = found.get("version"), found.get("user_id")
+    if type(version) is Int64:
+        version = int(version)
+    if type(user_id) is str and not user_id.isascii() and has_surrogates(user_id):
+        raise ForeignRecord("Under this key lies something with a user id that is no text.")
+    created_at, expires_at = found.get("created_at"), found.get("expires_at")
+    return validated(
+        found.get("payload"),
+        version,
+        int(created_at) if type(created_at) is DatetimeMS else None,
+        int(expires_at) if type(expires_at) is DatetimeMS else None,
+        user_id,
+    )
 
 
-def live_filter(key: str) -> Document:
-    """Match the record of that key, if it has neither expired nor been ended."""
-    return {"_id": key, "expires_at": {"$gt": DatetimeMS(now_ms())}, "version": {"$ne": ENDED}}
+def has_surrogates(text: str) -> bool:
+    """Whether there are bytes in it that were no text (see CODEC)."""
+    return any("\ud800" <= each <= "\udfff" for each in text)
+
+
+def _record_of_ours(found: Document) -> Record | None:
+    try:
+        return record_of(found)
+    except ForeignRecord:
+        return None
+
+
+def live_filter(key: str | None = None) -> Document:
+    """Match the record of that key, or those of all, if it has neither expired nor been ended."""
+    only = {} if key is None else {"_id": key}
+    version = {"$gt": ENDED, **INTEGER}
+    return {**only, "expires_at": {"$gt": DatetimeMS(now_ms()), **ONE}, "version": version, **WELL_FORMED}
 
 
 def _connect(
@@ -279,6 +381,7 @@ def _connect(
         "tls": settings.tls,
         "appname": "sessionpersist",
         "connect": False,
+        "_pool_class": BoundedPool,
     }
     if settings.username:
         login = {
@@ -289,52 +392,5 @@ def _connect(
         options |= login
     if settings.tls and ca_file:
         options["tlsCAFile"] = ca_file
-    return MongoClient(settings.host, settings.port, **options)
-
-
-def _explain(error: BaseException, settings: MongoSettings) -> Exception:
-    place, code = f"MONGODB at {settings.host}:{settings.port}", getattr(error, "code", None)
-    if isinstance(error, errors.DocumentTooLarge) or code == TOO_LARGE:
-        return SessionTooLarge("The session is larger than a MongoDB document may be.")
-    # After one refusal PyMongo calls the server unknown, and the next error only quotes the first.
-    if code == AUTHENTICATION_FAILED or "AuthenticationFailed" in str(error):
-        place = settings.auth_source or "admin"
-        return StoreUnavailable(
-            f"MONGODB refused the user name or the password. It looked for the user in the database “{place}”.",
-            "password",
-        )
-    if code == UNAUTHORIZED and not settings.username:
-        return StoreUnavailable("MONGODB wants a user name and a password.", "username")
-    if code == UNAUTHORIZED:
-        return StoreUnavailable(
-            f"The MONGODB user may not read and write the database “{settings.database}”.", "database"
-        )
-    if isinstance(error, errors.InvalidName):
-        return StoreMisconfigured(
-            f"“{settings.database}” can't be the name of a MongoDB database.", "database"
-        )
-    if isinstance(error, errors.NotPrimaryError) or code == NOT_PRIMARY:
-        return StoreUnavailable("This MONGODB server is not the primary: it does not accept writes.", "host")
-    if isinstance(error, errors.ConnectionFailure):
-        return _explain_connection(error, settings)
-    return StoreUnavailable(f"{place} failed ({type(error).__name__}).")
-
-
-def _explain_connection(error: errors.ConnectionFailure, settings: MongoSettings) -> StoreUnavailable:
-    """PyMongo gathers what its monitor has met in one text."""
-    text, place = str(error), f"{settings.host}:{settings.port}"
-    if "SSL" in text or "TLS" in text or "certificate" in text:
-        return StoreUnavailable(
-            "The TLS handshake with MONGODB failed: the server may not speak TLS, or its certificate is not "
-            "trusted.",
-            "tls",
-        )
-    if "Errno -" in text:  # the numbers of getaddrinfo
-        return StoreUnavailable(f"The host name “{settings.host}” does not resolve.", "host")
-    if "refused" in text:
-        return StoreUnavailable(f"Nothing listens at {place}: the connection was refused.", "port")
-    if isinstance(error, errors.NetworkTimeout | errors.ServerSelectionTimeoutError):
-        return StoreUnavailable(
-            f"MONGODB at {place} did not answer in time, or is not a MONGODB server.", "port"
-        )
-    return StoreUnavailable(f"The connection to MONGODB at {place} was lost.", connection_lost=True)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return MongoClient(host, settings.port, **options)

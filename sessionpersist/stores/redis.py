@@ -24,6 +24,7 @@ from sessionpersist.stores.base import (
     Check,
     Outcome,
     Record,
+    Secret,
     Store,
     check_address,
     check_reachable,
@@ -58,6 +59,7 @@ class RedisStore(Store):
         self, settings: RedisSettings, password: str, timeout: float, prefix: str, ca_file: str | None = None
     ) -> None:
         """``password`` is the real one; ``timeout`` in seconds is for a verb, from the name to the last byte."""
+        password = Secret(password)
         check_address(self.name, settings.host, settings.port)
         self.settings, self.timeout, self.prefix = settings, timeout, prefix
         self._secret = password

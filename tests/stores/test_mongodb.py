@@ -5,19 +5,33 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any, NoReturn
 
+import bson
 import pytest
+from bson import Binary, Decimal128, Int64, MaxKey, Timestamp
+from bson.codec_options import CodecOptions
+from bson.datetime_ms import DatetimeMS
+from bson.raw_bson import RawBSONDocument
 from pymongo import errors, monitoring
 from pymongo.collection import Collection
 from pymongo.database import Database
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores.base import Store, now_ms
-from sessionpersist.stores.mongodb import GRACE, TTL_INDEX, MongoStore
+from sessionpersist.stores.base import LONGEST_USER_ID, MAX_PAYLOAD_BYTES, PLACE, Record, Store, now_ms
+from sessionpersist.stores.mongodb import GRACE, TTL_INDEX, MongoStore, fields_of
 from sessionpersist.stores.settings import MongoSettings
 from tests.servers import MongoDB, require, shared
-from tests.stores.contract import RoundTrips, StoreContract, a_key, a_record
+from tests.stores.contract import (
+    ForeignRecords,
+    GetsAPlace,
+    HasAPlace,
+    RoundTrips,
+    StoreContract,
+    a_key,
+    a_record,
+)
 from tests.stores.places import mongo_store
 
 
@@ -41,7 +55,7 @@ LISTENER = Commands()
 monitoring.register(LISTENER)
 
 
-class TestMongoStore(StoreContract, RoundTrips):
+class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords):
     def make_store(self) -> Store:
         require(MongoDB)
         server = shared(MongoDB)
@@ -53,6 +67,66 @@ class TestMongoStore(StoreContract, RoundTrips):
             auth_source=server.auth_source,
         )
         return MongoStore(settings, server.password, timeout=5, prefix="contract")
+
+    def make_store_of_a_new_place(self) -> Store:
+        return mongo_store(prefix=f"place_{a_key()[:8]}")
+
+    def foreign(self) -> dict[str, Callable[[str], None]]:
+        whole = fields_of(a_record())
+        other: dict[str, list[Any]] = {
+            "payload": ["text", 7, {"$": b""}, [b"", b"x"]],
+            "version": ["7", 1.5, True, -1, Decimal128("7"), DatetimeMS(7), [7]],
+            "created_at": ["now", now_ms(), DatetimeMS(-1), Timestamp(1, 1), [DatetimeMS(7)]],
+            "expires_at": ["never", now_ms() + 60_000, 2**62, Int64(2**62), MaxKey(), [DatetimeMS(2**50)]],
+            "user_id": [7, b"7", ["7"], {"id": "7"}],
+        }
+        documents: dict[str, dict[str, Any]] = {"nothing": {}}
+        for field, values in other.items():
+            documents[f"without {field}"] = {name: whole[name] for name in whole if name != field}
+            for value in (None, *values):
+                documents[f"{field}: {value!r}"] = whole | {field: value}
+        return {what: partial(self._write, document) for what, document in documents.items()}
+
+    @staticmethod
+    def _write(document: dict[str, Any], key: str) -> None:
+        store = mongo_store(prefix="contract")
+        store._sessions.replace_one({"_id": key}, document, upsert=True)
+        store.close()
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"user_id": "x" * (LONGEST_USER_ID + 1)},
+            {"payload": bytes(MAX_PAYLOAD_BYTES + 1)},
+            {"payload": Binary(b"payload", 5)},
+            {"user_id": "no text"},
+        ],
+        ids=["a long user id", "a large payload", "bytes of another kind", "a user id that is no text"],
+    )
+    def test_a_foreign_record_that_no_filter_knows_is_no_session_and_ends_no_drain(
+        self, store: Store, live: tuple[str, Record], change: dict[str, Any]
+    ) -> None:
+        assert isinstance(store, MongoStore)
+        raw = bson.encode({"_id": (key := a_key()), **fields_of(a_record()), **change})
+        store._sessions.with_options(codec_options=CodecOptions(RawBSONDocument)).insert_one(
+            RawBSONDocument(raw.replace(b"no text", b"n\xff\xfetext"[:7]))
+        )
+        assert store.get(key) is None
+        assert dict(store.scan()) == {key: None, live[0]: live[1]}
+        assert store.get_many([key, live[0]]) == {live[0]: live[1]}
+        assert store.count() == 1
+        store.delete(live[0])
+        assert (store.count(), store.count(at_most=50)) == (0, 0)
+
+    def test_large_records_are_read_a_few_at_a_time(self, store: Store) -> None:
+        assert isinstance(store, MongoStore)
+        records = {a_key(): a_record(bytes(MAX_PAYLOAD_BYTES)) for _ in range(5)}
+        for key, record in records.items():
+            store.create(key, record)
+        assert len(store._page("")) == 2
+        assert dict(store.scan()) == records
+        assert store.get_many([*records, a_key()]) == records
+        assert store.count() == 5
 
     def commands(self, store: Store, action: Callable[[], object]) -> int:
         before = len(LISTENER.names)
@@ -158,7 +232,7 @@ class TestTtlIndex:
         key, live, record = a_key(), a_key(), a_record()
         store.create(key, old := a_record(life=-1))
         store.create(live, record)
-        assert store._sessions.count_documents({}) == 2
+        assert store._sessions.count_documents({"_id": {"$ne": PLACE}}) == 2
         assert store.get(key) is None
         assert store.get_many([key, live]) == dict(store.scan()) == {live: record}
         assert store.count() == 1

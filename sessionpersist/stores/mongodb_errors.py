@@ -1,0 +1,156 @@
+"""What a MONGODB server or its driver says, as a sentence for staff, on the setting that is the likely cause."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any, NamedTuple
+
+from pymongo import errors
+
+from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
+from sessionpersist.stores.base import causes, harmless, named, scrubbed, unreachable
+from sessionpersist.stores.settings import MongoSettings
+
+AUTHENTICATION_FAILED, UNAUTHORIZED, TOO_LARGE, OTHER_CASE, TIME_LIMIT = 18, 13, 17280, 13297, 50
+NOT_PRIMARY = (10107, 13435, 13436, 10058)
+
+
+class Reply(NamedTuple):
+    """What staff read where a reply has this code; ``answered``: it says nothing against other requests."""
+
+    sentence: str
+    answered: bool = True
+
+
+REPLIES = {
+    64: Reply(
+        "MONGODB could not confirm in time that enough of its members have a change; a failover may undo it."
+    ),
+    91: Reply("This MONGODB server is shutting down.", answered=False),
+    11600: Reply("This MONGODB server is shutting down.", answered=False),
+    14031: Reply("The disk of this MONGODB server is full: it takes no more data."),
+}
+
+
+def explain(error: Exception, settings: MongoSettings, secret: str) -> Exception:
+    """Return what to raise instead of an error of the driver; it keeps the driver's words as its cause."""
+    failure = _explain(error, settings, secret)
+    failure.__cause__ = harmless(error, secret)
+    return failure
+
+
+def _explain(error: Exception, settings: MongoSettings, secret: str) -> Exception:
+    code = code_of(error)
+    if isinstance(error, errors.DocumentTooLarge) or code == TOO_LARGE:
+        return SessionTooLarge("The session is larger than a MongoDB document may be.")
+    if (refused := _explain_rights(error, code, settings)) is not None:
+        return refused
+    if isinstance(error, errors.InvalidName) or code == OTHER_CASE:
+        return _explain_name(code, settings)
+    if isinstance(error, errors.NotPrimaryError) or code in NOT_PRIMARY:
+        return StoreUnavailable("This MONGODB server is not the primary: it does not accept writes.", "host")
+    if code in REPLIES:
+        return StoreUnavailable(REPLIES[code].sentence, answered=REPLIES[code].answered)
+    if isinstance(error, errors.ExecutionTimeout) or code == TIME_LIMIT:
+        return StoreUnavailable(f"{_place(settings)} did not answer in time.")
+    if isinstance(error, errors.OperationFailure):
+        return StoreUnavailable(f"{_place(settings)} refused: “{_words(error, secret)}”", answered=True)
+    return _explain_failure(error, settings, secret)
+
+
+def code_of(error: Exception) -> int | None:
+    """The number that the server gives its refusal; of many at once, the first."""
+    code = getattr(error, "code", None)
+    details = getattr(error, "details", None)
+    if isinstance(error, errors.BulkWriteError) and isinstance(details, dict):
+        faults = [*_listed(details, "writeConcernErrors"), *_listed(details, "writeErrors")]
+        code = next((fault.get("code") for fault in faults if isinstance(fault, dict)), code)
+    return code if isinstance(code, int) else None
+
+
+def _listed(details: dict[str, Any], name: str) -> list[Any]:
+    found = details.get(name)
+    return found if isinstance(found, list) else []
+
+
+def _explain_rights(error: Exception, code: int | None, settings: MongoSettings) -> StoreUnavailable | None:
+    # After one refusal PyMongo calls the server unknown, and the next error only quotes the first.
+    if code == AUTHENTICATION_FAILED or "AuthenticationFailed" in str(error):
+        place = settings.auth_source or "admin"
+        return StoreUnavailable(
+            f"MONGODB refused the user name or the password. It looked for the user in the database “{place}”.",
+            "password",
+        )
+    if code == UNAUTHORIZED and not settings.username:
+        return StoreUnavailable("MONGODB wants a user name and a password.", "username")
+    if code == UNAUTHORIZED:
+        return StoreUnavailable(
+            f"The MONGODB user may not read and write the database “{settings.database}”.",
+            "database",
+            answered=True,
+        )
+    return None
+
+
+def _explain_name(code: int | None, settings: MongoSettings) -> StoreUnavailable:
+    if code == OTHER_CASE:
+        return StoreUnavailable(
+            f"This MONGODB server has a database whose name differs from “{settings.database}” in capital letters "
+            "only. Enter the name as it is there.",
+            "database",
+            answered=True,
+        )
+    return StoreMisconfigured(f"“{settings.database}” can't be the name of a MongoDB database.", "database")
+
+
+def _words(error: errors.OperationFailure, secret: str) -> str:
+    """The server's own words; the driver would add the whole document."""
+    details: Any = error.details
+    said = details.get("errmsg") if isinstance(details, dict) else None
+    return scrubbed(said if isinstance(said, str) else str(error), secret)
+
+
+def _explain_failure(error: Exception, settings: MongoSettings, secret: str) -> StoreUnavailable:
+    """Of what is no refusal: nothing came, or nothing of a MONGODB server's."""
+    if isinstance(error, errors.ConnectionFailure | OSError):
+        return _explain_connection(error, settings)
+    if isinstance(error, errors.InvalidOperation):  # somebody closed the store meanwhile
+        return StoreUnavailable(f"The connection to {_place(settings)} was closed.", connection_lost=True)
+    if isinstance(error, UnicodeError) or "SASLprep" in str(error):
+        return StoreUnavailable(
+            "MONGODB does not take this user name or password: a character in it is not allowed.", "password"
+        )
+    if isinstance(error, errors.ConfigurationError):
+        return StoreMisconfigured(
+            f"MONGODB can't be reached with these settings: {scrubbed(str(error), secret)}"
+        )
+    if isinstance(error, errors.PyMongoError | LookupError | TypeError | ValueError | AttributeError):
+        return StoreUnavailable(f"{_place(settings)} gave an answer that no MONGODB server gives.", "port")
+    return StoreUnavailable(f"The driver of {_place(settings)} failed: {scrubbed(named(error), secret)}")
+
+
+def _explain_connection(error: Exception, settings: MongoSettings) -> StoreUnavailable:
+    """PyMongo gathers what its monitor has met in one text."""
+    text, chain = str(error), list(causes(error))
+    if any(isinstance(cause, FileNotFoundError | PermissionError | IsADirectoryError) for cause in chain):
+        return StoreUnavailable("The file of TLS_CA_FILE can't be read.", "tls")
+    if any(each in text for each in ("SSL", "TLS", "certificate")) or isinstance(error, ssl.SSLError):
+        return StoreUnavailable(
+            "The TLS handshake with MONGODB failed: the server may not speak TLS, or its certificate is not "
+            "trusted.",
+            "tls",
+        )
+    if "Errno -" in text or any(isinstance(cause, socket.gaierror) for cause in chain):
+        return unreachable(settings.host, settings.port, socket.gaierror())
+    if "refused" in text:
+        return unreachable(settings.host, settings.port, ConnectionRefusedError())
+    if isinstance(error, errors.NetworkTimeout | errors.ServerSelectionTimeoutError | TimeoutError):
+        return StoreUnavailable(
+            f"{_place(settings)} did not answer in time, or is not a MONGODB server.", "port"
+        )
+    return StoreUnavailable(f"The connection to {_place(settings)} was lost.", connection_lost=True)
+
+
+def _place(settings: MongoSettings) -> str:
+    return f"MONGODB at {settings.host}:{settings.port}"

@@ -1,0 +1,56 @@
+"""The connections of the MONGODB store: the driver's own, which believe no server that promises two gigabytes.
+
+PyMongo reserves the memory for an answer as soon as a server has told how long it will be, and lets the server itself
+say how long one may be. And it resolves a name without a deadline.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from pymongo import _csot, errors
+from pymongo.synchronous.pool import Connection, Pool
+
+from sessionpersist.stores.connecting import resolve
+
+# Bytes. An answer of a MongoDB server is one document, which may have 16 MiB and a little more.
+LARGEST_ANSWER = 17 * 1024 * 1024
+
+
+class BoundedPool(Pool):
+    """Given to the driver's client as ``_pool_class``."""
+
+    def connect(self, handler: Any = None) -> Connection:
+        host, port = self.address
+        seconds = _csot.clamp_remaining(self.opts.connect_timeout or float("inf"))
+        try:
+            resolve(host, port or 0, monotonic() + seconds)
+        except TimeoutError as error:
+            raise errors.NetworkTimeout(f"{host}: the name server did not answer in time") from error
+        except OSError as error:
+            raise errors.AutoReconnect(f"{host}: {error}") from error
+        bounding: Any = _Bounding(handler) if handler else None
+        return super().connect(bounding)
+
+    def _get_conn(self, *arguments: Any, **options: Any) -> Connection:
+        return _bounded(super()._get_conn(*arguments, **options))
+
+
+class _Bounding:
+    """What the driver tells of a connection between its greeting, in which the server says what it likes, and the
+    login."""
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+
+    def contribute_socket(self, connection: Connection, **options: Any) -> None:
+        self._handler.contribute_socket(_bounded(connection), **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._handler, name)
+
+
+def _bounded(connection: Connection) -> Connection:
+    connection.max_message_size = min(connection.max_message_size, LARGEST_ANSWER)
+    return connection
