@@ -9,43 +9,34 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, connections, router, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
-from sessionpersist.stores import sql, tables
-from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, harmless, note_foreign, now_ms
+from sessionpersist.stores import meanings, sql, tables
+from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, note_foreign, now_ms
 from sessionpersist.stores.deadlines import answers_within
+from sessionpersist.stores.meanings import Duplicate, GaveWay, Lost, NotAllowed, RefusedValue
 from sessionpersist.stores.settings import DatabaseSettings
 from sessionpersist.transactions import may_see_the_past, outside
+
+T = TypeVar("T")
 
 MANY = 20  # parameters: statements for several records come in as many forms as there are numbers of records
 PATIENCE = (
     30.0  # seconds to wait for an answer where a table is made (an index may take its time), or counted
 )
-TOO_LARGE = 1153  # MySQL: got a packet bigger than max_allowed_packet
-READ_ONLY = (1290, 1792, 1836, "25006")  # the server, the transaction or the database is read-only
-LOST = (2006, 2013, 2055, 1927, 4031)  # MySQL: the server has gone away, the connection was killed
-# A server ended the statement for another's sake: as a deadlock, or for what another changed (by numbers in MySQL, by
-# SQLSTATE in PostgreSQL). It has done nothing then, and both manuals say to execute it once more.
-GAVE_WAY = (1213, 1020, "40P01", "40001")
-FAILED_TRANSACTION = "25P02"  # PostgreSQL: an earlier statement failed, and the caller went on
 TRIES = 6  # of a statement that has to give way: one of those that meet gets through each time
 PAUSE = 0.05  # seconds at most before another try, at random, so that they don't meet again
-
-
-class Duplicate(StoreUnavailable):
-    """An INSERT met a row of the same key; within this module only."""
-
-
-class GaveWay(StoreUnavailable):
-    """A statement was ended for the sake of another, and can be executed once more; within this module only."""
+MARGIN = 4096  # bytes of a statement beside the payload
+LARGE = 100_000  # bytes: where a server hangs up on so many, it may be for their number
 
 
 class Answer(NamedTuple):
@@ -72,32 +63,32 @@ class DatabaseStore(Store):
                 "but in PostgreSQL, MySQL, MariaDB or SQLite.",
                 "database",
             )
+        self._dialect = connection.vendor
         self._mysql = connection.vendor == "mysql"
         self._prepared_statements = prepared_statements() if connection.vendor == "postgresql" else None
         self._table = connection.ops.quote_name(tables.stored_session()._meta.db_table)
         self._sql = sql.statements(self._table, "%s", connection.vendor)
+        self._first = b"" if connection.vendor == "sqlite" else ""  # before every key, as a page takes it
         self._prepared = migrated and router.allow_migrate_model(self.alias, tables.stored_session())
+        self._rehearsing = False
 
     def get(self, key: str) -> Record | None:
-        row = self._row(self._sql.get, key, now_ms())
-        return self._record(row) if row else None
+        try:
+            row = self._row(self._sql.get, key, now_ms())
+            return sql.record_of(row) if row else None
+        except ForeignRecord:
+            note_foreign(self.name)
+            return None
 
     def create(self, key: str, record: Record) -> bool:
-        if self._mysql:
-            return self._insert(key, record)
-        return self._changed(self._sql.create, key, *record, now_ms()) == 1
+        return self._written(self._create, key, record)
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        now = now_ms()
-        if expected != ENDED and self._changed(self._sql.replace, *assigned(record), key, now, expected):
-            return Outcome.SAVED
-        held = self._row(self._sql.held, key, now)
-        if held and held[0] == expected:
-            raise StoreUnavailable("This transaction sees the session as it was before another saved it.")
-        return Outcome.CONFLICT if held else Outcome.MISSING
+        return self._written(self._replace, key, record, expected)
 
     def touch(self, key: str, expires_at: int) -> bool:
-        return self._changed(self._sql.touch, expires_at, expires_at, key, now_ms()) == 1
+        until = int(expires_at)
+        return self._changed(self._sql.touch, until, until, key, now_ms()) == 1
 
     def delete(self, key: str, version: int | None = None) -> bool:
         if version is None:
@@ -105,7 +96,7 @@ class DatabaseStore(Store):
         return version != ENDED and self._changed(self._sql.delete_version, key, now_ms(), version) == 1
 
     def end(self, key: str, expires_at: int) -> None:
-        self._changed(self._sql.end, key, b"", ENDED, now_ms(), expires_at, "")
+        self._changed(self._sql.end, key, b"", ENDED, now_ms(), int(expires_at), "")
 
     def clear_expired(self) -> int:
         total = 0
@@ -114,7 +105,7 @@ class DatabaseStore(Store):
         return total
 
     def scan(self) -> Iterator[tuple[str, Record | None]]:
-        last = ""
+        last = self._first
         while rows := self._rows(self._sql.page, last, now_ms()):
             yield from sql.records_of(rows)
             last = rows[-1][0]
@@ -126,45 +117,39 @@ class DatabaseStore(Store):
         if at_most is not None and int(self._row(self._sql.count_unexpired, now, at_most)[0]) >= at_most:
             return at_most
         limit = sql.EVERY if at_most is None else at_most
-        return int(self._ask(self._sql.count, (now, limit), PATIENCE).rows[0][0])
+        return int(self._ask(self._sql.count, (now, limit), monotonic() + PATIENCE).rows[0][0])
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
-        rows = self._rows(sql.get_many(self._table, len(keys)), now_ms(), *keys)
+        rows = self._rows(sql.get_many(self._table, len(keys), self._dialect), now_ms(), *keys)
         return {key: record for key, record in sql.records_of(rows) if record is not None}
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         """See Store.create_many(). In the order of their keys: two drains must not lock each other out."""
-        keys = sorted(records)
-        dialect = "mysql" if self._mysql else "other"
-        values = [value for key in keys for value in (key, *records[key])]
+        keys, until = sorted(records), self._until()
+        values = [value for key in keys for value in (key, *sql.values_of(records[key]))]
+        statement = sql.insert_many(self._table, len(keys), self._dialect)
         try:
-            created = self._changed(sql.insert_many(self._table, len(keys), dialect), *values)
-        except Duplicate:
-            return super().create_many(records)
+            created = self._ask(statement, tuple(values), until).changed
+        except (Duplicate, RefusedValue, SessionTooLarge):
+            return {key for key in keys if self._is_created(key, records[key])}
         if created == len(keys):
             return set(keys)
-        held = self._rows(sql.versions_of(self._table, len(keys)), *keys)
+        held = self._ask(sql.versions_of(self._table, len(keys)), tuple(keys), until).rows
         return {key for key, version in held if version == records[key].version}
 
     def delete_many(self, versions: Mapping[str, int]) -> set[str]:
-        keys = sorted(versions)
-        pairs = [value for key in keys for value in (key, versions[key])]
-        if self._changed(sql.delete_many(self._table, len(keys)), *pairs) == len(keys):
+        keys, until = sorted(versions), self._until()
+        pairs = tuple(value for key in keys for value in (key, versions[key]))
+        if self._ask(sql.delete_many(self._table, len(keys)), pairs, until).changed == len(keys):
             return set()
-        return {key for key, _ in self._rows(sql.versions_of(self._table, len(keys)), *keys)}
+        return {key for key, _ in self._ask(sql.versions_of(self._table, len(keys)), tuple(keys), until).rows}
 
     def prepare(self) -> None:
-        """Create the table, or only its index where a failure left the table without it."""
-        try:
-            with self._connected(PATIENCE) as connection:
-                tables.create_missing(connection)
-        except StoreUnavailable as error:
-            if self.missing():  # else another process has made it at the same moment
-                raise StoreMisconfigured(f"{error} The table could not be created.", "database") from error
-        self._mark()
+        """Create the table, or only its index where a failure left the table without it, and the id of the place."""
+        self._outside_transactions(self._prepare)
 
     def place(self) -> str | None:
-        with self._connected(self.timeout) as connection:
+        with self._connected(self._until()) as connection:
             return tables.place_in(connection, self._sql.place)
 
     def connection_checks(self) -> Iterable[Check]:
@@ -172,17 +157,39 @@ class DatabaseStore(Store):
         yield "Editable", self._check_editable
 
     def missing(self) -> str | None:
-        with self._connected(self.timeout) as connection:
-            if not tables.missing_parts(connection):
+        """See Store.missing(). Raises StoreUnavailable where there is no right to create it."""
+        with self._connected(self._until()) as connection:
+            parts = tables.missing_parts(connection)
+            if not parts:
                 return None
-        return (
-            f"The table “{tables.stored_session()._meta.db_table}” is missing; it is created when you save."
-        )
+            if not tables.may_create(connection, parts):
+                raise NotAllowed(self._may_not_create(connection, parts), "database", answered=True)
+        return f"{_what_is_missing(parts)} is missing; it is created when you save."
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[bool]:
+        """See Store.rehearsal(). The table is made in a transaction that is taken back; in MySQL, which can't do that,
+        it is one that only this connection sees."""
+        connection = connection_to(self.alias)
+        if self._missing_parts() != ["table"]:  # without its index all verbs work
+            yield True
+            return
+        transactional = connection.features.can_rollback_ddl
+        stage = _taken_back(self) if transactional else _for_this_connection(self)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(stage)
+            except StoreUnavailable:  # what is missing, and why it can't be made, is told by missing()
+                yield False
+                return
+            self._rehearsing = True
+            stack.callback(setattr, self, "_rehearsing", False)
+            yield True
 
     def warnings(self) -> Iterable[str]:
         if connection_to(self.alias).vendor == "sqlite":
             yield "SQLite is a file on one machine: it is not shared by several nodes."
-        with self._connected(self.timeout) as connection:
+        with self._connected(self._until()) as connection:
             narrow = tables.narrowness(connection)
         if narrow:
             yield narrow
@@ -190,58 +197,90 @@ class DatabaseStore(Store):
     def close(self) -> None:
         """Nothing to give back: the connections are Django's."""
 
-    def _record(self, row: Sequence[Any]) -> Record | None:
+    def _create(self, key: str, record: Record) -> bool:
+        values, until = sql.values_of(record), self._until()
+        if not self._mysql:
+            return self._ask(self._sql.create, (key, *values, now_ms()), until).changed == 1
         try:
-            return sql.record_of(row)
-        except ForeignRecord:
-            note_foreign(self.name)
-            return None
+            return self._ask(self._sql.create, (key, *values), until).changed == 1
+        except Duplicate:  # there is no conditional upsert: the rare duplicate costs a second statement
+            over = (*sql.assigned(values), record.created_at, key, now_ms())
+            return self._ask(self._sql.reuse, over, until).changed == 1
 
-    def _insert(self, key: str, record: Record) -> bool:
-        """Create where there is no conditional upsert: the rare duplicate costs a second statement."""
+    def _replace(self, key: str, record: Record, expected: int) -> Outcome:
+        now, until = now_ms(), self._until()
+        if expected != ENDED:
+            new = (*sql.assigned(sql.values_of(record)), key, now, expected)
+            if self._ask(self._sql.replace, new, until).changed:
+                return Outcome.SAVED
+        held = self._ask(self._sql.held, (key, now), until).rows
+        if held and held[0][0] == expected:
+            raise StoreUnavailable(
+                "This transaction sees the session as it was before another saved it.", answered=True
+            )
+        return Outcome.CONFLICT if held else Outcome.MISSING
+
+    def _written(self, write: Callable[..., T], key: str, record: Record, *arguments: Any) -> T:
+        """Write a record; where the database has no room for the letters of its user's id, with those that it has."""
         try:
-            return self._changed(self._sql.create, key, *record) == 1
-        except Duplicate:
-            return self._changed(self._sql.reuse, *assigned(record), record.created_at, key, now_ms()) == 1
+            return write(key, record, *arguments)
+        except RefusedValue:
+            if record.user_id.isascii():
+                raise
+            return write(key, record._replace(user_id=sql.in_ascii(record.user_id)), *arguments)
+
+    def _is_created(self, key: str, record: Record) -> bool:
+        """Create one of several. What can't be kept here stays where it is, and must not keep the others there."""
+        try:
+            return self.create(key, record)
+        except (RefusedValue, SessionTooLarge):
+            return False
+
+    def _until(self) -> float:
+        """The deadline of what begins now."""
+        return monotonic() + self.timeout
 
     def _row(self, statement: str, *parameters: Any) -> Any:
-        rows = self._ask(statement, parameters).rows
+        rows = self._ask(statement, parameters, self._until()).rows
         return rows[0] if rows else None
 
     def _rows(self, statement: str, *parameters: Any) -> Any:
-        return self._ask(statement, parameters).rows
+        return self._ask(statement, parameters, self._until()).rows
 
     def _changed(self, statement: str, *parameters: Any) -> int:
-        return self._ask(statement, parameters).changed
+        return self._ask(statement, parameters, self._until()).changed
 
-    def _ask(self, statement: str, parameters: tuple[Any, ...], timeout: float | None = None) -> Answer:
-        """Execute one statement; the table is made first if this process has not seen it yet. ``timeout`` in seconds is
-        that of the store, unless another is given."""
-        timeout = timeout or self.timeout
-        if not self._prepared:
+    def _ask(self, statement: str, parameters: tuple[Any, ...], until: float) -> Answer:
+        """Execute one statement; the table is made first if this process has not seen it yet."""
+        if not (self._prepared or self._rehearsing):
             self._prepare_once()
         for _ in range(TRIES - 1):
-            with suppress(GaveWay):
-                return self._execute(statement, parameters, timeout)
-            time.sleep(random.uniform(0, PAUSE))  # noqa: S311 - not for secrets
-        return self._execute(statement, parameters, timeout)
+            try:
+                return self._execute(statement, parameters, until)
+            except GaveWay:
+                time.sleep(random.uniform(0, PAUSE))  # noqa: S311 - not for secrets
+            except Lost as error:
+                if self._mysql:
+                    self._check_packet(parameters, error)
+                raise
+        return self._execute(statement, parameters, until)
 
-    def _execute(self, statement: str, parameters: tuple[Any, ...], timeout: float) -> Answer:
+    def _execute(self, statement: str, parameters: tuple[Any, ...], until: float) -> Answer:
         if (prepared := self._prepared_statements) and len(parameters) < MANY:
             connection = connection_to(self.alias)
             if prepared.is_possible(connection):
                 with self._translated(connection):
-                    if answer := prepared.execute(connection, statement, parameters, timeout):
+                    if answer := prepared.execute(connection, statement, parameters, until):
                         return Answer(*answer)
-        with self._connected(timeout) as connection, connection.cursor() as cursor:
+        with self._connected(until) as connection, connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return Answer(cursor.fetchall() if cursor.description else [], cursor.rowcount)
 
     @contextmanager
-    def _connected(self, timeout: float) -> Iterator[BaseDatabaseWrapper]:
+    def _connected(self, until: float) -> Iterator[BaseDatabaseWrapper]:
         """This thread's connection, with a deadline and with errors translated."""
         connection = connection_to(self.alias)
-        with self._translated(connection), answers_within(timeout, connection):
+        with self._translated(connection), answers_within(until - monotonic(), connection):
             yield connection
 
     @contextmanager
@@ -250,56 +289,159 @@ class DatabaseStore(Store):
             yield
         except transaction.TransactionManagementError:
             raise  # the caller's own broken transaction, not the database's fault
-        except Error as error:
-            if connection.in_atomic_block and code_of(error) == FAILED_TRANSACTION:
-                raise
-            if not isinstance(error, IntegrityError) and code_of(error) not in GAVE_WAY:
-                self._prepared = False  # whatever it was, look again: the table may be gone
-            broken = connection.connection is not None and is_broken(connection, error)
-            if broken:
-                with suppress(Error):
-                    connection.close()
-            cause = harmless(error, str(connection.settings_dict["PASSWORD"]))
-            raise _explain(error, connection, broken=broken) from cause
+        except (StoreUnavailable, SessionTooLarge, ForeignRecord):
+            raise
         except ImproperlyConfigured as error:
             raise StoreMisconfigured(
                 f"The database “{self.alias}” is not completely configured.", "database"
             ) from error
+        except meanings.FAULTS as error:
+            failed = connection.in_atomic_block and meanings.code_of(error) == meanings.FAILED_TRANSACTION
+            if failed and not self._rehearsing:
+                raise
+            raise self._told(error, connection) from meanings.cause_of(error, connection)
+        except BaseException:
+            # Interrupted, as by a signal: the answer is still to come, and must not be taken for the next one's.
+            _close(connection)
+            raise
+
+    def _told(self, error: Exception, connection: BaseDatabaseWrapper) -> Exception:
+        """Return what to raise instead of a driver's error, after leaving a connection that is of no more use."""
+        if not meanings.says_nothing_of_the_table(error):
+            self._prepared = False  # look again: the table may be gone
+        broken = meanings.is_broken(connection, error)
+        if broken:
+            _close(connection)
+        return meanings.explain(error, connection, broken=broken)
+
+    def _check_packet(self, parameters: tuple[Any, ...], error: StoreUnavailable) -> None:
+        """Raise SessionTooLarge where a server of MySQL has hung up on more than it takes at a time."""
+        values = [each for each in parameters if isinstance(each, bytes)]
+        if sum(map(len, values)) < LARGE:
+            return
+
+        def is_too_much() -> bool:
+            with self._connected(self._until()) as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT @@max_allowed_packet")
+                # PyMySQL writes bytes in hexadecimal, mysqlclient escapes a few of them.
+                length = 2 if connection.Database.__name__ == "pymysql" else 1
+                return bool(length * sum(map(len, values)) + MARGIN > cursor.fetchone()[0])
+
+        try:
+            too_much = outside(is_too_much)
+        except StoreUnavailable:
+            return  # it does not even answer this: the error stands
+        if too_much:
+            raise SessionTooLarge(
+                f"The session is larger than the database “{self.alias}” accepts (max_allowed_packet)."
+            ) from error
 
     def _prepare_once(self) -> None:
-        """Whoever chose this database may not have migrated it; and no migration makes the id of the place.
-
-        In a transaction of the caller it would be taken back with that, or a failure would break it: so not there,
-        but SQLite would wait for itself.
-        """
-        if may_see_the_past(self.alias) and connection_to(self.alias).vendor != "sqlite":
-            outside(self._prepare_if_needed)
-        else:
-            self._prepare_if_needed()
+        """Whoever chose this database may not have migrated it; and no migration makes the id of the place."""
+        self._outside_transactions(self._prepare_if_needed)
         self._prepared = True
 
     def _prepare_if_needed(self) -> None:
-        if self.missing():
-            self.prepare()
+        if self._missing_parts():
+            self._prepare()
         elif self.place() is None:
             with suppress(StoreUnavailable):  # a standby can be read without
                 self._mark()
 
+    def _prepare(self) -> None:
+        try:
+            with self._connected(monotonic() + PATIENCE) as connection:
+                tables.create_missing(connection)
+        except StoreUnavailable as error:
+            if parts := self._missing_parts():  # else another process has made it at the same moment
+                raise self._not_created(parts, error) from error
+        self._mark()
+
+    def _outside_transactions(self, action: Callable[[], None]) -> None:
+        """In a transaction of the caller what is made would be taken back with that, a failure would break it, and in
+        MySQL it would be committed. SQLite would wait for itself, and takes part in it."""
+        commits = self._mysql and connection_to(self.alias).in_atomic_block
+        if commits or (self._dialect != "sqlite" and may_see_the_past(self.alias)):
+            outside(action)
+        else:
+            action()
+
+    def _missing_parts(self) -> list[str]:
+        with self._connected(self._until()) as connection:
+            return tables.missing_parts(connection)
+
+    def _not_created(self, parts: list[str], error: StoreUnavailable) -> StoreMisconfigured:
+        if not isinstance(error, NotAllowed):
+            return StoreMisconfigured(f"{error} {_what_is_missing(parts)} could not be created.", "database")
+        with self._connected(self._until()) as connection:
+            return StoreMisconfigured(self._may_not_create(connection, parts), "database")
+
+    def _may_not_create(self, connection: BaseDatabaseWrapper, parts: list[str]) -> str:
+        statements = tables.sql_for_others(connection, parts)
+        return (
+            f"{_what_is_missing(parts)} is missing, and the user of the database “{self.alias}” has no right to "
+            f"create it. Someone who has can execute: {statements}"
+        )
+
     def _mark(self) -> None:
         """Give the place its id, unless it has one."""
-        with suppress(Duplicate):
-            self._execute(self._sql.mark, sql.a_place(), self.timeout)
+        with suppress(Duplicate), self._connected(self._until()) as connection, connection.cursor() as cursor:
+            cursor.execute(self._sql.mark, sql.a_place())
 
     def _check_connection(self) -> str:
-        with self._connected(self.timeout) as connection:
+        with self._connected(self._until()) as connection:
             connection.ensure_connection()
             return f"{connection.display_name} {'.'.join(map(str, connection.get_database_version()))}"
 
     def _check_editable(self) -> None:
-        with self._connected(self.timeout) as connection:
+        with self._connected(self._until()) as connection:
             reason = tables.read_only_reason(connection)
         if reason:
-            raise StoreUnavailable(f"The database “{self.alias}” is read-only: {reason}.", "database")
+            raise StoreUnavailable(
+                f"The database “{self.alias}” is read-only: {reason}.", "database", answered=True
+            )
+
+
+def _what_is_missing(parts: list[str]) -> str:
+    table = tables.stored_session()._meta.db_table
+    return f"The table “{table}”" if parts == ["table"] else f"The index of the table “{table}”"
+
+
+@contextmanager
+def _taken_back(store: DatabaseStore) -> Iterator[None]:
+    """Have a table in a transaction that is rolled back at the end."""
+    block = transaction.atomic(using=store.alias)
+    with store._connected(monotonic() + PATIENCE) as connection:
+        block.__enter__()
+        try:
+            tables.create_missing(connection)
+        except BaseException as error:
+            block.__exit__(type(error), error, error.__traceback__)
+            raise
+    try:
+        yield
+    finally:
+        with store._connected(store._until()):
+            transaction.set_rollback(True, using=store.alias)
+            block.__exit__(None, None, None)
+
+
+@contextmanager
+def _for_this_connection(store: DatabaseStore) -> Iterator[None]:
+    with store._connected(store._until()) as connection:
+        tables.create_for_this_connection(connection)
+    try:
+        yield
+    finally:
+        with store._connected(store._until()) as connection:
+            tables.drop_for_this_connection(connection)
+
+
+def _close(connection: BaseDatabaseWrapper) -> None:
+    """Close a connection that is of no more use. An SQLite database has no server, and may live in its connection."""
+    if connection.vendor != "sqlite":
+        with suppress(Error):
+            connection.close()
 
 
 def prepared_statements() -> Any:
@@ -323,66 +465,6 @@ def connection_to(alias: str) -> BaseDatabaseWrapper:
             "Install psycopg for PostgreSQL, or mysqlclient or PyMySQL for MySQL and MariaDB.",
             "database",
         ) from error
-
-
-def assigned(record: Record) -> tuple[Any, ...]:
-    """The values that an update assigns, in the order of the statement."""
-    return record.payload, record.version, record.expires_at, record.user_id
-
-
-def is_broken(connection: BaseDatabaseWrapper, error: Error) -> bool:
-    """Return whether an open connection is of no more use, or not to be trusted: a late answer may still come. A server
-    that has become read-only is no longer the primary, perhaps, and a new connection may lead to the one that is."""
-    if code_of(error) in READ_ONLY and not connection.in_atomic_block:
-        return True
-    # psycopg knows; MySQL's drivers tell by code.
-    closed = getattr(connection.connection, "closed", False) is True
-    return closed or code_of(error) in LOST
-
-
-def code_of(error: BaseException) -> Any:
-    """The SQLSTATE of PostgreSQL's error, the number of MySQL's, or the text of another's."""
-    code = error.args[0] if error.args else None
-    if isinstance(code, int):
-        return code  # PyMySQL, too, tells the SQLSTATE by now, which is less exact
-    return getattr(error.__cause__, "sqlstate", None) or code
-
-
-def _explain(error: Error, connection: BaseDatabaseWrapper, *, broken: bool) -> Exception:
-    name, text, code = f"database “{connection.alias}”", str(error), code_of(error)
-    if code == TOO_LARGE:
-        return SessionTooLarge(f"The session is larger than the {name} accepts.")
-    if isinstance(error, IntegrityError):
-        return Duplicate(f"The {name} has such a row already.")
-    if connection.connection is None and not broken:
-        return _explain_connecting(text, code, name)
-    if code in READ_ONLY or any(each in text for each in tables.READ_ONLY_ERRORS):
-        return StoreUnavailable(f"The {name} is read-only.", "database", connection_lost=broken)
-    if "timed out" in text:
-        return StoreUnavailable(f"The {name} did not answer in time.")
-    if broken:
-        # A transaction is gone with its connection: its statements must not be repeated on another.
-        lost = not connection.in_atomic_block
-        return StoreUnavailable(f"The connection to the {name} was lost.", connection_lost=lost)
-    if code in GAVE_WAY and connection.autocommit and not connection.in_atomic_block:
-        return GaveWay(f"The {name} had other statements go before, {TRIES} times in a row.")
-    return StoreUnavailable(f"The {name} failed ({type(error).__name__}).", "database")
-
-
-def _explain_connecting(text: str, code: Any, name: str) -> StoreUnavailable:
-    if code in (1044, 1045, 1698) or "authentication failed" in text:
-        reason = "refused the user name or the password that DATABASES gives"
-    elif code == 1049 or "does not exist" in text:
-        reason = "does not exist on its server, or its user does not"
-    elif "timed out" in text or "timeout expired" in text:
-        reason = "did not answer in time"
-    elif "resolve" in text or "Name or service" in text or "getaddrinfo" in text:
-        reason = "has a host name that does not resolve"
-    elif "refused" in text or code == 2002:
-        reason = "can't be reached: nothing listens at its host and port"
-    else:
-        reason = "can't be opened"
-    return StoreUnavailable(f"The {name} {reason}.", "database")
 
 
 _inherited: list[Any] = []

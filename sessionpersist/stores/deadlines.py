@@ -1,129 +1,298 @@
-"""A deadline for every answer on one of Django's own connections.
+"""One deadline for all that is done at a time on one of Django's own connections, from connecting to the last byte.
 
-Left alone, a connection waits for ever for a server that hangs: its machine still acknowledges every packet. The JDBC
-store nevertheless uses Django's connection and not one of its own, because then transactions, test databases,
+Left alone, a connection waits for ever for a server that hangs: its machine still acknowledges every packet. And the
+drivers' own time-outs hold for each read, so a server that sends a byte now and then is waited for without end. The
+JDBC store nevertheless uses Django's connection and not one of its own, because then transactions, test databases,
 CONN_MAX_AGE, health checks and pools are as the project has set them up, and the server has no second connection a
 thread to bear. So the deadline is put around each use and taken off again: the project's own queries keep the
 patience that the project gave them.
+
+What is late is cut off: one thread a process shuts its socket down, and the driver, whichever it is and whatever it
+waits for, finds the connection closed. A connection that is still being made has no socket that one could know of; it
+is made in a thread of its own, and thrown away where it comes too late.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import select
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
+from django.db import Error, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+T = TypeVar("T")
+
+
+class TimedOut(OperationalError):
+    """The database did not answer before the deadline, and the connection is closed: a late answer must not be taken
+    for that of the next statement."""
+
+    connecting = False  # whether it was late before anything could be asked
 
 
 @contextmanager
 def answers_within(seconds: float, connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Open the connection if need be; inside, an answer that takes longer is the driver's OperationalError.
+    """Open the connection if need be; what takes longer, with all that is done inside, is TimedOut.
 
-    A connection that it happened to must be closed, lest the late answer be taken for that of the next statement.
-    With a driver that is not known here (SQLite has no server that could hang), the project's own settings hold.
+    SQLite has no server that could hang; for it the project's own settings hold.
     """
-    driver = DRIVERS.get(connection.Database.__name__)  # type: ignore[attr-defined] # each backend has it
-    if driver is None:
+    if connection.vendor == "sqlite":
         yield
         return
-    if connection.connection is not None:
-        with driver.limit(connection.connection, seconds):
+    give_up = monotonic() + seconds
+    if connection.connection is not None and _wants_a_health_check(connection):
+        with _CutOff(connection, connection.connection, give_up):
             connection.close_if_health_check_failed()
     if connection.connection is None:
-        _connect(connection, driver.connect_parameters(math.ceil(seconds)))
-    with driver.limit(connection.connection, seconds):
+        _connect(connection, give_up)
+    with _CutOff(connection, connection.connection, give_up):
         yield
 
 
-def _connect(connection: BaseDatabaseWrapper, parameters: dict[str, Any]) -> None:
-    """Connect with these parameters on top of the project's own, this once."""
-    project_parameters = connection.get_connection_params
-    connection.get_connection_params = lambda: {**project_parameters(), **parameters}  # type: ignore[method-assign]
+def _wants_a_health_check(connection: Any) -> bool:
+    return connection.health_check_enabled and not connection.health_check_done
+
+
+# While it is open.
+
+
+class _CutOff:
+    """Inside, a connection lasts until the deadline only. It must be entered and left by one thread."""
+
+    def __init__(self, connection: BaseDatabaseWrapper, raw: Any, give_up: float) -> None:
+        self.connection, self.raw, self.give_up = connection, raw, give_up
+        self.socket: socket.socket | None = None
+        self.late = False
+
+    def __enter__(self) -> Self:
+        number = _socket_of(self.raw)
+        if number is not None:
+            # A duplicate: the number of the driver's own may belong to another connection once it is closed.
+            self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=os.dup(number))
+            _watch.begin(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.socket is None:
+            return
+        _watch.end(self)
+        self.socket.close()
+        if self.late:
+            _hang_up(self.raw)
+            with suppress(Error):
+                self.connection.close()
+            if isinstance(error, Exception) and not isinstance(error, TimedOut):
+                raise TimedOut("timed out") from error
+
+    def cut(self) -> None:
+        self.late = True
+        if self.socket is not None:
+            with suppress(OSError):  # closed by the server just now
+                self.socket.shutdown(socket.SHUT_RDWR)
+
+
+class _Watch:
+    """The thread that cuts off what is late. It sleeps until the next deadline, which few uses live to see, so that a
+    use does not wake it: it wakes once a time-out, and not at all where there is nothing to do."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._watched: set[_CutOff] = set()
+        self._wakes_at: float | None = None  # None: when it is told to
+        self._running = False
+
+    def begin(self, use: _CutOff) -> None:
+        with self._changed:
+            self._watched.add(use)
+            if self._wakes_at is None or use.give_up < self._wakes_at:
+                self._wake_at(use.give_up)
+
+    def end(self, use: _CutOff) -> None:
+        with self._changed:
+            self._watched.discard(use)
+
+    def _wake_at(self, moment: float) -> None:
+        if not self._running:
+            threading.Thread(target=self._run, name="sessionpersist-deadlines", daemon=True).start()
+            self._running = True
+        self._wakes_at = moment
+        self._changed.notify()
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                now = monotonic()
+                for use in [each for each in self._watched if each.give_up <= now]:
+                    use.cut()
+                    self._watched.discard(use)
+                self._wakes_at = min((each.give_up for each in self._watched), default=None)
+                self._changed.wait(None if self._wakes_at is None else self._wakes_at - monotonic())
+
+
+_watch = _Watch()
+
+
+def _watch_anew() -> None:
+    """In a forked child, which has not inherited the thread."""
+    global _watch
+    _watch = _Watch()
+
+
+os.register_at_fork(after_in_child=_watch_anew)
+
+
+def _socket_of(raw: Any) -> int | None:
+    """Return the number of a driver's socket; None where the connection is closed, which the driver itself will say."""
+    found: Any = raw if hasattr(raw, "fileno") else getattr(raw, "_sock", None)  # of PyMySQL
+    with suppress(Exception):  # by each driver in its own way
+        number = int(found.fileno())
+        return number if number >= 0 else None
+    return None
+
+
+def _hang_up(raw: Any) -> None:
+    """Close a driver's connection, whatever state it is in, without waiting for the server."""
+    pgconn = getattr(raw, "pgconn", None)
+    with suppress(Exception):
+        # Not psycopg's close(), with which some pools take it back.
+        raw.close() if pgconn is None else pgconn.finish()
+
+
+# While it is being made.
+
+
+def _connect(connection: Any, give_up: float) -> None:
+    """Connect as Django does, in time; what fails half-way is closed."""
+    as_django_does = connection.get_new_connection
+
+    def in_time(parameters: dict[str, Any]) -> Any:
+        impatient = {**parameters, **_impatience(connection, give_up)}
+        raw = _in_time(lambda: as_django_does(impatient), give_up, _throw_away)
+        _restore_patience(raw, parameters)
+        stack.enter_context(_CutOff(connection, raw, give_up))  # for what Django says on a new connection
+        return raw
+
     try:
-        connection.ensure_connection()
-    finally:
-        del connection.get_connection_params
-    if "read_timeout" in parameters:
-        own = project_parameters()
-        connection.connection._read_timeout = own.get("read_timeout")
-        connection.connection._write_timeout = own.get("write_timeout")
+        with ExitStack() as stack:
+            connection.get_new_connection = in_time
+            stack.callback(vars(connection).pop, "get_new_connection")
+            stack.enter_context(_patient_pool(connection, give_up))
+            stack.enter_context(_closed_on_failure(connection))
+            connection.ensure_connection()
+    except TimedOut as error:
+        error.connecting = True
+        raise
 
 
 @contextmanager
-def _limit_psycopg(raw: Any, seconds: float) -> Iterator[None]:
-    """psycopg waits for the server in one place, ``Connection.wait``; in this one object it now gives up."""
-    wait = raw.wait
-    raw.wait = lambda generator, *args, **kwargs: wait(_limited(generator, raw, seconds), *args, **kwargs)
+def _closed_on_failure(connection: Any) -> Iterator[None]:
+    """Leave no connection that has been set up by half."""
+    try:
+        yield
+    except BaseException:
+        raw, connection.connection = connection.connection, None
+        if raw is not None:
+            _throw_away(raw)
+        raise
+
+
+def _in_time(call: Callable[[], T], give_up: float, throw_away: Callable[[T], None]) -> T:
+    """Return what it returns, or raise TimedOut and have it thrown away when it comes."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - the caller is told
+            future.set_exception(error)
+
+    def too_late(late: Future[T]) -> None:
+        if late.exception() is None:
+            throw_away(late.result())
+
+    threading.Thread(target=run, name="sessionpersist-connect", daemon=True).start()
+    try:
+        return future.result(max(0.0, give_up - monotonic()))
+    except TimeoutError:
+        if future.done():  # just now, or this is what it has raised
+            return future.result()
+        future.add_done_callback(too_late)
+        raise TimedOut("timed out") from None
+    except BaseException:  # interrupted, or this is what it has raised
+        future.add_done_callback(too_late)
+        raise
+
+
+def _throw_away(raw: Any) -> None:
+    """Close a connection, and tell its pool, if it comes from one."""
+    _hang_up(raw)
+    if pool := getattr(raw, "_pool", None):
+        pool.putconn(raw)
+
+
+def _impatience(connection: Any, give_up: float) -> dict[str, Any]:
+    """What has the drivers end by themselves soon after the deadline, in whole seconds as they want it.
+
+    PyMySQL reads the server's greeting with the time-out for reading.
+    """
+    seconds = max(1, math.ceil(give_up - monotonic()))
+    pymysql = connection.Database.__name__ == "pymysql"
+    reading = {"read_timeout": seconds, "write_timeout": seconds} if pymysql else {}
+    return {"connect_timeout": seconds, **reading}
+
+
+def _restore_patience(raw: Any, parameters: dict[str, Any]) -> None:
+    """Give a connection of PyMySQL the time-outs that the project has set, or none."""
+    if hasattr(raw, "_read_timeout"):
+        raw._read_timeout = parameters.get("read_timeout")
+        raw._write_timeout = parameters.get("write_timeout")
+
+
+@contextmanager
+def _patient_pool(connection: Any, give_up: float) -> Iterator[None]:
+    """Where connections come from psycopg's pool, have it wait until the deadline, and not for its own 30 seconds."""
+    pool = getattr(connection, "pool", None)
+    if pool is None:
+        yield
+        return
+    vars(connection)["_connection_pools"] = {connection.alias: _PatientPool(pool, give_up)}
     try:
         yield
     finally:
-        del raw.wait
+        del vars(connection)["_connection_pools"]
 
 
-def _limited(generator: Generator[Any, Any, Any], raw: Any, seconds: float) -> Generator[Any, Any, Any]:
-    """Pass everything through; when nothing has come (psycopg asks every 0.1 s) and the time is over, give up."""
-    from psycopg import OperationalError
+class _PatientPool:
+    """A pool as Django asks it for a connection."""
 
-    give_up = monotonic() + seconds
-    try:
-        ready = yield next(generator)
+    def __init__(self, pool: Any, give_up: float) -> None:
+        self.pool, self.give_up = pool, give_up
+
+    def open(self) -> None:
+        self.pool.open()
+
+    def getconn(self) -> Any:
+        """Return a connection that the server has not closed: after a restart all that lie idle are closed."""
         while True:
-            if not ready and monotonic() > give_up:
-                raw.pgconn.finish()  # not close(), with which some pools take it back
-                raise OperationalError("timed out")
-            ready = yield generator.send(ready)
-    except StopIteration as stop:
-        return stop.value
+            raw = self.pool.getconn(max(0.01, self.give_up - monotonic()))
+            if not _is_closed_by_server(raw):
+                return raw
+            _throw_away(raw)
 
 
-@contextmanager
-def _limit_pymysql(raw: Any, seconds: float) -> Iterator[None]:
-    before = raw._read_timeout, raw._write_timeout
-    raw._read_timeout = raw._write_timeout = seconds
-    try:
-        yield
-    finally:
-        raw._read_timeout, raw._write_timeout = before
-
-
-@contextmanager
-def _limit_mysqlclient(raw: Any, seconds: float) -> Iterator[None]:
-    """mysqlclient's own time-outs are fixed when it connects; so the sending and the waiting are taken apart."""
-    from MySQLdb import OperationalError
-
-    def query(statement: bytes | bytearray) -> None:
-        raw.send_query(bytes(statement))
-        poll = select.poll()
-        poll.register(raw.fileno(), select.POLLIN)
-        if not poll.poll(seconds * 1000):
-            raise OperationalError(2013, "timed out")
-        raw.read_query_result()
-
-    vars(raw)["query"] = query  # a connection refuses to have its attributes deleted
-    try:
-        yield
-    finally:
-        del vars(raw)["query"]
-
-
-class Driver(NamedTuple):
-    """How one driver is told to be impatient."""
-
-    connect_parameters: Callable[[int], dict[str, Any]]
-    limit: Callable[[Any, float], AbstractContextManager[None]]
-
-
-# By the name of the module that Django's backend has imported as its driver.
-DRIVERS = {
-    "psycopg": Driver(lambda seconds: {"connect_timeout": seconds}, _limit_psycopg),
-    "MySQLdb": Driver(lambda seconds: {"connect_timeout": seconds}, _limit_mysqlclient),
-    # PyMySQL reads the server's greeting with the time-out for reading.
-    "pymysql": Driver(
-        lambda seconds: {"connect_timeout": seconds, "read_timeout": seconds, "write_timeout": seconds},
-        _limit_pymysql,
-    ),
-}
+def _is_closed_by_server(raw: Any) -> bool:
+    """Whether there is something to read on an idle connection: its end, or the reason for it."""
+    poll = select.poll()
+    poll.register(raw.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

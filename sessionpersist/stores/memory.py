@@ -6,6 +6,7 @@ another worker. Live sessions are never culled; expired ones are cleared a few a
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sqlite3
@@ -28,8 +29,18 @@ from sessionpersist.stores.base import (
     note_foreign,
     now_ms,
     place_of,
+    printable,
 )
-from sessionpersist.stores.sql import BATCH, EVERY, a_place, record_of, records_of, statements
+from sessionpersist.stores.sql import (
+    BATCH,
+    EVERY,
+    a_place,
+    assigned,
+    record_of,
+    records_of,
+    statements,
+    values_of,
+)
 
 SQL = statements("session", "?", "sqlite")
 TABLE = """CREATE TABLE IF NOT EXISTS session (
@@ -55,8 +66,8 @@ class MemoryStore(Store):
         self._clear_at = time.monotonic() + CLEAR_EVERY
 
     def get(self, key: str) -> Record | None:
-        row = self._row(SQL.get, key, now_ms())
         try:
+            row = self._row(SQL.get, key, now_ms())
             return record_of(row) if row else None
         except ForeignRecord:
             note_foreign(self.name)
@@ -64,7 +75,7 @@ class MemoryStore(Store):
 
     def create(self, key: str, record: Record) -> bool:
         now = now_ms()
-        created = self._changed(SQL.create, key, *record, now) == 1
+        created = self._changed(SQL.create, key, *values_of(record), now) == 1
         if time.monotonic() > self._clear_at:
             self._clear_at = time.monotonic() + CLEAR_EVERY
             if self._changed(SQL.clear, now) >= BATCH:
@@ -72,14 +83,14 @@ class MemoryStore(Store):
         return created
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        now = now_ms()
-        new = (record.payload, record.version, record.expires_at, record.user_id)
+        now, new = now_ms(), assigned(values_of(record))
         if expected != ENDED and self._changed(SQL.replace, *new, key, now, expected):
             return Outcome.SAVED
         return Outcome.CONFLICT if self._row(SQL.held, key, now) else Outcome.MISSING
 
     def touch(self, key: str, expires_at: int) -> bool:
-        return self._changed(SQL.touch, expires_at, expires_at, key, now_ms()) == 1
+        until = int(expires_at)
+        return self._changed(SQL.touch, until, until, key, now_ms()) == 1
 
     def delete(self, key: str, version: int | None = None) -> bool:
         if version is None:
@@ -87,7 +98,7 @@ class MemoryStore(Store):
         return version != ENDED and self._changed(SQL.delete_version, key, now_ms(), version) == 1
 
     def end(self, key: str, expires_at: int) -> None:
-        self._changed(SQL.end, key, b"", ENDED, now_ms(), expires_at, "")
+        self._changed(SQL.end, key, b"", ENDED, now_ms(), int(expires_at), "")
 
     def clear_expired(self) -> int:
         total = 0
@@ -96,7 +107,7 @@ class MemoryStore(Store):
         return total
 
     def scan(self) -> Iterator[tuple[str, Record | None]]:
-        last = ""
+        last = b""
         while rows := self._rows(SQL.page, last, now_ms()):
             yield from records_of(rows)
             last = rows[-1][0]
@@ -134,10 +145,21 @@ class MemoryStore(Store):
                 return read(cursor)
             finally:
                 cursor.close()  # an open read would keep the write-ahead log from being emptied
-        except sqlite3.DataError as error:
-            raise SessionTooLarge("The session is larger than SQLite accepts.") from error
-        except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(f"The In-Memory store in {self.folder} failed: {error}.") from error
+        except (sqlite3.Error, OSError, ArithmeticError, ValueError, TypeError) as error:
+            raise self._told(error) from error
+
+    def _told(self, error: Exception) -> Exception:
+        """Return what to raise instead of SQLite's error; a refusal of one write says nothing against reads."""
+        if isinstance(error, sqlite3.DataError):
+            return SessionTooLarge("The session is larger than SQLite accepts.")
+        if "Could not decode to UTF-8" in str(error):
+            return ForeignRecord("What was read is not text.")
+        if "is full" in str(error) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            full = f"The In-Memory store in {self.folder} is full: there is no room left."
+            return StoreUnavailable(full, answered=True)
+        answered = isinstance(error, sqlite3.IntegrityError) or not isinstance(error, sqlite3.Error | OSError)
+        said = type(error).__name__ if answered else printable(error)  # it may quote a value
+        return StoreUnavailable(f"The In-Memory store in {self.folder} failed: {said}.", answered=answered)
 
     def _connection(self) -> sqlite3.Connection:
         local = self._local

@@ -23,6 +23,8 @@ from psycopg import Connection, Error, OperationalError
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 
+from sessionpersist.stores.deadlines import TimedOut
+
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
 
@@ -60,19 +62,19 @@ def is_possible(connection: Any) -> bool:
 
 
 def execute(
-    connection: BaseDatabaseWrapper, text: str, parameters: Sequence[Any], seconds: float
+    connection: BaseDatabaseWrapper, text: str, parameters: Sequence[Any], give_up: float
 ) -> Answer | None:
     """Execute a statement; None where this connection can't have it prepared, and it was not executed.
 
-    Raises Django's database errors, as a cursor does; OperationalError where no answer comes within ``seconds``, after
-    which the connection is closed.
+    Raises Django's database errors, as a cursor does; TimedOut where the answer is not complete at ``give_up``, a time
+    of the monotonic clock.
     """
     raw = connection.connection
     if any(isinstance(each, str) and "\0" in each for each in parameters):
         return None  # libpq would cut the text off there; a cursor refuses it
     try:
         with raw.lock:
-            return _execute(raw, _statement(text), parameters, monotonic() + seconds)
+            return _execute(raw, _statement(text), parameters, give_up)
     except Error as error:
         if getattr(error, "sqlstate", None) in NOT_PREPARED:
             setattr(raw, MARK, None)
@@ -106,8 +108,8 @@ def _result(raw: Connection[Any], give_up: float) -> PGresult:
         while last is not None:
             result, last = last, _next_result(raw.pgconn, give_up)
     except TimeoutError:
-        raw.pgconn.finish()  # a late answer must not be taken for that of the next statement
-        raise OperationalError("timed out") from None
+        raw.pgconn.finish()
+        raise TimedOut("timed out") from None
     if result is None:
         raise OperationalError("the connection is lost")
     if result.status not in FINE:
@@ -129,30 +131,35 @@ def _next_result(server: PGconn, give_up: float) -> PGresult | None:
 
 
 def _answer(result: PGresult) -> Answer:
-    readers = [READERS[result.ftype(column)] for column in range(result.nfields)]
+    readers = [READERS.get(result.ftype(column), bytes) for column in range(result.nfields)]
     rows = [
-        [read(result.get_value(row, column)) for column, read in enumerate(readers)]
+        [
+            None if (value := result.get_value(row, column)) is None else read(value)
+            for column, read in enumerate(readers)
+        ]
         for row in range(result.ntuples)
     ]
     return rows, result.command_tuples or 0
 
 
-def _integer(value: bytes | None) -> int:
-    return int.from_bytes(value or b"", signed=True)
+def _integer(value: bytes) -> int:
+    return int.from_bytes(value, signed=True)
 
 
-def _bytes(value: bytes | None) -> bytes:
-    return bytes(value or b"")
+def _text(value: bytes) -> str | bytes:
+    """A database whose encoding is SQL_ASCII may hold what is no text."""
+    try:
+        return bytes(value).decode()
+    except UnicodeDecodeError:
+        return bytes(value)
 
 
-def _text(value: bytes | None) -> str:
-    return _bytes(value).decode()
-
-
-# By the server's number of a type: bytea, bigint, integer, text, varchar. No column of the table can be null.
-READERS: dict[int, Callable[[bytes | None], Any]] = {
-    17: _bytes,
+# By the server's number of a type: bytea, bigint, smallint, integer, text, varchar. A column of another type, which
+# somebody else has made, is left as bytes, and its record is a foreign one.
+READERS: dict[int, Callable[[bytes], Any]] = {
+    17: bytes,
     20: _integer,
+    21: _integer,
     23: _integer,
     25: _text,
     1043: _text,

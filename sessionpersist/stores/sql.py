@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from sessionpersist.exceptions import ForeignRecord
-from sessionpersist.stores.base import ENDED, PLACE, Record, new_place, validated
+from sessionpersist.stores.base import (
+    ENDED,
+    LONGEST_USER_ID,
+    MAX_PAYLOAD_BYTES,
+    PLACE,
+    Record,
+    new_place,
+    validated,
+)
 
 DIALECTS = ("sqlite", "postgresql", "mysql")  # Django's name for MariaDB is mysql, too
 BATCH = 100  # rows that one statement clears: short locks; MariaDB was seen to take 0.9 s for 500
@@ -17,8 +25,8 @@ NEVER = 2**63 - 1  # as a time: when the record that carries the id of the place
 
 COLUMNS = "payload, version, created_at, expires_at, user_id"
 ASSIGN = "payload = {m}, version = {m}, expires_at = {m}, user_id = {m}"
-LIVE = "stored_key = {m} AND expires_at > {m} AND version <> 0"
-EXACT = "stored_key = {m} AND expires_at > {m} AND version = {m}"
+LIVE = "stored_key = {m} AND expires_at > {m} AND {sound}"
+EXACT = "stored_key = {m} AND expires_at > {m} AND version = {m} AND {sound}"
 INSERT = "INSERT INTO {t} (stored_key, payload, version, created_at, expires_at, user_id)\
  VALUES ({m}, {m}, {m}, {m}, {m}, {m})"
 UPDATE_EXCLUDED = (
@@ -28,6 +36,26 @@ UPDATE_EXCLUDED = (
 MYSQL_UPDATE = " ON DUPLICATE KEY UPDATE payload = VALUES(payload), version = VALUES(version),\
  created_at = VALUES(created_at), expires_at = VALUES(expires_at), user_id = VALUES(user_id)"
 MARK = INSERT + " ON CONFLICT (stored_key) DO NOTHING"
+# What a session must be, so that a foreign record is as good as none. SQLite takes any type in any column, and no
+# other database does; but columns may have lost their NOT NULL.
+SOUND = {
+    "sqlite": "version > 0 AND created_at >= 0 AND length(payload) <= {longest} AND length(user_id) <= {longest_id}"
+    " AND typeof(version) = 'integer' AND typeof(created_at) = 'integer' AND typeof(expires_at) = 'integer'"
+    " AND typeof(payload) = 'blob' AND typeof(user_id) = 'text'",
+    "other": "version > 0 AND created_at >= 0 AND LENGTH(payload) <= {longest}"
+    " AND CHAR_LENGTH(user_id) <= {longest_id}",
+}
+# SQLite also takes texts that are none, and Python's driver then fails to read the whole page: so they are read as
+# bytes. The page begins after a key that is given as bytes, too.
+AS_BYTES = (
+    "CAST(stored_key AS BLOB), payload, version, created_at, expires_at,"
+    " CASE typeof(user_id) WHEN 'text' THEN CAST(user_id AS BLOB) END"
+)
+READ = {
+    "sqlite": f"SELECT {AS_BYTES} FROM {{t}} WHERE typeof(stored_key) = 'text' AND",
+    "other": f"SELECT stored_key, {COLUMNS} FROM {{t}} WHERE",
+}
+AFTER = {"sqlite": "CAST({m} AS TEXT)", "other": "{m}"}
 EXPIRED = "SELECT stored_key FROM {t} WHERE expires_at <= {m} ORDER BY expires_at LIMIT {batch}"
 
 # One statement a batch. In PostgreSQL nodes that clear at the same time don't wait for each other; the array is there
@@ -71,9 +99,11 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
 
     def sql(text: str) -> str:
         # Constants of the code: no value is ever formatted in.
-        return text.format(t=table, m=mark, batch=BATCH, page=PAGE, never=NEVER)
+        text = text.replace("{sound}", SOUND[kind]).replace("{after}", AFTER[kind])
+        limits = {"longest": MAX_PAYLOAD_BYTES, "longest_id": LONGEST_USER_ID, "never": NEVER}
+        return text.format(t=table, m=mark, batch=BATCH, page=PAGE, **limits)
 
-    mysql = dialect == "mysql"
+    mysql, kind = dialect == "mysql", _kind(dialect)
     return Statements(
         get=sql(f"SELECT {COLUMNS} FROM {{t}} WHERE stored_key = {{m}} AND expires_at > {{m}}"),
         create=sql(INSERT if mysql else INSERT + UPDATE_EXCLUDED + " WHERE {t}.expires_at <= {m}"),
@@ -91,7 +121,7 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
         end=sql(INSERT + (MYSQL_UPDATE if mysql else UPDATE_EXCLUDED)),
         clear=sql(CLEAR[dialect]),
         page=sql(
-            f"SELECT stored_key, {COLUMNS} FROM {{t}} WHERE stored_key > {{m}} AND expires_at > {{m}}"
+            f"{READ[kind]} stored_key > {{after}} AND expires_at > {{m}}"
             f" AND stored_key <> '{PLACE}' ORDER BY stored_key LIMIT {{page}}"
         ),
         count_unexpired=sql(
@@ -99,8 +129,7 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
             " (SELECT 1 FROM {t} WHERE expires_at > {m} AND expires_at < {never} LIMIT {m}) AS counted"
         ),
         count=sql(
-            "SELECT COUNT(*) FROM"
-            " (SELECT 1 FROM {t} WHERE expires_at > {m} AND version <> 0 LIMIT {m}) AS counted"
+            "SELECT COUNT(*) FROM (SELECT 1 FROM {t} WHERE expires_at > {m} AND {sound} LIMIT {m}) AS counted"
         ),
         mark=sql(INSERT if mysql else MARK),
         place=sql("SELECT payload FROM {t} WHERE stored_key = {m}"),
@@ -110,6 +139,36 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
 def a_place() -> tuple[str, bytes, int, int, int, str]:
     """Return the row that carries the id of a place, in the order of INSERT: no verb finds it, and it never expires."""
     return PLACE, new_place().encode(), ENDED, 0, NEVER, ""
+
+
+def _kind(dialect: str) -> str:
+    return dialect if dialect == "sqlite" else "other"
+
+
+def values_of(record: Record) -> tuple[bytes, int, int, int, str]:
+    """Return what is written of a record, in the order of INSERT: whole numbers, and a user's id that fits."""
+    payload, version, created_at, expires_at, user_id = record
+    return payload, int(version), int(created_at), int(expires_at), fitting(user_id)
+
+
+def assigned(values: tuple[bytes, int, int, int, str]) -> tuple[bytes, int, int, str]:
+    """Return what an update assigns, in the order of ASSIGN."""
+    return values[0], values[1], values[3], values[4]
+
+
+def fitting(user_id: str | None) -> str:
+    """Return a user's id as a column takes it. It is for information only, and must never refuse a login."""
+    if not user_id:
+        return ""
+    if user_id.isascii() and len(user_id) <= LONGEST_USER_ID and "\0" not in user_id:
+        return user_id
+    whole = user_id.replace("\0", "").encode("utf-8", "replace").decode()
+    return whole[:LONGEST_USER_ID]
+
+
+def in_ascii(user_id: str) -> str:
+    """Return a user's id for a column whose character set lacks some of its letters."""
+    return user_id.encode("ascii", "backslashreplace").decode()[:LONGEST_USER_ID]
 
 
 def record_of(row: Sequence[object]) -> Record:
@@ -125,16 +184,20 @@ def record_of(row: Sequence[object]) -> Record:
 def records_of(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, Record | None]]:
     """Yield the records of rows that begin with their key, None for a foreign one."""
     for key, *values in rows:
+        name = key.decode(errors="replace") if isinstance(key, bytes) else key
         try:
-            yield key, record_of(values)
+            if isinstance(values[-1], bytes):
+                values[-1] = values[-1].decode(errors="replace")  # in a count it is a session like any other
+            yield name, record_of(values)
         except ForeignRecord:
-            yield key, None
+            yield name, None
 
 
-def get_many(table: str, rows: int) -> str:
+def get_many(table: str, rows: int, dialect: str) -> str:
     """Build the query for several records that have not expired."""
     marks = ", ".join(["%s"] * rows)
-    return f"SELECT stored_key, {COLUMNS} FROM {table} WHERE expires_at > %s AND stored_key IN ({marks})"
+    read = READ[_kind(dialect)].format(t=table)
+    return f"{read} expires_at > %s AND stored_key IN ({marks})"
 
 
 def insert_many(table: str, rows: int, dialect: str) -> str:

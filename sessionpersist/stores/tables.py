@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from sessionpersist.stores.base import PLACE, place_of
+from sessionpersist.stores.meanings import NOT_ALLOWED, READ_ONLY_WORDS, code_of
 
 # Bytes of a statement that writes the largest session: the drivers of MySQL may write each byte as two.
 PACKET = 16 * 1024 * 1024
-READ_ONLY_ERRORS = ("readonly", "read-only")  # SQLite tells by text only
 
 
 def stored_session() -> Any:
@@ -44,6 +45,19 @@ def place_in(connection: BaseDatabaseWrapper, statement: str) -> str | None:
     return place_of(bytes(row[0])) if row else None
 
 
+def creation_sql(connection: BaseDatabaseWrapper, parts: list[str]) -> list[str]:
+    """Return the statements that make what is missing, as Django's migrations would."""
+    editor: Any = connection.schema_editor(collect_sql=True, atomic=False)
+    # Entering it would do no more for us, but on SQLite it checks every foreign key of the database, and refuses to be
+    # entered in a transaction.
+    editor.deferred_sql = []
+    if parts == ["table"]:
+        editor.create_model(stored_session())
+    else:
+        editor.add_index(stored_session(), stored_session()._meta.indexes[0])
+    return [*editor.collected_sql, *(f"{each};" for each in editor.deferred_sql)]
+
+
 def create_missing(connection: BaseDatabaseWrapper) -> None:
     """Create what is missing: all or nothing where the database can roll DDL back.
 
@@ -52,11 +66,78 @@ def create_missing(connection: BaseDatabaseWrapper) -> None:
     parts = missing_parts(connection)
     if not parts:
         return
-    with connection.schema_editor() as editor:
-        if parts == ["table"]:
-            editor.create_model(stored_session())
-        else:
-            editor.add_index(stored_session(), stored_session()._meta.indexes[0])
+    undone = connection.features.can_rollback_ddl
+    block = transaction.atomic(using=connection.alias) if undone else nullcontext()
+    with block, connection.cursor() as cursor:
+        for statement in creation_sql(connection, parts):
+            cursor.execute(statement)
+
+
+def create_for_this_connection(connection: BaseDatabaseWrapper) -> None:
+    """Create a table in MySQL that no other connection sees, and that goes with this one."""
+    statement = creation_sql(connection, ["table"])[0]
+    with connection.cursor() as cursor:
+        cursor.execute(statement.replace("CREATE TABLE", "CREATE TEMPORARY TABLE", 1))
+
+
+def drop_for_this_connection(connection: BaseDatabaseWrapper) -> None:
+    name = connection.ops.quote_name(stored_session()._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TEMPORARY TABLE IF EXISTS {name}")
+
+
+def sql_for_others(connection: BaseDatabaseWrapper, parts: list[str]) -> str:
+    """Return what somebody with more rights can execute, so that the user of this connection needs none to create."""
+    statements = creation_sql(connection, parts)
+    if connection.vendor == "postgresql" and parts == ["table"]:
+        name = connection.ops.quote_name(stored_session()._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT quote_ident(current_user)")
+            user = cursor.fetchone()[0]
+        statements.append(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO {user};")
+    return " ".join(statements)
+
+
+def may_create(connection: BaseDatabaseWrapper, parts: list[str]) -> bool:
+    """Return whether the user of this connection has the right to create what is missing. It leaves nothing behind."""
+    check = RIGHTS.get(connection.vendor)
+    return check is None or check(connection, parts)
+
+
+def _postgresql_may_create(connection: BaseDatabaseWrapper, parts: list[str]) -> bool:
+    table = connection.ops.quote_name(stored_session()._meta.db_table)
+    owns = " AND pg_has_role((SELECT relowner FROM pg_class WHERE oid = to_regclass(%s)), 'USAGE')"
+    of_index = parts == ["index"]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT has_schema_privilege(current_schema(), 'CREATE')" + (owns if of_index else ""),
+            [table] if of_index else [],
+        )
+        return bool(cursor.fetchone()[0])  # null: there is no schema to create it in
+
+
+def _mysql_may_create(connection: BaseDatabaseWrapper, parts: list[str]) -> bool:
+    """A statement that is prepared is checked for the rights that it needs, and not executed. For an index that is not
+    so; one on a column that is not there is checked for them first."""
+    if parts == ["index"] and connection.in_atomic_block:
+        return True  # it would commit, so it is not tried
+    [statement, *_] = creation_sql(connection, parts)
+    try:
+        with connection.cursor() as cursor:
+            if parts == ["index"]:
+                cursor.execute(statement.replace("`expires_at`", "`no_such_column`"))
+            else:
+                cursor.execute("PREPARE sessionpersist FROM %s", [statement])
+                cursor.execute("DEALLOCATE PREPARE sessionpersist")
+    except DatabaseError as error:
+        return code_of(error) not in NOT_ALLOWED
+    return True
+
+
+RIGHTS: dict[str, Callable[[BaseDatabaseWrapper, list[str]], bool]] = {
+    "postgresql": _postgresql_may_create,
+    "mysql": _mysql_may_create,
+}
 
 
 def narrowness(connection: BaseDatabaseWrapper) -> str | None:
@@ -93,7 +174,7 @@ def _sqlite_read_only(cursor: Any) -> str | None:
         cursor.execute("PRAGMA user_version")
         cursor.execute(f"PRAGMA user_version = {int(cursor.fetchone()[0])}")
     except DatabaseError as error:
-        if any(text in str(error) for text in READ_ONLY_ERRORS):
+        if any(text in str(error) for text in READ_ONLY_WORDS):
             return "it was opened read-only, or its file may not be written"
         raise
     finally:

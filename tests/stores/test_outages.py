@@ -26,12 +26,12 @@ TIMEOUT = 0.5  # seconds
 SLACK = 1.7  # seconds that a busy machine may add; and libpq waits two at least for a connection
 
 SERVERS = [Valkey, Redis, MongoDB, Postgres, MariaDB]
-MAKERS: dict[type[Server], Callable[[], Store]] = {
-    Valkey: lambda: redis_store(Valkey, timeout=TIMEOUT),
-    Redis: lambda: redis_store(Redis, timeout=TIMEOUT),
-    MongoDB: lambda: mongo_store(timeout=TIMEOUT),
-    Postgres: lambda: DatabaseStore(DatabaseSettings(database="outage"), TIMEOUT),
-    MariaDB: lambda: DatabaseStore(DatabaseSettings(database="outage"), TIMEOUT),
+MAKERS: dict[type[Server], Callable[[float], Store]] = {
+    Valkey: lambda timeout: redis_store(Valkey, timeout=timeout),
+    Redis: lambda timeout: redis_store(Redis, timeout=timeout),
+    MongoDB: lambda timeout: mongo_store(timeout=timeout),
+    Postgres: lambda timeout: DatabaseStore(DatabaseSettings(database="outage"), timeout),
+    MariaDB: lambda timeout: DatabaseStore(DatabaseSettings(database="outage"), timeout),
 }
 
 
@@ -51,7 +51,7 @@ def server(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker) -
 
 @pytest.fixture
 def store(server: Server) -> Iterator[Store]:
-    store = MAKERS[type(server)]()
+    store = MAKERS[type(server)](TIMEOUT)
     store.prepare()
     yield store
     store.close()
@@ -100,7 +100,7 @@ def test_a_write_to_a_server_that_hangs_is_given_up_in_time(server: Server, stor
 
 
 def test_a_probe_of_a_server_that_hangs_ends_in_time(server: Server) -> None:
-    store = MAKERS[type(server)]()
+    store = MAKERS[type(server)](TIMEOUT)
     with paused(server), within(3 * TIMEOUT + SLACK):
         steps = store.probe()
     store.close()
@@ -121,16 +121,15 @@ def test_after_a_restart_one_more_try_has_a_new_connection(server: Server, store
     assert lost in ([], [True])  # some drivers notice by themselves
 
 
-def test_after_a_restart_no_idle_connection_costs_a_request_its_second_try(
-    server: Server, store: Store
-) -> None:
+def test_after_a_restart_no_idle_connection_costs_a_request_its_second_try(server: Server) -> None:
     """As many lie idle as were used at a time, and all of them have met the same fate."""
-    guarded = GuardedStore(store, "the store")
+    guarded = GuardedStore(MAKERS[type(server)](10), "the store")  # ten that connect at once may take a while
     key, record = a_key(), a_record()
     assert guarded.create(key, record)
     in_threads([lambda: [guarded.get(key) for _ in range(20)]] * 10)
     server.restart()
     assert guarded.get(key) == record
+    guarded.close()
 
 
 def test_a_server_that_is_gone_is_no_lost_connection(server: Server, store: Store) -> None:

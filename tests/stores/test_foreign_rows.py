@@ -1,0 +1,212 @@
+"""Rows that this app has not written: no session, one line in the log, and in nobody's way."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connections
+from pytest_django import DjangoDbBlocker
+
+from sessionpersist.stores.base import (
+    MAX_PAYLOAD_BYTES,
+    Outcome,
+    Record,
+    Store,
+    new_version,
+    now_ms,
+)
+from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.guarded import GuardedStore
+from sessionpersist.stores.memory import MemoryStore
+from sessionpersist.stores.settings import DatabaseSettings
+from tests.servers import MariaDB, Postgres, require, shared
+from tests.stores.contract import MINUTE, a_key, a_record
+from tests.stores.databases import added_database
+
+Write = Callable[[str, dict[str, Any]], None]
+
+# What SQLite takes in any column.
+ODD = {
+    "a text for a payload": {"payload": "text"},
+    "a number for a payload": {"payload": 10**12},
+    "a payload beyond the limit": {"payload": bytes(MAX_PAYLOAD_BYTES + 1)},
+    "a text for a version": {"version": "one"},
+    "a fraction for a version": {"version": 1.5},
+    "a negative version": {"version": -1},
+    "an ended record with a payload": {"version": 0},
+    "a text for a time": {"expires_at": "for ever"},
+    "bytes for a time": {"expires_at": b"\xff"},
+    "a huge time": {"expires_at": 1e300},
+    "a time before all times": {"created_at": -1},
+    "a text for the beginning": {"created_at": "once"},
+    "bytes for a user": {"user_id": b"\xff\xfe"},
+    "a user of 300 letters": {"user_id": "u" * 300},
+}
+# What a server takes once somebody has changed the table.
+LOOSE = {
+    "no payload": {"payload": None},
+    "no version": {"version": None},
+    "no beginning": {"created_at": None},
+    "no user": {"user_id": None},
+    "a negative version": {"version": -1},
+    "a time before all times": {"created_at": -1},
+    "an ended record with a payload": {"version": 0},
+    "a user of 300 letters": {"user_id": "u" * 300},
+}
+CASES = [
+    *(pytest.param("memory", each, id=f"In-Memory-{name}") for name, each in ODD.items()),
+    *(pytest.param("sqlite", each, id=f"SQLite-{name}") for name, each in ODD.items()),
+    *(pytest.param("postgresql", each, id=f"PostgreSQL-{name}") for name, each in LOOSE.items()),
+    *(pytest.param("mysql", each, id=f"MariaDB-{name}") for name, each in LOOSE.items()),
+]
+
+
+def values(changes: dict[str, Any]) -> dict[str, Any]:
+    return a_record()._asdict() | changes
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def place(
+    kind: str, tmp_path: Path, django_db_blocker: DjangoDbBlocker, loose: dict[str, str]
+) -> Iterator[tuple[Store, Write]]:
+    """A store, and a way to write anything into it."""
+    if kind == "memory":
+        memory = MemoryStore(tmp_path, "site", timeout=5)
+        memory.count()
+        yield memory, lambda key, row: write_sqlite(memory._connection(), "session", key, row)
+        memory.close()
+        return
+    url = loose.get(kind) or f"sqlite:///{tmp_path}/foreign.sqlite3"
+    with django_db_blocker.unblock(), added_database("foreign", url) as alias:
+        store = DatabaseStore(DatabaseSettings(database=alias), timeout=5)
+        store.prepare()
+        yield store, writer(alias)
+
+
+@pytest.fixture
+def loose(kind: str, django_db_blocker: DjangoDbBlocker) -> dict[str, str]:
+    """Databases whose table somebody has changed, so that it takes nulls and long texts."""
+    servers: dict[str, type[Postgres | MariaDB]] = {"postgresql": Postgres, "mysql": MariaDB}
+    if kind not in servers:
+        return {}
+    require(servers[kind])
+    url = shared(servers[kind]).create_database(f"foreign_{secrets.token_hex(4)}")
+    changes = {
+        "postgresql": ["ALTER {} DROP NOT NULL", "ALTER user_id TYPE text"],
+        "mysql": ["MODIFY {} {} NULL"],
+    }[kind]
+    types = {
+        "payload": "longblob",
+        "version": "bigint",
+        "created_at": "bigint",
+        "user_id": "text",
+    }
+    with django_db_blocker.unblock(), added_database("loosened", url) as alias:
+        DatabaseStore(DatabaseSettings(database=alias), timeout=5).prepare()
+        with connections[alias].cursor() as cursor:
+            for column, type_ in types.items():
+                for change in changes:
+                    cursor.execute(f"ALTER TABLE sessionpersist_storedsession {change.format(column, type_)}")
+    return {kind: url}
+
+
+def write_sqlite(connection: Any, table: str, key: str, row: dict[str, Any]) -> None:
+    marks = ", ".join("?" * (1 + len(row)))
+    connection.execute(
+        f"INSERT INTO {table} (stored_key, {', '.join(row)}) VALUES ({marks})", (key, *row.values())
+    )
+
+
+def writer(alias: str) -> Write:
+    def write(key: str, row: dict[str, Any]) -> None:
+        connection = connections[alias]
+        if connection.vendor == "sqlite":
+            other = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
+            write_sqlite(other, "sessionpersist_storedsession", key, row)
+            other.close()
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO sessionpersist_storedsession (stored_key, {', '.join(row)})"
+                f" VALUES (%s, {', '.join(['%s'] * len(row))})",
+                [key, *row.values()],
+            )
+
+    return write
+
+
+@pytest.mark.parametrize(("kind", "changes"), CASES, indirect=["kind"])
+class TestAForeignRow:
+    @pytest.fixture
+    def foreign(self, place: tuple[Store, Write], changes: dict[str, Any]) -> str:
+        key = a_key()
+        place[1](key, values(changes))
+        return key
+
+    @pytest.fixture
+    def store(self, place: tuple[Store, Write]) -> Store:
+        return place[0]
+
+    def test_it_is_no_session_for_any_verb(
+        self, store: Store, foreign: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.WARNING, "django.security.SuspiciousSession"):
+            assert store.get(foreign) is None
+        [line] = caplog.messages
+        assert foreign not in line
+        guarded = GuardedStore(store, "the store")
+        assert guarded.replace(foreign, a_record(), new_version()) is Outcome.MISSING
+        assert guarded.touch(foreign, now_ms() + MINUTE) is False
+        assert guarded.delete(foreign) is False
+        assert guarded.get_many([foreign]) == {}
+        assert guarded.count() == 0
+        assert guarded.breaker.healthy
+
+    def test_it_is_in_the_way_of_no_other(self, store: Store, foreign: str) -> None:
+        others = {a_key(): a_record() for _ in range(3)}
+        assert store.create_many({**others, foreign: a_record()}) >= others.keys()
+        found: dict[str, Record | None] = dict(store.scan())
+        assert {key: found[key] for key in others} == others
+        assert store.get_many([*others, foreign]) | others == others | store.get_many([foreign])
+        versions = {key: record.version for key, record in others.items()}
+        assert store.delete_many(versions) == set()
+        store.clear_expired()
+
+    def test_a_logout_and_a_login_under_its_key_hold(self, store: Store, foreign: str) -> None:
+        store.end(foreign, now_ms() + MINUTE)
+        assert (held := store.get(foreign)) is not None
+        assert held.ended
+        assert store.create(foreign, a_record()) is False
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"], indirect=True)
+def test_a_user_that_is_no_text_is_no_session_and_moves_with_the_others(
+    place: tuple[Store, Write], kind: str
+) -> None:
+    """SQLite takes it, and Python's driver fails to read the whole page. It is counted, so a drain must move it."""
+    store, key, others = place[0], a_key(), {a_key(): a_record() for _ in range(3)}
+    store.create_many({key: a_record(), **others})
+    statement = "UPDATE {} SET user_id = CAST(X'FF41' AS TEXT) WHERE stored_key = '{}'"
+    if isinstance(store, MemoryStore):
+        store._connection().execute(statement.format("session", key))
+    else:
+        with connections["foreign"].cursor() as cursor:
+            cursor.execute(statement.format("sessionpersist_storedsession", key))
+    assert store.get(key) is None
+    assert store.count() == 4
+    found = {each: record for each, record in store.scan() if record is not None}
+    assert found.keys() == {key, *others}
+    assert store.get_many(others) == others
+    assert store.delete_many({each: record.version for each, record in found.items()}) == set()
+    assert store.count() == 0
