@@ -22,7 +22,7 @@ from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import meanings, sql, tables
 from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, note_foreign, now_ms
-from sessionpersist.stores.deadlines import answers_within
+from sessionpersist.stores.deadlines import answers_within, driver_of
 from sessionpersist.stores.meanings import Duplicate, GaveWay, Lost, NotAllowed, RefusedValue
 from sessionpersist.stores.settings import DatabaseSettings
 from sessionpersist.transactions import may_see_the_past, outside
@@ -324,7 +324,7 @@ class DatabaseStore(Store):
             with self._connected(self._until()) as connection, connection.cursor() as cursor:
                 cursor.execute("SELECT @@max_allowed_packet")
                 # PyMySQL writes bytes in hexadecimal, mysqlclient escapes a few of them.
-                length = 2 if connection.Database.__name__ == "pymysql" else 1
+                length = 2 if driver_of(connection) == "pymysql" else 1
                 return bool(length * sum(map(len, values)) + MARGIN > cursor.fetchone()[0])
 
         try:

@@ -247,9 +247,14 @@ def _impatience(connection: Any, give_up: float) -> dict[str, Any]:
     PyMySQL reads the server's greeting with the time-out for reading.
     """
     seconds = max(1, math.ceil(give_up - monotonic()))
-    pymysql = connection.Database.__name__ == "pymysql"
-    reading = {"read_timeout": seconds, "write_timeout": seconds} if pymysql else {}
+    of_pymysql = {"read_timeout": seconds, "write_timeout": seconds}
+    reading = of_pymysql if driver_of(connection) == "pymysql" else {}
     return {"connect_timeout": seconds, **reading}
+
+
+def driver_of(connection: Any) -> str:
+    """Return the name of the module that Django's backend has imported as its driver."""
+    return str(connection.Database.__name__)
 
 
 def _restore_patience(raw: Any, parameters: dict[str, Any]) -> None:
