@@ -58,7 +58,7 @@ def reset() -> None:
 def _fingerprint(settings: StoreSettings) -> tuple[Any, ...]:
     secret = reveal(getattr(settings, "password", ""))
     surroundings = (conf.timeout_seconds(), conf.key_prefix(), conf.memory_dir(), conf.get("TLS_CA_FILE"))
-    return (settings, secret, *surroundings)
+    return (settings, secret, *_secret_keys(), *surroundings)
 
 
 def _build(settings: StoreSettings) -> Store:
@@ -68,7 +68,7 @@ def _build(settings: StoreSettings) -> Store:
             case MemorySettings():
                 from sessionpersist.stores.memory import MemoryStore
 
-                return MemoryStore(conf.memory_dir(), _site(), conf.timeout_seconds())
+                return MemoryStore(conf.memory_dir(), _site(), conf.timeout_seconds(), _secret_keys())
             case RedisSettings():
                 from sessionpersist.stores.redis import RedisStore
 
@@ -108,6 +108,10 @@ def _site() -> str:
     default = django_settings.DATABASES.get("default", {})
     names = [str(default.get(key, "")) for key in ("ENGINE", "NAME", "HOST", "PORT")]
     return "\0".join([conf.key_prefix(), str(getattr(django_settings, "ROOT_URLCONF", "")), *names])
+
+
+def _secret_keys() -> tuple[str | bytes, ...]:
+    return (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS)
 
 
 _inherited: list[Any] = []

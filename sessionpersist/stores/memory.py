@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import hmac
 import os
 import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,10 +59,17 @@ T = TypeVar("T")
 class MemoryStore(Store):
     name = "In-Memory"
 
-    def __init__(self, directory: Path, site: str, timeout: float) -> None:
-        """``directory`` should be memory-backed; ``site`` tells this site's file from another's of the same user."""
-        owner = f"sessionpersist-{os.getuid()}-{hashlib.sha256(site.encode()).hexdigest()[:12]}"
-        self.folder = directory / owner
+    def __init__(
+        self, directory: Path, site: str, timeout: float, secrets: Sequence[str | bytes] = ()
+    ) -> None:
+        """``directory`` should be memory-backed; ``site`` tells this site's file from another's of the same user.
+
+        The name of the folder is made of ``secrets``, the secret keys of the site, the newest first, so that no other
+        user of the machine can make it beforehand. What lies under the name of an older one, or under that of version
+        0.2.0, which was made of none, is taken over.
+        """
+        names = [*(secret_name(site, secret) for secret in secrets), plain_name(site)]
+        self.folder, *self._former = (directory / f"sessionpersist-{os.getuid()}-{name}" for name in names)
         self.timeout = timeout
         self._local = threading.local()
         self._clear_at = time.monotonic() + CLEAR_EVERY
@@ -119,8 +128,12 @@ class MemoryStore(Store):
         row = self._row(SQL.place, PLACE)
         return place_of(row[0]) if row else None
 
+    def open(self) -> None:
+        """Open the file, made first if need be; for ``manage.py check``. Raises StoreUnavailable with the reason."""
+        self._row("SELECT 1")
+
     def connection_checks(self) -> Iterable[Check]:
-        yield "Open", self._check_open
+        yield "Open", self.open
 
     def close(self) -> None:
         """Close this thread's connection; those of other threads go with their threads."""
@@ -195,16 +208,54 @@ class MemoryStore(Store):
 
     def _private_folder(self) -> Path:
         """Make the folder, for this user alone, and refuse one that another user put there."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = self.folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        if not os.path.lexists(self.folder):
+            self._take_over()
+        make_folder(self.folder)
+        if not is_private(self.folder):
             raise StoreMisconfigured(
-                f"The folder {self.folder} must belong to the user of the site, with the mode 0700. Remove it."
+                f"The folder {self.folder} must belong to the user of the site, with the mode 0700. Remove it; or, "
+                "where another user of this machine has made it, set SESSIONPERSIST['MEMORY_DIR'] to a folder that "
+                "only the user of the site may write to."
             )
         return self.folder
 
-    def _check_open(self) -> None:
-        self._row("SELECT 1")
+    def _take_over(self) -> None:
+        """Have the sessions of a folder of an older name. Who has it open goes on using it."""
+        for former in self._former:
+            if is_private(former):
+                with suppress(OSError):  # another process was first
+                    former.rename(self.folder)
+                return
+
+
+def secret_name(site: str, secret: str | bytes) -> str:
+    """Return what nobody can know who does not know the secret key of the site."""
+    key = secret.encode() if isinstance(secret, str) else secret
+    return hmac.digest(key, b"sessionpersist.memory.v1:" + site.encode(), "sha256").hex()[:32]
+
+
+def plain_name(site: str) -> str:
+    return hashlib.sha256(site.encode()).hexdigest()[:12]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none, and what is missing above it, for this user alone whatever the umask."""
+    if not folder.parent.exists():
+        make_folder(folder.parent)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    folder.chmod(0o700)
+
+
+def is_private(folder: Path) -> bool:
+    """Return whether there is a folder, no link, that nobody but this user may enter."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
 
 
 class Connection(sqlite3.Connection):

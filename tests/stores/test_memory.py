@@ -153,6 +153,89 @@ def test_sites_do_not_share(tmp_path: Path) -> None:
     theirs.close()
 
 
+NEW, OLD = "new-secret-key", "old-secret-key"
+
+
+def keyed(directory: Path, *secrets: str) -> MemoryStore:
+    return MemoryStore(directory, "site", timeout=5, secrets=secrets)
+
+
+def test_the_name_of_the_folder_can_not_be_told_without_the_secret_key(tmp_path: Path) -> None:
+    names = {keyed(tmp_path, *secrets).folder.name for secrets in ([], [NEW], [OLD], [OLD, NEW])}
+    assert len(names) == 3
+    store = keyed(tmp_path, NEW)
+    opened(tmp_path).folder.mkdir(mode=0o777)  # what another user can guess is in nobody's way
+    opened(tmp_path).folder.chmod(0o777)
+    assert store.create(a_key(), a_record())
+    store.close()
+
+
+@pytest.mark.parametrize("before", [[], [OLD]], ids=["version 0.2.0", "the key before"])
+def test_what_lies_under_an_older_name_is_taken_over(tmp_path: Path, before: list[str]) -> None:
+    old, key, record = keyed(tmp_path, *before), a_key(), a_record()
+    old.create(key, record)
+    place = old.place()
+    old.close()
+    new = keyed(tmp_path, NEW, OLD)
+    assert new.get(key) == record
+    assert new.place() == place
+    assert not old.folder.exists()
+    new.close()
+
+
+def test_who_still_uses_the_older_name_shares_the_sessions(tmp_path: Path) -> None:
+    """As when workers are replaced one by one."""
+    old, key, other = opened(tmp_path), a_key(), a_key()
+    old.create(key, a_record())
+    new = keyed(tmp_path, NEW)
+    assert new.delete(key)
+    assert old.get(key) is None
+    old.create(other, record := a_record())
+    assert new.get(other) == record
+    old.close()
+    assert new.get(other) == record
+    new.close()
+
+
+def test_processes_that_take_over_at_once_share_the_sessions(tmp_path: Path) -> None:
+    old, key, record = opened(tmp_path), a_key(), a_record()
+    old.create(key, record)
+    old.close()
+    found = in_processes([lambda: str(keyed(tmp_path, NEW).get(key) == record)] * 4)
+    assert found == ["True"] * 4
+
+
+def test_an_older_folder_that_others_may_enter_is_not_taken_over(tmp_path: Path) -> None:
+    old = opened(tmp_path)
+    old.folder.mkdir()
+    old.folder.chmod(0o755)
+    new = keyed(tmp_path, NEW)
+    assert new.create(a_key(), a_record())
+    assert old.folder.exists()
+    new.close()
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o777])
+def test_folders_above_are_for_this_user_alone_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        store = opened(tmp_path / "above" / "private")
+        assert store.create(a_key(), a_record())
+    finally:
+        os.umask(before)
+    folders = (tmp_path / "above", tmp_path / "above" / "private", store.folder)
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700] * 3
+    store.close()
+
+
+def test_a_folder_that_another_user_has_made_is_told_with_the_way_out(tmp_path: Path) -> None:
+    store = keyed(tmp_path, NEW)
+    store.folder.mkdir()
+    store.folder.chmod(0o755)
+    with pytest.raises(StoreMisconfigured, match="MEMORY_DIR"):
+        store.open()
+
+
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
 def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path, mode: int) -> None:
     store = opened(tmp_path)
