@@ -2,7 +2,7 @@
 
 import os
 
-from project.settings import *  # noqa: F403
+from tests.load.settings import *  # noqa: F403
 
 SESSIONPERSIST = {**SESSIONPERSIST, "ADOPT_FROM": os.environ["ADOPT_FROM"]}  # noqa: F405
 if location := os.environ.get("CACHE_URL"):

@@ -40,7 +40,7 @@ class Site:
         self.folder = folder
         self.environment = {
             **os.environ,
-            "DJANGO_SETTINGS_MODULE": "project.settings",
+            "DJANGO_SETTINGS_MODULE": "tests.load.settings",
             "PYTHONPATH": str(ROOT),
             "ENV_FILE": "",
             "DEBUG": "true",
