@@ -1,7 +1,7 @@
 """System checks: what is set up in a way that can't work, or should not be used in production.
 
-They look at the settings and ask no store. E006 reads the configuration, so it runs where Django checks databases: in
-``manage.py check --database default`` and before ``migrate``.
+They look at the settings, and at the memory of this node. What reads the configuration (E006, W004, W006) runs where
+Django checks databases: in ``manage.py check --database default`` and before ``migrate``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from django.utils.module_loading import import_string
 from sessionpersist import conf, initial
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.middleware import SessionMiddleware
-from sessionpersist.stores import build_store
+from sessionpersist.stores import build_store, try_memory
 
 if TYPE_CHECKING:
     from sessionpersist.models import LoginConfiguration
@@ -77,21 +77,13 @@ def check_adoption(**kwargs: Any) -> Iterable[CheckMessage]:
 
 
 @register
-def check_memory_dir(**kwargs: Any) -> Iterable[CheckMessage]:
-    """E004: the In-Memory store, which every site begins with, can write its file."""
-    if not _options_are_usable():
+def check_memory(**kwargs: Any) -> Iterable[CheckMessage]:
+    """E004: the In-Memory store can be opened."""
+    trouble = _trouble_of_memory() if _options_are_usable() else None
+    if trouble is None:
         return []
-    folder = conf.memory_dir()
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
-        return []
-    return [
-        Error(
-            f"The In-Memory store can't write to {folder}.",
-            hint="Set SESSIONPERSIST['MEMORY_DIR'] to a folder that the user of the site may write to.",
-            id="sessionpersist.E004",
-        )
-    ]
+    hint = "Set SESSIONPERSIST['MEMORY_DIR'] to a folder of the user of the site, which nobody else may write to."
+    return [Error(f"The In-Memory store can't be used. {trouble}", hint=hint, id="sessionpersist.E004")]
 
 
 @register
@@ -206,6 +198,22 @@ def _overruled(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
             hint="Save it once more, on the page or with `manage.py login_configuration set`.",
             id="sessionpersist.W004",
         )
+
+
+def _trouble_of_memory() -> str | None:
+    folder = conf.memory_dir()
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        return f"The user of the site may not write to {folder}."
+    if existing != folder:
+        return (
+            None  # whoever serves the site makes it: made here, by another user, it would be closed to them
+        )
+    try:
+        try_memory()
+    except (StoreUnavailable, OSError) as error:
+        return str(error)
+    return None
 
 
 def _silent_stores() -> Iterator[CheckMessage]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
 
@@ -20,6 +23,9 @@ from sessionpersist.stores.settings import (
     StoreSettings,
     reveal,
 )
+
+if TYPE_CHECKING:
+    from sessionpersist.stores.memory import MemoryStore
 
 # Open stores of this process, by everything that matters for their connections: with a changed password or time-out
 # a store is another one. Kept in the process only and never shown.
@@ -66,9 +72,7 @@ def _build(settings: StoreSettings) -> Store:
     try:
         match settings:
             case MemorySettings():
-                from sessionpersist.stores.memory import MemoryStore
-
-                return MemoryStore(conf.memory_dir(), _site(), conf.timeout_seconds(), _secret_keys())
+                return _memory(conf.memory_dir())
             case RedisSettings():
                 from sessionpersist.stores.redis import RedisStore
 
@@ -84,6 +88,28 @@ def _build(settings: StoreSettings) -> Store:
     except ModuleNotFoundError as error:
         raise StoreMisconfigured(missing_driver(settings, error.name or "")) from error
     raise StoreMisconfigured(f"There is no session store for {type(settings).__name__}.")
+
+
+def _memory(directory: Path) -> MemoryStore:
+    from sessionpersist.stores.memory import MemoryStore
+
+    return MemoryStore(directory, _site(), conf.timeout_seconds(), _secret_keys())
+
+
+def try_memory() -> None:
+    """Open the In-Memory store, for a check. Where it is not there yet, one that is removed again is opened beside it:
+    the first process that serves the site makes it, and takes over what lies in an older one.
+
+    Raises StoreUnavailable or OSError.
+    """
+    directory = conf.memory_dir()
+    store = _memory(directory)
+    with ExitStack() as stack:
+        if not os.path.lexists(store.folder):
+            beside = stack.enter_context(TemporaryDirectory(prefix="sessionpersist-check-", dir=directory))
+            store = _memory(Path(beside))
+        stack.callback(store.close)
+        store.count(1)
 
 
 def missing_driver(settings: StoreSettings, module: str) -> str:

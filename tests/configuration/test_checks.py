@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +21,9 @@ from sessionpersist import checks, conf, routing
 from sessionpersist.engine import SessionStore as Engine
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.models import LoginConfiguration
+from sessionpersist.stores import build_store
+from sessionpersist.stores.memory import MemoryStore
+from sessionpersist.stores.settings import MemorySettings
 
 LONG_KEY = "a-long-random-key-0123456789-abcdefghijklmnopqrstuvwxyz"
 
@@ -183,9 +187,78 @@ def test_memory_folder_that_may_not_be_written(
     assert ids() == ["E004"]
 
 
-def test_memory_folder_that_is_not_there_yet_is_fine(settings: Settings, tmp_path: Path) -> None:
+def test_memory_folder_that_is_not_there_yet_is_fine_and_is_not_made(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Made by the user who checks, it could be closed to the user of the site."""
     settings.SESSIONPERSIST = {"MEMORY_DIR": tmp_path / "new" / "folder"}
     assert ids() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_that_is_not_there_yet_is_tried_and_nothing_is_left(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings.SESSIONPERSIST = {"MEMORY_DIR": tmp_path}
+    assert ids() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def memory_of(settings: Settings, folder: Path) -> Path:
+    """The In-Memory store of the site in this folder, made as the first process of the site makes it."""
+    settings.SESSIONPERSIST = {"MEMORY_DIR": folder}
+    store = build_store(MemorySettings())
+    assert isinstance(store, MemoryStore)
+    assert store.count() == 0
+    store.close()
+    return store.folder
+
+
+def test_memory_of_the_site_is_opened_and_fine(settings: Settings, tmp_path: Path) -> None:
+    before = memory_of(settings, tmp_path)
+    assert ids() == []
+    assert list(tmp_path.iterdir()) == [before]
+
+
+def open_to_all(memory: Path) -> None:
+    memory.chmod(0o777)
+
+
+def a_link(memory: Path) -> None:
+    memory.rename(memory.with_name("elsewhere"))
+    memory.symlink_to(memory.with_name("elsewhere"))
+
+
+def of_another_user(memory: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root gives a folder away")
+    os.chown(memory, 65534, 65534)
+
+
+def no_database(memory: Path) -> None:
+    for path in memory.iterdir():
+        path.unlink()
+    (memory / "sessions.sqlite3").write_bytes(b"something else" * 100)
+
+
+@pytest.mark.parametrize("spoil", [open_to_all, a_link, of_another_user, no_database])
+def test_memory_that_can_not_be_opened_is_told(
+    settings: Settings, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    memory = memory_of(settings, tmp_path)
+    spoil(memory)
+    (message,) = found()
+    assert (message.id, str(memory) in message.msg) == ("sessionpersist.E004", True)
+    assert "MEMORY_DIR" in str(message.hint)
+
+
+def test_memory_of_an_earlier_secret_key_is_left_to_the_site(settings: Settings, tmp_path: Path) -> None:
+    """Processes with the earlier key are still serving while a deploy checks the new settings."""
+    before = memory_of(settings, tmp_path)
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = LONG_KEY
+    assert ids() == []
+    assert list(tmp_path.iterdir()) == [before]
 
 
 @pytest.mark.parametrize("engine", ["django.contrib.sessions.backends.db", "nowhere.engine"])
