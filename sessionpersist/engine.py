@@ -20,10 +20,11 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, SessionBase, UpdateError
 from django.utils import timezone
 
-from sessionpersist import adoption, merging, routing
+from sessionpersist import adoption, merging, routing, snapshot
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.sealing import Sealer
+from sessionpersist.sealing import Sealer, beside
 from sessionpersist.stores.base import (
+    LIMIT,
     LONGEST_USER_ID,
     Outcome,
     Record,
@@ -50,6 +51,8 @@ class Held(NamedTuple):
 
     version: int
     plain: bytes
+    created_at: int
+    end: int  # which is sealed inside: beyond it the session must be saved, and not only be prolonged
 
 
 class SessionStore(SessionBase):
@@ -111,7 +114,7 @@ class SessionStore(SessionBase):
             self._held = self._base_of_unread()
         plain = self._serialized(data)
         if not self.modified and plain == self._held.plain:
-            return self._slide()
+            return self._slide(data, plain)
         return self._save_over(data, plain)
 
     def delete(self, session_key: str | None = None) -> None:
@@ -141,25 +144,29 @@ class SessionStore(SessionBase):
         routing.current_store().clear_expired()
 
     def _save_new(self, data: dict[str, Any]) -> None:
-        record = self._record(plain := self._serialized(data))
+        record, held = self._record(plain := self._serialized(data), now_ms())
         while not self._ask("create", self.session_key, record):
             if revision_of(record.version) == routing.current_store().revision():
                 raise CreateError
-            record = self._record(plain)  # the switch to another store came just between
-        self._held = Held(record.version, plain)
+            record, held = self._record(plain, now_ms())  # the switch to another store came just between
+        self._held = held
 
-    def _slide(self) -> None:
-        if not self._ask("touch", self.session_key, self._expires_at()):
+    def _slide(self, data: dict[str, Any], plain: bytes) -> None:
+        assert self._held is not None
+        if (expires_at := self._expires_at()) > self._held.end:
+            return self._save_over(data, plain)
+        if not self._ask("touch", self.session_key, expires_at):
             raise UpdateError
+        return None
 
     def _save_over(self, data: dict[str, Any], plain: bytes) -> None:
         """Replace the version that was read; where another request has replaced it, merge and try again."""
         assert self._held is not None
         for attempt in range(ATTEMPTS):
-            record = self._record(plain)
+            record, held = self._record(plain, self._held.created_at)
             outcome = self._ask("replace", self.session_key, record, self._held.version)
             if outcome is Outcome.SAVED:
-                self._before, self._held = self._held, Held(record.version, plain)
+                self._before, self._held = self._held, held
                 return
             if outcome is Outcome.MISSING:
                 raise UpdateError
@@ -214,14 +221,25 @@ class SessionStore(SessionBase):
         record: Record | None = self._ask("get", session_key)
         if record is None or record.ended:
             return None
-        plain = self._sealer_of(session_key).unseal(record.payload)
-        if plain is None:
+        opened = self._sealer_of(session_key).unseal(
+            record.payload, beside(record.version, record.created_at, record.user_id)
+        )
+        if opened is None:
             logger.warning(
                 "A stored session could not be opened: damaged, foreign, or sealed with another SECRET_KEY."
             )
             return None
-        data = self._deserialized(plain)
-        return None if data is None else (Held(record.version, plain), data)
+        if opened.end <= now_ms():
+            logger.warning(
+                "A stored session is over, though its store says otherwise: somebody has prolonged it."
+            )
+            return None
+        data = self._deserialized(opened.plain)
+        return (
+            None
+            if data is None
+            else (Held(record.version, opened.plain, record.created_at, opened.end), data)
+        )
 
     def _adopted(self, session_key: str | None) -> tuple[Held, dict[str, Any]] | None:
         """Take over a session from the engine used before, if there is one; as ``_read`` then."""
@@ -263,13 +281,17 @@ class SessionStore(SessionBase):
             self._sealer = Sealer(session_key)
         return self._sealer
 
-    def _record(self, plain: bytes) -> Record:
+    def _record(self, plain: bytes, created_at: int) -> tuple[Record, Held]:
+        """Seal the session as it is to be stored; with what this object holds once it is."""
         assert self.session_key is not None
-        payload = self._sealer_of(self.session_key).seal(plain)
-        check_size(payload)
         version = new_version(routing.current_store().revision())
-        user_id = storable_user_id(self._session_cache.get(USER_ID))
-        return Record(payload, version, now_ms(), self._expires_at(), user_id)
+        user_id, expires_at = storable_user_id(self._session_cache.get(USER_ID)), self._expires_at()
+        held = Held(version, plain, created_at, sealed_end(expires_at))
+        # Beside nodes of 0.2.0 as those can open it.
+        bound = None if snapshot.current().mixed else beside(version, created_at, user_id)
+        payload = self._sealer_of(self.session_key).seal(plain, bound, held.end)
+        check_size(payload)
+        return Record(payload, version, created_at, expires_at, user_id), held
 
     def _expires_at(self) -> int:
         """Return the end of the session as every store can keep it: whole milliseconds, from 0 to the year 9999."""
@@ -296,6 +318,12 @@ class SessionStore(SessionBase):
         name = type(data).__name__
         logger.warning("A stored session could not be read by %s (%s).", settings.SESSION_SERIALIZER, name)
         return None
+
+
+def sealed_end(expires_at: int) -> int:
+    """Return when a session is over at the latest, unless it is saved before: so that not each touch has to be a save,
+    a twentieth of its life after it expires, and a minute at least."""
+    return min(expires_at + max((expires_at - now_ms()) // 20, 60_000), LIMIT - 1)
 
 
 def is_key(session_key: object) -> TypeGuard[str]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Self
 
 from django.db import models, router, transaction
-from django.db.models import Q
+from django.db.models import Exists, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -127,6 +127,9 @@ class LoginConfiguration(SingletonModel):
         after_commit(snapshot.expire, using)
 
 
+SEALING = 2  # what this release reports of itself, see Node.sealing
+LIVE = timedelta(hours=1)  # who was heard from in this time is taken to be there
+
 # A request that began before a store was found empty may still be carrying a session there, and a logout in that time
 # must still leave its mark. No request lasts longer: gunicorn kills a worker that has not answered for 30 seconds.
 DRAINED_GRACE = timedelta(seconds=30)
@@ -136,7 +139,8 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
     """The saved choices, oldest first by number."""
 
     def in_force(self) -> list[Any]:
-        """Return the revisions that are not drained, oldest first, with the database's time as ``database_now``.
+        """Return the revisions that are not drained, oldest first, with the database's time as ``database_now``, and as
+        ``mixed`` whether nodes of 0.2.0 serve the site, too.
 
         One that was drained counts a while longer (DRAINED_GRACE).
 
@@ -144,7 +148,8 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
         a saver that died in between must not leave it pending for ever.
         """
         going_on = Q(drained_at=None) | Q(drained_how="drained", drained_at__gt=Now() - DRAINED_GRACE)
-        query = self.filter(going_on).annotate(database_now=Now()).order_by("pk")
+        earlier = Node.objects.using(self.db).filter(sealing__lt=SEALING, seen_at__gte=Now() - LIVE)
+        query = self.filter(going_on).annotate(database_now=Now(), mixed=Exists(earlier)).order_by("pk")
         rows = list(query)
         if any(row.activates_at is None for row in rows) and is_committed(self.db):
             self.activate()
@@ -174,8 +179,14 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
 
     def drained(self, number: int, how: str) -> int:
         """Note that the store of a revision holds no session of this site any more, and return how many revisions that
-        ends: earlier ones of the same store end with it. ``how`` is "drained" or "abandoned"."""
+        ends: earlier ones of the same store end with it. ``how`` is "drained" or "abandoned".
+
+        It ends none where that turns out to be the store in force under another name, whose sessions go on.
+        """
         ended = self.get(pk=number)
+        in_force = self.filter(activates_at__lte=Now()).order_by("-pk").first()
+        if in_force and in_force.is_same_place(ended.store_settings(), ended.place):
+            return 0
         earlier = [
             row.pk
             for row in self.filter(drained_at=None, pk__lte=number)
@@ -265,6 +276,8 @@ class Node(models.Model):
     memory = models.CharField(max_length=32, blank=True, default="", db_default="", editable=False)
     # The sessions that are left in the memory of the node while it is draining, as last counted.
     left = models.PositiveIntegerField(null=True, editable=False)
+    # What it opens: 2, records that are whole (see sealing.py); 1, those of 0.2.0, which writes no such column.
+    sealing = models.PositiveSmallIntegerField(default=SEALING, db_default=1, editable=False)
 
     objects = WhereWritten.from_queryset(NodeQuerySet)()
 

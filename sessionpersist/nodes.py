@@ -25,7 +25,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 
 from sessionpersist import conf, places, quiet, snapshot
-from sessionpersist.models import Node
+from sessionpersist.models import LIVE, Node
 from sessionpersist.snapshot import DEFAULT
 from sessionpersist.stores.deadlines import answers_within
 
@@ -33,7 +33,6 @@ REPORT_SECONDS = 10.0  # between two reports of a process
 RETRY_SECONDS = 60.0  # after a report that failed
 LOCKED_MS = 100  # milliseconds that a report waits for a locked SQLite file
 SWEEP_SECONDS = 3600.0  # between two looks for processes that are long gone
-LIVE = timedelta(hours=1)  # who was heard from in this time is taken to be there
 
 logger = logging.getLogger("sessionpersist")
 
@@ -141,7 +140,7 @@ def _upsert(connection: BaseDatabaseWrapper, node: Node) -> None:
     Node.objects.bulk_create(
         [node],
         update_conflicts=True,
-        update_fields=["revision", "seen_at", "place", "memory", "left"],
+        update_fields=["revision", "seen_at", "place", "memory", "left", "sealing"],
         unique_fields=["name", "process"] if by_target else None,
     )
 

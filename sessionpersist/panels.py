@@ -17,12 +17,12 @@ from django.db.models.functions import Now
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
-from sessionpersist import conf, draining, nodes, times
+from sessionpersist import conf, draining, times
 from sessionpersist.draining import Draining, Left, NodeLeft
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.initial import initial_settings
 from sessionpersist.leftovers import read_adoption
-from sessionpersist.models import Node, Revision
+from sessionpersist.models import LIVE, Node, Revision
 from sessionpersist.stores.settings import StoreSettings
 
 HISTORY_LENGTH = 20
@@ -262,7 +262,7 @@ class Nodes:
 
 def read_nodes(status: Status) -> Nodes:
     """Return the nodes with the stores that their processes use."""
-    live = Node.objects.filter(seen_at__gte=Now() - nodes.LIVE)
+    live = Node.objects.filter(seen_at__gte=Now() - LIVE)
     rows = list(live.annotate(now=Now()).order_by("name", "-seen_at"))
     numbers = {row.revision for row in rows}
     stores = {0: initial_settings().describe()}  # what a process uses before anybody has saved

@@ -5,10 +5,18 @@ session key: keyed BLAKE2b (RFC 7693), which is a MAC of its own and takes a qua
 only a hash of the session key, so a thief who holds the store and the site's secret key still reads nothing, and a
 payload that was moved to another row does not open.
 
-    byte  0      format: 1 plain, 2 zlib-compressed
+    byte  0      format: 3 plain, 4 zlib-compressed (1 and 2: the same, as releases up to 0.2.0 have it)
     bytes 1-4    id of the secret key it was sealed with
     bytes 5-16   nonce
     the rest     ciphertext and tag; bytes 0-4 are authenticated with it
+
+**A record is whole**: in formats 3 and 4 what stands beside the payload (the random part of its version, when the
+session began, its user) is authenticated with it, see ``beside``. The end is sealed inside, 8 bytes in front of the
+session: whoever can write to the store can't prolong a session, nor give it another owner. What remains is to put an
+older copy of the whole record back. Formats 1 and 2 are opened as they are until the session is saved, and written only
+while nodes of 0.2.0 serve beside this one, which know no others.
+
+**Nothing is compressed below 16 KiB**: the length of compressed data tells something of what is in it.
 
 A session has a size, ``MAX_PAYLOAD_BYTES``, before it is compressed as well as sealed.
 """
@@ -18,6 +26,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import struct
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
@@ -29,16 +38,31 @@ from django.conf import settings
 from django.utils.encoding import force_bytes
 
 from sessionpersist.stores import base
-from sessionpersist.stores.base import check_size
+from sessionpersist.stores.base import LIMIT, check_size, token_of
 
-PLAIN, COMPRESSED = b"\x01", b"\x02"
-COMPRESS_ABOVE = 1024  # bytes; below that zlib costs more time than it saves room
-HEADER, NONCE = 5, 12  # bytes
+# By whether it is compressed.
+ALONE = {False: b"\x01", True: b"\x02"}
+WHOLE = {False: b"\x03", True: b"\x04"}
+COMPRESS_ABOVE = 16 * 1024  # bytes
+HEADER, NONCE, END = 5, 12, 8  # bytes
+BESIDE = struct.Struct(">QQ")  # the random part of the version, created_at
 
 
 def stored_key(session_key: str) -> str:
     """Return the only name by which a store knows a session: SHA-256 in 64 hexadecimal digits."""
     return hashlib.sha256(_bytes(session_key)).hexdigest()
+
+
+def beside(version: int, created_at: int, user_id: str) -> bytes:
+    """Return what is authenticated with a payload. Of a version only what a handover leaves as it is."""
+    return BESIDE.pack(token_of(version), created_at) + user_id.encode()
+
+
+class Opened(NamedTuple):
+    """A serialised session, and its end in Unix milliseconds: whatever the store says, it lives no longer."""
+
+    plain: bytes
+    end: int
 
 
 class Master(NamedTuple):
@@ -56,31 +80,39 @@ class Sealer:
         self.session_key, self.stored_key = session_key, stored_key(session_key)
         self._ciphers: dict[Master, AESGCM] = {}
 
-    def seal(self, plain: bytes) -> bytes:
+    def seal(self, plain: bytes, beside: bytes | None = None, end: int = LIMIT - 1) -> bytes:
         """Encrypt a serialised session so that only the holder of its session key can open it.
 
-        Raises SessionTooLarge: the limit holds for the session itself, as small as it may become, for whoever reads it
-        has to bear all of it.
+        ``beside`` is what stands beside it in the record, and ``end`` in Unix milliseconds when it is over at the
+        latest; None seals it alone, as 0.2.0 did. Raises SessionTooLarge: the limit holds for the session itself, as
+        small as it may become, for whoever reads it has to bear all of it.
         """
         check_size(plain)
         master = _master(settings.SECRET_KEY)
-        form = PLAIN
-        if len(plain) > COMPRESS_ABOVE:
-            form, plain = COMPRESSED, zlib.compress(plain, 1)
+        large = len(plain) > COMPRESS_ABOVE
+        if large:
+            plain = zlib.compress(plain, 1)
+        if beside is None:
+            form, beside = ALONE[large], b""
+        else:
+            form, plain = WHOLE[large], end.to_bytes(END) + plain
         header, nonce = form + master.key_id, os.urandom(NONCE)
-        return header + nonce + self._cipher(master).encrypt(nonce, plain, header)
+        return header + nonce + self._cipher(master).encrypt(nonce, plain, header + beside)
 
-    def unseal(self, payload: bytes) -> bytes | None:
-        """Return the serialised session, or None where the payload is foreign, damaged or of an unknown format."""
+    def unseal(self, payload: bytes, beside: bytes = b"") -> Opened | None:
+        """Return the session; None where the payload is foreign, damaged, of an unknown format, or belongs to another
+        record than the one that it was found in."""
         header, nonce = payload[:HEADER], payload[HEADER : HEADER + NONCE]
-        if header[:1] not in (PLAIN, COMPRESSED) or len(nonce) < NONCE:
+        whole, alone = header[:1] in WHOLE.values(), header[:1] in ALONE.values()
+        if not (whole or alone) or len(nonce) < NONCE:
             return None
+        bound = header + beside if whole else header
         for master in _masters(header[1:], (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)):
             try:
-                plain = self._cipher(master).decrypt(nonce, payload[HEADER + NONCE :], header)
+                content = self._cipher(master).decrypt(nonce, payload[HEADER + NONCE :], bound)
             except InvalidTag:
                 continue
-            return _decompressed(plain) if header[:1] == COMPRESSED else plain
+            return _opened(content, whole=whole, large=header[:1] in (ALONE[True], WHOLE[True]))
         return None
 
     def _cipher(self, master: Master) -> AESGCM:
@@ -89,6 +121,15 @@ class Sealer:
             key = master.derive(master.secret, _bytes(self.session_key))
             cipher = self._ciphers[master] = AESGCM(key)
         return cipher
+
+
+def _opened(content: bytes, *, whole: bool, large: bool) -> Opened | None:
+    """Take apart what was sealed. Only the holder of all keys could have sealed something else."""
+    end = LIMIT - 1
+    if whole:
+        end, content = int.from_bytes(content[:END]), content[END:]
+    plain = _decompressed(content) if large else content
+    return None if plain is None else Opened(plain, end)
 
 
 def _decompressed(compressed: bytes) -> bytes | None:

@@ -62,7 +62,8 @@ DEFAULT = Known(0, MemorySettings(), 0.0)
 @dataclass(frozen=True)
 class Snapshot:
     """The revision in force, those to come (oldest first), and those whose sessions may not all have moved (newest
-    first). Times are of the monotonic clock, in seconds. ``kept``: the last attempt to read it again has failed."""
+    first). Times are of the monotonic clock, in seconds. ``kept``: the last attempt to read it again has failed.
+    ``mixed``: nodes of 0.2.0 serve beside this one, which open only what that release has sealed."""
 
     current: Known
     pending: tuple[Known, ...]
@@ -71,6 +72,7 @@ class Snapshot:
     fresh_until: float
     draining: tuple[Known, ...] = ()
     kept: bool = False
+    mixed: bool = False
 
     @property
     def stale(self) -> bool:
@@ -289,7 +291,8 @@ def _read() -> Snapshot:
     read_at = (begun + monotonic()) / 2
     clock = times.instant(rows[0].database_now).timestamp() - read_at if rows else 0.0
     known = (Known(row.pk, row.store_settings(), row.activation, row.initial, row.place) for row in rows)
-    return compose(known, read_at, clock)
+    snapshot = compose(known, read_at, clock)
+    return replace(snapshot, mixed=bool(rows) and rows[0].mixed)
 
 
 def compose(revisions: Iterable[Known], read_at: float, clock: float) -> Snapshot:

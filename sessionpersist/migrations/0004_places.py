@@ -25,6 +25,11 @@ class Migration(migrations.Migration):
             field=models.CharField(blank=True, db_default="", default="", editable=False, max_length=32),
         ),
         migrations.AddField(
+            model_name="node",
+            name="sealing",
+            field=models.PositiveSmallIntegerField(db_default=1, default=2, editable=False),
+        ),
+        migrations.AddField(
             model_name="revision",
             name="initial",
             field=models.BooleanField(db_default=False, default=False, editable=False),

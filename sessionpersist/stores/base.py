@@ -50,6 +50,7 @@ STORED_KEY = re.compile("[0-9a-f]{64}")
 QUOTED = re.compile(", with args beginning with: .*", re.DOTALL)
 URL_LOGIN = re.compile(r"(?<=://)[^\s/@]*:[^\s@]*@")
 RANDOM_BITS = 40  # of a version; with the revision in front it fits the signed 64-bit integers of every store
+COPY_BITS = 8  # of those, the last ones: drawn anew where a record is carried as it is
 
 suspicious = logging.getLogger("django.security.SuspiciousSession")
 
@@ -70,8 +71,14 @@ def new_version(revision: int = 0) -> int:
 
 
 def restamped(version: int, revision: int) -> int:
-    """Return the version as one that was written under another revision."""
-    return revision << RANDOM_BITS | version & ((1 << RANDOM_BITS) - 1)
+    """Return the version of a record that is carried, as written under another revision: another one than that of any
+    other carry, most likely, and with the token that is sealed with the payload."""
+    return revision << RANDOM_BITS | token_of(version) << COPY_BITS | os.urandom(1)[0]
+
+
+def token_of(version: int) -> int:
+    """Return what stays of a version wherever its record is carried: 32 random bits."""
+    return (version & ((1 << RANDOM_BITS) - 1)) >> COPY_BITS
 
 
 def revision_of(version: int) -> int:
@@ -166,7 +173,7 @@ class Store(ABC):
 
     @abstractmethod
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        """Write over the record whose version is ``expected``; ``created_at`` of the stored record stays."""
+        """Write over the whole record whose version is ``expected``."""
 
     @abstractmethod
     def touch(self, key: str, expires_at: int) -> bool:

@@ -204,13 +204,12 @@ class DatabaseStore(Store):
         try:
             return self._ask(self._sql.create, (key, *values), until).changed == 1
         except Duplicate:  # there is no conditional upsert: the rare duplicate costs a second statement
-            over = (*sql.assigned(values), record.created_at, key, now_ms())
-            return self._ask(self._sql.reuse, over, until).changed == 1
+            return self._ask(self._sql.reuse, (*values, key, now_ms()), until).changed == 1
 
     def _replace(self, key: str, record: Record, expected: int) -> Outcome:
         now, until = now_ms(), self._until()
         if expected != ENDED:
-            new = (*sql.assigned(sql.values_of(record)), key, now, expected)
+            new = (*sql.values_of(record), key, now, expected)
             if self._ask(self._sql.replace, new, until).changed:
                 return Outcome.SAVED
         held = self._ask(self._sql.held, (key, now), until).rows

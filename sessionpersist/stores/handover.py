@@ -29,8 +29,8 @@ from sessionpersist.stores.base import (
     Outcome,
     Record,
     Store,
-    new_version,
     now_ms,
+    restamped,
     revision_of,
 )
 
@@ -79,14 +79,17 @@ class HandoverStore(Store):
         milliseconds. ``renamed``: the current store was a draining one under another name, and other processes may
         still take it for that, so that logouts must leave their mark."""
         self.current, self.sources = current, tuple(sources)
-        self.hold, self.longest_life, self.renamed = hold, longest_life, renamed
+        self.hold, self.longest_life = hold, longest_life
+        self.unsettled = (
+            bool(sources) or renamed
+        )  # there may be sessions that don't bear the stamp of this view
         # What a view reads in a transaction that is rolled back would be gone from both stores: it moves later.
         self.in_transaction = in_transaction
         # And it may see its database as it was before somebody carried the session there: only a miss needs to care.
         self.look_outside = look_outside
 
     def get(self, key: str) -> Record | None:
-        if not self.sources:
+        if not self.unsettled:
             return self.current.get(key)
         for _ in range(ATTEMPTS):
             found = self._locate(key)
@@ -108,9 +111,9 @@ class HandoverStore(Store):
         return self.current.store.replace(key, record, held.version) is Outcome.SAVED
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        if not self.sources or revision_of(expected) >= self.current.number:
+        if not self.unsettled or revision_of(expected) >= self.current.number:
             outcome = self.current.store.replace(key, record, expected)
-            if outcome is Outcome.SAVED or not self.sources:
+            if outcome is Outcome.SAVED or not self.unsettled:
                 return outcome
         found = self._locate(key)
         if found is None or found[1].ended:
@@ -120,7 +123,7 @@ class HandoverStore(Store):
         return self._replace_found(key, record, found)
 
     def touch(self, key: str, expires_at: int) -> bool:
-        if not self.sources:
+        if not self.unsettled:
             return self.current.store.touch(key, expires_at)
         if self.current.floor == self.current.number and self.current.store.touch(key, expires_at):
             return True
@@ -134,7 +137,7 @@ class HandoverStore(Store):
         raise StoreUnavailable("A session was being moved by others again and again.")
 
     def delete(self, key: str, version: int | None = None) -> bool:
-        if not self.sources and not self.renamed:
+        if not self.unsettled:
             return self.current.store.delete(key, version)
         if version is not None:
             return self._end_version(key, version)
@@ -189,7 +192,8 @@ class HandoverStore(Store):
         """Bring records of a source over, for a drain; return how many live sessions were carried."""
         plain = self._plain(source, batch)
         moved = {
-            key: record._replace(version=new_version(self.current.number)) for key, record in plain.items()
+            key: record._replace(version=restamped(record.version, self.current.number))
+            for key, record in plain.items()
         }
         created = self.current.store.create_many(moved) if moved else set()
         if created:
@@ -264,7 +268,7 @@ class HandoverStore(Store):
         """Whether a record is where it belongs, so that no source needs to be asked."""
         if role is not self.current:
             return False
-        return not self.sources or revision_of(record.version) >= self.current.number
+        return not self.unsettled or revision_of(record.version) >= self.current.number
 
     def _stays(self, role: Role, record: Record) -> bool:
         """Whether a record is not to be carried: it is where it belongs, or processes may differ about where that is,
@@ -279,7 +283,7 @@ class HandoverStore(Store):
 
     def _carry(self, key: str, role: Role, record: Record) -> Record | None:
         """Move a live record into the current store and return it; None where somebody else came first."""
-        moved = record._replace(version=new_version(self.current.number))
+        moved = record._replace(version=restamped(record.version, self.current.number))
         if not self._put(key, role, record, moved):
             return None
         if role is self.current or self.in_transaction():
@@ -337,7 +341,7 @@ class HandoverStore(Store):
         if later.payload == record.payload:  # only its expiry may be another; here it may have been moved too
             self.current.store.touch(key, later.expires_at)
             return moved
-        again = later._replace(version=new_version(self.current.number))
+        again = later._replace(version=restamped(later.version, self.current.number))
         return again if self.current.store.replace(key, again, moved.version) is Outcome.SAVED else None
 
     def _replace_found(self, key: str, record: Record, found: Found) -> Outcome:

@@ -37,7 +37,6 @@ from sessionpersist.stores.sql import (
     BATCH,
     EVERY,
     a_place,
-    assigned,
     record_of,
     records_of,
     statements,
@@ -92,7 +91,7 @@ class MemoryStore(Store):
         return created
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        now, new = now_ms(), assigned(values_of(record))
+        now, new = now_ms(), values_of(record)
         if expected != ENDED and self._changed(SQL.replace, *new, key, now, expected):
             return Outcome.SAVED
         return Outcome.CONFLICT if self._row(SQL.held, key, now) else Outcome.MISSING

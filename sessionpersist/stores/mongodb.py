@@ -99,9 +99,7 @@ class MongoStore(Store):
         return True
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        new = fields_of(record)
-        del new["created_at"]
-        live = live_filter(key)
+        new, live = fields_of(record), live_filter(key)
         with self._translated():
             if (
                 expected != ENDED

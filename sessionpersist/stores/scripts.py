@@ -68,10 +68,9 @@ if not head or (head ~= '' and expiry(head) > now) then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 """)
-# ARGV: time, expected version, new value, its TTL. created_at of the stored record is kept.
+# ARGV: time, expected version, new value, its TTL.
 REPLACE = script(f"""{LIVE}if version ~= ARGV[2] then return 1 end
-local value = string.sub(ARGV[3], 1, 8) .. string.sub(head, 9, 16) .. string.sub(ARGV[3], 17)
-redis.call('SET', KEYS[1], value, 'PX', ARGV[4])
+redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
 return 2
 """)
 # ARGV: time, new expires_at, its TTL.

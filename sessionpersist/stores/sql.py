@@ -24,7 +24,7 @@ EVERY = 2**63 - 1  # as a limit: none
 NEVER = 2**63 - 1  # as a time: when the record that carries the id of the place expires
 
 COLUMNS = "payload, version, created_at, expires_at, user_id"
-ASSIGN = "payload = {m}, version = {m}, expires_at = {m}, user_id = {m}"
+ASSIGN = "payload = {m}, version = {m}, created_at = {m}, expires_at = {m}, user_id = {m}"
 LIVE = "stored_key = {m} AND expires_at > {m} AND {sound}"
 EXACT = "stored_key = {m} AND expires_at > {m} AND version = {m} AND {sound}"
 INSERT = "INSERT INTO {t} (stored_key, payload, version, created_at, expires_at, user_id)\
@@ -107,9 +107,7 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
     return Statements(
         get=sql(f"SELECT {COLUMNS} FROM {{t}} WHERE stored_key = {{m}} AND expires_at > {{m}}"),
         create=sql(INSERT if mysql else INSERT + UPDATE_EXCLUDED + " WHERE {t}.expires_at <= {m}"),
-        reuse=sql(
-            "UPDATE {t} SET " + ASSIGN + ", created_at = {m} WHERE stored_key = {m} AND expires_at <= {m}"
-        ),
+        reuse=sql("UPDATE {t} SET " + ASSIGN + " WHERE stored_key = {m} AND expires_at <= {m}"),
         replace=sql("UPDATE {t} SET " + ASSIGN + " WHERE " + EXACT),
         held=sql("SELECT version FROM {t} WHERE " + LIVE),
         touch=sql(
@@ -149,11 +147,6 @@ def values_of(record: Record) -> tuple[bytes, int, int, int, str]:
     """Return what is written of a record, in the order of INSERT: whole numbers, and a user's id that fits."""
     payload, version, created_at, expires_at, user_id = record
     return payload, int(version), int(created_at), int(expires_at), fitting(user_id)
-
-
-def assigned(values: tuple[bytes, int, int, int, str]) -> tuple[bytes, int, int, str]:
-    """Return what an update assigns, in the order of ASSIGN."""
-    return values[0], values[1], values[3], values[4]
 
 
 def fitting(user_id: str | None) -> str:

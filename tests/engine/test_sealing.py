@@ -15,12 +15,13 @@ from pytest_django import Settings
 
 from sessionpersist import sealing
 from sessionpersist.exceptions import SessionTooLarge
-from sessionpersist.stores.base import MAX_PAYLOAD_BYTES
+from sessionpersist.sealing import beside
+from sessionpersist.stores.base import LIMIT, MAX_PAYLOAD_BYTES, new_version, restamped, revision_of
 from tests.engine.support import patiently
 
 KEY = "0123456789abcdefghijklmnopqrstuv"
 PLAIN = b'{"cat":"tabby","_auth_user_id":"42"}'
-LONG = b'{"cat":"' + b"tabby " * 400 + b'"}'
+LONG = b'{"cat":"' + b"tabby " * 4000 + b'"}'
 FIRST_RELEASE = (
     "0111904fcf9cdede59d7b4ef255817a4475c82c5215487ec5122ea1271ed2785d6f5a2908883a3b8b132533718"
     "79ef67674701ed27ff0d2bb32b283e9ba71e320885c47bc3"
@@ -28,16 +29,20 @@ FIRST_RELEASE = (
 BOTH = pytest.mark.parametrize("plain", [PLAIN, LONG], ids=["plain", "compressed"])
 
 
+def plain_of(opened: sealing.Opened | None) -> bytes | None:
+    return opened and opened.plain
+
+
 @pytest.mark.parametrize("size", [0, 1, 270, 1024, 1025, 100_000])
 def test_sealed_content_opens_with_its_key(size: int) -> None:
     plain = os.urandom(size // 2) + b"a" * (size - size // 2)
-    assert sealing.Sealer(KEY).unseal(sealing.Sealer(KEY).seal(plain)) == plain
+    assert plain_of(sealing.Sealer(KEY).unseal(sealing.Sealer(KEY).seal(plain))) == plain
 
 
 @patiently
 @given(st.binary(max_size=3000), st.text(min_size=1))
 def test_any_content_opens_with_any_key(plain: bytes, key: str) -> None:
-    assert sealing.Sealer(key).unseal(sealing.Sealer(key).seal(plain)) == plain
+    assert plain_of(sealing.Sealer(key).unseal(sealing.Sealer(key).seal(plain))) == plain
 
 
 def test_format_is_a_format_byte_a_key_id_a_nonce_and_the_sealed_content() -> None:
@@ -49,11 +54,11 @@ def test_format_is_a_format_byte_a_key_id_a_nonce_and_the_sealed_content() -> No
     assert len(payload) == 1 + 4 + 12 + len(PLAIN) + 16
 
 
-def test_content_above_a_kibibyte_is_compressed() -> None:
-    assert sealing.Sealer(KEY).seal(b"a" * 1024)[:1] == b"\x01"
-    compressed = sealing.Sealer(KEY).seal(b"a" * 1025)
+def test_content_is_compressed_from_16_kibibytes_on_below_which_its_length_would_tell_of_it() -> None:
+    assert sealing.Sealer(KEY).seal(b"a" * 16 * 1024)[:1] == b"\x01"
+    compressed = sealing.Sealer(KEY).seal(b"a" * (16 * 1024 + 1))
     assert compressed[:1] == b"\x02"
-    assert len(compressed) < 100
+    assert len(compressed) < 200
 
 
 def sealed_as_it_is(plain: bytes, form: bytes) -> bytes:
@@ -67,7 +72,7 @@ def test_largest_session_opens_again() -> None:
     plain = b"a" * MAX_PAYLOAD_BYTES
     payload = sealing.Sealer(KEY).seal(plain)
     assert len(payload) < 100_000
-    assert sealing.Sealer(KEY).unseal(payload) == plain
+    assert plain_of(sealing.Sealer(KEY).unseal(payload)) == plain
 
 
 def test_session_that_only_compression_makes_small_is_too_large() -> None:
@@ -77,7 +82,7 @@ def test_session_that_only_compression_makes_small_is_too_large() -> None:
 
 def test_decompression_stops_where_a_session_is_too_large() -> None:
     """A bomb of 400 MB takes a few kilobytes in a store, and costs the limit, not what it promises."""
-    bomb = sealed_as_it_is(zlib.compress(b"A" * 400_000_000, 1), sealing.COMPRESSED)
+    bomb = sealed_as_it_is(zlib.compress(b"A" * 400_000_000, 1), sealing.ALONE[True])
     assert len(bomb) < MAX_PAYLOAD_BYTES
     tracemalloc.start()
     try:
@@ -93,7 +98,7 @@ def test_decompression_stops_where_a_session_is_too_large() -> None:
     ids=["foreign", "one byte short", "a beginning", "nothing"],
 )
 def test_damaged_bytes_within_a_valid_seal_are_no_session(damage: Callable[[bytes], bytes]) -> None:
-    payload = sealed_as_it_is(damage(zlib.compress(LONG, 1)), sealing.COMPRESSED)
+    payload = sealed_as_it_is(damage(zlib.compress(LONG, 1)), sealing.ALONE[True])
     assert sealing.Sealer(KEY).unseal(payload) is None
 
 
@@ -154,11 +159,11 @@ def test_rotated_secret_key_opens_through_the_fallbacks_and_seals_with_the_new_o
     old = sealing.Sealer(KEY).seal(PLAIN)
     settings.SECRET_KEY_FALLBACKS = ["even older", settings.SECRET_KEY]
     settings.SECRET_KEY = "the new secret key"
-    assert sealing.Sealer(KEY).unseal(old) == PLAIN
+    assert plain_of(sealing.Sealer(KEY).unseal(old)) == PLAIN
     new = sealing.Sealer(KEY).seal(PLAIN)
     assert new[1:5] != old[1:5]
     settings.SECRET_KEY_FALLBACKS = []
-    assert sealing.Sealer(KEY).unseal(new) == PLAIN
+    assert plain_of(sealing.Sealer(KEY).unseal(new)) == PLAIN
     assert sealing.Sealer(KEY).unseal(old) is None
 
 
@@ -166,7 +171,7 @@ def test_secret_key_of_bytes_is_that_of_the_same_text(settings: Settings) -> Non
     settings.SECRET_KEY = "a secret key"
     payload = sealing.Sealer(KEY).seal(PLAIN)
     settings.SECRET_KEY = b"a secret key"
-    assert sealing.Sealer(KEY).unseal(payload) == PLAIN
+    assert plain_of(sealing.Sealer(KEY).unseal(payload)) == PLAIN
 
 
 def test_stored_key_is_sha_256_and_tells_keys_apart() -> None:
@@ -185,7 +190,45 @@ def test_a_payload_of_the_first_release_still_opens(settings: Settings) -> None:
     """Sealed by 0.1.0 with this SECRET_KEY: an upgrade logs nobody out."""
     settings.SECRET_KEY = "of-the-first-release"
     payload = bytes.fromhex(FIRST_RELEASE)
-    assert sealing.Sealer(KEY).unseal(payload) == PLAIN
+    assert plain_of(sealing.Sealer(KEY).unseal(payload)) == PLAIN
     assert sealing.Sealer(KEY[:-1] + "x").unseal(payload) is None
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another", ["of-the-first-release"]
-    assert sealing.Sealer(KEY).unseal(payload) == PLAIN
+    assert plain_of(sealing.Sealer(KEY).unseal(payload)) == PLAIN
+
+
+class TestAWholeRecord:
+    """From a review: whoever can write to the store could prolong a session, or give it another owner."""
+
+    SEALED = beside(new_version(3), 1_700_000_000_000, "42")
+    END = 1_800_000_000_000
+
+    @BOTH
+    def test_opens_in_its_own_record_and_tells_its_end(self, plain: bytes) -> None:
+        payload = sealing.Sealer(KEY).seal(plain, self.SEALED, self.END)
+        assert sealing.Sealer(KEY).unseal(payload, self.SEALED) == (plain, self.END)
+
+    @BOTH
+    def test_any_byte_beside_it_counts(self, plain: bytes) -> None:
+        payload = sealing.Sealer(KEY).seal(plain, self.SEALED, self.END)
+        for place in range(len(self.SEALED)):
+            other = bytearray(self.SEALED)
+            other[place] ^= 1
+            assert sealing.Sealer(KEY).unseal(payload, bytes(other)) is None
+        assert sealing.Sealer(KEY).unseal(payload, self.SEALED + b"0") is None
+
+    def test_it_is_not_opened_as_one_of_an_earlier_release(self) -> None:
+        payload = sealing.Sealer(KEY).seal(PLAIN, self.SEALED, self.END)
+        assert sealing.Sealer(KEY).unseal(b"\x01" + payload[1:]) is None
+
+    def test_the_version_may_be_restamped_by_a_handover_and_not_be_another(self) -> None:
+        version = new_version(3)
+        payload = sealing.Sealer(KEY).seal(PLAIN, beside(version, 1, "42"), self.END)
+        for _ in range(20):
+            carried = restamped(version, 4)
+            assert revision_of(carried) == 4
+            assert plain_of(sealing.Sealer(KEY).unseal(payload, beside(carried, 1, "42"))) == PLAIN
+        assert sealing.Sealer(KEY).unseal(payload, beside(new_version(3), 1, "42")) is None
+
+    def test_what_0_2_0_sealed_opens_beside_anything_and_has_no_end_of_its_own(self) -> None:
+        payload = sealing.Sealer(KEY).seal(PLAIN)
+        assert sealing.Sealer(KEY).unseal(payload, self.SEALED) == (PLAIN, LIMIT - 1)

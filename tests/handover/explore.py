@@ -107,8 +107,13 @@ def drain_may_begin(process: Process) -> bool:
 
 
 def may_abandon(process: Process, world: World) -> bool:
-    """Nobody is let give up the store in force, whatever it is called (see ``draining.going_on``)."""
-    return drain_may_begin(process) and not world.is_current(process.view.store.sources[0], process)
+    """Nobody is let give up the store in force, whatever it is called (see ``draining.going_on``); nor, here, one of
+    two names of a place, under whose other name its sessions are still found."""
+    if not drain_may_begin(process):
+        return False
+    given_up, *others = process.view.store.sources
+    held = world.records_of(given_up)
+    return all(world.records_of(other) is not held for other in (process.view.store.current, *others))
 
 
 def clocks(world: World) -> list[Step]:

@@ -357,7 +357,13 @@ def drain(world: World, process: Process, number: int) -> None:
             for key in batch:
                 world.routed(process).get(key)  # a switch came in between: have it where it belongs now
             return
-        if source.store.count() == 0 and process.view.number == view.number and not process.in_guard:
+        same = world.places_are_known and world.is_current(source, process)
+        if (
+            not same
+            and source.store.count() == 0
+            and process.view.number == view.number
+            and not process.in_guard
+        ):
             world.ending |= world.numbers_of(source)
             world.unfinished = world.begun - {number}
 
