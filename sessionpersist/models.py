@@ -185,7 +185,7 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
         """
         ended = self.get(pk=number)
         in_force = self.filter(activates_at__lte=Now()).order_by("-pk").first()
-        if in_force and in_force.is_same_place(ended.store_settings(), ended.place):
+        if in_force and in_force.pk != number and ended.place and in_force.place == ended.place:
             return 0
         earlier = [
             row.pk
