@@ -110,9 +110,9 @@ def node(
 
 
 @pytest.fixture
-def new_context(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
+def new_context(chromium: Browser, node: Node) -> Iterator[Callable[..., BrowserContext]]:
     """Make browser contexts: cookies of their own, the light scheme, and an error in the console fails the test; but
-    with ``outage``, what the browser says of requests that fail."""
+    with ``outage``, what the browser says of requests that fail. They are closed before the node, which they ask."""
     problems: list[str] = []
     contexts: list[BrowserContext] = []
 

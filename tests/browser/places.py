@@ -20,12 +20,16 @@ Found = dict[str, str]
 
 @dataclass(frozen=True)
 class Place:
-    """One store. ``fields`` are what to type, by the labels of the form; ``look`` reads all that it holds."""
+    """One store. ``fields`` are what to type, by the labels of the form; ``read`` reads all that it holds."""
 
     type: str
     label: str
     fields: dict[str, str]
-    look: Callable[[], Found]
+    read: Callable[[], Found]
+
+    def look(self) -> Found:
+        """What it holds of sessions; the id of the place is none."""
+        return {key: record for key, record in self.read().items() if key != PLACE}
 
 
 def places(folder: Path, prefix: str, url: str) -> dict[str, Place]:
@@ -53,9 +57,8 @@ def in_memory(folder: Path) -> Found:
     files = list(folder.glob("sessionpersist-*/sessions.sqlite3"))
     if not files:
         return {}
-    every = "SELECT * FROM session WHERE stored_key <> ?"
     with closing(sqlite3.connect(files[0])) as connection:
-        return {row[0]: repr(row) for row in connection.execute(every, [PLACE])}
+        return {row[0]: repr(row) for row in connection.execute("SELECT * FROM session")}
 
 
 def in_valkey(prefix: str) -> Found:
@@ -68,11 +71,11 @@ def in_postgres(url: str) -> Found:
     import psycopg
 
     exists = "SELECT to_regclass('sessionpersist_storedsession') IS NOT NULL"
-    every = "SELECT stored_key, t.* FROM sessionpersist_storedsession t WHERE stored_key <> %s"
+    every = "SELECT stored_key, t.* FROM sessionpersist_storedsession t"
     with psycopg.connect(url) as connection:
         if connection.execute(exists).fetchall() == [(False,)]:
             return {}
-        return {row[0]: repr(row) for row in connection.execute(every, [PLACE])}
+        return {row[0]: repr(row) for row in connection.execute(every)}
 
 
 def in_mongodb(prefix: str) -> Found:

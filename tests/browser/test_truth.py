@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from tests.browser.conftest import PHONE, Screenshot
+from tests.browser.conftest import PHONE
 from tests.browser.places import Place
 from tests.browser.test_login_configuration import WIDTH, move
 from tests.browser.visitor import Visitor
@@ -36,7 +36,7 @@ class TestLight:
         assert light(page) == "✓ Answers"
 
     def test_it_is_red_within_a_poll_of_an_outage_and_green_within_a_poll_of_its_end(
-        self, new_context: Callable[..., BrowserContext], node: Node, stores: Stores, screenshot: Screenshot
+        self, new_context: Callable[..., BrowserContext], node: Node, stores: Stores
     ) -> None:
         visitor = Visitor(new_context(outage=True).new_page(), node.url)
         page = visitor.page
@@ -50,12 +50,14 @@ class TestLight:
             expect(visitor.status()).to_contain_text("✗ The status is not known", timeout=ONE_POLL)
             expect(visitor.status()).to_contain_text("its store is down")
             expect(visitor.status()).not_to_contain_text("✓")
+            expect(page.locator(".sp-age")).to_have_text(re.compile(r"last answer \d+ s ago"))
             expect(page.locator(".sp-told")).to_contain_text("its store is down")
             expect(page.locator(".sp-outdated")).to_contain_text("What is shown is of", timeout=2 * ONE_POLL)
-            screenshot(page, "outage")
+            expect(page.locator(".sp-is-outdated")).to_have_count(1)
             server.resume()
             expect(visitor.status()).to_contain_text("✓ Answers", timeout=ONE_POLL)
             expect(page.locator(".sp-outdated")).to_be_empty(timeout=2 * ONE_POLL)
+            expect(page.locator(".sp-is-outdated")).to_have_count(0)
 
     def test_a_site_that_is_gone_is_told(
         self, new_context: Callable[..., BrowserContext], node: Node
@@ -199,9 +201,7 @@ class TestVerdict:
         expect(visitor.page.locator("#sp-result")).to_contain_text(tried)
 
 
-def test_the_status_fits_on_a_phone(
-    new_context: Callable[..., BrowserContext], node: Node, screenshot: Screenshot
-) -> None:
+def test_the_status_fits_on_a_phone(new_context: Callable[..., BrowserContext], node: Node) -> None:
     page = new_context(viewport=PHONE, is_mobile=True, has_touch=True).new_page()
     visitor = Visitor(page, node.url)
     visitor.log_in()

@@ -209,7 +209,7 @@
         const badge = paragraph("", "sp-badge sp-failed");
         badge.append(mark, panel.dataset.unknown);
         const age = paragraph("", "sp-detail");
-        age.append(Object.assign(document.createElement("span"), { className: "sp-age" }));
+        age.append(Object.assign(document.createElement("span"), { className: "sp-age sp-last" }));
         light.replaceChildren(badge, paragraph(reason, "sp-detail sp-reason"), age);
         showAge();
         tell();
@@ -219,7 +219,8 @@
         const age = panel.querySelector(".sp-age");
         const seconds = Math.floor((performance.now() - answeredAt) / 1000);
         if (age) {
-            const [text, count] = seconds < 60 ? ["seconds", seconds] : ["minutes", Math.floor(seconds / 60)];
+            const [unit, count] = seconds < 60 ? ["Seconds", seconds] : ["Minutes", Math.floor(seconds / 60)];
+            const text = age.classList.contains("sp-last") ? `last${unit}` : unit.toLowerCase();
             age.textContent = panel.dataset[text].replace("#", count);
         }
         const badge = panel.querySelector(".sp-badge.sp-ok");
@@ -279,6 +280,7 @@
     const panels = document.querySelector(".sp-panels");
     const SHORTEST_WAIT = 2000;
     const IDLE_WAIT = 10000; // where nothing is going on
+    const page = document.querySelector(".sp-page");
     const outdated = panels.querySelector(".sp-outdated");
     let lookedAt = new Date();
     let nextLook;
@@ -337,8 +339,10 @@
             }
             wait = document.getElementById("sp-handover").dataset.lively === "yes" ? SHORTEST_WAIT : IDLE_WAIT;
             lookedAt = new Date();
+            page.classList.remove("sp-is-outdated");
             outdated.textContent = "";
         } catch {
+            page.classList.add("sp-is-outdated");
             const when = lookedAt.toLocaleTimeString(document.documentElement.lang);
             outdated.textContent = outdated.dataset.text.replace("#", when); // what is shown stays
         }
