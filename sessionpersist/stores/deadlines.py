@@ -68,26 +68,28 @@ def _wants_a_health_check(connection: Any) -> bool:
 class _CutOff:
     """Inside, a connection lasts until the deadline only. It must be entered and left by one thread."""
 
+    __slots__ = ("connection", "duplicate", "give_up", "late", "raw")
+
     def __init__(self, connection: BaseDatabaseWrapper, raw: Any, give_up: float) -> None:
         self.connection, self.raw, self.give_up = connection, raw, give_up
-        self.socket: socket.socket | None = None
+        # Of its socket: the number of the driver's own may belong to another connection once it is closed.
+        self.duplicate: int | None = None
         self.late = False
 
     def __enter__(self) -> Self:
         number = _socket_of(self.raw)
         if number is not None:
-            # A duplicate: the number of the driver's own may belong to another connection once it is closed.
-            self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=os.dup(number))
+            self.duplicate = os.dup(number)
             _watch.begin(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.socket is None:
+        if self.duplicate is None:
             return
         _watch.end(self)
-        self.socket.close()
+        os.close(self.duplicate)
         if self.late:
             _hang_up(self.raw)
             with suppress(Error):
@@ -97,9 +99,9 @@ class _CutOff:
 
     def cut(self) -> None:
         self.late = True
-        if self.socket is not None:
-            with suppress(OSError):  # closed by the server just now
-                self.socket.shutdown(socket.SHUT_RDWR)
+        if self.duplicate is not None:
+            with suppress(OSError), socket.socket(fileno=os.dup(self.duplicate)) as line:
+                line.shutdown(socket.SHUT_RDWR)  # an error: the server has closed it just now
 
 
 class _Watch:
@@ -155,10 +157,11 @@ os.register_at_fork(after_in_child=_watch_anew)
 def _socket_of(raw: Any) -> int | None:
     """Return the number of a driver's socket; None where the connection is closed, which the driver itself will say."""
     found: Any = raw if hasattr(raw, "fileno") else getattr(raw, "_sock", None)  # of PyMySQL
-    with suppress(Exception):  # by each driver in its own way
+    try:
         number = int(found.fileno())
-        return number if number >= 0 else None
-    return None
+    except Exception:  # noqa: BLE001 - each driver says in its own way that it is closed
+        return None
+    return number if number >= 0 else None
 
 
 def _hang_up(raw: Any) -> None:

@@ -26,7 +26,7 @@ NEVER = 2**63 - 1  # as a time: when the record that carries the id of the place
 COLUMNS = "payload, version, created_at, expires_at, user_id"
 ASSIGN = "payload = {m}, version = {m}, created_at = {m}, expires_at = {m}, user_id = {m}"
 LIVE = "stored_key = {m} AND expires_at > {m} AND {sound}"
-EXACT = "stored_key = {m} AND expires_at > {m} AND version = {m} AND {sound}"
+EXACT = "stored_key = {m} AND expires_at > {m} AND version = {m}"  # which nobody knows of a foreign record
 INSERT = "INSERT INTO {t} (stored_key, payload, version, created_at, expires_at, user_id)\
  VALUES ({m}, {m}, {m}, {m}, {m}, {m})"
 UPDATE_EXCLUDED = (
@@ -39,12 +39,13 @@ MARK = INSERT + " ON CONFLICT (stored_key) DO NOTHING"
 # What a session must be, so that a foreign record is as good as none. SQLite takes any type in any column, and no
 # other database does; but columns may have lost their NOT NULL.
 SOUND = {
-    "sqlite": "version > 0 AND created_at >= 0 AND length(payload) <= {longest} AND length(user_id) <= {longest_id}"
-    " AND typeof(version) = 'integer' AND typeof(created_at) = 'integer' AND typeof(expires_at) = 'integer'"
-    " AND typeof(payload) = 'blob' AND typeof(user_id) = 'text'",
-    "other": "version > 0 AND created_at >= 0 AND LENGTH(payload) <= {longest}"
-    " AND CHAR_LENGTH(user_id) <= {longest_id}",
+    "sqlite": "version > 0 AND created_at >= 0 AND typeof(version) = 'integer' AND typeof(created_at) = 'integer'"
+    " AND typeof(expires_at) = 'integer' AND typeof(payload) = 'blob' AND typeof(user_id) = 'text'",
+    "other": "version > 0 AND created_at >= 0 AND payload IS NOT NULL AND user_id IS NOT NULL",
 }
+# For a count, by which a drain knows that it is done, its size too; MariaDB takes a while to look at that.
+FITTING = "LENGTH(payload) <= {longest} AND {letters}(user_id) <= {longest_id}"
+LETTERS = {"sqlite": "LENGTH", "other": "CHAR_LENGTH"}
 # SQLite also takes texts that are none, and Python's driver then fails to read the whole page: so they are read as
 # bytes. The page begins after a key that is given as bytes, too.
 AS_BYTES = (
@@ -101,7 +102,7 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
         # Constants of the code: no value is ever formatted in.
         text = text.replace("{sound}", SOUND[kind]).replace("{after}", AFTER[kind])
         limits = {"longest": MAX_PAYLOAD_BYTES, "longest_id": LONGEST_USER_ID, "never": NEVER}
-        return text.format(t=table, m=mark, batch=BATCH, page=PAGE, **limits)
+        return text.format(t=table, m=mark, batch=BATCH, page=PAGE, letters=LETTERS[kind], **limits)
 
     mysql, kind = dialect == "mysql", _kind(dialect)
     return Statements(
@@ -127,7 +128,9 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
             " (SELECT 1 FROM {t} WHERE expires_at > {m} AND expires_at < {never} LIMIT {m}) AS counted"
         ),
         count=sql(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM {t} WHERE expires_at > {m} AND {sound} LIMIT {m}) AS counted"
+            "SELECT COUNT(*) FROM (SELECT 1 FROM {t} WHERE expires_at > {m} AND {sound} AND "
+            + FITTING
+            + " LIMIT {m}) AS counted"
         ),
         mark=sql(INSERT if mysql else MARK),
         place=sql("SELECT payload FROM {t} WHERE stored_key = {m}"),

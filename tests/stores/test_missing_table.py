@@ -101,12 +101,13 @@ def statements_in(message: str) -> list[str]:
 @pytest.mark.parametrize("kind", ["PostgreSQL", "MariaDB"], indirect=True)
 class TestNoRight:
     def test_a_probe_says_so_before_saving_with_what_others_can_execute(self, guest: str) -> None:
+        for_others = []
         for prepare in (False, True):
             found = step(store_of(guest), "Prepared", prepare=prepare)
             assert (found.ok, found.field) == (False, "database")
             assert "no right to create it" in found.message
-            execute_again = statements_in(found.message)
-        execute("owner", *execute_again)
+            for_others = statements_in(found.message)
+        execute("owner", *for_others)
         assert [each.message for each in store_of(guest).probe(prepare=True) if not each.ok] == []
 
     def test_a_request_says_so_too_and_works_once_it_was_executed(self, guest: str) -> None:
