@@ -20,9 +20,9 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, SessionBase, UpdateError
 from django.utils import timezone
 
-from sessionpersist import adoption, merging, routing, snapshot
+from sessionpersist import adoption, audit, merging, routing, snapshot
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.sealing import Sealer, beside
+from sessionpersist.sealing import Sealer, beside, stored_key
 from sessionpersist.stores.base import (
     LIMIT,
     LONGEST_USER_ID,
@@ -69,6 +69,9 @@ class SessionStore(SessionBase):
         self._held: Held | None = None
         self._before: Held | None = None  # what was held before the last save, which a rollback may take back
         self._sealer: Sealer | None = None
+        self._key_is_new = False  # drawn by this object
+        self._logs_in = False  # a user has, and it is not saved yet
+        self._logs_out: str | None = None  # the id of the user who does
 
     def load(self) -> dict[str, Any]:
         """Read the session; where there is none, the object becomes a new, empty one. Creates nothing."""
@@ -93,7 +96,7 @@ class SessionStore(SessionBase):
                 self.save(must_create=True)
             except CreateError:
                 continue
-            self.modified = True
+            self.modified = self._key_is_new = True
             return
 
     def save(self, must_create: bool = False) -> None:
@@ -121,7 +124,8 @@ class SessionStore(SessionBase):
         """Delete the session of that key; without one, this session. What is no key deletes nothing."""
         key = self.session_key if session_key is None else session_key
         if is_key(key):
-            self._ask("delete", key)
+            if self._ask("delete", key):
+                self._audit_end(key)
             self._noting_outage(adoption.remove, key)
 
     def cycle_key(self) -> None:
@@ -131,6 +135,24 @@ class SessionStore(SessionBase):
         self._session_cache = data
         if old_key:
             self._retire(old_key, held)
+            audit.moved(stored_key(old_key), stored_key(str(self.session_key)))
+
+    def note_login(self, user_id: str) -> None:
+        """A user has just logged in: have a key that nobody can have known before.
+
+        Django draws one where the session was nobody's or another user's, and keeps the key where the same user logs in
+        again, which may be because somebody else knows it. A login that has not put the user into this session, as one
+        by a token, is none of its business.
+        """
+        if getattr(self, "_session_cache", {}).get(USER_ID) != user_id:
+            return
+        self._logs_in = True
+        if self.session_key is not None and not self._key_is_new:
+            self.cycle_key()
+
+    def note_logout(self, user_id: object) -> None:
+        """A user is about to log out."""
+        self._logs_out = storable_user_id(user_id)
 
     async def acycle_key(self) -> None:
         """See cycle_key()."""
@@ -150,6 +172,7 @@ class SessionStore(SessionBase):
                 raise CreateError
             record, held = self._record(plain, now_ms())  # the switch to another store came just between
         self._held = held
+        self._audit_login(record)
 
     def _slide(self, data: dict[str, Any], plain: bytes) -> None:
         assert self._held is not None
@@ -167,7 +190,7 @@ class SessionStore(SessionBase):
             outcome = self._ask("replace", self.session_key, record, self._held.version)
             if outcome is Outcome.SAVED:
                 self._before, self._held = self._held, held
-                return
+                return self._audit_login(record)
             if outcome is Outcome.MISSING:
                 raise UpdateError
             pause(attempt)
@@ -175,6 +198,18 @@ class SessionStore(SessionBase):
             plain = self._serialized(data)
         self.outage = StoreUnavailable(f"The session was being changed by others {ATTEMPTS} times in a row.")
         raise self.outage
+
+    def _audit_login(self, record: Record) -> None:
+        if self._logs_in and record.user_id:
+            self._logs_in = False
+            audit.login(stored_key(str(self.session_key)), record.user_id)
+
+    def _audit_end(self, session_key: str) -> None:
+        user_id, self._logs_out = self._logs_out, None
+        if user_id is None:
+            audit.ended(stored_key(session_key))
+        else:
+            audit.logout(stored_key(session_key), user_id)
 
     def _merge_newer(self, data: dict[str, Any]) -> None:
         found = self._read(self.session_key)

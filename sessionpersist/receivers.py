@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core.signals import request_finished, request_started, setting_changed
 from django.db.models.signals import post_migrate
 from django.dispatch import receiver
 
 from sessionpersist import nodes, pulse, quiet, routing, snapshot
+from sessionpersist.engine import SessionStore
 from sessionpersist.signals import store_lost
 
 logger = logging.getLogger("sessionpersist")
@@ -26,6 +28,22 @@ def refresh_configuration(**kwargs: Any) -> None:
 def report_node(**kwargs: Any) -> None:
     """A process that serves requests says that it is there, and which revision it holds to be current."""
     nodes.report()
+
+
+@receiver(user_logged_in)
+def note_login(request: Any, user: Any, **kwargs: Any) -> None:
+    """Sent by ``login()``, after it has put the user into the session."""
+    session = getattr(request, "session", None)
+    if isinstance(session, SessionStore) and user is not None:
+        session.note_login(user._meta.pk.value_to_string(user))
+
+
+@receiver(user_logged_out)
+def note_logout(request: Any, user: Any, **kwargs: Any) -> None:
+    """Sent before the session is flushed; without a user where nobody was logged in."""
+    session = getattr(request, "session", None)
+    if isinstance(session, SessionStore) and user is not None:
+        session.note_logout(user.pk)
 
 
 @receiver(post_migrate)

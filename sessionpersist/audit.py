@@ -1,0 +1,33 @@
+"""Who came and who went: the log ``sessionpersist.audit``, one line an event, at the level INFO.
+
+A session is named by the first 12 digits of its stored key, which lead to its record and never to its cookie. A line is
+written once the store has done it. A session that expires ends without a line: nobody is there to see it.
+"""
+
+from __future__ import annotations
+
+import logging
+
+DIGITS = 12  # of the stored key
+
+logger = logging.getLogger("sessionpersist.audit")
+
+
+def login(stored_key: str, user_id: str) -> None:
+    """A user logged in: the session is his from now on."""
+    logger.info("login: session %s, user %s", stored_key[:DIGITS], user_id)
+
+
+def logout(stored_key: str, user_id: str) -> None:
+    """A user logged out, and the session is gone."""
+    logger.info("logout: session %s, user %s", stored_key[:DIGITS], user_id)
+
+
+def ended(stored_key: str) -> None:
+    """A session was deleted without a logout: flushed, or deleted by its key."""
+    logger.info("ended: session %s", stored_key[:DIGITS])
+
+
+def moved(old_key: str, new_key: str) -> None:
+    """A session got a new key, as at a login or a change of the password; the old one leads nowhere."""
+    logger.info("new key: session %s is now %s", old_key[:DIGITS], new_key[:DIGITS])
