@@ -6,10 +6,13 @@ from typing import Any
 
 from django.contrib.sessions.management.commands import clearsessions
 
+from sessionpersist import quiet, snapshot
 from sessionpersist.management.base import SessionCommand, read_configuration
 
 
 class Command(SessionCommand, clearsessions.Command):
     def handle(self, **options: Any) -> None:
-        read_configuration()
+        # Not in a test, which may have no database, nor where it is known already.
+        if snapshot.held() is None and not quiet.is_on():
+            read_configuration()
         super().handle(**options)

@@ -1,6 +1,7 @@
 """Tests that the project has since it uses this app."""
 
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.test import Client, SimpleTestCase, TestCase, TransactionTestCase
 
 from sessionpersist import routing
@@ -20,6 +21,10 @@ class WithoutDatabaseTests(SimpleTestCase):
         with self.assertNoLogs():
             visits = [self.client.get("/visit/").content for _ in range(3)]
         assert visits == [b"1", b"2", b"3"]
+
+    def test_command_that_clears_sessions_needs_no_database(self) -> None:
+        with self.assertNoLogs():
+            call_command("clearsessions")
 
 
 def test_fixture_of_pytest_needs_no_database_either(client: Client) -> None:
