@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import django
 from django.core.exceptions import ImproperlyConfigured
 
 from project.databases import databases
@@ -43,6 +44,11 @@ SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", default=not DEBUG)
 SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # load balancers ask over plain HTTP
 SESSION_COOKIE_SECURE = env.flag("SESSION_COOKIE_SECURE", default=not DEBUG)
 CSRF_COOKIE_SECURE = env.flag("CSRF_COOKIE_SECURE", default=not DEBUG)
+# A browser takes a cookie named __Host-… only from this host, over HTTPS and for all paths: no other host of the domain
+# can plant one. Without Secure it would take none at all.
+SESSION_COOKIE_NAME = "__Host-sessionid" if SESSION_COOKIE_SECURE else "sessionid"
+CSRF_COOKIE_NAME = "__Host-csrftoken" if CSRF_COOKIE_SECURE else "csrftoken"
+EARLIER_SESSION_COOKIE = env.text("EARLIER_SESSION_COOKIE")
 # An hour is long enough to protect a login and short enough to take back. Raise it once HTTPS is to stay.
 SECURE_HSTS_SECONDS = env.whole("SECURE_HSTS_SECONDS", default=0 if DEBUG else 3600)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.flag("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=not DEBUG)
@@ -50,6 +56,18 @@ SECURE_HSTS_PRELOAD = env.flag("SECURE_HSTS_PRELOAD", default=not DEBUG)
 # Only behind a proxy that sets this header itself: from anybody else it is a claim.
 if env.flag("TRUST_X_FORWARDED_PROTO"):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# Nothing is inline and nothing comes from elsewhere, in the admin neither.
+SECURE_CSP = {
+    "default-src": ["'none'"],
+    "script-src": ["'self'"],
+    "style-src": ["'self'"],
+    "img-src": ["'self'"],
+    "connect-src": ["'self'"],
+    "form-action": ["'self'"],
+    "base-uri": ["'none'"],
+    "frame-ancestors": ["'none'"],
+}
 
 
 # --- Application --------------------------------------------------------------------------------------------
@@ -67,6 +85,9 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    f"{'django.middleware.csp' if django.VERSION >= (6, 0) else 'project.middleware'}.ContentSecurityPolicyMiddleware",
+    "project.middleware.ClearSiteDataMiddleware",
+    "project.middleware.EarlierSessionCookieMiddleware",
     "sessionpersist.middleware.SessionMiddleware",  # in the place of Django's
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

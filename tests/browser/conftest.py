@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -45,6 +46,12 @@ class Screenshot(Protocol):
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    with started() as browser:
+        yield browser
+
+
+@contextmanager
+def started(*further: str) -> Iterator[Browser]:
     """The system's Chromium, with a fresh folder for its data. REQUIRE_BROWSER=1: without one the test fails."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
@@ -54,6 +61,7 @@ def chromium() -> Iterator[Browser]:
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
+        *further,
     ]
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:

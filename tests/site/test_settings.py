@@ -73,6 +73,19 @@ def test_the_environment_can_turn_https_off() -> None:
     assert value_of("s.SECURE_SSL_REDIRECT", SECURE_SSL_REDIRECT="false", **PRODUCTION) is False
 
 
+def test_secure_cookies_have_names_that_no_other_host_can_plant() -> None:
+    names = "[s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME]"
+    assert value_of(names, **PRODUCTION) == ["__Host-sessionid", "__Host-csrftoken"]
+    assert value_of(names, DEBUG="true") == ["sessionid", "csrftoken"]
+
+
+def test_a_cookie_that_is_not_secure_has_a_name_that_browsers_take() -> None:
+    names = "[s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME]"
+    plain = value_of(names, SESSION_COOKIE_SECURE="false", **PRODUCTION)
+    assert plain == ["sessionid", "__Host-csrftoken"]
+    assert value_of(names, CSRF_COOKIE_SECURE="false", **PRODUCTION) == ["__Host-sessionid", "csrftoken"]
+
+
 def test_the_forwarded_protocol_is_trusted_only_when_asked_to() -> None:
     header = "getattr(s, 'SECURE_PROXY_SSL_HEADER', None)"
     assert value_of(header, **PRODUCTION) is None
