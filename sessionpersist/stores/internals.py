@@ -67,16 +67,52 @@ INTERNALS = (
         "stores/prepared.py, stores/deadlines.py",
     ),
     Internal(
+        "psycopg_cut_off",
+        "psycopg",
+        "whoever waits for an answer notices that the socket, fileno(), was shut down",
+        "stores/deadlines.py",
+    ),
+    Internal(
+        "pymysql_cut_off",
+        "PyMySQL",
+        "whoever waits for an answer notices that the socket, _sock.fileno(), was shut down",
+        "stores/deadlines.py",
+    ),
+    Internal(
         "pymysql_patience",
         "PyMySQL",
         "_read_timeout and _write_timeout hold from the next read and write on",
         "stores/deadlines.py",
     ),
     Internal(
+        "pymongo_pool",
+        "pymongo",
+        "MongoClient takes a _pool_class, whose connect(handler) and _get_conn() make and lend its connections",
+        "stores/mongodb_pool.py",
+    ),
+    Internal(
+        "pymongo_size",
+        "pymongo",
+        "a connection reads no answer larger than its max_message_size (before 4.18: than 48 MB)",
+        "stores/mongodb_pool.py",
+    ),
+    Internal(
+        "pymongo_handler",
+        "pymongo",
+        "a pool tells its handler of a connection by contribute_socket(), before the login",
+        "stores/mongodb_pool.py",
+    ),
+    Internal(
+        "pymongo_deadline",
+        "pymongo",
+        "_csot.clamp_remaining() knows what is left of timeoutMS",
+        "stores/mongodb_pool.py",
+    ),
+    Internal(
         "pymongo_texts",
         "pymongo",
         "why no server could be selected is told in the text of the error",
-        "stores/mongodb.py",
+        "stores/mongodb_errors.py",
     ),
     Internal(
         "django_connecting",

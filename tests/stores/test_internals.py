@@ -6,11 +6,14 @@ None of them uses the app: what fails here has changed in the dependency.
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import struct
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 import pymongo
@@ -28,12 +31,15 @@ from django.utils.log import log_response
 from django_redis.pool import ConnectionFactory
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
+from pymongo import _csot
+from pymongo.synchronous.pool import Connection, Pool
 from redis.connection import SSLConnection
 
 from sessionpersist.stores.internals import INTERNALS
 from sessionpersist.stores.redis_errors import CODES
 from tests.probing.answering import Answering
-from tests.servers import MariaDB, Postgres, Redis, Valkey, require, shared
+from tests.probing.test_hostile_servers import op_msg
+from tests.servers import MariaDB, MongoDB, Postgres, Redis, Valkey, require, shared
 from tests.servers.places import free_port
 from tests.stores.test_errors import NO_SUCH_HOST, unblocked
 
@@ -240,6 +246,40 @@ def test_canary_psycopg_connection(postgres: Any) -> None:
         postgres.execute("SELECT 1")
 
 
+def ends_as_its_socket_is_shut_down(number: int, wait: Callable[[], Any]) -> bool:
+    """Whether who waits for an answer gives up soon after somebody else has shut the connection down."""
+    duplicate = socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=os.dup(number))
+    timer = threading.Timer(0.2, duplicate.shutdown, [socket.SHUT_RDWR])
+    begun = time.monotonic()
+    timer.start()
+    try:
+        wait()
+    finally:
+        timer.join()
+        duplicate.close()
+    return time.monotonic() - begun < 3
+
+
+def test_canary_psycopg_cut_off(postgres: Any) -> None:
+    def wait() -> None:
+        with pytest.raises(psycopg.OperationalError):
+            postgres.execute("SELECT pg_sleep(5)")
+
+    assert ends_as_its_socket_is_shut_down(postgres.fileno(), wait)
+    assert postgres.closed
+
+
+def test_canary_pymysql_cut_off() -> None:
+    require(MariaDB)
+    raw: Any = shared(MariaDB).connect()
+
+    def wait() -> None:
+        with pytest.raises(pymysql.OperationalError), raw.cursor() as cursor:
+            cursor.execute("SELECT SLEEP(5)")
+
+    assert ends_as_its_socket_is_shut_down(raw._sock.fileno(), wait)
+
+
 def test_canary_pymysql_patience() -> None:
     require(MariaDB)
     raw: Any = shared(MariaDB).connect()
@@ -251,6 +291,80 @@ def test_canary_pymysql_patience() -> None:
         cursor.execute("SELECT SLEEP(5)")
     assert time.monotonic() - begun < 3
     raw.close()
+
+
+class WatchedPool(Pool):
+    told: ClassVar[list[str]] = []
+    largest = 0  # bytes of an answer; 0: as the driver has it
+
+    def connect(self, handler: Any = None) -> Connection:
+        self.told.append("connect")
+        return super().connect(WatchedHandler(handler) if handler else None)  # type: ignore[arg-type]
+
+    def _get_conn(self, *arguments: Any, **options: Any) -> Connection:
+        self.told.append("lend")
+        connection = super()._get_conn(*arguments, **options)
+        connection.max_message_size = self.largest or connection.max_message_size
+        return connection
+
+
+class WatchedHandler:
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+    def contribute_socket(self, connection: Any, **options: Any) -> None:
+        assert connection.max_message_size > 0
+        WatchedPool.told.append("tell")
+        self.handler.contribute_socket(connection, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.handler, name)
+
+
+@pytest.fixture
+def mongo() -> Iterator[Any]:
+    require(MongoDB)
+    WatchedPool.told, WatchedPool.largest = [], 0
+    options: dict[str, Any] = {"_pool_class": WatchedPool, "timeoutMS": 5000}
+    client: Any = pymongo.MongoClient(shared(MongoDB).url, **options)
+    yield client
+    client.close()
+
+
+def test_canary_pymongo_pool(mongo: Any) -> None:
+    mongo[shared(MongoDB).database].command("ping")
+    assert {"connect", "lend"} <= set(WatchedPool.told)
+
+
+def test_canary_pymongo_size() -> None:
+    """A server that lets answers have two gigabytes, and promises one of a hundred megabytes."""
+    greeting = op_msg(
+        {"ok": 1, "isWritablePrimary": True, "maxWireVersion": 21, "maxMessageSizeBytes": 2**31 - 1}
+    )
+
+    def answer(asked: bytes) -> bytes:
+        if b"hello" in asked or b"ismaster" in asked:
+            return bytes(greeting(asked))
+        return struct.pack("<iiii", 100_000_000, 1, *struct.unpack_from("<i", asked, 4), 2013)
+
+    WatchedPool.largest = 17 * 1024 * 1024
+    with Answering(answer) as server:
+        options: dict[str, Any] = {"_pool_class": WatchedPool, "timeoutMS": 2000}
+        client: Any = pymongo.MongoClient("127.0.0.1", server.port, **options)
+        with pytest.raises(pymongo.errors.ProtocolError, match="larger than"):
+            client.app.command("ping")
+        client.close()
+
+
+def test_canary_pymongo_handler(mongo: Any) -> None:
+    mongo[shared(MongoDB).database]["canary"].find_one()
+    assert "tell" in WatchedPool.told
+
+
+def test_canary_pymongo_deadline() -> None:
+    assert _csot.clamp_remaining(7.0) == 7.0
+    with pymongo.timeout(1.0):
+        assert 0 < _csot.clamp_remaining(7.0) <= 1.0
 
 
 @pytest.mark.parametrize(
