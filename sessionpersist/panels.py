@@ -43,6 +43,7 @@ class Status:
     pending: str = ""
     pending_at: datetime | None = None
     pending_seconds: int = 0
+    place: str = ""  # see Store.place(); empty for In-Memory, which is another one on each node
 
 
 def read_status() -> Status:
@@ -63,7 +64,8 @@ def read_status() -> Status:
 
 def _status_since(revision: Any) -> Status:
     since = times.noted(revision.activates_at)
-    return Status(revision.store_settings(), since, revision.saved_by, revision.pk)
+    store = revision.store_settings()
+    return Status(store, since, revision.saved_by, revision.pk, place=revision.place)
 
 
 def read_panels(*, count: bool) -> dict[str, Any]:
@@ -230,6 +232,7 @@ class NodeState:
     seconds: float
     switched: bool
     behind: bool  # it has answered a request since the switch and still goes by an earlier revision
+    elsewhere: bool  # under the name of the store in force it reaches another one
 
     @property
     def quiet(self) -> bool:
@@ -250,6 +253,10 @@ class Nodes:
     @property
     def switched(self) -> int:
         return sum(node.switched for node in self.all)
+
+    @property
+    def elsewhere(self) -> Sequence[NodeState]:
+        return [node for node in self.all if node.elsewhere]
 
     @property
     def behind(self) -> Sequence[NodeState]:
@@ -284,7 +291,14 @@ def _node_state(name: str, rows: list[Any], stores: dict[int, str], status: Stat
         seconds=max(0.0, (rows[0].now - last).total_seconds()),
         switched=bool(since) and all(row.revision >= status.number for row in since),
         behind=any(row.revision < status.number for row in since),
+        elsewhere=any(_is_elsewhere(row, status) for row in since),
     )
+
+
+def _is_elsewhere(row: Any, status: Status) -> bool:
+    """Whether a process has found another store under the name of the one in force."""
+    known = row.place and status.place and row.revision == status.number
+    return bool(known) and row.place != status.place
 
 
 def grouped(number: int) -> str:

@@ -23,10 +23,6 @@ COUNT_AT_MOST = 50_000  # sessions of a draining store: to count more would take
 
 logger = logging.getLogger("sessionpersist")
 
-_seen: tuple[Known, str] | None = (
-    None  # the revision in force as this process last asked for its place, and its answer
-)
-
 
 def before_saving() -> str:
     """Note the places in force, before another is saved; return that of the store of before anybody has saved one,
@@ -64,7 +60,7 @@ def meant(known: Snapshot) -> dict[str, Any]:
     memory while sessions may be there, and how many are left in it while it is draining."""
     memory = next((each for each in (known.current, *known.draining) if _is_memory(each)), None)
     return {
-        "place": _in_force(known.current),
+        "place": _asked(known.current),
         "memory": _asked(memory) if memory else "",
         "left": _left(memory) if memory and memory is not known.current else None,
     }
@@ -76,14 +72,6 @@ def _left(memory: Known) -> int | None:
         return open_store(memory.settings).count(COUNT_AT_MOST)
     except StoreUnavailable:
         return None
-
-
-def _in_force(current: Known) -> str:
-    """The place of the store in force, as this process sees it; asked again where it could not be had."""
-    global _seen
-    if _seen is None or _seen[0] is not current or not _seen[1]:
-        _seen = (current, _asked(current))
-    return _seen[1]
 
 
 def _is_memory(revision: Known) -> bool:

@@ -552,6 +552,21 @@ class TestNodes:
         assert re.search(r"web-2 1 JDBC, database “default” ✓ yes 8 s ago", text)
         assert [each.name for each in response.context_data["nodes"].all] == ["web-1", "web-2"]
 
+    def test_one_that_reaches_another_store_under_the_same_name_is_marked(self, browser: Client) -> None:
+        """As with “localhost”, which is each node itself."""
+        number = choose(**JDBC)
+        long_ago = Now() - timedelta(minutes=1)
+        Revision.objects.filter(pk=number).update(activates_at=long_ago, place="a" * 32)
+        node("web-1", revision=number, seconds=3)
+        node("web-2", revision=number, seconds=3)
+        assert "Not all nodes reach the same store." not in text_of(browser.get(PAGE))
+        Node.objects.filter(name="web-1").update(place="a" * 32)
+        Node.objects.filter(name="web-2").update(place="b" * 32)
+        text = text_of(browser.get(PAGE))
+        assert "Not all nodes reach the same store." in text
+        assert re.search(r"web-2 1 JDBC, database “default” another store of that name ✓ yes", text)
+        assert not re.search(r"web-1 1 JDBC, database “default” another store", text)
+
     def test_who_was_not_heard_from_since_the_switch_is_waited_for(self, browser: Client) -> None:
         number = choose(**JDBC)
         Revision.objects.filter(pk=number).update(activates_at=Now() - timedelta(seconds=20))

@@ -251,14 +251,18 @@ class TestFailing:
         with connection.cursor() as cursor:
             assert cursor.execute("PRAGMA busy_timeout").fetchone() == patience
 
-    def test_a_table_that_is_not_there_yet_breaks_no_request(self, client: Client) -> None:
-        with connection.schema_editor() as editor:
-            editor.delete_model(Node)
+    def test_a_report_that_the_database_refuses_breaks_no_request(self, client: Client) -> None:
+        table = Node._meta.db_table
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"CREATE TRIGGER refused BEFORE INSERT ON {table} BEGIN SELECT RAISE(FAIL, 'no room'); END"
+            )
         try:
             assert client.get("/hello/").status_code == 200
+            assert not Node.objects.exists()
         finally:
-            with connection.schema_editor() as editor:
-                editor.create_model(Node)
+            with connection.cursor() as cursor:
+                cursor.execute("DROP TRIGGER refused")
 
 
 # Real processes. They answer pages until each has reported, and a process of its own reads what they wrote.
