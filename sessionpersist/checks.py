@@ -1,7 +1,7 @@
 """System checks: what is set up in a way that can't work, or should not be used in production.
 
-They look at the settings, and at the memory of this node. What reads the configuration (E006, W004, W006) runs where
-Django checks databases: in ``manage.py check --database default`` and before ``migrate``.
+They look at the settings, and at the memory of this node. What reads the configuration (E006, W004, W006, W007)
+runs where Django checks databases: in ``manage.py check --database default`` and before ``migrate``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, router
 from django.utils.module_loading import import_string
 
-from sessionpersist import conf, initial
+from sessionpersist import allowed, conf, initial
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.stores import build_store, try_memory
+from sessionpersist.stores.settings import ENVIRONMENT
 
 if TYPE_CHECKING:
     from sessionpersist.models import LoginConfiguration
@@ -166,14 +167,19 @@ def check_secret_keys(**kwargs: Any) -> Iterable[CheckMessage]:
 
 @register(Tags.database)
 def check_configuration(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterable[CheckMessage]:
-    """E006, W004, W006: what is configured can work, the site goes by it, and the stores that drain answer."""
+    """E006, W004, W006, W007: what is configured can work, the site goes by it, and the stores that drain answer."""
     from sessionpersist.models import LoginConfiguration  # models are loaded after the app registry is ready
 
     if router.db_for_write(LoginConfiguration) not in (databases or ()):  # it is read where it is written
         return []
     try:
         configuration = LoginConfiguration.get_solo()
-        return [*_unusable_store(configuration), *_overruled(configuration), *_silent_stores()]
+        return [
+            *_unusable_store(configuration),
+            *_overruled(configuration),
+            *_variables(configuration),
+            *_silent_stores(),
+        ]
     except (DatabaseError, StoreUnavailable):
         return []  # others report it: not migrated yet, or down; or INITIAL can't be used, which is E007
 
@@ -198,6 +204,24 @@ def _overruled(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
             hint="Save it once more, on the page or with `manage.py login_configuration set`.",
             id="sessionpersist.W004",
         )
+
+
+def _variables(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
+    """W007: a password is read from a variable that nobody could choose any more."""
+    names = {
+        password.removeprefix(ENVIRONMENT)
+        for password in (configuration.redis_password, configuration.mongodb_password)
+        if password.startswith(ENVIRONMENT)
+    }
+    for name in sorted(names):
+        if not allowed.may_name(name):
+            yield checks.Warning(
+                f"The Login Configuration reads a password from the environment variable {name}, which is not allowed: "
+                "it works until somebody saves the configuration.",
+                hint="Rename the variable so that it begins with SESSIONPERSIST_, or add its name to "
+                "SESSIONPERSIST['SECRETS_ALLOWED']. One that holds a secret of the project is never allowed.",
+                id="sessionpersist.W007",
+            )
 
 
 def _trouble_of_memory() -> str | None:
@@ -251,7 +275,7 @@ def _problems_of_initial(fields: dict[str, Any]) -> list[str]:
 
     nobody_saved = LoginConfiguration()
     data = {**LoginConfigurationForm.data_of(nobody_saved), "jdbc_database": "", **fields}
-    form = LoginConfigurationForm(data, probe=False, instance=nobody_saved)
+    form = LoginConfigurationForm(data, probe=False, any_variable=True, instance=nobody_saved)
     return [f"{name}: {error}" for name, errors in form.errors.items() for error in errors]
 
 
@@ -357,6 +381,10 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "KEY_PREFIX": (_is_text, "a text that is not empty"),
     "NODE_NAME": (_is_text, "a text that is not empty"),
     "TLS_CA_FILE": (_is_file, "the path of a file that exists"),
+    "SECRETS_ALLOWED": (
+        conf.is_texts,
+        "a list of names of environment variables; one that ends with _ or * is the beginning of names",
+    ),
     "INITIAL": (_is_dictionary, "a dictionary of fields of Login Configuration, or None"),
     "ADOPT_FROM": (
         _is_former_engine,

@@ -22,6 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "KEY_PREFIX": "sessionpersist",
     "NODE_NAME": None,  # the host name
     "TLS_CA_FILE": None,  # the system's certificate authorities
+    "SECRETS_ALLOWED": ["SESSIONPERSIST_"],  # variables that ``env:NAME`` may name
     "ADOPT_FROM": None,
     "QUIET_TESTS": True,  # under a test runner nothing is asked that the test did not ask for
     "INITIAL": None,  # In-Memory
@@ -82,6 +83,20 @@ def key_prefix() -> str:
 def node_name() -> str:
     """The name of this machine or container, as staff see it."""
     return str(get("NODE_NAME") or socket.gethostname())
+
+
+def secrets_allowed() -> list[str]:
+    """The variables that whoever changes the configuration may name as ``env:NAME``: names, and prefixes, which end
+    with ``_`` or ``*``."""
+    value = get("SECRETS_ALLOWED")
+    if not is_texts(value):
+        raise ImproperlyConfigured("SESSIONPERSIST['SECRETS_ALLOWED'] must be a list of names of variables.")
+    return list(value)
+
+
+def is_texts(value: object) -> bool:
+    """Return whether it is a list of texts that are not empty."""
+    return isinstance(value, list | tuple) and all(isinstance(each, str) and each.strip() for each in value)
 
 
 def memory_dir() -> Path:

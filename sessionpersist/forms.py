@@ -25,7 +25,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from sessionpersist import nodes, places, probing, snapshot, times
+from sessionpersist import allowed, nodes, places, probing, snapshot, times
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.initial import initial_settings
 from sessionpersist.models import LoginConfiguration, PersistenceType, Revision
@@ -175,7 +175,7 @@ class LoginConfigurationForm(ModelForm):
     """See the module's text. ``steps`` is what the probe found, if there was one.
 
     ``probe=False`` leaves the store untried. ``prepare=False`` tries it and makes nothing on its server: that is
-    for the button.
+    for the button. ``any_variable=True`` is for a configuration that comes from the settings, which may name any.
     """
 
     persistence_type = forms.ChoiceField(
@@ -239,7 +239,15 @@ class LoginConfigurationForm(ModelForm):
             ("redis_username", "mongodb_username"), forms.TextInput(attrs={"autocomplete": "off"})
         )
 
-    def __init__(self, data: Any = None, *, probe: bool = True, prepare: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        data: Any = None,
+        *,
+        probe: bool = True,
+        prepare: bool = True,
+        any_variable: bool = False,
+        **kwargs: Any,
+    ) -> None:
         kwargs["instance"] = kwargs.get("instance") or LoginConfiguration.get_solo()
         super().__init__(data, **kwargs)
         self.steps: list[Step] = []
@@ -247,7 +255,7 @@ class LoginConfigurationForm(ModelForm):
         # Where the store is that was entered and tried, and where the one is of before anybody had saved one.
         self.place = self.initial_place = ""
         self.renamed = False
-        self._probe, self._prepare = probe, prepare
+        self._probe, self._prepare, self._any_variable = probe, prepare, any_variable
         self.saved = {field.name: getattr(self.instance, field.name) for field in self.instance._meta.fields}
         self.initial["edition"] = self.instance.edition
         self.initial["jdbc_database"] = self.instance.jdbc_database or DEFAULT_DB_ALIAS
@@ -396,7 +404,8 @@ class LoginConfigurationForm(ModelForm):
             field.widget.attrs["placeholder"] = _("Saved; leave empty to keep it")
         else:
             del self.fields[f"{prefix}_password_clear"]
-        field.help_text = _("Or env:NAME, to read it on each node from that environment variable.")
+        text = _("Or env:NAME, to read it on each node from that environment variable. Allowed are {names}.")
+        field.help_text = text.format(names=allowed.names_in_words())
 
     def _set_up_node_local(self) -> None:
         """The confirmation is asked for only where there is something to confirm."""
@@ -450,6 +459,8 @@ class LoginConfigurationForm(ModelForm):
             return
         try:
             password = self.cleaned_data[name] = self._settled_password(prefix)
+            if not self._any_variable:
+                allowed.check_variable(password)
             reveal(password)
         except (ValidationError, StoreMisconfigured) as error:
             self.add_error(name, error if isinstance(error, ValidationError) else str(error))

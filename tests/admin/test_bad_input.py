@@ -72,7 +72,7 @@ FIELDS: list[tuple[Data, str, str]] = [
     ({**MONGODB, "mongodb_username": "app"}, "mongodb_password", "Enter the password of this user"),
     ({**MONGODB, "mongodb_password": "pw"}, "mongodb_username", "Enter the user name"),
     ({**REDIS, "redis_username": "app"}, "redis_password", "Enter the password of this user"),
-    ({**REDIS, "redis_password": "env:NO_SUCH"}, "redis_password", "NO_SUCH is not set on this node"),
+    ({**REDIS, "redis_password": "env:NO_SUCH"}, "redis_password", "not set on this node"),
     (
         {**MONGODB, "mongodb_username": "a", "mongodb_password": "env:"},
         "mongodb_password",

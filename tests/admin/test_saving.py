@@ -142,9 +142,9 @@ def test_a_password_is_not_both_entered_and_removed(db: None) -> None:
 
 def test_a_password_is_read_from_the_environment(browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     login = login_of(Valkey)
-    monkeypatch.setenv("STORE_PASSWORD", login["redis_password"])
-    assert save(browser, **login | {"redis_password": "env:STORE_PASSWORD"}).status_code == 302
-    assert LoginConfiguration.get_solo().redis_password == "env:STORE_PASSWORD"
+    monkeypatch.setenv("SESSIONPERSIST_STORE_PASSWORD", login["redis_password"])
+    assert save(browser, **login | {"redis_password": "env:SESSIONPERSIST_STORE_PASSWORD"}).status_code == 302
+    assert LoginConfiguration.get_solo().redis_password == "env:SESSIONPERSIST_STORE_PASSWORD"
 
 
 def test_no_password_is_ever_rendered(browser: Client) -> None:

@@ -209,14 +209,14 @@ class TestSet:
         assert (now.redis_database, now.redis_password, now.mongodb_host) == (3, PASSWORD, "m")
 
     def test_password_of_the_environment_is_saved_by_its_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("REDIS_SECRET", PASSWORD)
-        assert change(*REDIS, "--password-env", "REDIS_SECRET").error is None
-        assert saved().redis_password == "env:REDIS_SECRET"
+        monkeypatch.setenv("SESSIONPERSIST_REDIS_SECRET", PASSWORD)
+        assert change(*REDIS, "--password-env", "SESSIONPERSIST_REDIS_SECRET").error is None
+        assert saved().redis_password == "env:SESSIONPERSIST_REDIS_SECRET"
 
     def test_password_of_a_variable_that_is_not_set_is_refused(self) -> None:
         result = change(*REDIS, "--password-env", "NOT_SET")
         assert result.error is not None
-        assert "NOT_SET" in result.error
+        assert "not set on this node" in result.error
         assert saved().persistence_type == "IN_MEMORY"
 
     def test_who_is_overtaken_while_the_store_is_tried_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:

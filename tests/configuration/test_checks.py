@@ -97,6 +97,7 @@ BAD: dict[str, list[Any]] = {
         checks.ENGINE,
         __name__,  # an engine that a project derived from ours
     ],
+    "SECRETS_ALLOWED": ["REDIS_PASSWORD", None, [""], [5], {"A": "B"}],
     "INITIAL": ["REDIS", 5, ["persistence_type"]],
 }
 GOOD: dict[str, list[Any]] = {
@@ -111,6 +112,7 @@ GOOD: dict[str, list[Any]] = {
     "TLS_CA_FILE": [None, __file__],
     "ADOPT_FROM": [None, "django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db"],
     "QUIET_TESTS": [True, False],
+    "SECRETS_ALLOWED": [[], ["REDIS_PASSWORD", "SITE_"], ("SITE*",)],
     "INITIAL": [None, {}, {"persistence_type": "JDBC", "jdbc_database": "default"}],
 }
 
@@ -322,7 +324,10 @@ class TestConfiguredStore:
             ({"persistence_type": "REDIS", "redis_host": "r", "redis_password": "env:NOT_SET"}, "NOT_SET"),
         ],
     )
-    def test_store_that_can_not_be_opened(self, fields: dict[str, str], said: str) -> None:
+    def test_store_that_can_not_be_opened(
+        self, settings: Settings, fields: dict[str, str], said: str
+    ) -> None:
+        settings.SESSIONPERSIST = {"SECRETS_ALLOWED": ["NOT_SET"]}
         LoginConfiguration(**fields).save()
         (message,) = found(databases=["default"])
         assert (message.id, said in message.msg) == ("sessionpersist.E006", True)

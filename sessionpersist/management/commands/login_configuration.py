@@ -23,15 +23,17 @@ from sessionpersist.stores.settings import ENVIRONMENT, TYPES, StoreSettings, Un
 
 ABOUT_PASSWORDS = """\
 A password is never given on the command line: every user of the machine could read it there, and the shell keeps it.
-  --password-env REDIS_PASSWORD    each node reads it from its own environment; only the variable's name is saved
+  --password-env NAME              each node reads it from its own environment; only the variable's name is saved
   --password-stdin < password.txt  it is read from the standard input (or asked for, in a terminal) and saved encrypted
+The name has to be one that SESSIONPERSIST["SECRETS_ALLOWED"] allows: by default one that begins with SESSIONPERSIST_.
 Without either, the saved password stays, as long as host, port and TLS do.
 """
 EXAMPLES = """
 examples:
   manage.py login_configuration show
   manage.py login_configuration set --type IN_MEMORY
-  manage.py login_configuration set --type REDIS --host redis.example.org --password-env REDIS_PASSWORD
+  manage.py login_configuration set --type REDIS --host redis.example.org \\
+      --password-env SESSIONPERSIST_REDIS_PASSWORD
   manage.py login_configuration set --type JDBC --database default
   manage.py login_configuration set --type MONGODB --host db.example.org --database sessions \\
       --username app --password-stdin < password.txt

@@ -1,0 +1,81 @@
+"""What the settings of the project allow to whoever changes the Login Configuration: ``SECRETS_ALLOWED``."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from django.conf import settings
+from django.utils.encoding import force_bytes
+from django.utils.translation import gettext as _
+
+from sessionpersist import conf
+from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.stores.settings import ENVIRONMENT
+
+OWN_VARIABLES = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL")
+OWN_PREFIX = "DATABASE_URL_"
+PREFIX_ENDINGS = ("_", "*")
+LONG = 8  # characters: a shorter secret may be part of another text by chance
+
+
+def may_name(name: str) -> bool:
+    """Return whether SECRETS_ALLOWED has that variable, and the project does not keep a secret of its own in it."""
+    listed = any(_matches(name, entry) for entry in conf.secrets_allowed())
+    return listed and not _is_own(name) and not _holds_own_secret(os.environ.get(name, ""))
+
+
+def check_variable(password: str) -> None:
+    """Refuse ``env:NAME`` where the variable is not allowed, or not set on this node.
+
+    It is one sentence for both, and the same steps, or whoever may change the configuration could find out which
+    variables there are. Raises StoreMisconfigured.
+    """
+    if not password.startswith(ENVIRONMENT):
+        return
+    name = password.removeprefix(ENVIRONMENT)
+    is_set, may = name in os.environ, may_name(name)
+    if not (is_set and may):
+        text = _("This variable is not set on this node, or may not be used here. Allowed are {names}.")
+        raise StoreMisconfigured(text.format(names=names_in_words()), "password")
+
+
+def names_in_words() -> str:
+    """Return what SECRETS_ALLOWED allows, for staff."""
+    entries = (
+        entry.removesuffix("*") + "…" if _is_prefix(entry) else entry for entry in conf.secrets_allowed()
+    )
+    return ", ".join(entries) or _("none")
+
+
+def _matches(name: str, entry: str) -> bool:
+    return name.startswith(entry.removesuffix("*")) if _is_prefix(entry) else name == entry
+
+
+def _is_prefix(entry: str) -> bool:
+    return entry.endswith(PREFIX_ENDINGS)
+
+
+def _is_own(name: str) -> bool:
+    return name in OWN_VARIABLES or name.startswith(OWN_PREFIX)
+
+
+def _holds_own_secret(value: str) -> bool:
+    """All are compared, whatever is found: how long it takes says nothing."""
+    return sum(_holds(value, secret) for secret in _own_secrets() if secret) > 0
+
+
+def _holds(value: str, secret: str) -> bool:
+    """A URL or a list may have the secret in it."""
+    same = hmac.compare_digest(force_bytes(value), force_bytes(secret))
+    return same or (len(secret) >= LONG and any(form in value for form in (secret, quote(secret, safe=""))))
+
+
+def _own_secrets() -> Iterator[str]:
+    keys: list[Any] = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    yield from (key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key) for key in keys)
+    yield from (str(each.get("PASSWORD") or "") for each in settings.DATABASES.values())
+    yield str(settings.EMAIL_HOST_PASSWORD or "")

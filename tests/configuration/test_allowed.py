@@ -1,0 +1,210 @@
+"""What the settings allow to whoever changes the configuration: which variables a password is read from."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from sessionpersist import allowed
+from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.forms import LoginConfigurationForm
+from sessionpersist.models import LoginConfiguration, Revision
+from tests.admin.support import TEST, create_staff, typed
+from tests.commands.running import run
+from tests.servers import Valkey, require, shared
+
+SENTENCE = "This variable is not set on this node, or may not be used here. Allowed are SESSIONPERSIST_…."
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def variables(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """Some that are set, of which one may be named."""
+    settings.EMAIL_HOST_PASSWORD = "secret-of-the-mail-server"
+    settings.SECRET_KEY_FALLBACKS = ["an-earlier-secret-key/of-this-site"]
+    monkeypatch.setitem(settings.DATABASES["default"], "PASSWORD", "secret-of-the-database")
+    for name, value in {
+        "SESSIONPERSIST_REDIS": "s3cret",
+        "OTHER": "s3cret",
+        "SECRET_KEY": "s3cret",
+        "SESSIONPERSIST_KEY": settings.SECRET_KEY,
+        "SESSIONPERSIST_KEYS": f"another,{settings.SECRET_KEY_FALLBACKS[0]}",
+        "SESSIONPERSIST_QUOTED": "x://u:an-earlier-secret-key%2Fof-this-site@h",
+        "SESSIONPERSIST_MAIL": "secret-of-the-mail-server",
+        "SESSIONPERSIST_URL": "postgres://u:secret-of-the-database@db/site",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+REFUSED = [
+    *("OTHER", "SECRET_KEY", "SESSIONPERSIST_NOT_SET", "NOT_SET", "", "PATH"),
+    *(f"SESSIONPERSIST_{name}" for name in ("KEY", "KEYS", "QUOTED", "MAIL", "URL")),
+]
+
+
+def form_for(name: str, **fields: Any) -> LoginConfigurationForm:
+    fields = {"persistence_type": "REDIS", "redis_host": "r", "redis_password": f"env:{name}", **fields}
+    data = LoginConfigurationForm.data_of(LoginConfiguration.get_solo()) | fields
+    return LoginConfigurationForm(data, probe=False)
+
+
+def test_variable_that_is_allowed_is_taken() -> None:
+    form = form_for("SESSIONPERSIST_REDIS")
+    assert form.is_valid(), form.errors
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_every_other_variable_gets_one_sentence_set_or_not(name: str) -> None:
+    assert form_for(name).errors == {"redis_password": [SENTENCE]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL", "DATABASE_URL_REPORTS", "SESSIONPERSIST_KEY"],
+)
+def test_variable_of_the_project_s_own_is_refused_though_all_are_allowed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    settings.SESSIONPERSIST = {"SECRETS_ALLOWED": ["*", name]}
+    monkeypatch.setenv(name, os.environ.get(name, "a value of its own"))
+    assert "redis_password" in form_for(name).errors
+    assert form_for("OTHER").is_valid()
+
+
+def test_bytes_as_secret_key_and_no_password_at_all_are_no_trouble(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SECRET_KEY = b"a secret key \xff of bytes, long enough for tests"
+    monkeypatch.delitem(settings.DATABASES["default"], "PASSWORD")
+    monkeypatch.setenv("SESSIONPERSIST_EMPTY", "")
+    assert form_for("SESSIONPERSIST_REDIS").is_valid()
+    assert allowed.may_name("SESSIONPERSIST_EMPTY")
+
+
+@pytest.mark.parametrize(
+    ("entries", "may", "may_not"),
+    [
+        (["EXACT"], ["EXACT"], ["EXACT_", "EXACTLY", "exact", "SESSIONPERSIST_REDIS"]),
+        (["SITE_"], ["SITE_", "SITE_A"], ["SITE", "SITEA", "A_SITE_"]),
+        (["SITE*"], ["SITE", "SITEA", "SITE_A"], ["SIT", "A_SITE"]),
+        (["A", "B_"], ["A", "B_C"], ["B", "AB_"]),
+        ([], [], ["SESSIONPERSIST_REDIS", ""]),
+    ],
+)
+def test_entry_with_an_underscore_or_a_star_at_its_end_is_a_prefix(
+    settings: Settings, entries: list[str], may: list[str], may_not: list[str]
+) -> None:
+    settings.SESSIONPERSIST = {"SECRETS_ALLOWED": entries}
+    assert [name for name in may + may_not if allowed.may_name(name)] == may
+
+
+def test_help_names_what_is_allowed(settings: Settings) -> None:
+    settings.SESSIONPERSIST = {"SECRETS_ALLOWED": ["REDIS_PASSWORD", "SITE_", "SHOP*"]}
+    assert (
+        "Allowed are REDIS_PASSWORD, SITE_…, SHOP…."
+        in LoginConfigurationForm().fields["redis_password"].help_text
+    )
+    settings.SESSIONPERSIST = {"SECRETS_ALLOWED": []}
+    assert "Allowed are none." in LoginConfigurationForm().fields["redis_password"].help_text
+
+
+def test_setting_that_is_no_list_is_told() -> None:
+    with pytest.raises(ImproperlyConfigured, match="SECRETS_ALLOWED"):
+        with_setting("SESSIONPERSIST_")
+
+
+def with_setting(value: Any) -> None:
+    from django.test import override_settings
+
+    with override_settings(SESSIONPERSIST={"SECRETS_ALLOWED": value}):
+        allowed.check_variable("env:OTHER")
+
+
+def test_password_that_is_no_variable_is_left_alone() -> None:
+    allowed.check_variable("environment:OTHER")
+    with pytest.raises(StoreMisconfigured, match="may not be used"):
+        allowed.check_variable("env:OTHER")
+
+
+def test_secret_key_is_not_sent_to_a_host_of_one_s_own_by_test_connection() -> None:
+    """A real server stands for that host: it would say that the password is wrong."""
+    require(Valkey)
+    staff = create_staff("grace", "view_loginconfiguration", "change_loginconfiguration")
+    client = Client()
+    client.force_login(staff)
+    server = shared(Valkey)
+    place = {
+        "redis_host": server.host,
+        "redis_port": server.port,
+        "redis_username": "",
+        "redis_database": "0",
+    }
+    data = typed(persistence_type="REDIS", redis_password="env:SESSIONPERSIST_KEY", **place)
+    answer = client.post(TEST, data, headers={"accept": "application/json"}).json()
+    assert answer["steps"] == []
+    assert answer["errors"]["redis_password"][0]["message"] == SENTENCE
+
+
+def test_command_refuses_it_and_says_what_is_allowed() -> None:
+    set_ = ("login_configuration", "set", "--type", "REDIS", "--host", "r", "--no-probe")
+    error = run(*set_, "--password-env", "OTHER").error
+    assert error is not None
+    assert f"--password-…: {SENTENCE}" in error
+    assert run(*set_, "--password-env", "SESSIONPERSIST_REDIS").error is None
+
+
+class TestSavedBefore:
+    """A configuration that was saved when any name was allowed."""
+
+    @pytest.fixture(autouse=True)
+    def saved(self) -> None:
+        LoginConfiguration(persistence_type="REDIS", redis_host="r", redis_password="env:OTHER").save()
+
+    def test_it_is_opened_as_before(self) -> None:
+        from sessionpersist.stores import build_store
+
+        build_store(LoginConfiguration.get_solo().store_settings()).close()
+        shown = run("login_configuration", "show").output
+        assert "env:OTHER (set on this node)" in shown
+
+    def test_check_warns_of_it_and_of_no_other(self, settings: Settings) -> None:
+        assert self.warnings() == ["OTHER"]
+        settings.SESSIONPERSIST = {"SECRETS_ALLOWED": ["OTHER"]}
+        assert self.warnings() == []
+
+    def test_saving_it_once_more_is_refused(self) -> None:
+        form = LoginConfigurationForm(
+            LoginConfigurationForm.data_of(LoginConfiguration.get_solo()) | {"redis_tls": True}, probe=False
+        )
+        assert form.errors == {"redis_password": [SENTENCE]}
+
+    def test_switching_back_to_it_is_refused(self) -> None:
+        number = Revision.objects.latest("pk").pk
+        LoginConfiguration.objects.update(redis_password="")
+        configuration = LoginConfiguration.get_solo()
+        configuration.persistence_type = "IN_MEMORY"
+        configuration.save()
+        client = Client()
+        client.force_login(create_staff("grace", "view_loginconfiguration", "change_loginconfiguration"))
+        url = reverse("admin:sessionpersist_loginconfiguration_switch_back", args=[number])
+        answer = client.post(url, {"edition": LoginConfiguration.get_solo().edition})
+        assert SENTENCE in answer.content.decode()
+        assert LoginConfiguration.get_solo().persistence_type == "IN_MEMORY"
+
+    def test_saving_another_type_leaves_it_as_it_is(self) -> None:
+        form = form_for("SESSIONPERSIST_REDIS", persistence_type="IN_MEMORY")
+        assert form.is_valid(), form.errors
+        form.save()
+        assert LoginConfiguration.get_solo().redis_password == "env:OTHER"
+
+    def warnings(self) -> list[str]:
+        found = [each for each in run_checks(databases=["default"]) if each.id == "sessionpersist.W007"]
+        return [each.msg.split("variable ")[1].split(",")[0] for each in found]
