@@ -21,6 +21,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from sessionpersist import pulse
 from sessionpersist.adoption_views import AdoptionViews
+from sessionpersist.attempts import tried_too_often, try_store
 from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm, Overtaken
 from sessionpersist.handover_views import BASE_NAME, TEMPLATES
 from sessionpersist.models import LoginConfiguration
@@ -86,21 +87,20 @@ class LoginConfigurationAdmin(AdoptionViews):
     def test(self, request: HttpRequest) -> HttpResponse:
         """Try the store that was entered, and save nothing. Without the script, show the page again."""
         self._require(self.has_change_permission(request))
-        form = LoginConfigurationForm(request.POST, prepare=False)
-        form.is_valid()
+        form = LoginConfigurationForm(request.POST, probe=False, prepare=False)
+        if form.is_valid():
+            try_store(request.user, form)
         if request.get_preferred_type(["text/html", "application/json"]) != "application/json":
             return self._render(request, form, tested=True)
-        return JsonResponse(
-            {
-                "ok": form.is_valid(),
-                "steps": [asdict(step) for step in form.steps],
-                "errors": form.errors.get_json_data(),
-                "html": render_to_string(
-                    f"{TEMPLATES}/steps.html",
-                    {"steps": form.steps, "works": form.is_valid(), "tried": form.tried},
-                ),
-            }
-        )
+        refused = tried_too_often(form)
+        shown = {"steps": form.steps, "works": form.is_valid(), "tried": form.tried, "refused": refused}
+        found = {
+            "ok": form.is_valid(),
+            "steps": [asdict(step) for step in form.steps],
+            "errors": {} if refused else form.errors.get_json_data(),
+            "html": render_to_string(f"{TEMPLATES}/steps.html", shown),
+        }
+        return JsonResponse(found, status=429 if refused else 200)
 
     @method_decorator((require_http_methods(["GET", "HEAD", "POST"]), never_cache))
     def status(self, request: HttpRequest) -> HttpResponse:
@@ -127,7 +127,7 @@ class LoginConfigurationAdmin(AdoptionViews):
 
     def _save(self, request: HttpRequest) -> HttpResponse:
         self._require(self.has_change_permission(request))
-        form = LoginConfigurationForm(request.POST)
+        form = LoginConfigurationForm(request.POST, probe=False)
         if self._saved(request, form):
             return HttpResponseRedirect(self._url("changelist"))
         if form.has_error("__all__", "overtaken"):
@@ -135,7 +135,7 @@ class LoginConfigurationAdmin(AdoptionViews):
         return self._render(request, form)
 
     def _saved(self, request: HttpRequest, form: LoginConfigurationForm) -> bool:
-        if not form.is_valid():
+        if not form.is_valid() or not try_store(request.user, form, saving=True):
             return False
         try:
             self._save_and_log(request, form)
@@ -188,7 +188,7 @@ class LoginConfigurationAdmin(AdoptionViews):
             "report": report,
             **shown,
         }
-        return self._show(request, "change_form.html", context)
+        return self._show(request, "change_form.html", context, status=429 if tried_too_often(form) else 200)
 
     def _wrapped(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         """Behind the admin's login and CSRF check, and outside ATOMIC_REQUESTS: a failed probe would break it."""

@@ -1,4 +1,4 @@
-"""Who came and who went: the log ``sessionpersist.audit``, one line an event, at the level INFO.
+"""Who came, who went, and what staff did: the log ``sessionpersist.audit``, one line an event, at the level INFO.
 
 A session is named by the first 12 digits of its stored key, which lead to its record and never to its cookie. A line is
 written once the store has done it. A session that expires ends without a line: nobody is there to see it.
@@ -7,6 +7,8 @@ written once the store has done it. A session that expires ends without a line: 
 from __future__ import annotations
 
 import logging
+
+from sessionpersist.stores.base import printable
 
 DIGITS = 12  # of the stored key
 
@@ -31,3 +33,10 @@ def ended(stored_key: str) -> None:
 def moved(old_key: str, new_key: str) -> None:
     """A session got a new key, as at a login or a change of the password; the old one leads nowhere."""
     logger.info("new key: session %s is now %s", old_key[:DIGITS], new_key[:DIGITS])
+
+
+def tried(user_id: object, store: str, *, refused: bool) -> None:
+    """A member of staff has a store tried that may be any host; ``refused``: once too often, so nobody was asked."""
+    logger.info(
+        "store %s: user %s, %s", "not tried, too often" if refused else "tried", user_id, printable(store)
+    )

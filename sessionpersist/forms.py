@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,6 +73,11 @@ NOT_A_HOST: tuple[tuple[str, Text], ...] = (
     (r":", gettext_lazy("Enter the host alone: the port has a field of its own.")),
 )
 
+NOT_IN_A_LINE = {
+    "Cc",
+    "Zl",
+    "Zp",
+}  # Unicode's categories: control characters, and marks that end a line or paragraph
 CONFIRMATION = "memory_accept_node_local"  # the field that is asked for where In-Memory would log users out
 LONGEST_MONGODB_NAME = 63  # bytes
 REDIS_DATABASES = 2**31 - 1  # what the model's column holds; how many there are, the server says
@@ -88,6 +94,14 @@ def is_ip_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def refuse_control_characters(text: str) -> None:
+    """Refuse what could end a line of a protocol: a field is sent to whatever listens at the host that was entered."""
+    if any(unicodedata.category(character) in NOT_IN_A_LINE for character in text):
+        raise ValidationError(
+            _("This field must not contain control characters, such as line breaks."), code="invalid"
+        )
 
 
 def validate_host(host: str) -> None:
@@ -116,6 +130,16 @@ def validate_mongodb_auth_source(name: str) -> None:
     """Like any database, but for the one that stands for users kept outside MongoDB."""
     if name != "$external":
         validate_mongodb_name(name)
+
+
+def first_complaint(*validators: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return these validators as one, so that a field shows one complaint at a time."""
+
+    def validate(value: Any) -> None:
+        for each in validators:
+            each(value)
+
+    return validate
 
 
 class HostField(forms.CharField):
@@ -263,6 +287,9 @@ class LoginConfigurationForm(ModelForm):
         for prefix in ("redis", "mongodb"):
             self._set_up_password(prefix)
         self._set_up_node_local()
+        for field in self.fields.values():
+            if isinstance(field, forms.CharField):
+                field.validators = [first_complaint(refuse_control_characters, *field.validators)]
 
     @classmethod
     def data_of(cls, configuration: LoginConfiguration) -> dict[str, Any]:
@@ -464,6 +491,8 @@ class LoginConfigurationForm(ModelForm):
             reveal(password)
         except (ValidationError, StoreMisconfigured) as error:
             self.add_error(name, error if isinstance(error, ValidationError) else str(error))
+            return
+        if f"{prefix}_username" in self.errors:
             return
         username = self.cleaned_data.get(f"{prefix}_username")
         if username and not password:

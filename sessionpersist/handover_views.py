@@ -18,6 +18,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from sessionpersist import draining, panels
+from sessionpersist.attempts import tried_too_often
 from sessionpersist.draining import NotNow
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm
@@ -94,7 +95,7 @@ class HandoverViews(ModelAdmin):
         if revision is None:
             raise Http404
         if request.method == "POST":
-            form = LoginConfigurationForm(data_to_return(request, revision))
+            form = LoginConfigurationForm(data_to_return(request, revision), probe=False)
             if self._saved(request, form):
                 return HttpResponseRedirect(self._url("changelist"))
         else:
@@ -108,16 +109,18 @@ class HandoverViews(ModelAdmin):
             "edition": LoginConfiguration.get_solo().edition,
             "status": panels.read_status(),
         }
-        return self._show(request, "switch_back.html", context)
+        return self._show(request, "switch_back.html", context, status=429 if tried_too_often(form) else 200)
 
     def _saved(self, request: HttpRequest, form: LoginConfigurationForm) -> bool:
         """Save a form and say so, if it is valid and nobody was faster; else its errors say what is wrong."""
         raise NotImplementedError
 
-    def _show(self, request: HttpRequest, template: str, context: dict[str, Any]) -> TemplateResponse:
+    def _show(
+        self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
+    ) -> TemplateResponse:
         context = {**self.admin_site.each_context(request), "opts": self.opts, **context}
         request.current_app = self.admin_site.name
-        return TemplateResponse(request, f"{TEMPLATES}/{template}", context)
+        return TemplateResponse(request, f"{TEMPLATES}/{template}", context, status=status)
 
     def _log(self, request: HttpRequest, message: str) -> None:
         self.log_change(request, LoginConfiguration.get_solo(), message)

@@ -65,7 +65,7 @@ FIELDS: list[tuple[Data, str, str]] = [
         for character in '/\\." $\t'
     ),
     ({**MONGODB, "mongodb_database": ""}, "mongodb_database", "Enter the name of the database"),
-    ({**MONGODB, "mongodb_database": "a\0b"}, "mongodb_database", "Null characters"),
+    ({**MONGODB, "mongodb_database": "a\0b"}, "mongodb_database", "control characters"),
     ({**MONGODB, "mongodb_database": "x" * 64}, "mongodb_database", "at most 63 bytes"),
     ({**MONGODB, "mongodb_database": "ä" * 32}, "mongodb_database", "at most 63 bytes"),
     ({**MONGODB, "mongodb_auth_source": "a.b"}, "mongodb_auth_source", "must not contain"),

@@ -1,0 +1,222 @@
+"""What the page sends to a host that somebody typed: nothing that its protocol could take for more than a value, not
+more often than ten times a minute, and never without a line in the log."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django import forms
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.db import connections
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from sessionpersist.attempts import TESTS
+from sessionpersist.forms import LoginConfigurationForm
+from sessionpersist.models import LoginConfiguration, Revision
+from tests.admin.support import PAGE, TEST, create_staff, errors_of, login_of, save, saved_state, typed
+from tests.admin.test_page import JSON, text_of
+from tests.admin.test_panels import text_of_html
+from tests.commands.running import run
+from tests.servers import Valkey
+from tests.servers.places import free_port
+
+CONTROL = {"line break": "\r\n", "null": "\0", "escape": "\x1b", "C1": "\x85", "line separator": "\u2028"}
+TEXTS = [
+    *(f"redis_{name}" for name in ("host", "username", "password")),
+    *(f"mongodb_{name}" for name in ("host", "username", "password", "database", "auth_source")),
+    "jdbc_database",
+]
+REFUSED = "This field must not contain control characters, such as line breaks."
+TOO_OFTEN = "Each user can try a store 10 times a minute, and you have. Wait a minute, then try again."
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """Something that listens and is no store."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        yield server
+
+
+def filled_in(field: str, port: int = 6379) -> dict[str, Any]:
+    """The fields of the type that this one belongs to."""
+    prefix = field.partition("_")[0]
+    names = {"host": "127.0.0.1", "port": str(port), "username": "app", "password": "pw", "database": "0"}
+    return {
+        "persistence_type": prefix.upper(),
+        **{f"{prefix}_{name}": value for name, value in names.items()},
+    }
+
+
+def test_the_fields_below_are_all_that_take_text(db: None) -> None:
+    fields = LoginConfigurationForm().fields.items()
+    assert {name for name, field in fields if isinstance(field, forms.CharField)} == set(TEXTS)
+
+
+@pytest.mark.parametrize("character", CONTROL)
+@pytest.mark.parametrize("field", TEXTS)
+def test_a_control_character_is_refused_at_its_field_and_nobody_is_asked(
+    field: str, character: str, browser: Client, listener: socket.socket
+) -> None:
+    data = filled_in(field, listener.getsockname()[1]) | {field: f"a{CONTROL[character]}b"}
+    before = saved_state()
+    assert errors_of(save(browser, **data)) == {field: [REFUSED]}
+    found = browser.post(TEST, typed(**data), headers=JSON).json()
+    assert [each["message"] for each in found["errors"][field]] == [REFUSED]
+    assert saved_state() == before
+    with pytest.raises(TimeoutError):
+        listener.accept()
+
+
+def test_the_command_refuses_it_too(db: None) -> None:
+    arguments = ["--type", "REDIS", "--host", "127.0.0.1", "--username", "a\r\nSET x y"]
+    done = run("login_configuration", "set", *arguments)
+    assert REFUSED in str(done.error)
+    assert not Revision.objects.exists()
+
+
+def test_an_earlier_choice_that_has_one_can_not_be_switched_back_to(browser: Client) -> None:
+    LoginConfiguration(persistence_type="REDIS", redis_host="127.0.0.1", redis_username="a\r\nb").save()
+    LoginConfiguration(persistence_type="IN_MEMORY").save()
+    number = Revision.objects.get(persistence_type="REDIS").pk
+    address = reverse("admin:sessionpersist_loginconfiguration_switch_back", args=[number])
+    response = browser.post(address, {"edition": LoginConfiguration.get_solo().edition})
+    assert REFUSED in text_of(response)
+    assert Revision.objects.latest("pk").persistence_type == "IN_MEMORY"
+
+
+@pytest.mark.django_db
+class TestTenAMinute:
+    """At a port where nobody listens, which is quickly told."""
+
+    @pytest.fixture
+    def data(self, db: None) -> dict[str, Any]:
+        return typed(persistence_type="REDIS", redis_host="127.0.0.1", redis_port=str(free_port()))
+
+    @pytest.fixture
+    def tested(self, browser: Client, data: dict[str, Any]) -> None:
+        """Ten times already."""
+        for _ in range(TESTS.times):
+            assert browser.post(TEST, data, headers=JSON).status_code == 200
+
+    def test_the_next_asks_nobody_and_the_script_is_told(
+        self, tested: None, browser: Client, data: dict[str, Any], listener: socket.socket
+    ) -> None:
+        response = browser.post(TEST, data | {"redis_port": str(listener.getsockname()[1])}, headers=JSON)
+        assert response.status_code == 429
+        found = response.json()
+        assert (found["ok"], found["steps"], found["errors"]) == (False, [], {})
+        assert TOO_OFTEN in found["html"]
+        assert "correct what is marked" not in found["html"]
+        with pytest.raises(TimeoutError):
+            listener.accept()
+
+    def test_without_the_script_the_page_says_so_and_keeps_what_was_typed(
+        self, tested: None, browser: Client, data: dict[str, Any]
+    ) -> None:
+        response = browser.post(TEST, data)
+        assert response.status_code == 429
+        assert TOO_OFTEN in text_of_html(response.content.decode())
+        assert data["redis_port"] in response.content.decode()
+
+    def test_saving_is_a_look_as_well(self, tested: None, browser: Client, data: dict[str, Any]) -> None:
+        response = browser.post(PAGE, data)
+        assert response.status_code == 429
+        assert TOO_OFTEN in text_of_html(response.content.decode())
+        assert not Revision.objects.exists()
+
+    def test_a_save_that_fails_counts(self, browser: Client, data: dict[str, Any]) -> None:
+        for _ in range(TESTS.times):
+            assert browser.post(PAGE, data).status_code == 200
+        assert browser.post(PAGE, data).status_code == 429
+
+    def test_a_save_that_succeeds_does_not(self, browser: Client) -> None:
+        for _ in range(TESTS.times + 1):
+            assert save(browser, persistence_type="IN_MEMORY").status_code == 302
+
+    def test_switching_back_is_one_too(self, tested: None, browser: Client) -> None:
+        LoginConfiguration(persistence_type="REDIS", redis_host="127.0.0.1").save()
+        LoginConfiguration(persistence_type="IN_MEMORY").save()
+        number = Revision.objects.get(persistence_type="REDIS").pk
+        address = reverse("admin:sessionpersist_loginconfiguration_switch_back", args=[number])
+        response = browser.post(address, {"edition": LoginConfiguration.get_solo().edition})
+        assert response.status_code == 429
+        assert TOO_OFTEN in text_of_html(response.content.decode())
+
+    def test_a_refused_one_does_not_count(self, tested: None, browser: Client, data: dict[str, Any]) -> None:
+        browser.post(TEST, data, headers=JSON)
+        assert LogEntry.objects.filter(object_id=TESTS.name).count() == TESTS.times
+
+    def test_others_are_not_held_up(self, tested: None, data: dict[str, Any]) -> None:
+        other = Client()
+        other.force_login(create_staff("grace", "change_loginconfiguration"))
+        assert other.post(TEST, data, headers=JSON).status_code == 200
+
+    def test_a_minute_later_it_goes_on(self, tested: None, browser: Client, data: dict[str, Any]) -> None:
+        LogEntry.objects.update(action_time=timezone.now() - timedelta(seconds=TESTS.seconds + 1))
+        assert browser.post(TEST, data, headers=JSON).status_code == 200
+
+    def test_what_is_invalid_does_not_count(self, browser: Client, data: dict[str, Any]) -> None:
+        for _ in range(TESTS.times + 1):
+            assert browser.post(TEST, data | {"redis_port": "0"}, headers=JSON).status_code == 200
+
+
+def test_those_that_are_made_at_the_same_moment_are_counted_too(committing_browser: Client) -> None:
+    """On connections of their own, as processes have."""
+    data = typed(persistence_type="REDIS", redis_host="127.0.0.1", redis_port=str(free_port()))
+
+    def test(_: int) -> int:
+        client = Client()
+        client.cookies = committing_browser.cookies
+        try:
+            return client.post(TEST, data, headers=JSON).status_code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as pool:
+        codes = list(pool.map(test, range(2 * TESTS.times)))
+    assert set(codes) == {200, 429}
+    assert codes.count(200) <= TESTS.times
+
+
+@pytest.mark.django_db
+class TestTheRecord:
+    def test_each_test_is_a_line_with_who_and_the_target_and_no_secret(
+        self, browser: Client, staff: User, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        login = login_of(Valkey)
+        with caplog.at_level(logging.INFO, "sessionpersist.audit"):
+            browser.post(TEST, typed(**login), headers=JSON)
+        target = f"REDIS at {login['redis_host']}:{login['redis_port']}, database {login['redis_database']}"
+        assert f"store tried: user {staff.pk}, {target}" in caplog.messages
+        assert login["redis_password"] not in caplog.text
+
+    def test_one_too_many_is_a_line_as_well(
+        self, browser: Client, staff: User, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        data = typed(persistence_type="REDIS", redis_host="127.0.0.1", redis_port=str(free_port()))
+        with caplog.at_level(logging.INFO, "sessionpersist.audit"):
+            for _ in range(TESTS.times + 1):
+                browser.post(TEST, data, headers=JSON)
+        lines = [line for line in caplog.messages if line.startswith("store ")]
+        assert len(lines) == TESTS.times + 1
+        assert lines[-1].startswith(f"store not tried, too often: user {staff.pk}, REDIS at 127.0.0.1:")
+
+    def test_the_admin_s_log_names_the_target_and_links_to_the_page(self, browser: Client) -> None:
+        data = typed(persistence_type="REDIS", redis_host="127.0.0.1", redis_port=str(port := free_port()))
+        browser.post(TEST, data, headers=JSON)
+        entry = LogEntry.objects.get()
+        assert (entry.object_repr, entry.get_change_message()) == (
+            f"REDIS at 127.0.0.1:{port}, database 0",
+            "Tested the connection.",
+        )
+        assert browser.get(str(entry.get_admin_url())).headers["Location"] == PAGE
