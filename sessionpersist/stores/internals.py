@@ -43,6 +43,12 @@ INTERNALS = (
         "stores/redis_wire.py",
     ),
     Internal(
+        "redis_parser",
+        "redis",
+        "DefaultParser is the parser in use, and its parse_error() makes the error of an error reply",
+        "stores/redis_wire.py",
+    ),
+    Internal(
         "redis_codes",
         "redis",
         "the code of an error reply is the class of the error, or stays in its text",

@@ -226,8 +226,14 @@ class MongoStore(Store):
 
     def close(self) -> None:
         sessions = self._opened.pop(os.getpid(), None)
-        if sessions is not None:
-            sessions.database.client.close()
+        if sessions is None:
+            return
+        client = sessions.database.client
+        try:
+            with pymongo.timeout(self.timeout):
+                client.close()
+        except Exception:  # noqa: BLE001 - the driver says goodbye, and a server can answer that with anything
+            client.close()  # it says it once
 
     @property
     def _sessions(self) -> Documents[Document]:

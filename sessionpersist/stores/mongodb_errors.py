@@ -7,6 +7,7 @@ import ssl
 from typing import Any, NamedTuple
 
 from pymongo import errors
+from pymongo.saslprep import saslprep
 
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import causes, harmless, named, scrubbed, unreachable
@@ -117,7 +118,9 @@ def _explain_failure(error: Exception, settings: MongoSettings, secret: str) -> 
         return _explain_connection(error, settings)
     if isinstance(error, errors.InvalidOperation):  # somebody closed the store meanwhile
         return StoreUnavailable(f"The connection to {_place(settings)} was closed.", connection_lost=True)
-    if isinstance(error, UnicodeError) or "SASLprep" in str(error):
+    if isinstance(error, UnicodeError) or (
+        isinstance(error, ValueError | LookupError) and not _prepares(secret)
+    ):
         return StoreUnavailable(
             "MONGODB does not take this user name or password: a character in it is not allowed.", "password"
         )
@@ -128,6 +131,15 @@ def _explain_failure(error: Exception, settings: MongoSettings, secret: str) -> 
     if isinstance(error, errors.PyMongoError | LookupError | TypeError | ValueError | AttributeError):
         return StoreUnavailable(f"{_place(settings)} gave an answer that no MONGODB server gives.", "port")
     return StoreUnavailable(f"The driver of {_place(settings)} failed: {scrubbed(named(error), secret)}")
+
+
+def _prepares(password: str) -> bool:
+    """Whether the driver can make of a password what is sent instead of it."""
+    try:
+        saslprep(password)
+    except Exception:  # noqa: BLE001 - it has several kinds for it, and does not expect an empty rest
+        return False
+    return True
 
 
 def _explain_connection(error: Exception, settings: MongoSettings) -> StoreUnavailable:

@@ -35,7 +35,7 @@ from sessionpersist.stores.base import (
     place_of,
     validated,
 )
-from sessionpersist.stores.redis_errors import ONE_NODE, explain
+from sessionpersist.stores.redis_errors import ONE_NODE, WrongType, explain
 from sessionpersist.stores.redis_wire import SMALL, Command, Unexpected, Wire
 from sessionpersist.stores.scripts import Script
 from sessionpersist.stores.settings import RedisSettings
@@ -69,7 +69,7 @@ class RedisStore(Store):
         try:
             value = self._command("GETRANGE", self._name(key), b"0", LAST_BYTE, most=LARGEST_VALUE)
             record = unpack(value) if value else None
-        except ForeignRecord:
+        except (ForeignRecord, WrongType):
             note_foreign(self.name)
             return None
         return record if record and record.expires_at > now_ms() else None
@@ -146,7 +146,7 @@ class RedisStore(Store):
     def place(self) -> str | None:
         try:
             return place_of(self._command("GET", self._name(PLACE)))
-        except ForeignRecord:
+        except WrongType:
             return None
 
     def connection_checks(self) -> Iterable[Check]:

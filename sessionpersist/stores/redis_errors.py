@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import redis
 
-from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreUnavailable
+from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
 from sessionpersist.stores.base import causes, harmless, named, scrubbed, unreachable
 from sessionpersist.stores.redis_wire import AnswerTooLarge, Unexpected
 from sessionpersist.stores.settings import RedisSettings
@@ -32,6 +32,10 @@ ONE_NODE = (
     "Enter a server that keeps them all."
 )
 NO_PASSWORD = "This REDIS server has no password: leave the field empty."  # noqa: S105 - a sentence
+
+
+class WrongType(StoreUnavailable):
+    """A command met a key of another type; within the REDIS store only."""
 
 
 class Reply(NamedTuple):
@@ -110,7 +114,7 @@ def _words(error: Exception) -> str:
 
 def _explain_reply(words: str, settings: RedisSettings) -> Exception | None:
     if "WRONGTYPE" in words:
-        return ForeignRecord("Under this key lies something that is not a string.")
+        return WrongType("Under this key lies something that is not a string.", answered=True)
     if "string exceeds maximum allowed size" in words:
         return SessionTooLarge("The session is larger than this REDIS server accepts.")
     if "DB index" in words:

@@ -16,7 +16,7 @@ from typing import Any
 import redis
 from django_redis.pool import ConnectionFactory
 from redis.backoff import NoBackoff
-from redis.connection import SSLConnection
+from redis.connection import DefaultParser, SSLConnection
 from redis.retry import Retry
 
 from sessionpersist.stores.connecting import connect, left
@@ -39,6 +39,21 @@ class AnswerTooLarge(redis.exceptions.InvalidResponse):
 
 class Unexpected(redis.exceptions.InvalidResponse):
     """The server answers something that it was not asked."""
+
+
+class Parser(DefaultParser):  # type: ignore[misc, valid-type] # whichever the driver has
+    """The driver's parser, with an error for each error that a server can send.
+
+    The driver's own fails at "MOVED somewhere", and where that is within a map, hiredis takes the process down with it.
+    """
+
+    @classmethod
+    def parse_error(cls, response: Any) -> Exception:
+        try:
+            error: Exception = super().parse_error(response)
+        except Exception:  # noqa: BLE001 - a server can say anything
+            return redis.ResponseError(str(response))
+        return error
 
 
 class CountingSocket:
@@ -215,6 +230,7 @@ def _pool(settings: RedisSettings, password: str, timeout: float, ca_file: str |
         "port": settings.port,
         "db": settings.database,
         "connection_class": EncryptedConnection if settings.tls else PlainConnection,
+        "parser_class": Parser,
         # What did not get through is not repeated behind our back: the first try may have been carried out.
         "retry": Retry(NoBackoff(), 0),
         # As many connections as calls at a time, which threads and greenlets bound; the driver's own bound is 100.

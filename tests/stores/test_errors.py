@@ -9,7 +9,9 @@ import sqlite3
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from pprint import pformat
 from typing import Any
 from urllib.parse import quote
 
@@ -19,18 +21,20 @@ from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import build_store
-from sessionpersist.stores.base import Outcome, Store, harmless, now_ms
+from sessionpersist.stores.base import Outcome, Secret, Store, harmless, now_ms
 from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.mongodb import MongoStore
 from sessionpersist.stores.redis import RedisStore
 from sessionpersist.stores.settings import DatabaseSettings, MongoSettings, RedisSettings
 from tests.servers import MariaDB, MongoDB, Postgres, Redis, Server, Valkey, require, shared
 from tests.servers.places import free_port
 from tests.stores.contract import a_key, a_record
 from tests.stores.databases import added_database
-from tests.stores.fake import commands, redis_that_answers, serving
+from tests.stores.fake import commands, mongo_that_answers, redis_that_answers, serving
 from tests.stores.places import mongo_store, redis_store
 
 SECRET = "s3cret-that-no-text-may-show@:/%"
+NOTHING_FOUND = {"ok": 1.0, "cursor": {"id": 0, "ns": "db.c", "firstBatch": []}}
 NO_SUCH_HOST = "no-such-host.invalid"  # RFC 6761: never resolves
 
 
@@ -370,6 +374,139 @@ class TestMongo:
         store = mongo_store(tls=True)
         assert [step for step in store.probe(prepare=True) if not step.ok] == []
         store.close()
+
+    @pytest.mark.parametrize(
+        "password",
+        [
+            "emoji \N{PILE OF POO}",
+            "a\ttab",
+            "soft\N{SOFT HYPHEN}hyphen",
+            "nul\0",
+            "lone \udc80",
+            "א1",
+            "\N{SOFT HYPHEN}",
+        ],
+        ids=ascii,
+    )
+    def test_a_password_of_any_characters_is_refused_on_its_field(self, password: str) -> None:
+        assert failed(mongo_store(timeout=0.5, password=password), password) == "password"
+
+    @pytest.mark.parametrize("name", ["ünï\N{PILE OF POO}", "a,b=c", "lone \udc80"], ids=ascii)
+    def test_a_user_name_of_any_characters_is_refused_on_the_login(self, name: str) -> None:
+        assert failed(mongo_store(timeout=0.5, username=name, password=SECRET)) == "password"
+
+    @pytest.mark.parametrize("host", ["::1", "fe80::1", "a" * 64 + ".example", "no..such", "[half", "x.sock"])
+    def test_whatever_the_driver_says_of_a_host_is_translated(self, host: str) -> None:
+        store = mongo_store(timeout=0.5, host=host)
+        with pytest.raises(StoreUnavailable) as raised:
+            store.get(a_key())
+        assert raised.value.field in {"host", "port"}
+        store.close()
+
+    def test_ipv6_leads_to_the_server(self) -> None:
+        with serving(mongo_that_answers(lambda number, command: NOTHING_FOUND), "::1") as port:
+            store = MongoStore(MongoSettings(database="db", host="::1", port=port), "", 2, "tests")
+            assert store.get(a_key()) is None
+            store.close()
+
+    def test_a_database_whose_name_differs_in_its_case_is_told(self) -> None:
+        server = shared(MongoDB)
+        right = mongo_store()
+        right.prepare()
+        right.close()
+        admin = {"username": server.admin_username, "password": server.admin_password, "auth_source": "admin"}
+        changes: dict[str, Any] = {**admin, "database": server.database.upper()}
+        store = mongo_store(**changes)
+        with pytest.raises(StoreUnavailable, match=r"differs from .* in capital letters only") as raised:
+            store.create(a_key(), a_record())
+        assert (raised.value.field, raised.value.answered) == ("database", True)
+        store.close()
+
+    def test_a_user_without_rights_is_refused_and_no_outage(self) -> None:
+        store = mongo_store(database="not_ours")
+        with pytest.raises(StoreUnavailable) as raised:
+            store.get(a_key())
+        assert (raised.value.field, raised.value.answered) == ("database", True)
+        store.close()
+
+    @pytest.mark.parametrize(
+        ("reply", "said", "answered"),
+        [
+            ({"ok": 1, "n": 1, "writeConcernError": {"code": 64, "errmsg": "waiting"}}, "could not confirm", True),
+            ({"ok": 0, "code": 14031, "errmsg": "no space"}, "disk .* is full", True),
+            ({"ok": 0, "code": 91, "errmsg": "shutting down"}, "shutting down|not the primary|lost", False),
+            ({"ok": 0, "code": 10107, "errmsg": "not primary"}, "not the primary", False),
+            ({"ok": 0, "code": 50, "errmsg": "exceeded time limit"}, "in time", False),
+            ({"ok": 0, "code": 4711, "errmsg": "odd\x1b \nthing"}, "refused: “odd thing”", True),
+            ({"ok": 0, "code": 4711, "errmsg": f"not with {SECRET}"}, "refused: “not with …”", True),
+            ({"ok": 0}, "no MONGODB server gives", False),
+            ({"n": 0, "ok": 1, "writeErrors": [{"index": 0, "code": 8000, "errmsg": "you are over your quota"}]},
+             "refused: “you are over your quota”", True),
+        ],
+    )  # fmt: skip
+    def test_replies_are_told(self, reply: dict[str, Any], said: str, answered: bool) -> None:
+        with serving(mongo_that_answers(lambda number, command: reply)) as port:
+            store = MongoStore(MongoSettings(database="db", host="127.0.0.1", port=port), SECRET, 1, "tests")
+            store._prepared = True
+            with pytest.raises(StoreUnavailable, match=said) as raised:
+                store.create(a_key(), a_record())
+            store.close()
+        assert raised.value.answered is answered
+        assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+
+class TestFrames:
+    """What a report about a crash shows: every variable of every frame."""
+
+    @pytest.mark.parametrize(
+        ("store", "settings"),
+        [
+            (RedisStore, RedisSettings(host="user:pass@host")),
+            (RedisStore, RedisSettings(host=NO_SUCH_HOST)),
+            (MongoStore, MongoSettings(database="db", host="user:pass@host")),
+            (MongoStore, MongoSettings(database="db", host=NO_SUCH_HOST, username="app")),
+            (MongoStore, MongoSettings(database="no good name", host="127.0.0.1")),
+        ],
+    )
+    def test_no_frame_shows_the_password(self, store: Any, settings: Any) -> None:
+        with (
+            pytest.raises(StoreUnavailable) as raised,
+            closing(store(settings, Secret(SECRET), 0.5, "t")) as made,
+        ):
+            made.get(a_key())
+        assert SECRET not in self.shown(raised.value)
+
+    @pytest.mark.parametrize("server", [Valkey, MongoDB])
+    def test_nor_does_one_of_a_login_that_is_refused(self, server: type[Server]) -> None:
+        require(server)
+        password = Secret(SECRET)
+        wrong: Store = (
+            mongo_store(password=password) if server is MongoDB else redis_store(Valkey, password=password)
+        )
+        with pytest.raises(StoreUnavailable) as raised:
+            wrong.get(a_key())
+        wrong.close()
+        assert SECRET not in self.shown(raised.value)
+
+    def test_a_secret_is_sent_as_it_is(self) -> None:
+        require(Valkey)
+        store = redis_store(Valkey, password=Secret(shared(Valkey).password))
+        assert store.get(a_key()) is None
+        assert SECRET not in f"{Secret(SECRET)!r} {[Secret(SECRET)]}"
+        store.close()
+
+    @staticmethod
+    def shown(error: BaseException) -> str:
+        """As Django's page about an error: what a cause has been told for, and not what was passed over for it."""
+        shown, link = "", error
+        while True:
+            frames = [frame for frame, _ in traceback.walk_tb(link.__traceback__)]
+            ours = [frame for frame in frames if frame.f_code.co_filename != __file__]
+            shown += "".join(pformat(frame.f_locals) for frame in ours) + repr(link.args)
+            following = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+            if following is None:
+                return shown
+            link = following
 
 
 class TestDatabase:

@@ -33,7 +33,7 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 from pymongo import _csot
 from pymongo.synchronous.pool import Connection, Pool
-from redis.connection import SSLConnection
+from redis.connection import DefaultParser, SSLConnection
 
 from sessionpersist.stores.internals import INTERNALS
 from sessionpersist.stores.redis_errors import CODES
@@ -153,6 +153,19 @@ def test_canary_redis_exchange(valkey: Any) -> None:
     with pytest.raises(redis.ResponseError):
         valkey.read_response()
     assert valkey.read_response() == b"2"
+
+
+def test_canary_redis_parser(valkey: Any) -> None:
+    class Own(DefaultParser):  # type: ignore[misc, valid-type] # whichever the driver has
+        @classmethod
+        def parse_error(cls, response: Any) -> Exception:
+            return redis.ResponseError(f"ours: {super().parse_error(response)}")
+
+    valkey.disconnect()
+    valkey.set_parser(Own)
+    valkey.send_command("NOSUCH")
+    with pytest.raises(redis.ResponseError, match="ours: unknown command"):
+        valkey.read_response()
 
 
 @pytest.mark.parametrize(("name", "code"), CODES.items())
