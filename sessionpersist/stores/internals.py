@@ -73,6 +73,12 @@ INTERNALS = (
         "stores/prepared.py, stores/deadlines.py",
     ),
     Internal(
+        "psycopg_pool",
+        "psycopg-pool",
+        "_getconn_unchecked(timeout) gives a connection as it lies there; its _pool takes it back, or throws it away",
+        "stores/deadlines.py",
+    ),
+    Internal(
         "psycopg_cut_off",
         "psycopg",
         "whoever waits for an answer notices that the socket, fileno(), was shut down",
@@ -123,7 +129,7 @@ INTERNALS = (
     Internal(
         "django_connecting",
         "Django",
-        "a database connection opens itself by its get_connection_params() and get_new_connection()",
+        "a database connection opens itself by its get_new_connection(), to which it hands its parameters",
         "stores/deadlines.py",
     ),
     Internal(
@@ -137,6 +143,12 @@ INTERNALS = (
         "Django",
         "the pools of psycopg lie in DatabaseWrapper._connection_pools, by alias",
         "stores/database.py, stores/deadlines.py",
+    ),
+    Internal(
+        "django_schema_editor",
+        "Django",
+        "a schema editor that is not entered collects its SQL in collected_sql and deferred_sql",
+        "stores/tables.py",
     ),
     Internal(
         "django_session",

@@ -35,6 +35,7 @@ from pymongo import _csot
 from pymongo.synchronous.pool import Connection, Pool
 from redis.connection import DefaultParser, SSLConnection
 
+from sessionpersist.models import StoredSession
 from sessionpersist.stores.internals import INTERNALS
 from sessionpersist.stores.redis_errors import CODES
 from tests.probing.answering import Answering
@@ -259,6 +260,21 @@ def test_canary_psycopg_connection(postgres: Any) -> None:
         postgres.execute("SELECT 1")
 
 
+def test_canary_psycopg_pool() -> None:
+    psycopg_pool = pytest.importorskip("psycopg_pool")
+    require(Postgres)
+    with psycopg_pool.ConnectionPool(shared(Postgres).url, min_size=1, max_size=1, open=True) as pool:
+        raw = pool._getconn_unchecked(5)
+        assert raw._pool is pool
+        raw.pgconn.finish()
+        pool.putconn(raw)
+        again = pool._getconn_unchecked(5)
+        assert again is not raw
+        assert again.execute("SELECT 1").fetchone() == (1,)
+        again.rollback()
+        pool.putconn(again)
+
+
 def ends_as_its_socket_is_shut_down(number: int, wait: Callable[[], Any]) -> bool:
     """Whether who waits for an answer gives up soon after somebody else has shut the connection down."""
     duplicate = socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=os.dup(number))
@@ -434,6 +450,16 @@ def test_canary_django_psycopg_pools() -> None:
     assert isinstance(PostgresWrapper._connection_pools, dict)  # type: ignore[attr-defined]
     assert isinstance(PostgresWrapper.pool, property)
     assert "_connection_pools" in PostgresWrapper.pool.fget.__code__.co_names
+
+
+def test_canary_django_schema_editor(unblocked: None) -> None:
+    editor: Any = connections["default"].schema_editor(collect_sql=True, atomic=False)
+    editor.deferred_sql = []
+    editor.create_model(StoredSession)
+    [table] = editor.collected_sql
+    [index] = editor.deferred_sql
+    assert table.startswith("CREATE TABLE")
+    assert str(index).startswith("CREATE INDEX")
 
 
 class Session(SessionBase):
