@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sessionpersist.stores.base import PLACE
 from sessionpersist.stores.redis import unpack
 from tests.load import stores
 from tests.servers import MariaDB, MongoDB, Postgres, Valkey, require, shared
@@ -36,7 +37,8 @@ def places(prefix: str) -> list[Place]:
 def valkey(prefix: str) -> Place:
     def count() -> int:
         with shared(Valkey).connect() as client:
-            values = client.mget(list(client.scan_iter(f"{prefix}:*")) or ["none"])
+            keys = [key for key in client.scan_iter(f"{prefix}:*") if not key.endswith(f":{PLACE}".encode())]
+            values = client.mget(keys or ["none"])
         return sum(not unpack(value).ended for value in values if value)
 
     return Place("Valkey", stores.fields_on(Valkey), count)
@@ -77,7 +79,7 @@ def mongodb(prefix: str) -> Place:
         server = shared(MongoDB)
         with server.connect() as client:
             sessions = client[server.database][f"{prefix}_sessions"]
-            return sessions.count_documents({"version": {"$ne": 0}})
+            return sessions.count_documents({"_id": {"$ne": PLACE}, "version": {"$ne": 0}})
 
     return Place("MongoDB", stores.fields_on(MongoDB), count)
 
