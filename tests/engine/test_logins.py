@@ -230,7 +230,7 @@ class TestAudit:
             raise StoreUnavailable("down")
 
         monkeypatch.setattr(RecordingStore, "delete", down, raising=False)
-        client.post("/logout/")
+        assert client.post("/logout/", headers={"accept": "application/json"}).status_code == 503
         assert self.said(lines) == []
 
     def test_user_of_any_id_is_one_printable_line(self, lines: pytest.LogCaptureFixture) -> None:
