@@ -98,7 +98,7 @@ def _memory(directory: Path) -> MemoryStore:
 
 def try_memory() -> None:
     """Open the In-Memory store, for a check. Where it is not there yet, one that is removed again is opened beside it:
-    the first process that serves the site makes it, and takes over what lies in an older one.
+    the first process that serves the site makes it.
 
     Raises StoreUnavailable or OSError.
     """

@@ -15,7 +15,6 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,11 +63,14 @@ class MemoryStore(Store):
         """``directory`` should be memory-backed; ``site`` tells this site's file from another's of the same user.
 
         The name of the folder is made of ``secrets``, the secret keys of the site, the newest first, so that no other
-        user of the machine can make it beforehand. What lies under the name of an older one, or under that of version
-        0.2.0, which was made of none, is taken over.
+        user of the machine can make it beforehand. One under the name of an older key, or under that of version 0.2.0,
+        which was made of none, goes on being used for as long as it is there: so do processes that still go by it.
         """
         names = [*(secret_name(site, secret) for secret in secrets), plain_name(site)]
-        self.folder, *self._former = (directory / f"sessionpersist-{os.getuid()}-{name}" for name in names)
+        newest, *former = (directory / f"sessionpersist-{os.getuid()}-{name}" for name in names)
+        self.folder = newest
+        if not os.path.lexists(newest):
+            self.folder = next((folder for folder in former if is_private(folder)), newest)
         self.timeout = timeout
         self._local = threading.local()
         self._clear_at = time.monotonic() + CLEAR_EVERY
@@ -207,8 +209,6 @@ class MemoryStore(Store):
 
     def _private_folder(self) -> Path:
         """Make the folder, for this user alone, and refuse one that another user put there."""
-        if not os.path.lexists(self.folder):
-            self._take_over()
         make_folder(self.folder)
         if not is_private(self.folder):
             raise StoreMisconfigured(
@@ -217,14 +217,6 @@ class MemoryStore(Store):
                 "only the user of the site may write to."
             )
         return self.folder
-
-    def _take_over(self) -> None:
-        """Have the sessions of a folder of an older name. Who has it open goes on using it."""
-        for former in self._former:
-            if is_private(former):
-                with suppress(OSError):  # another process was first
-                    former.rename(self.folder)
-                return
 
 
 def secret_name(site: str, secret: str | bytes) -> str:

@@ -171,7 +171,7 @@ def test_the_name_of_the_folder_can_not_be_told_without_the_secret_key(tmp_path:
 
 
 @pytest.mark.parametrize("before", [[], [OLD]], ids=["version 0.2.0", "the key before"])
-def test_what_lies_under_an_older_name_is_taken_over(tmp_path: Path, before: list[str]) -> None:
+def test_a_folder_of_an_older_name_goes_on_being_used(tmp_path: Path, before: list[str]) -> None:
     old, key, record = keyed(tmp_path, *before), a_key(), a_record()
     old.create(key, record)
     place = old.place()
@@ -179,7 +179,7 @@ def test_what_lies_under_an_older_name_is_taken_over(tmp_path: Path, before: lis
     new = keyed(tmp_path, NEW, OLD)
     assert new.get(key) == record
     assert new.place() == place
-    assert not old.folder.exists()
+    assert new.folder == old.folder
     new.close()
 
 
@@ -193,11 +193,14 @@ def test_who_still_uses_the_older_name_shares_the_sessions(tmp_path: Path) -> No
     old.create(other, record := a_record())
     assert new.get(other) == record
     old.close()
-    assert new.get(other) == record
+    later = opened(tmp_path)  # a new thread of an old process: from a try with nodes of two releases
+    later.create(third := a_key(), record)
+    assert new.get(other) == new.get(third) == record
     new.close()
+    later.close()
 
 
-def test_processes_that_take_over_at_once_share_the_sessions(tmp_path: Path) -> None:
+def test_processes_that_begin_at_once_share_the_sessions(tmp_path: Path) -> None:
     old, key, record = opened(tmp_path), a_key(), a_record()
     old.create(key, record)
     old.close()
