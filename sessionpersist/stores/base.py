@@ -33,6 +33,7 @@ from typing import ClassVar, NamedTuple
 from urllib.parse import quote
 
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
+from sessionpersist.stores import connecting
 
 # A session must be able to move to any of the stores. The tightest is MariaDB as it comes, with a max_allowed_packet of
 # 16 MiB, through PyMySQL, which writes bytes in hexadecimal. A MongoDB document takes 16 MiB.
@@ -373,20 +374,22 @@ def check_address(label: str, host: str, port: int) -> None:
 def check_reachable(host: str, port: int, timeout: float) -> Iterator[Check]:
     """The first two checks of every store on a server: resolve the name, open a TCP connection."""
 
-    def resolve() -> str:
+    def look_up() -> str:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
+            found = connecting.resolve(host, port, time.monotonic() + timeout)
+        except TimeoutError as error:
+            raise StoreUnavailable(f"The name server did not answer in time for “{host}”.", "host") from error
+        except (OSError, ValueError) as error:
             raise unreachable(host, port, socket.gaierror()) from error
         return ", ".join(sorted({str(address[4][0]) for address in found}))
 
     def connect() -> None:
         try:
-            socket.create_connection((host, port), timeout).close()
+            connecting.connect(host, port, time.monotonic() + timeout).close()
         except OSError as error:
             raise unreachable(host, port, error) from error
 
-    yield "Resolve host name", resolve
+    yield "Resolve host name", look_up
     yield "Connect", connect
 
 
