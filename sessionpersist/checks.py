@@ -24,7 +24,7 @@ from django.utils.module_loading import import_string
 from sessionpersist import allowed, conf, initial
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.middleware import SessionMiddleware
-from sessionpersist.stores import build_store, try_memory
+from sessionpersist.stores import build_store, hosts, try_memory
 from sessionpersist.stores.settings import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -338,6 +338,10 @@ def _is_file(value: Any) -> bool:
     return _is_path(value) and Path(value).is_file()
 
 
+def _are_hosts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(hosts.is_entry, value))
+
+
 def _is_former_engine(value: Any) -> bool:
     """Return whether sessions can be adopted from there: not from cookies, which are on no server, nor from us."""
     if not _is_text(value):
@@ -384,6 +388,10 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "SECRETS_ALLOWED": (
         conf.is_texts,
         "a list of names of environment variables; one that ends with _ or * is the beginning of names",
+    ),
+    "ALLOWED_STORE_HOSTS": (
+        _are_hosts,
+        "a list of host names ('.example.org' is all below it, too), addresses and networks ('10.0.0.0/8'), or None",
     ),
     "INITIAL": (_is_dictionary, "a dictionary of fields of Login Configuration, or None"),
     "ADOPT_FROM": (

@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "NODE_NAME": None,  # the host name
     "TLS_CA_FILE": None,  # the system's certificate authorities
     "SECRETS_ALLOWED": ["SESSIONPERSIST_"],  # variables that ``env:NAME`` may name
+    "ALLOWED_STORE_HOSTS": None,  # any
     "ADOPT_FROM": None,
     "QUIET_TESTS": True,  # under a test runner nothing is asked that the test did not ask for
     "INITIAL": None,  # In-Memory
@@ -92,6 +93,16 @@ def secrets_allowed() -> list[str]:
     if not is_texts(value):
         raise ImproperlyConfigured("SESSIONPERSIST['SECRETS_ALLOWED'] must be a list of names of variables.")
     return list(value)
+
+
+def allowed_store_hosts() -> tuple[str, ...] | None:
+    """The names, addresses and networks that stores may be at; None: any."""
+    value = get("ALLOWED_STORE_HOSTS")
+    if value is None:
+        return None
+    if not is_texts(value):
+        raise ImproperlyConfigured("SESSIONPERSIST['ALLOWED_STORE_HOSTS'] must be a list of hosts.")
+    return tuple(value)
 
 
 def is_texts(value: object) -> bool:

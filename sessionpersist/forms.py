@@ -26,11 +26,12 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from sessionpersist import allowed, nodes, places, probing, snapshot, times
+from sessionpersist import allowed, conf, nodes, places, probing, snapshot, times
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.initial import initial_settings
 from sessionpersist.models import LoginConfiguration, PersistenceType, Revision
 from sessionpersist.stores.base import Step
+from sessionpersist.stores.hosts import check_host
 from sessionpersist.stores.settings import TYPES, StoreSettings, UnreadablePassword, build, reveal
 from sessionpersist.transactions import after_commit
 
@@ -346,6 +347,7 @@ class LoginConfigurationForm(ModelForm):
             self.add_error(None, overtaken_by(LoginConfiguration.get_solo()))
         elif self.chosen in TYPES:
             self._check_required()
+            self._check_host()
             self._check_login()
             self._check_node_local()
             if self._probe and not self.errors:
@@ -477,6 +479,18 @@ class LoginConfigurationForm(ModelForm):
         if self.chosen == PersistenceType.JDBC and alias and alias not in connections:
             message = _("The project has no database “{alias}” in DATABASES.")
             self.add_error("jdbc_database", message.format(alias=alias))
+
+    def _check_host(self) -> None:
+        name = f"{TYPES[self.chosen].prefix}_host"
+        host = self.cleaned_data.get(name)
+        if not host or self._is_of_other_type(name):
+            return
+        try:
+            check_host(
+                host, self.cleaned_data.get(f"{TYPES[self.chosen].prefix}_port") or 0, conf.timeout_seconds()
+            )
+        except StoreMisconfigured as error:
+            self.add_error(name, str(error))
 
     def _check_login(self) -> None:
         """Settle which password counts, and whether user name and password go together."""

@@ -15,6 +15,7 @@ from sessionpersist import conf, quiet
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores.base import Store
 from sessionpersist.stores.guarded import GuardedStore
+from sessionpersist.stores.hosts import check_host
 from sessionpersist.stores.settings import (
     DatabaseSettings,
     MemorySettings,
@@ -36,7 +37,8 @@ _lock = threading.Lock()
 def open_store(settings: StoreSettings) -> Store:
     """Return the store of these settings behind its breaker, shared within this process. Nothing is connected yet.
 
-    Raises StoreMisconfigured: the driver is not installed, an ``env:`` variable is not set, there is no such database.
+    Raises StoreMisconfigured: the driver is not installed, an ``env:`` variable is not set, there is no such database,
+    the settings allow no store at this host.
     """
     fingerprint = _fingerprint(settings)
     store = _open.get(fingerprint)
@@ -64,7 +66,7 @@ def reset() -> None:
 def _fingerprint(settings: StoreSettings) -> tuple[Any, ...]:
     secret = reveal(getattr(settings, "password", ""))
     surroundings = (conf.timeout_seconds(), conf.key_prefix(), conf.memory_dir(), conf.get("TLS_CA_FILE"))
-    return (settings, secret, *_secret_keys(), *surroundings)
+    return (settings, secret, *_secret_keys(), *surroundings, conf.allowed_store_hosts())
 
 
 def _build(settings: StoreSettings) -> Store:
@@ -76,6 +78,7 @@ def _build(settings: StoreSettings) -> Store:
             case RedisSettings():
                 from sessionpersist.stores.redis import RedisStore
 
+                check_host(settings.host, settings.port, conf.timeout_seconds())
                 return RedisStore(settings, reveal(settings.password), **_networked())
             case DatabaseSettings():
                 from sessionpersist.stores.database import DatabaseStore
@@ -84,6 +87,7 @@ def _build(settings: StoreSettings) -> Store:
             case MongoSettings():
                 from sessionpersist.stores.mongodb import MongoStore
 
+                check_host(settings.host, settings.port, conf.timeout_seconds())
                 return MongoStore(settings, reveal(settings.password), **_networked())
     except ModuleNotFoundError as error:
         raise StoreMisconfigured(missing_driver(settings, error.name or "")) from error

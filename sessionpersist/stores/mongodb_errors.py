@@ -11,6 +11,7 @@ from pymongo.saslprep import saslprep
 
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import causes, harmless, named, scrubbed, unreachable
+from sessionpersist.stores.hosts import NOT_ALLOWED
 from sessionpersist.stores.settings import MongoSettings
 
 AUTHENTICATION_FAILED, UNAUTHORIZED, TOO_LARGE, OTHER_CASE, TIME_LIMIT = 18, 13, 17280, 13297, 50
@@ -145,6 +146,8 @@ def _prepares(password: str) -> bool:
 def _explain_connection(error: Exception, settings: MongoSettings) -> StoreUnavailable:
     """PyMongo gathers what its monitor has met in one text."""
     text, chain = str(error), list(causes(error))
+    if NOT_ALLOWED in text:
+        return StoreMisconfigured(NOT_ALLOWED, "host")
     if any(isinstance(cause, FileNotFoundError | PermissionError | IsADirectoryError) for cause in chain):
         return StoreUnavailable("The file of TLS_CA_FILE can't be read.", "tls")
     if any(each in text for each in ("SSL", "TLS", "certificate")) or isinstance(error, ssl.SSLError):

@@ -1,7 +1,9 @@
 """The connections of the MONGODB store: the driver's own, which believe no server that promises two gigabytes.
 
 PyMongo reserves the memory for an answer as soon as a server has told how long it will be, and lets the server itself
-say how long one may be. And it resolves a name without a deadline.
+say how long one may be. It resolves a name without a deadline. And it follows a replica set to every member that a
+server tells it of, which gets the user name and the start of the login: where ALLOWED_STORE_HOSTS is set, only to those
+that it allows.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pymongo import _csot, errors
 from pymongo.synchronous.pool import Connection, Pool
 
 from sessionpersist.stores.connecting import resolve
+from sessionpersist.stores.hosts import HostNotAllowed, check_addresses
 
 # Bytes. An answer of a MongoDB server is one document, which may have 16 MiB and a little more.
 LARGEST_ANSWER = 17 * 1024 * 1024
@@ -25,12 +28,13 @@ class BoundedPool(Pool):
         host, port = self.address
         seconds = _csot.clamp_remaining(self.opts.connect_timeout or float("inf"))
         try:
-            resolve(host, port or 0, monotonic() + seconds)
+            addresses = resolve(host, port or 0, monotonic() + seconds)
+            check_addresses(host, [str(each[4][0]) for each in addresses])
         except TimeoutError as error:
             raise errors.NetworkTimeout(f"{host}: the name server did not answer in time") from error
         except OSError as error:
             raise errors.AutoReconnect(f"{host}: {error}") from error
-        bounding: Any = _Bounding(handler) if handler else None
+        bounding: Any = _Bounding(handler, host) if handler else None
         return super().connect(bounding)
 
     def _get_conn(self, *arguments: Any, **options: Any) -> Connection:
@@ -41,10 +45,15 @@ class _Bounding:
     """What the driver tells of a connection between its greeting, in which the server says what it likes, and the
     login."""
 
-    def __init__(self, handler: Any) -> None:
-        self._handler = handler
+    def __init__(self, handler: Any, host: str) -> None:
+        self._handler, self._host = handler, host
 
     def contribute_socket(self, connection: Connection, **options: Any) -> None:
+        sock: Any = getattr(connection.conn, "sock", connection.conn)  # PyMongo 4.9: the socket itself
+        try:
+            check_addresses(self._host, [sock.getpeername()[0]])  # the driver has resolved the name once more
+        except HostNotAllowed as error:
+            raise errors.AutoReconnect(str(error)) from error
         self._handler.contribute_socket(_bounded(connection), **options)
 
     def __getattr__(self, name: str) -> Any:

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import redis
 
-from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
+from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import causes, harmless, named, scrubbed, unreachable
+from sessionpersist.stores.hosts import NOT_ALLOWED, HostNotAllowed
 from sessionpersist.stores.redis_wire import AnswerTooLarge, Unexpected
 from sessionpersist.stores.settings import RedisSettings
 
@@ -165,6 +166,8 @@ def _explain_failure(error: Exception, settings: RedisSettings, secret: str) -> 
 
 def _explain_connecting(chain: list[BaseException], settings: RedisSettings) -> StoreUnavailable | None:
     for cause in chain:
+        if isinstance(cause, HostNotAllowed):
+            return StoreMisconfigured(NOT_ALLOWED, "host")
         if isinstance(cause, ConnectionRefusedError | socket.gaierror):
             return unreachable(settings.host, settings.port, cause)
         if isinstance(cause, FileNotFoundError | PermissionError | IsADirectoryError):

@@ -20,6 +20,7 @@ from redis.connection import DefaultParser, SSLConnection
 from redis.retry import Retry
 
 from sessionpersist.stores.connecting import connect, left
+from sessionpersist.stores.hosts import check_addresses
 from sessionpersist.stores.settings import RedisSettings
 
 # A firewall may drop a connection that was idle for some minutes, and tell neither end: a request that used it would
@@ -119,6 +120,7 @@ class PlainConnection(redis.Connection):
         give_up = _gives_up.get()
         sock = connect(self.host, self.port, give_up)
         try:
+            check_addresses(self.host, [sock.getpeername()[0]])  # before the driver says a word
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # For the connections that stay in the pool.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

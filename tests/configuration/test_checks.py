@@ -98,6 +98,17 @@ BAD: dict[str, list[Any]] = {
         __name__,  # an engine that a project derived from ours
     ],
     "SECRETS_ALLOWED": ["REDIS_PASSWORD", None, [""], [5], {"A": "B"}],
+    "ALLOWED_STORE_HOSTS": [
+        "redis",
+        5,
+        [5],
+        [""],
+        ["."],
+        ["redis://r"],
+        ["r:6379"],
+        ["*.example.org"],
+        ["10.0.0.0/99"],
+    ],
     "INITIAL": ["REDIS", 5, ["persistence_type"]],
 }
 GOOD: dict[str, list[Any]] = {
@@ -113,6 +124,12 @@ GOOD: dict[str, list[Any]] = {
     "ADOPT_FROM": [None, "django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db"],
     "QUIET_TESTS": [True, False],
     "SECRETS_ALLOWED": [[], ["REDIS_PASSWORD", "SITE_"], ("SITE*",)],
+    "ALLOWED_STORE_HOSTS": [
+        None,
+        [],
+        ["redis", ".example.org", "10.0.0.0/8", "::1", "fe80::/10"],
+        ("10.0.0.7",),
+    ],
     "INITIAL": [None, {}, {"persistence_type": "JDBC", "jdbc_database": "default"}],
 }
 
