@@ -1,3 +1,3 @@
 """Where login sessions live, as a setting that staff change in the admin while the site runs."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
