@@ -129,7 +129,7 @@ class RedisStore(Store):
             ("SET", self._name(key), pack(record), "PX", ttl(record.expires_at), "NX")
             for key, record in records.items()
         ]
-        answers = self._ask(commands, monotonic() + self.timeout) if commands else []
+        answers = self._commands(commands) if commands else []
         return {key for key, answer in zip(records, answers, strict=True) if answer == b"OK"}
 
     def delete_many(self, versions: Mapping[str, int]) -> set[str]:
@@ -258,26 +258,33 @@ class RedisStore(Store):
         return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
 
     def _command(self, *words: Any, give_up: float = 0.0, most: int = SMALL) -> Any:
-        """Send one command and return the answer, of at most so many bytes."""
-        answer = self._ask([words], give_up or monotonic() + self.timeout, most)[0]
+        """Send one command and return the answer, of at most so many bytes, with errors translated."""
+        try:
+            answer = self._wire.ask((words,), give_up, most)[0]
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
+            answer = error
         if isinstance(answer, Exception):
             raise self._explained(answer)
         return answer
 
     def _script(self, script: Script, name: str, *arguments: Any, give_up: float = 0.0) -> int:
         """Run a script by its hash; a server that does not know it is given its text."""
-        give_up = give_up or monotonic() + self.timeout
-        answer = self._ask([("EVALSHA", script.sha, 1, name, *arguments)], give_up)[0]
-        if isinstance(answer, redis.exceptions.NoScriptError):
-            answer = self._ask([("EVAL", script.text, 1, name, *arguments)], give_up)[0]
+        begun = monotonic()
+        try:
+            answer = self._wire.ask((("EVALSHA", script.sha, 1, name, *arguments),), give_up)[0]
+            if isinstance(answer, redis.exceptions.NoScriptError):
+                give_up = give_up or begun + self.timeout
+                answer = self._wire.ask((("EVAL", script.text, 1, name, *arguments),), give_up)[0]
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
+            answer = error
         if type(answer) is int:
             return answer
         raise self._explained(answer)
 
-    def _ask(self, commands: Sequence[Command], give_up: float, most: int = SMALL) -> list[Any]:
-        """Send commands and return their answers; an error is an answer too. What a driver raises is translated."""
+    def _commands(self, commands: Sequence[Command]) -> list[Any]:
+        """Send several commands and return their answers; an error is an answer, too."""
         try:
-            return self._wire.ask(commands, give_up, most)
+            return self._wire.ask(commands)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
             failure = self._explained(error)
         raise failure

@@ -60,21 +60,20 @@ class Parser(DefaultParser):  # type: ignore[misc, valid-type] # whichever the d
 class CountingSocket:
     """A socket with one deadline for all that is written and read, and a limit to what is read.
 
-    Most exchanges are a short write and one read: the socket's time-out is the deadline. So that it need not be set
-    each time, it may be some percent off. From the second read on it is set for each.
+    Most exchanges are a short write and one read, for which the socket's own time-out does. From the second read on,
+    and after a long write, it is set to what is left.
     """
 
     def __init__(self, sock: socket.socket, give_up: float) -> None:
         self._sock = sock
         self._send, self._receive_into = sock.sendall, sock.recv_into
         self._patience = 0.0
-        self.allow(give_up, SMALL)
+        self.allow(give_up, SMALL, left(give_up))
 
-    def allow(self, give_up: float, most: int) -> None:
-        """Begin an exchange."""
+    def allow(self, give_up: float, most: int, seconds: float) -> None:
+        """Begin an exchange, for which so many seconds are left."""
         self._give_up, self._most, self._going_on = give_up, most, False
-        seconds = left(give_up)
-        if not 0.95 < seconds / (self._patience or 1e9) < 1.05:
+        if seconds != self._patience:
             self._patience = seconds
             self._sock.settimeout(seconds)
 
@@ -152,17 +151,25 @@ class Wire:
         self._idle: list[tuple[float, Any]] = []
         self._process = os.getpid()
 
-    def ask(self, commands: Sequence[Command], give_up: float, most: int = SMALL) -> list[Any]:
+    def ask(self, commands: Sequence[Command], give_up: float = 0.0, most: int = SMALL) -> list[Any]:
         """Send commands and return their answers, on a connection that this call has for itself; at most so many bytes
-        of them. A command that the server refuses has an error as its answer. Raises whatever a driver can raise.
+        of them, by that time (0: as long as the time-out is). A command that the server refuses has an error as its
+        answer. Raises whatever a driver can raise.
 
         Straight on the driver's connection: its client would take longer for its hooks, and its pool for asking the
         kernel whether an idle connection is still good, than the server for its answer. One that is not shows when it
         is used, and whoever called tries again (see GuardedStore).
         """
-        connection = self._take(give_up)
+        now = monotonic()
+        connection = self._take(now)
+        if connection is None:
+            give_up = give_up or now + self.timeout
+            connection = self._open(give_up)
         try:
-            connection._sock.allow(give_up, most)
+            if give_up:
+                connection._sock.allow(give_up, most, left(give_up))
+            else:
+                connection._sock.allow(now + self.timeout, most, self.timeout)
             if len(commands) == 1:
                 connection.send_packed_command(connection.pack_command(*commands[0]), check_health=False)
                 answers = [_answer(connection)]
@@ -183,8 +190,8 @@ class Wire:
             self._discard(self._idle.pop()[1])
         self._pool.disconnect(inuse_connections=False)
 
-    def _take(self, give_up: float) -> Any:
-        """Return a connection of this process: the one that was used last, else one of the driver's pool.
+    def _take(self, now: float) -> Any:
+        """Return the connection of this process that was used last, or None.
 
         Where that one has been idle for too long, so have all the others.
         """
@@ -193,11 +200,11 @@ class Wire:
         try:
             used, connection = self._idle.pop()
         except IndexError:
-            return self._open(give_up)
-        if give_up - self.timeout - used < IDLE_SECONDS:
+            return None
+        if now - used < IDLE_SECONDS:
             return connection
         self._discard(connection)
-        return self._open(give_up)
+        return None
 
     def _open(self, give_up: float) -> Any:
         token = _gives_up.set(give_up)

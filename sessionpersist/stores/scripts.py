@@ -26,9 +26,12 @@ def script(text: str) -> Script:
 # look(name) returns the head of a record as ``redis.HEADER`` lays it out, and the user id after it; '' where there is
 # nothing, and nil for a foreign record: of another type, too short or long, out of range, a user id that is no text.
 # As it looks for text, what is valid becomes one letter, so that bytes which it kept apart don't become neighbours.
+LONGEST_HEAD = 26 + 4 * LONGEST_USER_ID  # bytes; a character takes up to four
 LOOK = rf"""local function is_text(user)
-    local _, letters = string.gsub(user, '[^\128-\191]', '')
-    if letters > {LONGEST_USER_ID} then return false end
+    if #user > {LONGEST_USER_ID} then
+        local _, letters = string.gsub(user, '[^\128-\191]', '')
+        if letters > {LONGEST_USER_ID} then return false end
+    end
     if not string.find(user, '[\128-\255]') then return true end
     for _, valid in ipairs({{
         '[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]',
@@ -38,18 +41,19 @@ LOOK = rf"""local function is_text(user)
     return not string.find(user, '[\128-\255]')
 end
 local function look(name)
-    local head = redis.pcall('GETRANGE', name, 0, {25 + 4 * LONGEST_USER_ID})
+    local head = redis.pcall('GETRANGE', name, 0, {LONGEST_HEAD - 1})
     if type(head) == 'table' then
         if string.find(head.err, 'WRONGTYPE', 1, true) then return nil end
-        return redis.call('GETRANGE', name, 0, {25 + 4 * LONGEST_USER_ID})
+        return redis.call('GETRANGE', name, 0, 0)
     end
-    if head == '' then return head end
-    if #head < 26 or string.byte(head, 1) > 127 or string.byte(head, 9) > 127 or string.byte(head, 17) > 127 then
+    local length = #head
+    if length == 0 then return head end
+    if length < 26 or string.byte(head, 1) > 127 or string.byte(head, 9) > 127 or string.byte(head, 17) > 127 then
         return nil
     end
-    local user = string.byte(head, 25) * 256 + string.byte(head, 26)
-    local payload = redis.call('STRLEN', name) - 26 - user
-    if payload < 0 or payload > {MAX_PAYLOAD_BYTES} or not is_text(string.sub(head, 27, 26 + user)) then return nil end
+    local start = 26 + string.byte(head, 25) * 256 + string.byte(head, 26)
+    if start > length or not is_text(string.sub(head, 27, start)) then return nil end
+    if length == {LONGEST_HEAD} and redis.call('STRLEN', name) - start > {MAX_PAYLOAD_BYTES} then return nil end
     return head
 end
 local function expiry(head) return struct.unpack('>I8', head, 17) end

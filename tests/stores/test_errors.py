@@ -143,7 +143,7 @@ class TestRedis:
         with shared(server).connect() as client:
             client.execute_command("ACL", "SETUSER", name, "on", f">{SECRET}", "~*", "+@all", right)
         store, key = redis_store(server, username=name, password=SECRET), a_key()
-        store.create(key, a_record())
+        store.create(key, a_record(bytes(5_000)))  # of a short one STRLEN tells nothing new
         with pytest.raises(StoreUnavailable, match=said) as raised:
             store.touch(key, now_ms())
         assert (raised.value.field, raised.value.answered) == ("username", True)
