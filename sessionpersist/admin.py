@@ -16,21 +16,17 @@ from django.utils.decorators import method_decorator
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from sessionpersist import pulse
 from sessionpersist.adoption_views import AdoptionViews
 from sessionpersist.attempts import tried_too_often, try_store
 from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm, Overtaken
-from sessionpersist.handover_views import BASE_NAME, TEMPLATES
+from sessionpersist.handover_views import BASE_NAME, TEMPLATES, without_passwords_in_reports
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.panels import read_handover, read_history, read_panels, read_status
 from sessionpersist.pulse import Report
-
-without_passwords_in_reports = method_decorator(
-    sensitive_post_parameters("redis_password", "mongodb_password")
-)
+from sessionpersist.reauthentication import Reauthentication, renew_key
 
 
 @admin.register(LoginConfiguration)
@@ -128,11 +124,12 @@ class LoginConfigurationAdmin(AdoptionViews):
     def _save(self, request: HttpRequest) -> HttpResponse:
         self._require(self.has_change_permission(request))
         form = LoginConfigurationForm(request.POST, probe=False)
-        if self._saved(request, form):
+        again = Reauthentication(request)
+        if again.confirm(_("Save")) and self._saved(request, form):
             return HttpResponseRedirect(self._url("changelist"))
         if form.has_error("__all__", "overtaken"):
             form.rebase()
-        return self._render(request, form)
+        return self._render(request, form, again=again)
 
     def _saved(self, request: HttpRequest, form: LoginConfigurationForm) -> bool:
         if not form.is_valid() or not try_store(request.user, form, saving=True):
@@ -171,12 +168,14 @@ class LoginConfigurationAdmin(AdoptionViews):
         tested: bool = False,
         check: bool = False,
         report: Report | None = None,
+        again: Reauthentication | None = None,
     ) -> TemplateResponse:
         """With ``check`` the stores are asked, which may take a while; else the script of the page has that done."""
         form.ask_for_passwords_again()
         may_change = self.has_change_permission(request)
         if not may_change:
             form.make_read_only()
+        again = again or Reauthentication(request)
         shown = read_panels(count=check)
         context = {
             "title": _("Login Configuration"),
@@ -186,13 +185,21 @@ class LoginConfigurationAdmin(AdoptionViews):
             "tested": tested,
             "pulse": pulse.take(shown["status"].settings) if check else None,
             "report": report,
+            "again": again,
             **shown,
         }
-        return self._show(request, "change_form.html", context, status=429 if tried_too_often(form) else 200)
+        too_often = again.too_often or bool(tried_too_often(form))
+        return self._show(request, "change_form.html", context, too_often=too_often)
 
     def _wrapped(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         """Behind the admin's login and CSRF check, and outside ATOMIC_REQUESTS: a failed probe would break it."""
-        wrapped = self.admin_site.admin_view(view)
+
+        def with_new_key(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            response = view(request, *args, **kwargs)
+            renew_key(request)
+            return response
+
+        wrapped = self.admin_site.admin_view(with_new_key)
         for alias in connections:
             wrapped = transaction.non_atomic_requests(using=alias)(wrapped)
         return wrapped

@@ -52,6 +52,7 @@ class Limit:
 
 
 TESTS = Limit("connection-test", 10, 60)
+PASSWORDS = Limit("wrong-password", 5, 300)
 TOO_OFTEN = "too_often"
 TRIED_TOO_OFTEN: Text = gettext_lazy(
     "Each user can try a store {times} times a minute, and you have. Wait a minute, then try again."

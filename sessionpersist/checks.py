@@ -310,6 +310,10 @@ def _is_seconds(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
+def _is_seconds_or_none(value: Any) -> bool:
+    return value is None or _is_seconds(value)
+
+
 def _is_some_time(value: Any) -> bool:
     return _is_seconds(value) and value > 0
 
@@ -399,5 +403,6 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "the dotted path of a session engine, such as 'django.contrib.sessions.backends.db'; not of this app's, nor "
         "of one that keeps sessions in cookies, which has none to adopt",
     ),
+    "REAUTHENTICATE_SECONDS": (_is_seconds_or_none, "a number of seconds, zero or more, or None"),
     "QUIET_TESTS": (_is_boolean, "True or False"),
 }

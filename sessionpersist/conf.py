@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "ADOPT_FROM": None,
     "QUIET_TESTS": True,  # under a test runner nothing is asked that the test did not ask for
     "INITIAL": None,  # In-Memory
+    "REAUTHENTICATE_SECONDS": 600.0,  # None: staff are never asked for their password again
 }
 
 
@@ -74,6 +75,11 @@ def timeout_seconds() -> float:
     """How long to wait for a store to accept a connection, and for each answer."""
     # Drivers count in milliseconds or whole steps of the system, and some take 0 for ever.
     return max(_seconds("TIMEOUT_SECONDS"), SHORTEST_TIMEOUT)
+
+
+def reauthenticate_seconds() -> float | None:
+    """How long ago staff may have entered their password to decide about all sessions; None: at any time."""
+    return None if get("REAUTHENTICATE_SECONDS") is None else _seconds("REAUTHENTICATE_SECONDS")
 
 
 def key_prefix() -> str:

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from sessionpersist import draining, panels
@@ -24,6 +25,7 @@ from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.panels import Moving
+from sessionpersist.reauthentication import FIELD, Reauthentication
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[LoginConfiguration]
@@ -35,6 +37,9 @@ BASE_NAME = "sessionpersist_loginconfiguration"
 STEP_SECONDS = 0.5  # how long one request moves sessions: no worker is kept for longer
 
 only_get_or_post = method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
+without_passwords_in_reports = method_decorator(
+    sensitive_post_parameters("redis_password", "mongodb_password", FIELD)
+)
 
 
 class HandoverViews(ModelAdmin):
@@ -71,6 +76,7 @@ class HandoverViews(ModelAdmin):
         return HttpResponseRedirect(self._url("changelist") + "?check=now#sp-handover")
 
     @only_get_or_post
+    @without_passwords_in_reports
     def abandon(self, request: HttpRequest, number: int) -> HttpResponse:
         """Say what giving the store up means; by POST, do it. Never the store in force: it is not draining."""
         self._require(self.has_change_permission(request))
@@ -78,9 +84,11 @@ class HandoverViews(ModelAdmin):
         if moving is None:
             messages.info(request, _("The handover from this store is over already."))
             return HttpResponseRedirect(self._url("changelist"))
-        if request.method != "POST":
+        again = Reauthentication(request)
+        if request.method != "POST" or not again.confirm(_("Abandon")):
             title = _("Abandon {store}?").format(store=moving.store)
-            return self._show(request, "abandon.html", {"title": title, "each": moving})
+            context = {"title": title, "each": moving, "again": again}
+            return self._show(request, "abandon.html", context, too_often=again.too_often)
         name = Revision.objects.get(pk=number).store_settings().describe()
         draining.abandon(number)
         self._log(request, _("Abandoned the sessions that were left in {store}.").format(store=name))
@@ -88,15 +96,17 @@ class HandoverViews(ModelAdmin):
         return HttpResponseRedirect(self._url("changelist"))
 
     @only_get_or_post
+    @without_passwords_in_reports
     def switch_back(self, request: HttpRequest, number: int) -> HttpResponse:
         """Ask whether to choose an earlier store again; by POST, try it and save, as the form does."""
         self._require(self.has_change_permission(request))
         revision = Revision.objects.filter(pk=number).first()
         if revision is None:
             raise Http404
+        again = Reauthentication(request)
         if request.method == "POST":
             form = LoginConfigurationForm(data_to_return(request, revision), probe=False)
-            if self._saved(request, form):
+            if again.confirm(_("Switch back")) and self._saved(request, form):
                 return HttpResponseRedirect(self._url("changelist"))
         else:
             form = LoginConfigurationForm()
@@ -108,19 +118,21 @@ class HandoverViews(ModelAdmin):
             "problems": list(problems_of(form)),
             "edition": LoginConfiguration.get_solo().edition,
             "status": panels.read_status(),
+            "again": again,
         }
-        return self._show(request, "switch_back.html", context, status=429 if tried_too_often(form) else 200)
+        too_often = again.too_often or bool(tried_too_often(form))
+        return self._show(request, "switch_back.html", context, too_often=too_often)
 
     def _saved(self, request: HttpRequest, form: LoginConfigurationForm) -> bool:
         """Save a form and say so, if it is valid and nobody was faster; else its errors say what is wrong."""
         raise NotImplementedError
 
     def _show(
-        self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
+        self, request: HttpRequest, template: str, context: dict[str, Any], *, too_often: bool = False
     ) -> TemplateResponse:
         context = {**self.admin_site.each_context(request), "opts": self.opts, **context}
         request.current_app = self.admin_site.name
-        return TemplateResponse(request, f"{TEMPLATES}/{template}", context, status=status)
+        return TemplateResponse(request, f"{TEMPLATES}/{template}", context, status=429 if too_often else 200)
 
     def _log(self, request: HttpRequest, message: str) -> None:
         self.log_change(request, LoginConfiguration.get_solo(), message)

@@ -10,7 +10,7 @@ from django.core.signals import request_finished, request_started, setting_chang
 from django.db.models.signals import post_migrate
 from django.dispatch import receiver
 
-from sessionpersist import nodes, pulse, quiet, routing, snapshot
+from sessionpersist import nodes, pulse, quiet, reauthentication, routing, snapshot
 from sessionpersist.engine import SessionStore
 from sessionpersist.signals import store_lost
 
@@ -36,6 +36,8 @@ def note_login(request: Any, user: Any, **kwargs: Any) -> None:
     session = getattr(request, "session", None)
     if isinstance(session, SessionStore) and user is not None:
         session.note_login(user._meta.pk.value_to_string(user))
+    if session is not None and user is not None:
+        reauthentication.note_login(request, user)
 
 
 @receiver(user_logged_out)

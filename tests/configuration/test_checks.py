@@ -89,6 +89,7 @@ BAD: dict[str, list[Any]] = {
     "NODE_NAME": ["", 5],
     "TLS_CA_FILE": ["/nowhere/ca.pem", 5],
     "QUIET_TESTS": ["no", 5, None],
+    "REAUTHENTICATE_SECONDS": ["600", -1, True, timedelta(minutes=10)],
     "ADOPT_FROM": [
         "nowhere.engine",
         "django.contrib.auth",
@@ -123,6 +124,7 @@ GOOD: dict[str, list[Any]] = {
     "TLS_CA_FILE": [None, __file__],
     "ADOPT_FROM": [None, "django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db"],
     "QUIET_TESTS": [True, False],
+    "REAUTHENTICATE_SECONDS": [None, 0, 600, 0.5],
     "SECRETS_ALLOWED": [[], ["REDIS_PASSWORD", "SITE_"], ("SITE*",)],
     "ALLOWED_STORE_HOSTS": [
         None,

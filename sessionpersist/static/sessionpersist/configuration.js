@@ -74,7 +74,9 @@
         result.replaceChildren();
         try {
             const headers = { Accept: "application/json" };
-            const response = await fetch(testButton.formAction, { method: "POST", body: new FormData(form), headers });
+            const body = new FormData(form);
+            body.delete("your_password"); // a test needs none
+            const response = await fetch(testButton.formAction, { method: "POST", body, headers });
             const found = await response.json();
             if (edition === editions) {
                 result.innerHTML = found.html; // rendered and escaped by the site's own template
@@ -98,6 +100,10 @@
     }
 
     function edited(event) {
+        if (event.target.name === "your_password") {
+            clearErrorsOf(event.target); // it is no part of what was tested
+            return;
+        }
         editions += 1;
         if (result.querySelector(".sp-steps")) {
             clearErrors(); // what the store said, to all fields together
@@ -127,11 +133,29 @@
         testButton.disabled = saveButton.disabled = false;
     }
 
+    // Your own password: asked for once it was entered too long ago, which may be while the page is open.
+
+    const LONGEST_TIMER = 2 ** 31 - 1;
+    const again = form.querySelector("[data-due]");
+    if (again) {
+        const due = Math.min(Number(again.dataset.due) * 1000, LONGEST_TIMER);
+        setTimeout(() => again.removeAttribute("hidden"), due);
+    }
+
+    let leaving = false; // nothing is asked for while the session may be getting a new key
+
     if (testButton) {
         testButton.addEventListener("click", testConnection);
         form.addEventListener("submit", () => {
             const label = busy(saveButton, form.dataset.saving);
-            window.addEventListener("pageshow", () => idle(saveButton, label), { once: true }); // back to this page
+            leaving = true;
+            const back = () => {
+                idle(saveButton, label);
+                leaving = false;
+                poll();
+                look();
+            };
+            window.addEventListener("pageshow", back, { once: true }); // back to this page
         });
     }
 
@@ -164,7 +188,7 @@
 
     async function poll() {
         clearTimeout(nextPoll);
-        if (document.hidden) {
+        if (document.hidden || leaving) {
             return; // it is called again when that is over
         }
         const number = (polls += 1);
@@ -323,7 +347,7 @@
 
     async function look() {
         clearTimeout(nextLook);
-        if (document.hidden || draining) {
+        if (document.hidden || leaving || draining) {
             return; // it is called again when that is over
         }
         const begun = performance.now();

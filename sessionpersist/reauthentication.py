@@ -1,0 +1,156 @@
+"""Whether somebody who is about to decide over the sessions of all users has lately proved who they are (ASVS 7.5.3).
+
+A stolen session, or a browser that was left open, is not enough to save, to switch back or to give a store up: the
+password must have been entered in the last ``REAUTHENTICATE_SECONDS``, at the login or on the page. It is checked by
+``authenticate()``, as at the login: so by the project's own backends, and those that count failures hear of it.
+
+A user without a password here comes by single sign-on: no form of ours can check that, so the login itself must be as
+young. “Move the rest now” asks nobody: it logs nobody out, leads only where somebody has saved with a password, and may
+take longer than any such time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth import authenticate
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.debug import sensitive_variables
+
+from sessionpersist import audit, conf
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+    from django_stubs_ext import StrOrPromise as Text
+
+FIELD = "your_password"
+NOTE = "_sessionpersist_proved"  # in the session: who it was, and when they last logged in and entered the password
+ENTERED = "_sessionpersist_entered"  # on a request, where its password was right
+CANDIDATES = 2  # fields of a login form that may hold the password: a check takes a good part of a second
+
+LOG_IN_AGAIN: Text = gettext_lazy(
+    "This concerns the sessions of all users, and you logged in too long ago: log out, log in again, then repeat it."
+)
+ENTER: Text = gettext_lazy("Enter your password.")
+WRONG: Text = gettext_lazy("This is not your password.")
+TOO_OFTEN: Text = gettext_lazy(
+    "Too many wrong passwords. Wait {minutes} minutes, then try again; or log out and log in again."
+)
+
+
+def note_login(request: HttpRequest, user: Any) -> None:
+    """Note in the session when this user has logged in, and whether by a password. Called after the login.
+
+    Django does not say by what a user has logged in, and single sign-on may come by the same backend. So the password
+    that the form holds is checked once more, for staff alone.
+    """
+    if conf.reauthenticate_seconds() is None or not getattr(user, "is_staff", False):
+        return
+    now = int(time())
+    note = {**_note_of(request, user), "user": str(user.pk), "login": now}
+    if any(user.check_password(each) for each in islice(_posted_passwords(request), CANDIDATES)):
+        note["password"] = now
+    request.session[NOTE] = note
+
+
+class Reauthentication:
+    """What one request has to prove. The templates show it beside the button."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+        self._user: Any = request.user
+        self.error: Text = ""
+        self.too_often = False
+
+    @property
+    def by_password(self) -> bool:
+        """Whether there is a password to ask for."""
+        return conf.reauthenticate_seconds() is not None and bool(self._user.has_usable_password())
+
+    @property
+    def advice(self) -> Text:
+        """What to do where there is no password to ask for, and the login is too old."""
+        return LOG_IN_AGAIN
+
+    @property
+    def left(self) -> float:
+        """How many seconds nothing has to be proved."""
+        seconds = conf.reauthenticate_seconds()
+        if seconds is None:
+            return float("inf")
+        proved: float = _note_of(self._request, self._user).get(
+            "password" if self.by_password else "login", 0
+        )
+        return max(0.0, proved + seconds - time())
+
+    @property
+    def due(self) -> bool:
+        """Whether there is something to prove now."""
+        return self.left <= 0
+
+    @sensitive_variables("password")
+    def confirm(self, action: str) -> bool:
+        """Return whether this request may do it; if not, ``error`` says why."""
+        if not self.due:
+            return True
+        password = self._request.POST.get(FIELD, "")
+        if not self.by_password or not password:
+            self.error = ENTER if self.by_password else LOG_IN_AGAIN
+            return False
+        return self._check(password, action)
+
+    @sensitive_variables("password")
+    def _check(self, password: str, action: str) -> bool:
+        """Check it unless too many were wrong: noted first, so that guesses made at the same moment are counted."""
+        from sessionpersist.attempts import PASSWORDS  # needs Django's admin, and the receivers do not
+
+        message = _("Entered a wrong password to confirm “{action}”.").format(action=action)
+        noted = PASSWORDS.note(self._user, message, str(_("Login Configuration")))
+        self.too_often = noted is None
+        right = noted is not None and is_password_of(self._request, password)
+        audit.password_again(self._user.pk, action, right=right, refused=self.too_often)
+        if noted is None:
+            self.error = str(TOO_OFTEN).format(minutes=PASSWORDS.seconds // 60)
+        elif not right:
+            self.error = WRONG
+        else:
+            noted.delete()
+            note = _note_of(self._request, self._user) | {"user": str(self._user.pk)}
+            self._request.session[NOTE] = note | {"password": int(time())}
+            setattr(self._request, ENTERED, True)
+        return right
+
+
+def renew_key(request: HttpRequest) -> None:
+    """Give the session a new key where the password has just been entered: whoever else knows the old one has nothing
+    from that. Called last, as until the answer is there the browser goes by the old key."""
+    if getattr(request, ENTERED, False):
+        request.session.cycle_key()
+
+
+@sensitive_variables("password")
+def is_password_of(request: HttpRequest, password: str) -> bool:
+    """Return whether who sends this request could log in with this password."""
+    user: Any = request.user
+    found = authenticate(request, username=user.get_username(), password=password)
+    return found is not None and found.pk == user.pk
+
+
+def _note_of(request: HttpRequest, user: Any) -> dict[str, Any]:
+    """Return what is noted of this user; of another who had the session before, nothing."""
+    note = request.session.get(NOTE)
+    return dict(note) if isinstance(note, dict) and note.get("user") == str(user.pk) else {}
+
+
+def _posted_passwords(request: HttpRequest) -> Iterator[str]:
+    """Yield the passwords that a login form holds. Some have a prefix before the name.
+
+    Only what has been read already: a login by a header may come with an upload that is not ours to read.
+    """
+    for name, value in request.POST.items() if hasattr(request, "_post") else ():
+        if name == "password" or name.endswith("-password"):
+            yield str(value)
