@@ -106,13 +106,24 @@ def stores(tmp_path: Path, prefix: str, database_url: str) -> dict[str, Place]:
 
 
 @pytest.fixture
+def site_settings() -> dict[str, Any]:
+    """What a module wants to be otherwise."""
+    return {}
+
+
+@pytest.fixture
 def node(
-    new_site: Site, stores: dict[str, Place], tmp_path: Path, prefix: str, database_url: str
+    new_site: Site,
+    stores: dict[str, Place],
+    tmp_path: Path,
+    prefix: str,
+    database_url: str,
+    site_settings: dict[str, Any],
 ) -> Iterator[Node]:
     """A node with two processes, in In-Memory, that hears of a change soon."""
     shutil.copy(new_site.folder / "site.sqlite3", tmp_path)
     times = {"REFRESH_SECONDS": 0.2, "ACTIVATION_SECONDS": 0.5}
-    site = Site(tmp_path, {ALIAS: database_url}, KEY_PREFIX=prefix, **times)
+    site = Site(tmp_path, {ALIAS: database_url}, KEY_PREFIX=prefix, **times, **site_settings)
     with Node(site, "node-1") as node:
         yield node
 

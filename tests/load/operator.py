@@ -33,7 +33,7 @@ class Operator:
 
     def switch_to(self, **fields: object) -> None:
         """Type these into the page and press “Save”."""
-        text = self._send(PAGE, "loginconfiguration_form", **fields)
+        text = self._send(PAGE, "loginconfiguration_form", your_password=PASSWORD, **fields)
         assert "Saved." in text, re.findall(r'class="error.*', text)
 
     def _send(self, path: str, form: str, **typed: object) -> str:

@@ -1,0 +1,112 @@
+"""Staff are asked for their password again in a real browser, and lose nothing by it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+
+from tests.browser.places import Place
+from tests.browser.test_login_configuration import configured, move, strict_policy
+from tests.browser.visitor import PASSWORD, Visitor
+from tests.load.site import Node
+
+Stores = dict[str, Place]
+
+
+def own_password(page: Page) -> Locator:
+    return page.get_by_label("Your password", exact=True)
+
+
+class TestAlways:
+    """Where a password is never recent enough."""
+
+    @pytest.fixture
+    def site_settings(self) -> dict[str, Any]:
+        return {"REAUTHENTICATE_SECONDS": 0}
+
+    def test_it_is_entered_beside_the_button_and_nobody_is_logged_out(
+        self, visitor: Visitor, stores: Stores
+    ) -> None:
+        place, page = stores["REDIS"], visitor.page
+        visitor.log_in()
+        visitor.open_configuration()
+        before = visitor.session_key
+        with strict_policy(page):
+            page.reload()
+            visitor.choose(place)
+            visitor.test_connection()
+            expect(visitor.verdict()).to_have_text("The connection works.")
+            own_password(page).fill(PASSWORD)
+            expect(visitor.verdict()).to_have_text("The connection works.")
+            visitor.save()
+            expect(page.locator(".messagelist .success")).to_contain_text(f"switches to {place.label}")
+        visitor.wait_until_in_force(place)
+        visitor.check_logged_in()
+        assert visitor.session_key != before
+
+    @pytest.mark.parametrize("script", [True, False])
+    def test_a_wrong_one_keeps_what_was_typed_and_has_the_focus(
+        self,
+        script: bool,
+        new_context: Callable[..., BrowserContext],
+        node: Node,
+        stores: Stores,
+    ) -> None:
+        visitor = Visitor(new_context(java_script_enabled=script).new_page(), node.url)
+        place, page, before = stores["REDIS"], visitor.page, configured(node)
+        visitor.log_in()
+        visitor.open_configuration()
+        visitor.choose(place)
+        own_password(page).fill("not-the-password")
+        visitor.save()
+        expect(page.get_by_text("This is not your password.")).to_be_visible()
+        expect(own_password(page)).to_be_focused()
+        expect(own_password(page)).to_have_value("")
+        expect(visitor.field(place, "Port")).to_have_value(place.fields["Port"])
+        assert configured(node) == before
+
+        visitor.field(place, "Password").fill(place.fields["Password"])
+        own_password(page).fill(PASSWORD)
+        visitor.save()
+        expect(page.locator(".messagelist .success")).to_contain_text(f"switches to {place.label}")
+
+    def test_a_store_is_given_up_by_the_keyboard_alone(self, visitor: Visitor, stores: Stores) -> None:
+        page = visitor.page
+        visitor.log_in()
+        visitor.open_configuration()
+        visitor.choose(stores["JDBC"])
+        own_password(page).fill(PASSWORD)
+        visitor.save()
+        visitor.wait_until_in_force(stores["JDBC"])
+        visitor.open_configuration()
+        page.get_by_role("link", name="Abandon the old store").click()
+        expect(own_password(page)).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("Enter your password.")).to_be_visible()
+        expect(own_password(page)).to_be_focused()
+        page.keyboard.type(PASSWORD)
+        page.keyboard.press("Enter")
+        expect(page.locator(".messagelist .success")).to_contain_text("was abandoned")
+
+
+def test_shortly_after_the_login_it_is_not_asked_for_and_an_open_page_asks_once_it_is_due(
+    visitor: Visitor, stores: Stores
+) -> None:
+    page = visitor.page
+    visitor.log_in()
+    page.clock.install()
+    visitor.open_configuration()
+    visitor.choose(stores["REDIS"])
+    expect(own_password(page)).to_be_hidden()
+    page.clock.fast_forward("10:01")
+    expect(own_password(page)).to_be_visible()
+    expect(visitor.field(stores["REDIS"], "Password")).to_have_value(re.compile(".+"))
+
+
+def test_shortly_after_the_login_a_store_is_saved_without_it(visitor: Visitor, stores: Stores) -> None:
+    visitor.log_in()
+    move(visitor, stores["REDIS"])
