@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import wraps
 from typing import Any
 
 from django.contrib import admin, messages
@@ -16,17 +17,38 @@ from django.utils.decorators import method_decorator
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from sessionpersist import pulse
 from sessionpersist.adoption_views import AdoptionViews
 from sessionpersist.attempts import tried_too_often, try_store
 from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm, Overtaken
-from sessionpersist.handover_views import BASE_NAME, TEMPLATES, without_passwords_in_reports
+from sessionpersist.handover_views import BASE_NAME, TEMPLATES
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.panels import read_handover, read_history, read_panels, read_status
 from sessionpersist.pulse import Report
-from sessionpersist.reauthentication import Reauthentication, renew_key
+from sessionpersist.reauthentication import FIELD, Reauthentication, renew_key
+from sessionpersist.secret import Secret
+
+PASSWORDS = ("redis_password", "mongodb_password", FIELD)
+
+
+def without_passwords_in_reports(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Have reports about crashes show no password that was sent, neither as it came nor as the form has it."""
+
+    @wraps(view)
+    @sensitive_post_parameters(*PASSWORDS)
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if any(name in request.POST for name in PASSWORDS):
+            sent = request.POST.copy()
+            for name in filter(sent.__contains__, PASSWORDS):
+                sent.setlist(name, [Secret(each) for each in sent.getlist(name)])
+            sent._mutable = False
+            request.POST = sent  # type: ignore[assignment]
+        return view(request, *args, **kwargs)
+
+    return wrapped
 
 
 @admin.register(LoginConfiguration)
@@ -70,7 +92,6 @@ class LoginConfigurationAdmin(AdoptionViews):
         return super().history_view(request, object_id, {**changes, **(extra_context or {})})
 
     @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
-    @without_passwords_in_reports
     def page(self, request: HttpRequest) -> HttpResponse:
         """Show the form; by POST, save it."""
         if request.method == "POST":
@@ -79,7 +100,6 @@ class LoginConfigurationAdmin(AdoptionViews):
         return self._render(request, LoginConfigurationForm(), check="check" in request.GET)
 
     @method_decorator(require_POST)
-    @without_passwords_in_reports
     def test(self, request: HttpRequest) -> HttpResponse:
         """Try the store that was entered, and save nothing. Without the script, show the page again."""
         self._require(self.has_change_permission(request))
@@ -199,7 +219,8 @@ class LoginConfigurationAdmin(AdoptionViews):
             renew_key(request)
             return response
 
-        wrapped = self.admin_site.admin_view(with_new_key)
+        # Outermost: a crash may come as the session is loaded.
+        wrapped = without_passwords_in_reports(self.admin_site.admin_view(with_new_key))
         for alias in connections:
             wrapped = transaction.non_atomic_requests(using=alias)(wrapped)
         return wrapped

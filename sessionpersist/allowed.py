@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import quote
 
 from django.conf import settings
@@ -14,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.secret import Secret, secret_keys
 from sessionpersist.stores.settings import ENVIRONMENT
 
 OWN_VARIABLES = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL")
@@ -25,7 +25,7 @@ LONG = 8  # characters: a shorter secret may be part of another text by chance
 def may_name(name: str) -> bool:
     """Return whether SECRETS_ALLOWED has that variable, and the project does not keep a secret of its own in it."""
     listed = any(_matches(name, entry) for entry in conf.secrets_allowed())
-    return listed and not _is_own(name) and not _holds_own_secret(os.environ.get(name, ""))
+    return listed and not _is_own(name) and not _holds_own_secret(Secret(os.environ.get(name, "")))
 
 
 def check_variable(password: str) -> None:
@@ -71,11 +71,11 @@ def _holds_own_secret(value: str) -> bool:
 def _holds(value: str, secret: str) -> bool:
     """A URL or a list may have the secret in it."""
     same = hmac.compare_digest(force_bytes(value), force_bytes(secret))
-    return same or (len(secret) >= LONG and any(form in value for form in (secret, quote(secret, safe=""))))
+    return same or (len(secret) >= LONG and (secret in value or quote(secret, safe="") in value))
 
 
 def _own_secrets() -> Iterator[str]:
-    keys: list[Any] = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    yield from (key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key) for key in keys)
-    yield from (str(each.get("PASSWORD") or "") for each in settings.DATABASES.values())
-    yield str(settings.EMAIL_HOST_PASSWORD or "")
+    keys = secret_keys()
+    yield from (Secret(force_bytes(key).decode("utf-8", "replace")) for key in keys)
+    yield from (Secret(each.get("PASSWORD") or "") for each in settings.DATABASES.values())
+    yield Secret(settings.EMAIL_HOST_PASSWORD or "")

@@ -23,6 +23,7 @@ from django.utils import timezone
 from sessionpersist import adoption, audit, merging, routing, snapshot
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.sealing import Sealer, beside, stored_key
+from sessionpersist.secret import Secret, SecretBytes
 from sessionpersist.stores.base import (
     LIMIT,
     LONGEST_USER_ID,
@@ -64,6 +65,7 @@ class SessionStore(SessionBase):
         def _get_session(self, no_load: bool = False) -> dict[str, Any]: ...
 
     def __init__(self, session_key: str | None = None) -> None:
+        session_key = Secret(session_key) if isinstance(session_key, str) else session_key
         super().__init__(session_key)
         self.outage: StoreUnavailable | None = None
         self._held: Held | None = None
@@ -84,7 +86,8 @@ class SessionStore(SessionBase):
 
     def exists(self, session_key: str | None) -> bool:
         """Return whether there is a live session of that key; there is none of None, nor of what is no text."""
-        record: Record | None = self._ask("get", session_key) if is_key(session_key) else None
+        session_key = Secret(session_key) if is_key(session_key) else None
+        record: Record | None = self._ask("get", session_key) if session_key else None
         return record is not None and not record.ended
 
     def create(self) -> None:
@@ -124,6 +127,7 @@ class SessionStore(SessionBase):
         """Delete the session of that key; without one, this session. What is no key deletes nothing."""
         key = self.session_key if session_key is None else session_key
         if is_key(key):
+            key = session_key = Secret(key)
             if self._ask("delete", key):
                 self._audit_end(key)
             self._noting_outage(adoption.remove, key)
@@ -390,9 +394,9 @@ def new_key() -> str:
 
     Django's own ``get_random_string`` gives the same and takes longer than a whole save in memory.
     """
-    while len(key := os.urandom(48).translate(KEY_CHARACTERS, UNEVEN)) < KEY_LENGTH:
+    while len(key := SecretBytes(os.urandom(48).translate(KEY_CHARACTERS, UNEVEN))) < KEY_LENGTH:
         pass  # one time in 10**18
-    return key[:KEY_LENGTH].decode()
+    return Secret(key[:KEY_LENGTH].decode())
 
 
 def pause(attempt: int) -> None:

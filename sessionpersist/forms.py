@@ -30,6 +30,7 @@ from sessionpersist import allowed, conf, nodes, places, probing, snapshot, time
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.initial import initial_settings
 from sessionpersist.models import LoginConfiguration, PersistenceType, Revision
+from sessionpersist.secret import Secret
 from sessionpersist.stores.base import Step
 from sessionpersist.stores.hosts import check_host
 from sessionpersist.stores.settings import TYPES, StoreSettings, UnreadablePassword, build, reveal
@@ -176,6 +177,9 @@ class PasswordField(forms.CharField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return bool(data)
+
+    def to_python(self, value: Any) -> Secret:
+        return Secret(super().to_python(value) or "")
 
 
 class TypeCards(forms.RadioSelect):
@@ -516,13 +520,13 @@ class LoginConfigurationForm(ModelForm):
 
     def _settled_password(self, prefix: str) -> str:
         """Return the password that was typed; else the saved one, or none if that is to be removed."""
-        typed = self.cleaned_data[f"{prefix}_password"]
+        typed: str = self.cleaned_data[f"{prefix}_password"]
         removed = self.cleaned_data.get(f"{prefix}_password_clear", False)
         saved: str = self.saved[f"{prefix}_password"]
         if typed and removed:
             raise ValidationError(_("Either enter a password or remove the saved one."))
         if typed or removed or not saved:
-            return str(typed)
+            return typed
         if self._leads_elsewhere(prefix):
             raise ValidationError(
                 _(

@@ -15,7 +15,6 @@ from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from sessionpersist import draining, panels
@@ -25,7 +24,7 @@ from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.panels import Moving
-from sessionpersist.reauthentication import FIELD, Reauthentication
+from sessionpersist.reauthentication import Reauthentication
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[LoginConfiguration]
@@ -37,9 +36,6 @@ BASE_NAME = "sessionpersist_loginconfiguration"
 STEP_SECONDS = 0.5  # how long one request moves sessions: no worker is kept for longer
 
 only_get_or_post = method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
-without_passwords_in_reports = method_decorator(
-    sensitive_post_parameters("redis_password", "mongodb_password", FIELD)
-)
 
 
 class HandoverViews(ModelAdmin):
@@ -76,7 +72,6 @@ class HandoverViews(ModelAdmin):
         return HttpResponseRedirect(self._url("changelist") + "?check=now#sp-handover")
 
     @only_get_or_post
-    @without_passwords_in_reports
     def abandon(self, request: HttpRequest, number: int) -> HttpResponse:
         """Say what giving the store up means; by POST, do it. Never the store in force: it is not draining."""
         self._require(self.has_change_permission(request))
@@ -96,7 +91,6 @@ class HandoverViews(ModelAdmin):
         return HttpResponseRedirect(self._url("changelist"))
 
     @only_get_or_post
-    @without_passwords_in_reports
     def switch_back(self, request: HttpRequest, number: int) -> HttpResponse:
         """Ask whether to choose an earlier store again; by POST, try it and save, as the form does."""
         self._require(self.has_change_permission(request))

@@ -20,6 +20,7 @@ from django.db import connections, models, router
 
 from sessionpersist import adoption, conf
 from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.secret import Secret
 from sessionpersist.stores.settings import (
     ENVIRONMENT,
     DatabaseSettings,
@@ -62,7 +63,7 @@ def _redis_of(cache: BaseCache) -> RedisSettings | None:
     from redis.connection import Connection, SSLConnection
 
     given = pool.connection_kwargs
-    password = str(given.get("password") or "")
+    password = Secret(given.get("password") or "")
     if pool.connection_class not in (Connection, SSLConnection):  # a socket file, a sentinel
         return None
     if given.get("credential_provider") or password.startswith(ENVIRONMENT) or not _same_certificates(given):

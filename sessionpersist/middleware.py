@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import select_template
 
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.secret import Secret
 
 RETRY_AFTER = 2  # seconds: the breaker's pause, and time for the call that tries the store
 MEDIA_TYPES = ["text/html", "application/json"]
@@ -20,6 +21,12 @@ class SessionMiddleware(middleware.SessionMiddleware):
     layer around would see none. The engine marks the outage on the session; whatever became of the exception, the
     answer is 503 with Retry-After, the cookie stays, and nobody is told that he is logged out.
     """
+
+    def process_request(self, request: HttpRequest) -> None:
+        """As Django does, with a session key that no report about a crash shows."""
+        has_one = settings.SESSION_COOKIE_NAME in request.COOKIES
+        session_key = Secret(request.COOKIES[settings.SESSION_COOKIE_NAME]) if has_one else None
+        request.session = self.SessionStore(session_key)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """A fault in a view or in a deferred template: answered here, it is not logged as a crash of the view."""

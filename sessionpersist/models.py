@@ -250,7 +250,8 @@ def number_after(newest: int) -> int:
 
 def columns_of(settings: StoreSettings) -> dict[str, Any]:
     """Return the columns of a revision that chooses this store."""
-    password = getattr(settings, "password", "")
+    password = getattr(settings, "password", None)
+    password = password.reveal() if password else ""
     return {"persistence_type": settings.type, "settings": settings.public(), "password": password}
 
 

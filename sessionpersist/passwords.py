@@ -7,10 +7,11 @@ import hmac
 from typing import TYPE_CHECKING, Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from django.conf import settings
 from django.db import models
+from django.db.models.query_utils import DeferredAttribute
 from django.utils.encoding import force_bytes
 
+from sessionpersist.secret import Secret, SecretBytes, secret_keys
 from sessionpersist.stores.settings import UnreadablePassword
 
 DUMPED = "encrypted:"  # what a ciphertext in a dump begins with
@@ -21,18 +22,20 @@ def encrypt(password: str) -> str:
     return _fernet().encrypt(password.encode()).decode()
 
 
-def decrypt(text: str) -> str:
+def decrypt(text: str) -> Secret:
     """Return the password, or an UnreadablePassword where no secret key of the site opens it."""
     try:
-        return _fernet().decrypt(text).decode()
+        return Secret(_fernet().decrypt(text).decode())
     except InvalidToken:
         return UnreadablePassword(text)
 
 
 def _fernet() -> MultiFernet:
-    secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    keys = (hmac.digest(b"sessionpersist.passwords.v1", force_bytes(secret), "sha256") for secret in secrets)
-    return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(_key(secret))) for secret in secret_keys()])
+
+
+def _key(secret: str | bytes) -> bytes:
+    return SecretBytes(hmac.digest(b"sessionpersist.passwords.v1", force_bytes(secret), "sha256"))
 
 
 if TYPE_CHECKING:
@@ -41,13 +44,26 @@ else:
     TextField = models.TextField  # not subscriptable at run time
 
 
+def _masked(value: Any) -> Any:
+    return Secret(value) if isinstance(value, str) and not isinstance(value, Secret) else value
+
+
+class SecretAttribute(DeferredAttribute):
+    """Whatever is set on the model, no report shows."""
+
+    def __set__(self, instance: models.Model, value: Any) -> None:
+        instance.__dict__[self.field.attname] = _masked(value)
+
+
 class EncryptedPasswordField(TextField):
-    """Text that is encrypted in the database and in dumps, and plain on the model."""
+    """Text that is encrypted in the database and in dumps, and a Secret on the model."""
+
+    descriptor_class = SecretAttribute
 
     def get_prep_value(self, value: Any) -> Any:
         if not value or isinstance(value, UnreadablePassword):
             return str(value or "")
-        return encrypt(str(value))
+        return encrypt(value if isinstance(value, str) else str(value))
 
     def from_db_value(self, value: str | None, expression: Any, connection: Any) -> str:
         return decrypt(value) if value else ""

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.secret import Secret
 from sessionpersist.stores import build_store, checks
 from sessionpersist.stores.base import Step, Store, printable
 from sessionpersist.stores.deadlines import answers_within
@@ -77,11 +78,12 @@ def identify(settings: StoreSettings) -> str:
 
 def secrets_of(settings: StoreSettings) -> list[str]:
     """Return the passwords that these settings lead to, which no text may show."""
-    found = [str(getattr(settings, "password", ""))]
+    password = getattr(settings, "password", None)
+    found = [password.reveal()] if password else []
     with suppress(StoreUnavailable):  # it can't be had, so it can't be shown
-        found.append(reveal(found[0]))
+        found += [reveal(password)] if password else []
     if isinstance(settings, DatabaseSettings) and settings.database in connections.settings:
-        found.append(str(connections.settings[settings.database].get("PASSWORD") or ""))
+        found.append(Secret(connections.settings[settings.database].get("PASSWORD") or ""))
     return [each for each in found if each]
 
 

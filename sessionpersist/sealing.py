@@ -34,9 +34,9 @@ from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from django.conf import settings
 from django.utils.encoding import force_bytes
 
+from sessionpersist.secret import Secret, SecretBytes, secret_keys
 from sessionpersist.stores import base
 from sessionpersist.stores.base import LIMIT, check_size, token_of
 
@@ -77,7 +77,7 @@ class Sealer:
     """What seals and opens the payloads of one session. It keeps its keys for as long as it is used."""
 
     def __init__(self, session_key: str) -> None:
-        self.session_key, self.stored_key = session_key, stored_key(session_key)
+        self.session_key, self.stored_key = Secret(session_key), stored_key(session_key)
         self._ciphers: dict[Master, AESGCM] = {}
 
     def seal(self, plain: bytes, beside: bytes | None = None, end: int = LIMIT - 1) -> bytes:
@@ -88,7 +88,7 @@ class Sealer:
         small as it may become, for whoever reads it has to bear all of it.
         """
         check_size(plain)
-        master = _master(settings.SECRET_KEY)
+        master = _master(secret_keys()[0])
         large = len(plain) > COMPRESS_ABOVE
         if large:
             plain = zlib.compress(plain, 1)
@@ -107,7 +107,7 @@ class Sealer:
         if not (whole or alone) or len(nonce) < NONCE:
             return None
         bound = header + beside if whole else header
-        for master in _masters(header[1:], (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)):
+        for master in _masters(header[1:], secret_keys()):
             try:
                 content = self._cipher(master).decrypt(nonce, payload[HEADER + NONCE :], bound)
             except InvalidTag:
@@ -118,8 +118,8 @@ class Sealer:
     def _cipher(self, master: Master) -> AESGCM:
         cipher = self._ciphers.get(master)
         if cipher is None:
-            key = master.derive(master.secret, _bytes(self.session_key))
-            cipher = self._ciphers[master] = AESGCM(key)
+            session_key = SecretBytes(_bytes(self.session_key))
+            cipher = self._ciphers[master] = AESGCM(master.derive(master.secret, session_key))
         return cipher
 
 
@@ -172,5 +172,5 @@ def _masters(key_id: bytes, secret_keys: tuple[str | bytes, ...]) -> list[Master
 @lru_cache(maxsize=32)
 def _master(secret_key: str | bytes, label: bytes = next(iter(DERIVATIONS))) -> Master:
     """Derive a master key; its id tells which key to try and reveals nothing else."""
-    secret = hmac.digest(label, force_bytes(secret_key), "sha256")
+    secret = SecretBytes(hmac.digest(label, force_bytes(secret_key), "sha256"))
     return Master(hmac.digest(secret, b"key id", "sha256")[:4], secret, DERIVATIONS[label])

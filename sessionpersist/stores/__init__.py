@@ -13,6 +13,7 @@ from django.conf import settings as django_settings
 
 from sessionpersist import conf, quiet
 from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.secret import secret_keys
 from sessionpersist.stores.base import Store
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.hosts import check_host
@@ -66,7 +67,7 @@ def reset() -> None:
 def _fingerprint(settings: StoreSettings) -> tuple[Any, ...]:
     secret = reveal(getattr(settings, "password", ""))
     surroundings = (conf.timeout_seconds(), conf.key_prefix(), conf.memory_dir(), conf.get("TLS_CA_FILE"))
-    return (settings, secret, *_secret_keys(), *surroundings, conf.allowed_store_hosts())
+    return (settings, secret, *secret_keys(), *surroundings, conf.allowed_store_hosts())
 
 
 def _build(settings: StoreSettings) -> Store:
@@ -97,7 +98,7 @@ def _build(settings: StoreSettings) -> Store:
 def _memory(directory: Path) -> MemoryStore:
     from sessionpersist.stores.memory import MemoryStore
 
-    return MemoryStore(directory, _site(), conf.timeout_seconds(), _secret_keys())
+    return MemoryStore(directory, _site(), conf.timeout_seconds(), secret_keys())
 
 
 def try_memory() -> None:
@@ -138,10 +139,6 @@ def _site() -> str:
     default = django_settings.DATABASES.get("default", {})
     names = [str(default.get(key, "")) for key in ("ENGINE", "NAME", "HOST", "PORT")]
     return "\0".join([conf.key_prefix(), str(getattr(django_settings, "ROOT_URLCONF", "")), *names])
-
-
-def _secret_keys() -> tuple[str | bytes, ...]:
-    return (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS)
 
 
 _inherited: list[Any] = []

@@ -33,6 +33,7 @@ from typing import ClassVar, NamedTuple
 from urllib.parse import quote
 
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
+from sessionpersist.secret import Secret
 from sessionpersist.stores import connecting
 
 # A session must be able to move to any of the stores. The tightest is MariaDB as it comes, with a max_allowed_packet of
@@ -261,15 +262,6 @@ class Store(ABC):
         """Give the connections back. The store may be used again; it then opens new ones."""
 
 
-class Secret(str):
-    """A text that a report about a crash does not show among the variables."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'…'"
-
-
 def new_place() -> str:
     """Return an id for a place: 32 hexadecimal digits, at random."""
     return secrets.token_hex(16)
@@ -357,8 +349,9 @@ def _is_clean(error: BaseException, secrets: Collection[str]) -> bool:
 
 def _forms(secrets: Collection[str]) -> Iterator[str]:
     """Secrets as they are, as Python shows them, and as they are in a URL."""
-    for secret in map(str, filter(None, secrets)):
-        yield from (secret, repr(secret)[1:-1], quote(secret, safe="", errors="replace"))
+    for secret in filter(None, secrets):
+        forms = (secret, str.__repr__(secret)[1:-1], quote(secret, safe="", errors="replace"))
+        yield from map(Secret, forms)
 
 
 def check_address(label: str, host: str, port: int) -> None:

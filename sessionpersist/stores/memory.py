@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
+from sessionpersist.secret import SecretBytes
 from sessionpersist.stores.base import (
     ENDED,
     PLACE,
@@ -221,7 +222,7 @@ class MemoryStore(Store):
 
 def secret_name(site: str, secret: str | bytes) -> str:
     """Return what nobody can know who does not know the secret key of the site."""
-    key = secret.encode() if isinstance(secret, str) else secret
+    key = SecretBytes(secret.encode() if isinstance(secret, str) else secret)
     return hmac.digest(key, b"sessionpersist.memory.v1:" + site.encode(), "sha256").hex()[:32]
 
 

@@ -16,13 +16,13 @@ from pymongo import DeleteOne, MongoClient, errors
 from pymongo.collection import Collection as Documents
 
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
+from sessionpersist.secret import Secret
 from sessionpersist.stores.base import (
     ENDED,
     PLACE,
     Check,
     Outcome,
     Record,
-    Secret,
     Store,
     check_address,
     check_reachable,

@@ -15,6 +15,7 @@ from typing import Any
 import redis
 
 from sessionpersist.exceptions import ForeignRecord, StoreUnavailable
+from sessionpersist.secret import Secret
 from sessionpersist.stores import scripts
 from sessionpersist.stores.base import (
     ENDED,
@@ -24,7 +25,6 @@ from sessionpersist.stores.base import (
     Check,
     Outcome,
     Record,
-    Secret,
     Store,
     check_address,
     check_reachable,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.secret import Sealed, Secret
 
 ENVIRONMENT = "env:"
 
@@ -24,6 +25,12 @@ class StoreSettings:
     label: ClassVar[str]
     prefix: ClassVar[str]
     identity: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        """A password is given as text, and is none from then on; see ``reveal``."""
+        password = getattr(self, "password", None)
+        if isinstance(password, str):
+            object.__setattr__(self, "password", Sealed(password))
 
     @property
     def target(self) -> tuple[Any, ...]:
@@ -56,7 +63,7 @@ class RedisSettings(StoreSettings):
     host: str = ""
     port: int = 6379
     username: str = ""
-    password: str = field(default="", repr=False)
+    password: str | Sealed = field(default="", repr=False)
     database: int = 0
     tls: bool = False
 
@@ -88,7 +95,7 @@ class MongoSettings(StoreSettings):
     host: str = ""
     port: int = 27017
     username: str = ""
-    password: str = field(default="", repr=False)
+    password: str | Sealed = field(default="", repr=False)
     auth_source: str = ""
     tls: bool = False
 
@@ -126,32 +133,39 @@ def from_fields(values: dict[str, Any]) -> StoreSettings:
 
 def fields_of(settings: StoreSettings) -> dict[str, Any]:
     """Return the fields of the Login Configuration that choose this store."""
-    values = {f"{settings.prefix}_{name}": value for name, value in vars(settings).items()}
+    values = {
+        f"{settings.prefix}_{name}": value.reveal() if isinstance(value, Sealed) else value
+        for name, value in vars(settings).items()
+    }
     return {"persistence_type": settings.type, **values}
 
 
-def reveal(password: str) -> str:
+def reveal(password: str | Sealed) -> Secret:
     """Return the password itself: ``env:NAME`` is read from this node's environment.
 
     Raises StoreMisconfigured where the variable is not set, or where the saved password can't be decrypted.
     """
+    password = password.reveal() if isinstance(password, Sealed) else password
     if isinstance(password, UnreadablePassword):
         raise StoreMisconfigured(
             "The saved password can't be decrypted: the site's SECRET_KEY has changed. Enter the password again.",
             "password",
         )
     if not password.startswith(ENVIRONMENT):
-        return password
+        return Secret(password)
     name = password.removeprefix(ENVIRONMENT)
     try:
-        return os.environ[name]
+        return Secret(os.environ[name])
     except KeyError:
         raise StoreMisconfigured(
             f"The environment variable {name or '(no name given)'} is not set on this node.", "password"
         ) from None
 
 
-class UnreadablePassword(str):
+class UnreadablePassword(Secret):
     """A saved password that this process can't decrypt; it carries the ciphertext, so saving loses nothing."""
 
     __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return UnreadablePassword, (str(self),)

@@ -20,8 +20,9 @@ from django.db import connections, transaction
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
+from sessionpersist.secret import Secret
 from sessionpersist.stores import build_store
-from sessionpersist.stores.base import Outcome, Secret, Store, harmless, now_ms
+from sessionpersist.stores.base import Outcome, Store, harmless, now_ms
 from sessionpersist.stores.database import DatabaseStore
 from sessionpersist.stores.mongodb import MongoStore
 from sessionpersist.stores.redis import RedisStore

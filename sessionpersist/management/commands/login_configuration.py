@@ -19,6 +19,7 @@ from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm
 from sessionpersist.management.base import SessionCommand, read_configuration
 from sessionpersist.management.commands.validate_connections import line_of
 from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.secret import Secret
 from sessionpersist.stores.settings import ENVIRONMENT, TYPES, StoreSettings, UnreadablePassword, reveal
 
 ABOUT_PASSWORDS = """\
@@ -180,7 +181,7 @@ def given(options: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 def read_password() -> str:
     """Return the password from the standard input; a person is asked for it without an echo."""
-    password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.read().rstrip("\r\n")
+    password = Secret(getpass.getpass() if sys.stdin.isatty() else sys.stdin.read().rstrip("\r\n"))
     if not password:
         raise CommandError("The standard input holds no password.")
     return password
@@ -208,7 +209,7 @@ def state(configuration: LoginConfiguration) -> dict[str, Any]:
     settings, known = configuration.store_settings(), snapshot.current()
     values, overruled = settings.public(), configuration.overruled_by()
     if hasattr(settings, "password"):
-        values["password"] = describe_password(settings.password)
+        values["password"] = describe_password(settings.password.reveal())
     return {
         "type": settings.type,
         "configured": settings.describe(),
