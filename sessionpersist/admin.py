@@ -22,7 +22,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from sessionpersist import pulse
 from sessionpersist.adoption_views import AdoptionViews
-from sessionpersist.attempts import tried_too_often, try_store
+from sessionpersist.attempts import latest, tried_too_often, try_store
 from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm, Overtaken
 from sessionpersist.handover_views import BASE_NAME, TEMPLATES
 from sessionpersist.models import LoginConfiguration
@@ -80,6 +80,12 @@ class LoginConfigurationAdmin(AdoptionViews):
         """Where the admin's log links to."""
         return HttpResponseRedirect(self._url("changelist"))
 
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> LoginConfiguration:
+        """There is one, and before anybody has saved it there is no row yet."""
+        return LoginConfiguration.get_solo()
+
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -88,6 +94,7 @@ class LoginConfigurationAdmin(AdoptionViews):
         changes = {
             "history": read_history(read_handover(count=False).moving),
             "saved": LoginConfiguration.get_solo(),
+            "attempts": latest(),
         }
         return super().history_view(request, object_id, {**changes, **(extra_context or {})})
 

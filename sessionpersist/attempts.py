@@ -7,6 +7,7 @@ the same moment see each other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -53,10 +54,18 @@ class Limit:
 
 TESTS = Limit("connection-test", 10, 60)
 PASSWORDS = Limit("wrong-password", 5, 300)
+SHOWN = 20  # attempts, on the page with the history
 TOO_OFTEN = "too_often"
 TRIED_TOO_OFTEN: Text = gettext_lazy(
     "Each user can try a store {times} times a minute, and you have. Wait a minute, then try again."
 )
+
+
+def latest() -> Sequence[LogEntry]:
+    """Return what was tried last, by anybody: colleagues are who notices that it was nobody of them."""
+    names, page = [TESTS.name, PASSWORDS.name], ContentType.objects.get_for_model(LoginConfiguration)
+    entries = LogEntry.objects.filter(object_id__in=names, content_type=page)
+    return list(entries.select_related("user")[:SHOWN])
 
 
 def try_store(user: Any, form: LoginConfigurationForm, *, saving: bool = False) -> bool:

@@ -149,6 +149,17 @@ class TestSaving:
         [entry] = LogEntry.objects.filter(user=ada)
         assert entry.get_change_message() == "Entered a wrong password to confirm “Save”."
 
+    def test_colleagues_see_wrong_passwords_and_tests_in_the_history(self, later: Client) -> None:
+        address = reverse("admin:sessionpersist_loginconfiguration_history", args=[1])
+        save(later, **JDBC, your_password="wrong-pw")
+        save(later, **JDBC, your_password=PASSWORD)
+        later.post(TEST, typed(), headers=JSON)
+        colleague = Client()
+        colleague.force_login(create_staff("grace", "view_loginconfiguration"))
+        text = shown(colleague.get(address)).partition("Attempts")[2]
+        assert "ada Entered a wrong password to confirm “Save”. Login Configuration" in text
+        assert "ada Tested the connection. JDBC" in text
+
     def test_the_password_of_somebody_else_is_wrong(self, later: Client) -> None:
         User.objects.create_user("grace", password="other-pw")
         assert WRONG in shown(save(later, **JDBC, your_password="other-pw"))

@@ -252,6 +252,12 @@ def test_the_history_page_and_the_links_of_the_log_work(browser: Client) -> None
     assert browser.get(link)["Location"] == PAGE
 
 
+def test_the_history_page_comes_before_anything_was_saved_too(browser: Client) -> None:
+    response = browser.get(f"{PAGE}1/history/")
+    assert response.status_code == 200
+    assert "No change yet." in response.content.decode()
+
+
 # Two people at once.
 
 
