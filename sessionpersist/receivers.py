@@ -20,7 +20,8 @@ logger = logging.getLogger("sessionpersist")
 @receiver(request_started)
 def refresh_configuration(**kwargs: Any) -> None:
     """What this process knows of the configuration is read where a request begins, if that is due: inside a
-    transaction (ATOMIC_REQUESTS) or an event loop it would take a connection of its own."""
+    transaction (ATOMIC_REQUESTS) or an event loop it would take a connection of its own. In an outage that is left to
+    requests that ask for a session."""
     snapshot.refresh()
 
 

@@ -177,26 +177,36 @@ def _override_with(overrides: list[Snapshot]) -> None:
 def refresh() -> None:
     """Read the configuration if that is due, as a request begins: before its transaction, and on its own connection.
 
-    Never raises: where the configuration can't be read, whoever asks for a session is told.
+    Never raises, and waits for no other thread: this page may need no session. Once an attempt has failed none is made
+    here until one has worked; whoever asks for a session makes them, and is told.
     """
-    if _held is None and _lost:
-        return  # it was tried in vain, and will be when a session is asked for
+    held = _override or _held
+    if _lost or (held is not None and monotonic() < held.fresh_until):
+        return
     with suppress(StoreUnavailable):
-        current()
+        if quiet.is_on():
+            _in_test()
+        elif (lock := _lock).acquire(blocking=False):
+            _read_in_turn(lock, held)
 
 
 def _refreshed() -> Snapshot:
     """Read the revisions; one thread does, while others go on with a snapshot that is not too old."""
-    global _held
     if quiet.is_on():
         return _in_test()
     lock, held = _lock, _held
     if not lock.acquire(blocking=not _is_bearable(held)):
         assert held is not None
         return held.at(monotonic())
+    return _read_in_turn(lock, held)
+
+
+def _read_in_turn(lock: threading.Lock, held: Snapshot | None) -> Snapshot:
+    """Read the revisions, unless another thread has done so while this one waited for the lock; and let go of that."""
+    global _held
     try:
         if _held is not held and _held is not None and monotonic() < _held.fresh_until:
-            return _held  # another thread has read it while this one waited
+            return _held
         _held = fresh = _renewed(_held)
         switch = announcing.noted(fresh)
     finally:

@@ -56,6 +56,7 @@ urlpatterns = [
     path("slow/", slow),
     path("async/", visit_in_event_loop),
     path("plain/", plain),
+    path("", plain, name="home"),  # the page of an outage leads to it
 ]
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls(__name__)]
@@ -185,9 +186,9 @@ def test_in_an_event_loop_the_refresh_takes_no_connection_of_its_own_either(
 
 
 class TestDatabaseDown:
-    def test_page_without_a_session_is_served_and_the_database_is_asked_once(
-        self, client: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.fixture
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+        """Of each attempt to read the configuration, while the database is down."""
         asked: list[Any] = []
 
         def down(*arguments: Any) -> Any:
@@ -195,8 +196,39 @@ class TestDatabaseDown:
             raise OperationalError("the database is down")
 
         monkeypatch.setattr(RevisionQuerySet, "in_force", down)
+        return asked
+
+    def test_page_without_a_session_is_served_and_the_database_is_asked_once(
+        self, client: Client, clock: Clock, asked: list[Any]
+    ) -> None:
         snapshot.reset()
         assert [client.get("/plain/").status_code for _ in range(3)] == [200] * 3
         assert len(asked) == 1
         assert client.get("/visit/").status_code == 503
         assert len(asked) == 2, "who needs a session has it tried again"
+
+    def test_what_was_known_is_not_read_again_for_pages_without_a_session(
+        self, client: Client, clock: Clock, opened: list[Any], asked: list[Any]
+    ) -> None:
+        for _ in range(3):
+            clock.now += 3 * REFRESH
+            assert client.get("/plain/").status_code == 200
+        assert len(asked) == 1
+        assert client.get("/visit/").status_code == 200
+        assert len(asked) == 2, "who needs a session has it tried again"
+
+    def test_once_a_page_with_a_session_has_read_it_again_those_without_one_do_too(
+        self, client: Client, clock: Clock, opened: list[Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(snapshot, "_read", lambda: (_ for _ in ()).throw(OperationalError("down")))
+            clock.now += 3 * REFRESH
+            client.get("/plain/")
+        clock.now += 3 * REFRESH
+        with CaptureQueriesContext(connection) as queries:
+            client.get("/plain/")
+            assert readings(queries) == 0
+            client.get("/visit/")  # reads it on another connection: it is in a transaction
+            clock.now += REFRESH + 1
+            client.get("/plain/")
+            assert readings(queries) == 1

@@ -354,6 +354,30 @@ class TestThreads:
         assert found == [new] * 3
         assert database.reads == 2
 
+    @pytest.mark.parametrize("known", [True, False])
+    def test_request_that_begins_waits_for_no_reader(
+        self, database: Database, clock: Clock, known: bool
+    ) -> None:
+        """However old what is known is: whoever asks for a session waits, and this page may need none."""
+        if known:
+            snapshot.current()
+        reading, go_on = threading.Event(), threading.Event()
+        database.before_answer = partial(hold_up, reading, go_on)
+        clock.now = 2 * REFRESH
+        reader, beginning = (
+            threading.Thread(target=snapshot.current),
+            threading.Thread(target=snapshot.refresh),
+        )
+        reader.start()
+        assert reading.wait(10)
+        beginning.start()
+        beginning.join(2)
+        waits = beginning.is_alive()
+        go_on.set()
+        for each in (reader, beginning):
+            each.join(10)
+        assert not waits
+
     def test_first_requests_of_a_process_read_once(self, database: Database) -> None:
         ready = threading.Barrier(6)
         found: list[Known] = []

@@ -10,6 +10,8 @@ from tests.load.clients import Browser
 from tests.load.site import Node, Site
 from tests.servers import Postgres, Valkey, require, shared
 
+PATIENCE = 1.5  # seconds that a process waits for the configuration
+
 
 def test_the_site_goes_on_with_what_it_last_knew(tmp_path: Path) -> None:
     require(Postgres)
@@ -62,6 +64,32 @@ def test_nor_does_it_wait_for_one_that_hangs(tmp_path: Path) -> None:
                 assert browser.answers[-1].body["count"] == reached + 10
             finally:
                 postgres.resume()
+
+
+def test_pages_without_a_session_do_not_wait_for_it_either(tmp_path: Path) -> None:
+    require(Postgres)
+    with Postgres() as postgres:
+        own = {"REFRESH_SECONDS": 0.5, "ACTIVATION_SECONDS": 0, "TIMEOUT_SECONDS": PATIENCE}
+        site = Site(tmp_path, {"default": postgres.url}, **own)
+        site.manage("migrate", "--verbosity=0")
+        with Node(site, "node-1", workers=1) as node:
+            browser = Browser([node.url])
+            ask_every_worker(browser, node)
+            postgres.pause()
+            try:
+                waits = [seconds_of_a_page_without_a_session(browser) for _ in range(6)]
+            finally:
+                postgres.resume()
+    waited = [wait for wait in waits if wait > PATIENCE / 2]
+    assert len(waited) <= 1, "the request that finds it gone"
+
+
+def seconds_of_a_page_without_a_session(browser: Browser) -> float:
+    """Ask for one, after what the process knows of the configuration has become due."""
+    time.sleep(0.6)
+    begun = time.monotonic()
+    assert browser.get("/static-page/").status == 200
+    return time.monotonic() - begun
 
 
 def ask_every_worker(browser: Browser, node: Node) -> set[int]:
