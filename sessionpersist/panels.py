@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 
 from sessionpersist import conf, draining, times
 from sessionpersist.draining import Draining, Left, NodeLeft
-from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.initial import initial_settings
 from sessionpersist.leftovers import read_adoption
 from sessionpersist.models import LIVE, Node, Revision
@@ -272,10 +272,20 @@ def read_nodes(status: Status) -> Nodes:
     live = Node.objects.filter(seen_at__gte=Now() - LIVE)
     rows = list(live.annotate(now=Now()).order_by("name", "-seen_at"))
     numbers = {row.revision for row in rows}
-    stores = {0: initial_settings().describe()}  # what a process uses before anybody has saved
-    stores |= {each.pk: each.store_settings().describe() for each in Revision.objects.filter(pk__in=numbers)}
+    stores = {each.pk: each.store_settings().describe() for each in Revision.objects.filter(pk__in=numbers)}
+    if unsaved := numbers - stores.keys():
+        stores |= dict.fromkeys(unsaved, before_saving())
     by_name = groupby(rows, key=lambda row: row.name)
     return Nodes([_node_state(name, list(processes), stores, status) for name, processes in by_name])
+
+
+def before_saving() -> str:
+    """Name the store that a process uses before anybody has saved one, or say what is wrong with it. A site that has
+    saved does not depend on INITIAL, and its page must not either."""
+    try:
+        return initial_settings().describe()
+    except StoreMisconfigured as error:
+        return str(error)
 
 
 def _node_state(name: str, rows: list[Any], stores: dict[int, str], status: Status) -> NodeState:
@@ -283,7 +293,7 @@ def _node_state(name: str, rows: list[Any], stores: dict[int, str], status: Stat
     last = rows[0].seen_at
     together = [row for row in rows if last - row.seen_at <= TOGETHER]
     since = [row for row in together if status.since is None or times.noted(row.seen_at) >= status.since]
-    used = {row.revision: stores.get(row.revision, stores[0]) for row in since or together}
+    used = {row.revision: stores[row.revision] for row in since or together}
     return NodeState(
         name,
         processes=len(together),

@@ -23,7 +23,7 @@ from sessionpersist import draining, handover_views, panels, routing, snapshot
 from sessionpersist.engine import SessionStore
 from sessionpersist.forms import LoginConfigurationForm
 from sessionpersist.models import LoginConfiguration, Node, Revision
-from tests.admin.support import PAGE, create_staff, login_of, start_over
+from tests.admin.support import PAGE, STATUS, create_staff, login_of, start_over
 from tests.admin.test_page import JSON, text_of
 from tests.engine.support import new_session
 from tests.servers import Valkey
@@ -620,3 +620,24 @@ class TestPermissions:
         number = choose(**JDBC)
         assert browser.get(url(name, number - 1)).status_code == (405 if name == "drain" else 200)
         assert Revision.objects.filter(drained_at=None).count() == Revision.objects.count()
+
+
+class TestInitialWithATypo:
+    """On a site that has saved a store, INITIAL counts no more, and must not take the page down."""
+
+    @pytest.fixture(autouse=True)
+    def saved(self, settings: Settings) -> None:
+        choose(**JDBC)
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "INITIAL": {"redis_hosts": "typo"}}
+
+    @pytest.mark.parametrize("address", [PAGE, PROGRESS, STATUS])
+    def test_the_page_and_what_its_script_asks_for_are_shown(self, browser: Client, address: str) -> None:
+        text = text_of(browser.get(address))
+        assert "redis_hosts" not in text
+
+    def test_a_node_that_would_need_it_has_the_sentence_in_its_line(self, browser: Client) -> None:
+        Node.objects.create(name="late", process=1, revision=0)
+        text = text_of(browser.get(PAGE))
+        assert (
+            "SESSIONPERSIST['INITIAL'] can't be used. Login Configuration has no field 'redis_hosts'." in text
+        )
