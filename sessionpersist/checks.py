@@ -1,7 +1,7 @@
 """System checks: what is set up in a way that can't work, or should not be used in production.
 
-They look at the settings, and at the memory of this node. What reads the configuration (E006, W004, W006, W007)
-runs where Django checks databases: in ``manage.py check --database default`` and before ``migrate``.
+They look at the settings, and at the memory of this node. What reads the configuration (E006, E008, W004, W006, W007,
+W009) runs where Django checks databases: in ``manage.py check --database default`` and before ``migrate``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from django.conf import settings
 from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieSession
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
-from django.db import DatabaseError, router
+from django.db import DatabaseError, connections, router
 from django.utils.module_loading import import_string
 
 from sessionpersist import allowed, conf, initial
@@ -59,22 +59,43 @@ def check_initial(**kwargs: Any) -> Iterable[CheckMessage]:
     ]
 
 
-@register
-def check_adoption(**kwargs: Any) -> Iterable[CheckMessage]:
-    """E008: sessions that are adopted come into a store that all nodes share, unless somebody has chosen otherwise."""
+@register(Tags.database)
+def check_adoption(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterable[CheckMessage]:
+    """E008: sessions that are adopted come into a store that all nodes share, unless somebody has chosen otherwise.
+    W008 says the same where Django asks no database, so that nobody can tell whether a store has been saved."""
     if not _options_are_usable() or conf.get("INITIAL") or not conf.get("ADOPT_FROM"):
         return []
     if initial.place_of_adopted() is not None:
         return []
-    return [
-        Error(
-            f"The sessions of {conf.get('ADOPT_FROM')} would move into the memory of the node that serves them first, "
-            "so users whose next request goes to another node would be logged out.",
-            hint="Set SESSIONPERSIST['INITIAL'] to the store that all nodes share, or to {'persistence_type': "
-            "'IN_MEMORY'} if there is only one node. If the sessions have all moved, remove ADOPT_FROM.",
-            id="sessionpersist.E008",
-        )
-    ]
+    engine, known = conf.get("ADOPT_FROM"), _has_revisions(databases)
+    if known:
+        return []
+    text = (
+        f"the sessions of {engine} would move into the memory of the node that serves them first, so users whose next "
+        "request goes to another node would be logged out."
+    )
+    hint = (
+        "Set SESSIONPERSIST['INITIAL'] to the store that all nodes share, or to {'persistence_type': 'IN_MEMORY'} if "
+        "there is only one node. If the sessions have all moved, remove ADOPT_FROM."
+    )
+    if known is None:
+        text, more = f"Unless a store has been saved, {text}", "`manage.py check --database default` looks."
+        return [checks.Warning(text, hint=f"{hint} {more}", id="sessionpersist.W008")]
+    return [Error(text[0].upper() + text[1:], hint=hint, id="sessionpersist.E008")]
+
+
+def _has_revisions(databases: Sequence[str] | None) -> bool | None:
+    """Whether a store has ever been in force; None where the database may not be asked, or does not answer."""
+    from sessionpersist.models import Revision  # models are loaded after the app registry is ready
+
+    alias = router.db_for_write(Revision)
+    if alias not in (databases or ()):
+        return None
+    try:
+        tables = connections[alias].introspection.table_names()
+        return Revision._meta.db_table in tables and Revision.objects.using(alias).exists()
+    except DatabaseError:
+        return None
 
 
 @register
@@ -167,7 +188,7 @@ def check_secret_keys(**kwargs: Any) -> Iterable[CheckMessage]:
 
 @register(Tags.database)
 def check_configuration(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterable[CheckMessage]:
-    """E006, W004, W006, W007: what is configured can work, the site goes by it, and the stores that drain answer."""
+    """E006, W004, W006, W007, W009: what is configured can work, the site goes by it, the stores that drain answer."""
     from sessionpersist.models import LoginConfiguration  # models are loaded after the app registry is ready
 
     if router.db_for_write(LoginConfiguration) not in (databases or ()):  # it is read where it is written
@@ -177,6 +198,7 @@ def check_configuration(databases: Sequence[str] | None = None, **kwargs: Any) -
         return [
             *_unusable_store(configuration),
             *_overruled(configuration),
+            *_unheeded(configuration),
             *_variables(configuration),
             *_silent_stores(),
         ]
@@ -204,6 +226,32 @@ def _overruled(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
             hint="Save it once more, on the page or with `manage.py login_configuration set`.",
             id="sessionpersist.W004",
         )
+
+
+def _unheeded(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
+    """W009: nobody has saved a store, and another than INITIAL says is in force. A release before 0.3.0 began with
+    In-Memory, or INITIAL was changed since the site began. To follow it would log out who is logged in."""
+    from sessionpersist.models import Revision  # models are loaded by now
+
+    said = "INITIAL" if conf.get("INITIAL") else "ADOPT_FROM"
+    begun = list(Revision.objects.order_by("pk")[:2])
+    if configuration.edition or len(begun) != 1 or list(initial.problems(initial.initial_fields())):
+        return  # somebody has saved, or nothing is in force yet; or INITIAL can't be used, which is E007
+    if not (conf.get("INITIAL") or initial.place_of_adopted()):
+        return
+    in_force, wanted = begun[0].store_settings(), initial.initial_settings()
+    if in_force == wanted:
+        return
+    store = wanted.describe()
+    if in_force.describe() == store:
+        store += ", with another user, password or TLS"
+    yield checks.Warning(
+        f"Sessions are stored in {in_force.describe()}, although SESSIONPERSIST[{said!r}] stands for {store}. "
+        "That counts only before a site has stored its first session, so that nobody is logged out.",
+        hint="Choose the store on the page Login Configuration, or with `manage.py login_configuration set`: nobody is "
+        "logged out. Saving what is in force ends this warning, too.",
+        id="sessionpersist.W009",
+    )
 
 
 def _variables(configuration: LoginConfiguration) -> Iterator[CheckMessage]:

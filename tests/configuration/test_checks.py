@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.core.checks import CheckMessage, run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
-from django.db import connection
+from django.db import OperationalError, connection
+from django.db.models.functions import Now
 from pytest_django import Settings
 
 from sessionpersist import checks, conf, routing
 from sessionpersist.engine import SessionStore as Engine
 from sessionpersist.middleware import SessionMiddleware
-from sessionpersist.models import LoginConfiguration
+from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.stores import build_store
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.settings import MemorySettings
@@ -426,3 +428,119 @@ def test_database_without_the_tables_is_not_the_business_of_these_checks() -> No
     with connection.cursor() as cursor:  # taken back with the test's transaction
         cursor.execute("ALTER TABLE sessionpersist_loginconfiguration RENAME TO not_there_yet")
     assert ids(databases=["default"]) == []
+
+
+FILES = {"ADOPT_FROM": "django.contrib.sessions.backends.file"}
+
+
+@pytest.mark.django_db
+class TestAdoption:
+    """E008 and W008: nobody has chosen a store that all nodes share for the sessions that are adopted."""
+
+    def test_site_that_has_saved_no_store_is_stopped_where_the_database_is_asked(
+        self, settings: Settings
+    ) -> None:
+        settings.SESSIONPERSIST = FILES
+        (message,) = found(databases=["default"])
+        assert (message.id, message.is_serious()) == ("sessionpersist.E008", True)
+        assert message.msg.startswith("The sessions of django.contrib.sessions.backends.file would move")
+        with pytest.raises(SystemCheckError, match=r"sessionpersist\.E008"):
+            call_command("migrate", skip_checks=False)
+
+    def test_before_the_first_migrate_it_is_stopped_too(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = FILES
+        with connection.cursor() as cursor:  # taken back with the test's transaction
+            cursor.execute("ALTER TABLE sessionpersist_revision RENAME TO not_there_yet")
+        assert ids(databases=["default"]) == ["E008"]
+
+    def test_where_no_database_is_asked_it_is_a_warning_with_its_condition(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = FILES
+        (message,) = found()
+        assert (message.id, message.is_serious()) == ("sessionpersist.W008", False)
+        assert message.msg.startswith("Unless a store has been saved, the sessions of ")
+        call_command("check")
+
+    def test_site_that_has_saved_a_store_is_not_stopped(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = FILES
+        LoginConfiguration(persistence_type="JDBC", jdbc_database="default").save()
+        assert ids(databases=["default"]) == []
+        call_command("check", databases=["default"])
+        call_command("migrate", skip_checks=False, verbosity=0)
+
+    def test_database_that_does_not_answer_is_not_taken_for_an_empty_one(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def down(*args: object) -> None:
+            raise OperationalError("down")
+
+        settings.SESSIONPERSIST = FILES
+        monkeypatch.setattr(connection.introspection, "table_names", down)
+        assert ids(databases=["default"]) == ["W008"]
+
+
+@pytest.mark.django_db
+class TestUnheededInitial:
+    """W009: what is in force without anybody having saved it is not what INITIAL or ADOPT_FROM says."""
+
+    INITIAL: ClassVar[dict[str, str]] = {
+        "persistence_type": "REDIS",
+        "redis_host": "r",
+        "redis_password": "new",
+    }
+
+    @pytest.fixture(autouse=True)
+    def of_an_earlier_release(self) -> None:
+        """The rows that its migration made."""
+        LoginConfiguration.make_row("default")
+        Revision.objects.create(persistence_type="IN_MEMORY", activates_at=Now())
+
+    def test_in_memory_of_an_earlier_release_is_told_with_both_stores_and_the_way(
+        self, settings: Settings
+    ) -> None:
+        settings.SESSIONPERSIST = {"INITIAL": self.INITIAL}
+        (message,) = found(databases=["default"])
+        assert message.id == "sessionpersist.W009"
+        assert (
+            "stored in In-Memory, although SESSIONPERSIST['INITIAL'] stands for REDIS at r:6379"
+            in message.msg
+        )
+        assert "page Login Configuration" in str(message.hint)
+        assert routing.current_settings() == MemorySettings(), "and nobody is logged out"
+
+    def test_store_that_adopt_from_stands_for_is_told(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {"ADOPT_FROM": "django.contrib.sessions.backends.db"}
+        (message,) = found(databases=["default"])
+        assert "although SESSIONPERSIST['ADOPT_FROM'] stands for JDBC, database “default”" in message.msg
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [({"host": "h2"}, "in REDIS at h2:6379"), ({}, "with another user, password or TLS")],
+    )
+    def test_initial_that_was_changed_since_is_told_and_no_password(
+        self, settings: Settings, change: dict[str, str], said: str
+    ) -> None:
+        settings.SESSIONPERSIST = {"INITIAL": self.INITIAL}
+        columns = {"host": "r", "port": 6379, "database": 0, **change}
+        Revision.objects.update(persistence_type="REDIS", settings=columns, password="s3cret", initial=True)
+        (message,) = found(databases=["default"])
+        assert (message.id, said in message.msg) == ("sessionpersist.W009", True)
+        assert not {"s3cret", "new"} & set(re.findall(r"\w+", message.msg))
+
+    @pytest.mark.parametrize(
+        "options", [{}, FILES, {"INITIAL": {"persistence_type": "IN_MEMORY"}}], ids=["none", "files", "same"]
+    )
+    def test_settings_that_say_nothing_else_are_not(
+        self, settings: Settings, options: dict[str, Any]
+    ) -> None:
+        settings.SESSIONPERSIST = options
+        assert ids(databases=["default"]) == []
+
+    def test_site_that_has_saved_is_not(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {"INITIAL": self.INITIAL}
+        LoginConfiguration.get_solo().save()
+        assert ids(databases=["default"]) == []
+
+    def test_initial_with_a_typo_hides_no_other_message(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {"INITIAL": {"redis_hosts": "typo"}}
+        Revision.objects.update(persistence_type="JDBC", settings={"database": "gone"})
+        assert sorted(ids(databases=["default"])) == ["E006", "E007"]

@@ -351,12 +351,12 @@ class TestPlaceOfAdopted:
     ) -> None:
         adopt(settings, f"{BACKENDS}.cache", **cache)
         (message,) = run_checks()
-        assert (message.id, "INITIAL" in str(message.hint)) == ("sessionpersist.E008", True)
+        assert (message.id, "INITIAL" in str(message.hint)) == ("sessionpersist.W008", True)
         assert initial_settings() == MemorySettings()
 
     def test_of_files_none_can_be_told_and_check_asks_for_it(self, settings: Settings) -> None:
         adopt(settings, f"{BACKENDS}.file")
-        assert [each.id for each in run_checks()] == ["sessionpersist.E008"]
+        assert [each.id for each in run_checks()] == ["sessionpersist.W008"]
 
     @pytest.mark.parametrize(
         "chosen",
