@@ -62,7 +62,7 @@ TRIED_TOO_OFTEN: Text = gettext_lazy(
 
 
 def latest() -> Sequence[LogEntry]:
-    """Return what was tried last, by anybody: colleagues are who notices that it was nobody of them."""
+    """Return the latest attempts of all users: colleagues notice one that none of them has made."""
     names, page = [TESTS.name, PASSWORDS.name], ContentType.objects.get_for_model(LoginConfiguration)
     entries = LogEntry.objects.filter(object_id__in=names, content_type=page)
     return list(entries.select_related("user")[:SHOWN])
