@@ -48,12 +48,11 @@ from tests.servers import Valkey, require, shared
 PACKAGE = str(Path(sessionpersist.__file__).parent)
 COOKIE = django_settings.SESSION_COOKIE_NAME
 PASSWORD = "correct horse battery staple"
-SECONDS = float(
-    os.environ.get("CRASH_SECONDS", "1.5")
-)  # for each operation; the lines come in a random order
-REPORTS = (
-    12  # of each operation in full; of the other crashes only the variables, which is what costs no second
-)
+# For each operation; its lines come in a random order.
+SECONDS = float(os.environ.get("CRASH_SECONDS", "1.5"))
+LEAST = 10  # crashes that are reported, however slow the machine is
+# Reports that are made in full; of the other crashes the variables are searched, which takes no time.
+REPORTS = 12
 
 # What crashes as it connects leaves its socket to the garbage collector.
 pytestmark = [
@@ -187,7 +186,7 @@ def crash_at_every_line(
     random.Random(1).shuffle(lines)
     give_up = monotonic() + seconds
     for line in lines:
-        if monotonic() > give_up:
+        if monotonic() > give_up and reported >= LEAST:
             break
         start_cold()
         with crashes() as found, Debugger(line), suppress(Crash):  # after the answer it is no request's
@@ -250,7 +249,7 @@ def test_crash_between_the_cookie_and_the_store_tells_nothing(
     reported, told = crash_at_every_line(
         lambda: operation(client), lambda: {**dict.fromkeys(keys, "a session key"), **store, **derived()}
     )
-    assert reported > 5
+    assert reported >= LEAST
     assert sorted(set(told)) == []
 
 
@@ -265,7 +264,7 @@ def test_crash_between_the_form_and_the_driver_tells_nothing(settings: Settings,
         seconds=3 * SECONDS,
     )
     assert LoginConfiguration.get_solo().redis_password == password
-    assert reported > 5
+    assert reported >= LEAST
     assert sorted(set(told)) == []
 
 
