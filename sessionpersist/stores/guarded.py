@@ -35,6 +35,7 @@ class GuardedStore(Store):
         self.store, self.description = store, description
         self.breaker = Breaker()
         self._quiet_until = 0.0
+        self._last_fault = ""  # a sentence; the error itself would keep a request's variables alive
 
     def get(self, key: str) -> Record | None:
         return self._guarded(self.store.get, key)
@@ -118,7 +119,10 @@ class GuardedStore(Store):
         """Call a verb if the breaker admits it. ``again`` is the second try, where it differs from the first; unless
         the store is ``blamed``, the breaker does not hear of a fault."""
         if not self.breaker.admits():
-            raise StoreUnavailable(f"{self.description} has failed repeatedly and is being given a moment.")
+            raise StoreUnavailable(
+                f"{self.description} has failed repeatedly and is being given a moment. "
+                f"The last failure: {self._last_fault}"
+            )
         try:
             answer = verb(*arguments)
         except StoreUnavailable as error:
@@ -137,9 +141,14 @@ class GuardedStore(Store):
         except StoreUnavailable as last:
             if last.answered:
                 self._note_refusal(last)
-            elif blamed and self.breaker.failed():
-                self._report_lost(last)
+            elif blamed:
+                self._note_fault(last)
             raise
+
+    def _note_fault(self, error: StoreUnavailable) -> None:
+        self._last_fault = printable(error, LONGEST_TEXT)  # before others are turned away for it
+        if self.breaker.failed():
+            self._report_lost(error)
 
     def _note_refusal(self, error: StoreUnavailable) -> None:
         """The server has answered, so it can be asked. The log hears of it at most once a minute."""

@@ -12,6 +12,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from sessionpersist import probing, pulse, snapshot
+from sessionpersist.breaker import FAULTS
 from sessionpersist.stores.settings import MemorySettings, RedisSettings
 from tests.admin.support import PAGE, STATUS, create_staff, login_of, start_over
 from tests.admin.test_page import JSON, text_of
@@ -87,6 +88,16 @@ def test_a_store_that_has_died_is_red_with_the_next_look(monkeypatch: pytest.Mon
     assert not down.read.ok
     assert "refused" in down.read.message
     assert server.password not in repr(down.read)
+
+
+def test_a_store_that_stays_dead_goes_on_saying_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "LIFE_SECONDS", 0.0)
+    with Valkey() as server:
+        settings = RedisSettings(server.host, server.port, password=server.password)
+    looks = [pulse.take(settings).read.message for _ in range(FAULTS + 1)]
+    assert "being given a moment" in looks[-1]
+    assert "refused" in looks[-1]
+    assert server.password not in looks[-1]
 
 
 def test_what_is_shown_says_how_old_it_is(browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,6 +140,36 @@ def test_while_the_circuit_is_open_the_store_is_left_alone(
     assert store.calls == []
 
 
+def test_while_the_circuit_is_open_the_last_failure_is_told(pair: Pair) -> None:
+    store, guarded = pair
+    store.down = True
+    for _ in range(FAULTS):
+        with pytest.raises(StoreUnavailable, match=r"^The store is down, by command\.$"):
+            guarded.get(KEY)
+    with pytest.raises(StoreUnavailable) as refused:
+        guarded.get(KEY)
+    assert str(refused.value) == (
+        "The flaky store has failed repeatedly and is being given a moment. "
+        "The last failure: The store is down, by command."
+    )
+
+
+def test_a_trial_that_fails_otherwise_is_told_from_then_on(pair: Pair) -> None:
+    store, guarded = pair
+    now = [0.0]
+    guarded.breaker._clock = lambda: now[0]
+    store.down = True
+    for _ in range(FAULTS):
+        with pytest.raises(StoreUnavailable):
+            guarded.get(KEY)
+    store.down, store.broken_before = False, 2
+    now[0] += PAUSE
+    with pytest.raises(StoreUnavailable, match=r"^The connection was lost\.$"):
+        guarded.get(KEY)
+    with pytest.raises(StoreUnavailable, match=r"The last failure: The connection was lost\.$"):
+        guarded.get(KEY)
+
+
 def test_after_the_pause_the_store_is_tried_and_works_again(pair: Pair) -> None:
     store, guarded = pair
     now = [0.0]
