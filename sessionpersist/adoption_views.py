@@ -9,11 +9,16 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.template.loader import render_to_string
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover_views import STEP_SECONDS, TEMPLATES, HandoverViews, StepTaken
 from sessionpersist.leftovers import REMOVABLE, Leftovers, leftovers, read_adoption
+from sessionpersist.panels import grouped
+
+# In the session of who presses the button, as any process may take the next step: how many to leave aside.
+PASSED = "sessionpersist_adoption_passed"
 
 
 class AdoptionViews(HandoverViews):
@@ -24,7 +29,11 @@ class AdoptionViews(HandoverViews):
         """Move some of what is left there. The script asks again and again; without it, each press is a step."""
         self._require(self.has_change_permission(request))
         old = leftovers()
+        if old is not None:
+            old.passed = request.session.get(PASSED, 0)
         step, over = take_step(old) if old else (StepTaken("moved", message=str(REMOVABLE)), True)
+        if old is not None and old.passed != request.session.get(PASSED, 0):
+            request.session[PASSED] = old.passed
         if over and step.moved and old:
             self._log(
                 request, _("Moved the rest of the sessions out of {engine}.").format(engine=old.describe())
@@ -46,7 +55,8 @@ def take_step(old: Leftovers) -> tuple[StepTaken, bool]:
         step = old.move_some(STEP_SECONDS)
     except StoreUnavailable as error:
         return StepTaken("failed", message=str(error)), False
-    told = _("{moved} sessions moved.").format(moved=step.moved)
+    told = ngettext("{moved} session moved.", "{moved} sessions moved.", step.moved)
+    told = told.format(moved=grouped(step.moved))
     if not step.ended:
         told += " " + _("Press “Move the rest now” again to go on.")
     else:

@@ -43,10 +43,18 @@ logger = logging.getLogger("django.security.SuspiciousSession")
 
 ROWS = 500  # of a database that are read together
 KEYS = 1000  # of Redis that are looked at together
+COUNT_LASTS = 5.0  # seconds that a page goes by the last count: it asks again and again
 
 REMOVABLE = gettext_lazy("ADOPT_FROM can be removed from the settings.")
 
 Listed = tuple[str, int | None]  # a session key, and when the session ends where it is (milliseconds)
+
+_counted: dict[type[SessionBase], tuple[float, Left]] = {}  # what was counted last, and when
+
+
+def reset() -> None:
+    """Forget what was counted."""
+    _counted.clear()
 
 
 def leftovers() -> Leftovers | None:
@@ -58,10 +66,12 @@ def leftovers() -> Leftovers | None:
 @dataclass
 class Leftovers:
     """The sessions of the engine used before. ``stuck`` counts those that were met and can't be moved: damaged, signed
-    with another SECRET_KEY, too large, or with something in them that SESSION_SERIALIZER does not take."""
+    with another SECRET_KEY, too large, or with something in them that SESSION_SERIALIZER does not take. ``passed`` is
+    how many of them the next step can leave aside: they stay where they are, before what it comes to."""
 
     engine: type[SessionBase]
     stuck: int = 0
+    passed: int = 0
 
     def describe(self) -> str:
         """One line for staff."""
@@ -83,60 +93,71 @@ class Leftovers:
     def about_stuck(self) -> str:
         """Say what became of those that could not be moved."""
         text = ngettext(
-            "{count} session could not be moved: it can't be read, or not be saved by SESSION_SERIALIZER.",
-            "{count} sessions could not be moved: they can't be read, or not be saved by SESSION_SERIALIZER.",
+            "{count} session could not be moved: it can't be read, or SESSION_SERIALIZER can't save it, or it is too "
+            "large.",
+            "{count} sessions could not be moved: they can't be read, or SESSION_SERIALIZER can't save them, or they "
+            "are too large.",
             self.stuck,
         )
-        return text.format(count=self.stuck)
+        return text.format(count=number_format(self.stuck, force_grouping=True))
 
-    def left(self) -> Left:
-        """Count the live sessions, as far as that is quick. Raises StoreUnavailable."""
-        with adoption.translated("counted"):
-            count, more = self._count()
-        return Left(count, more, count)
+    def left(self, within: float = 0.0) -> Left:
+        """Count the live sessions, as far as that is quick; a count of this process that is not older than ``within``
+        seconds will do. Raises StoreUnavailable."""
+        at, left = _counted.get(self.engine, (0.0, None))
+        if left is None or monotonic() - at > within:
+            with adoption.translated("counted"):
+                count, more = self._count()
+            left = Left(count, more, count)
+            _counted[self.engine] = monotonic(), left
+        return left
 
     def batches(self, size: int = BATCH) -> Iterator[int]:
         """Move what is left; yield after each batch how many sessions it has moved. Raises StoreUnavailable."""
-        self.stuck = 0
-        listed = self._listed()
+        self.stuck = self.passed
+        listed = self._listed(self.passed)
         while batch := list(islice(listed, size)):
             yield sum(self._move(*each) for each in batch)
 
     def move_some(self, seconds: float) -> Moved:
-        """Move what is left for about that long; at least one session, if there is one. Raises StoreUnavailable."""
-        moved, give_up, ended = 0, monotonic() + seconds, True
+        """Move what is left for about that long, a few sessions at least; ``passed`` then says where to go on. Raises
+        StoreUnavailable."""
+        moved, give_up, through = 0, monotonic() + seconds, True
         for count in self.batches(size=10):
             moved += count
-            if moved and monotonic() > give_up:
-                ended = False
+            if monotonic() > give_up:
+                through = False
                 break
+        self.passed = 0 if through else self.stuck
         left = self.left().count
-        return Moved(moved, left, ended=not left or (ended and left <= self.stuck))
+        return Moved(moved, left, ended=not left or (through and left <= self.stuck))
 
     def _count(self) -> tuple[int, bool]:
         if issubclass(self.engine, DatabaseSession):
             count = live_rows(self.engine)[:COUNT_AT_MOST].count()
             return count, count == COUNT_AT_MOST
         give_up, count = monotonic() + conf.timeout_seconds(), 0
-        for count, _each in enumerate(self._listed(), start=1):
+        for count, _each in enumerate(self._listed(lives=False), start=1):
             if count >= COUNT_AT_MOST or monotonic() > give_up:
                 return count, True
         return count, False
 
-    def _listed(self) -> Iterator[Listed]:
-        lister = lister_of(self.engine)
+    def _listed(self, passed: int = 0, *, lives: bool = True) -> Iterator[Listed]:
+        lister = lister_of(self.engine, lives=lives)
         if lister is None:
             return
         with adoption.translated("listed"):
-            yield from lister()
+            yield from lister(passed)
 
     def _move(self, session_key: str, ends_at: int | None) -> bool:
-        if not _is_taken_over(Dormant(session_key, ends_at)):
-            # Else it was moved or logged out meanwhile.
-            self.stuck += adoption.is_still_there(session_key)
-            return False
-        adoption.remove(session_key)  # it may have moved before, where only its removal had failed
-        return True
+        if _is_taken_over(Dormant(session_key, ends_at)):
+            adoption.remove(session_key)  # it may have moved before, where only its removal had failed
+            return True
+        if adoption.is_empty(session_key):
+            adoption.remove(session_key)  # there is nothing to move
+        else:
+            self.stuck += adoption.is_still_there(session_key)  # else it was moved or logged out meanwhile
+        return False
 
 
 def _is_taken_over(session: SessionStore) -> bool:
@@ -199,7 +220,7 @@ def read_adoption(*, count: bool) -> Adoption | None:
     if not count or not old.listable:
         return found
     try:
-        return replace(found, left=old.left())
+        return replace(found, left=old.left(within=COUNT_LASTS))
     except StoreUnavailable as error:
         return replace(found, problem=str(error))
 
@@ -207,14 +228,18 @@ def read_adoption(*, count: bool) -> Adoption | None:
 # How each kind of engine tells which sessions it has.
 
 
-def lister_of(engine: type[SessionBase]) -> Callable[[], Iterator[Listed]] | None:
-    """Return what lists the live sessions of an engine; None where nothing can."""
+Lister = Callable[[int], Iterator[Listed]]  # is told how many to leave out at the beginning
+
+
+def lister_of(engine: type[SessionBase], *, lives: bool = True) -> Lister | None:
+    """Return what lists the live sessions of an engine; None where nothing can. Without ``lives`` it does not ask when
+    they end, where that costs anything: to count them."""
     if issubclass(engine, DatabaseSession):  # cached_db, too: what its cache holds are copies
         return partial(in_database, engine)
     if issubclass(engine, FileSession):
         return partial(in_files, engine)
     if issubclass(engine, CacheSession) and client_of(caches[settings.SESSION_CACHE_ALIAS]) is not None:
-        return partial(in_redis, engine)
+        return partial(in_redis, engine, lives=lives)
     return None
 
 
@@ -225,31 +250,55 @@ def live_rows(engine: type[DatabaseSession]) -> models.QuerySet[Any]:
     return rows.filter(expire_date__gt=timezone.now())
 
 
-def in_database(engine: type[DatabaseSession]) -> Iterator[Listed]:
+def in_database(engine: type[DatabaseSession], passed: int = 0) -> Iterator[Listed]:
     """Yield the sessions of Django's engine in a database, in the order of their keys."""
     rows = live_rows(engine).order_by("session_key").values_list("session_key", "expire_date")
-    last = ""
-    while page := list(rows.filter(session_key__gt=last)[:ROWS]):
+    page = list(rows[passed : passed + ROWS])
+    while page:
         yield from ((key, milliseconds(ends)) for key, ends in page)
-        last = page[-1][0]
+        page = list(rows.filter(session_key__gt=page[-1][0])[:ROWS])
 
 
-def in_redis(engine: type[CacheSession]) -> Iterator[Listed]:
+def in_redis(engine: type[CacheSession], passed: int = 0, *, lives: bool = True) -> Iterator[Listed]:
     """Yield the sessions of Django's engine in a cache on Redis. What has expired, the server leaves out."""
     cache: Any = caches[settings.SESSION_CACHE_ALIAS]
     client = client_of(cache)
     prefix = str(getattr(cache, "client", cache).make_key(engine.cache_key_prefix)).encode()
-    for name in client.scan_iter(match=re.sub(rb"([*?\[\]\\])", rb"\\\1", prefix) + b"*", count=KEYS):
-        if (life := client.pttl(name)) != GONE:
-            key = bytes(name).removeprefix(prefix).decode(errors="replace")
-            yield key, None if life == ENDLESS else now_ms() + int(life)
+    for page in pages(client, prefix):
+        names, passed = page[passed:], max(0, passed - len(page))
+        left = _lives(client, names) if lives else [ENDLESS] * len(names)
+        for name, life in zip(names, left, strict=True):
+            if life != GONE:
+                key = name.removeprefix(prefix).decode(errors="replace")
+                yield key, None if life == ENDLESS else now_ms() + int(life)
+
+
+def pages(client: Any, prefix: bytes) -> Iterator[list[bytes]]:
+    """Yield the names that begin like this, as the server hands them out."""
+    pattern, cursor = re.sub(rb"([*?\[\]\\])", rb"\\\1", prefix) + b"*", None
+    while cursor != 0:
+        cursor, names = client.scan(cursor or 0, match=pattern, count=KEYS)
+        yield [bytes(name) for name in names]
+
+
+def _lives(client: Any, names: list[bytes]) -> list[int]:
+    """Return how long each lives on, asked in one exchange."""
+    together = client.pipeline(transaction=False)
+    for name in names:
+        together.pttl(name)
+    found: list[int] = together.execute()
+    return found
 
 
 ENDLESS, GONE = -1, -2  # what Redis says of the life of a key that has none, and of one that is not there
 
 
-def in_files(engine: type[FileSession]) -> Iterator[Listed]:
+def in_files(engine: type[FileSession], passed: int = 0) -> Iterator[Listed]:
     """Yield the sessions of Django's engine in files. A file says when it was last used, and no more."""
+    yield from islice(_every_file(engine), passed, None)
+
+
+def _every_file(engine: type[FileSession]) -> Iterator[Listed]:
     life, prefix = conf.longest_life_seconds(), settings.SESSION_COOKIE_NAME
     folder: Any = engine
     for path in Path(folder._get_storage_path()).iterdir():

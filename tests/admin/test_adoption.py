@@ -25,6 +25,11 @@ REMOVABLE = "ADOPT_FROM can be removed from the settings."
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_counted_yet() -> None:
+    leftovers.reset()
+
+
 @pytest.fixture
 def old(settings: Settings) -> None:
     """25 sessions at Django's engine in the database."""
@@ -107,6 +112,31 @@ def test_what_can_not_be_moved_is_told(browser: Client) -> None:
     assert (found["moved"], found["left"], found["over"]) == (24, 1, True)
     assert "1 session could not be moved" in found["message"]
     assert REMOVABLE in found["message"]
+
+
+@pytest.mark.usefixtures("old")
+def test_each_press_goes_on_behind_what_can_not_be_moved(
+    browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = (
+        Session.objects.filter(session_data__contains=":").order_by("pk").values_list("pk", flat=True)[:20]
+    )
+    Session.objects.filter(pk__in=list(first)).update(session_data="damaged")
+    monkeypatch.setattr("sessionpersist.adoption_views.STEP_SECONDS", 0)
+    found = [browser.post(ADOPT, headers=JSON).json() for _ in range(4)]
+    assert [(each["moved"], each["left"], each["over"]) for each in found] == [
+        (0, 25, False),
+        (0, 25, False),
+        (5, 20, False),
+        (0, 20, True),
+    ]
+    assert "0 sessions moved. 20 sessions could not be moved" in found[3]["message"]
+
+
+@pytest.mark.usefixtures("old")
+def test_one_session_is_one(browser: Client) -> None:
+    Session.objects.exclude(pk=Session.objects.earliest("pk").pk).delete()
+    assert browser.post(ADOPT, headers=JSON).json()["message"] == f"1 session moved. {REMOVABLE}"
 
 
 @pytest.mark.usefixtures("old")

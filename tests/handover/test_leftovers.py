@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from django.core.cache import caches
 from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import Settings
+from redis.connection import AbstractConnection
 
 from sessionpersist import adoption, leftovers, routing
 from sessionpersist.draining import Left, Moved
@@ -40,6 +43,11 @@ ENGINES = {
 DAY = 86_400
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_counted_yet() -> None:
+    leftovers.reset()
 
 
 def adopt(settings: Settings, engine: str, **cache: Any) -> None:
@@ -193,6 +201,75 @@ def test_what_can_not_be_read_is_counted_and_blocks_nothing(
     moving = found()
     assert sum(moving.batches()) == 0
     assert moving.stuck == 1
+
+
+def test_steps_that_meet_nothing_else_end_in_time_and_each_goes_on_behind_the_last(
+    engine: type[SessionBase], tmp_path: Path
+) -> None:
+    keys = log_in(engine, 35)
+    listed = [key for key, _ends_at in found()._listed()]
+    for key in listed[:25]:
+        damage(engine, key, tmp_path)
+    moving, steps = found(), []
+    for _ in range(4):
+        steps.append(moving.move_some(0))
+        moving = replace(moving)  # the next process knows no more than ``passed``
+    assert steps == [
+        Moved(0, 35, ended=False),
+        Moved(0, 35, ended=False),
+        Moved(5, 30, ended=False),
+        Moved(5, 25, ended=False),
+    ]
+    assert moving.move_some(60) == Moved(0, 25, ended=True)
+    assert (moving.stuck, moving.passed) == (25, 0)
+    assert sum(SessionStore(key).get("visits") is not None for key in keys) == 10
+
+
+def test_an_empty_session_is_nothing_to_move_and_does_not_stay(engine: type[SessionBase]) -> None:
+    [key] = log_in(engine, 1)
+    session = engine(key)
+    session["visits"] = 1
+    del session["visits"]
+    session.save()
+    assert engine().exists(key)
+    moving = found()
+    assert moving.move_some(60) == Moved(0, 0, ended=True)
+    assert moving.stuck == 0
+
+
+def test_in_redis_a_look_costs_few_commands(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require(Valkey)
+    cache = {"BACKEND": DJANGO, "LOCATION": shared(Valkey).url, "KEY_PREFIX": tmp_path.name}
+    adopt(settings, f"{BACKENDS}.cache", **cache)
+    log_in(import_module(f"{BACKENDS}.cache").SessionStore, 200)
+    client = client_of(caches["default"])
+    asked = partial(calls, client)
+    before, names = asked("pttl"), client.dbsize()
+    shown = leftovers.read_adoption(count=True)
+    assert (shown and shown.left, asked("pttl") - before) == (Left(200, more=False, most=200), 0)
+    before = asked("scan")
+    leftovers.read_adoption(count=True)
+    assert asked("scan") == before, "the page asks again and again"
+    sent: list[object] = []
+    send: Any = AbstractConnection.send_packed_command
+
+    def noted(*args: Any, **options: Any) -> None:
+        sent.append(args)
+        send(*args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AbstractConnection, "send_packed_command", noted)
+        assert len(list(found()._listed())) == 200
+    assert 0 < len(sent) <= 2 * (names / leftovers.KEYS + 2), "the lives of a page are asked together"
+    caches["default"].clear()
+
+
+def calls(client: Any, command: str) -> int:
+    """How often the server was asked for this."""
+    count: int = client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"]
+    return count
 
 
 def test_what_our_serializer_does_not_take_blocks_nothing(settings: Settings) -> None:
