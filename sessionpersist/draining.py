@@ -150,11 +150,13 @@ class Draining:
         if not self.per_node:
             return
         used = set(Node.objects.exclude(memory="").values_list("memory", flat=True))
-        if used and self.role.store.place() not in used:
+        # Nodes of 0.2.0 report none: nobody can tell before this release has reported from there.
+        if (used or Node.objects.of_earlier_release().exists()) and self.role.store.place() not in used:
             raise StoreMisconfigured(
                 _(
-                    "This is not the memory that the site keeps its sessions in. Run this on the node itself, as the "
-                    "user that the site runs as, with the same settings (SECRET_KEY, MEMORY_DIR, DATABASE_URL)."
+                    "This is not the memory that the site keeps its sessions in, as far as its nodes have reported; "
+                    "each does with its next request. Run this on the node itself, as the user that the site runs as, "
+                    "with the same settings (SECRET_KEY, MEMORY_DIR, DATABASE_URL)."
                 )
             )
 
@@ -195,7 +197,7 @@ class Draining:
 def going_on() -> list[Draining]:
     """Return the stores that are draining, newest first. Asks the database, not what this process remembers."""
     snapshot.expire()
-    places.learn(places.unknown(snapshot.current()))
+    places.learn(snapshot.current())
     view = routing.current_view()
     numbers = [role.number for role in view.store.sources]
     unfinished = set(Revision.objects.filter(pk__in=numbers, drained_at=None).values_list("pk", flat=True))

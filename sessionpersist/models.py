@@ -6,8 +6,9 @@ import time
 from datetime import timedelta
 from typing import Any, Self
 
-from django.db import models, router, transaction
-from django.db.models import Exists, Q
+from django.core.management.color import no_style
+from django.db import connections, models, router, transaction
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -148,7 +149,7 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
         a saver that died in between must not leave it pending for ever.
         """
         going_on = Q(drained_at=None) | Q(drained_how="drained", drained_at__gt=Now() - DRAINED_GRACE)
-        earlier = Node.objects.using(self.db).filter(sealing__lt=SEALING, seen_at__gte=Now() - LIVE)
+        earlier = Node.objects.using(self.db).of_earlier_release()
         query = self.filter(going_on).annotate(database_now=Now(), mixed=Exists(earlier)).order_by("pk")
         rows = list(query)
         if any(row.activates_at is None for row in rows) and is_committed(self.db):
@@ -161,16 +162,31 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
     ) -> None:
         """Append a revision for another place; for the same place, only update how it is reached. See save()."""
         values = columns_of(settings) | ({"place": place} if place else {})
-        newest = self.order_by("-pk").first()
-        if newest is None:
-            # Before anybody chose anything, sessions were in this store, and they drain from there.
-            initial = columns_of(initial_settings()) | {"initial": True, "place": initial_place}
-            newest = self.create(pk=number_after(0), activates_at=Now(), **initial)
+        self.begin(initial_place)
+        newest = self.latest("pk")
         if newest.is_same_place(settings, place):
             self.filter(pk=newest.pk).update(**values)
             return
         revision = self.create(pk=number_after(newest.pk), saved_by=saved_by, **values)
+        self._count_on()
         after_commit(self.filter(pk=revision.pk).activate, self.db)
+
+    def begin(self, place: str = "") -> None:
+        """Note the store of before anybody has saved one, where there is no revision: sessions are there and drain from
+        there, whatever the settings say later. Others may do so at the same moment."""
+        if self.exists():
+            return
+        initial = Revision(pk=number_after(0), initial=True, place=place, **columns_of(initial_settings()))
+        initial.activates_at = Now()
+        self.bulk_create([initial], ignore_conflicts=True)
+        self._count_on()
+
+    def _count_on(self) -> None:
+        """Have the database number what a node of 0.2.0 saves after what this release has numbered itself."""
+        connection = connections[self.db]
+        with connection.cursor() as cursor:
+            for statement in connection.ops.sequence_reset_sql(no_style(), [Revision]):
+                cursor.execute(statement)
 
     def activate(self) -> None:
         """Give those that have none their time of activation, on the database's clock."""
@@ -239,13 +255,13 @@ class Revision(models.Model):
 
 
 def number_after(newest: int) -> int:
-    """Return the number of a new revision: the hours since 1970, or the one after the newest.
+    """Return the number of a new revision: the time since 1970 in steps of 512 seconds, or the one after the newest.
 
     Numbers must go up even where the table was emptied, or came back from an old backup: sessions carry the number that
-    was in force as they were saved, and one from the future would be taken for proof of a later switch. A version has
-    room for the hours until the year 2926.
+    was in force as they were saved, and one from the future would be taken for proof of a later switch. That holds
+    unless somebody switches more than once every 512 seconds for long. A version has room for them until 2106.
     """
-    return max(newest + 1, int(time.time() // 3600))
+    return max(newest + 1, int(time.time() // 512))
 
 
 def columns_of(settings: StoreSettings) -> dict[str, Any]:
@@ -257,6 +273,13 @@ def columns_of(settings: StoreSettings) -> dict[str, Any]:
 
 class NodeQuerySet(models.QuerySet["Node"]):
     """The processes of the site, as they last reported themselves."""
+
+    def of_earlier_release(self) -> Self:
+        """Those of 0.2.0, for as long as they may come back: quiet is not gone. A node on which this release has
+        reported itself since was upgraded, and has replaced its processes within an hour."""
+        upgraded = Node.objects.using(self.db).filter(name=OuterRef("name"), sealing__gte=SEALING)
+        there = Q(seen_at__gte=Now() - LIVE) | ~Exists(upgraded)
+        return self.filter(there, sealing__lt=SEALING)
 
     def note_drained(self, name: str, number: int) -> None:
         """Note that this node's memory holds no session of that revision any more."""

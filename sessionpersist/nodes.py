@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
@@ -25,7 +25,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 
 from sessionpersist import conf, places, quiet, snapshot
-from sessionpersist.models import LIVE, Node
+from sessionpersist.models import LIVE, Node, Revision
 from sessionpersist.snapshot import DEFAULT
 from sessionpersist.stores.deadlines import answers_within
 
@@ -85,8 +85,9 @@ def _report_once() -> None:
     try:
         _due = monotonic() + REPORT_SECONDS
         known = snapshot.current()
-        places.learn(places.unknown(known))
-        _write(known.current.number, places.meant(known))
+        meant = places.meant(known)
+        _write(known.current.number, meant)
+        places.note(known.current, meant["place"])
         _failed = False
     except Exception as error:  # the request has been answered well, whatever happens here
         _due = monotonic() + RETRY_SECONDS
@@ -104,8 +105,12 @@ def _write(number: int, meant: dict[str, Any]) -> None:
     connection = connections[router.db_for_write(Node)]
     try:
         with answers_within(conf.timeout_seconds(), connection), _impatient(connection):
+            if number == DEFAULT.number:  # nobody has saved a store: note the one in use
+                Revision.objects.begin()
+                snapshot.expire()
+                number = _revision = snapshot.current().current.number
             node = Node(name=node_name(), process=os.getpid(), revision=max(number, 0), **meant)
-            _upsert(connection, node)
+            _upsert(connection, node, meant)
             if monotonic() >= _sweep_due:
                 _sweep_due = monotonic() + SWEEP_SECONDS
                 forget_gone()
@@ -133,14 +138,14 @@ def _impatient(connection: BaseDatabaseWrapper) -> Iterator[None]:
         execute(f"PRAGMA busy_timeout = {int(patience)}")
 
 
-def _upsert(connection: BaseDatabaseWrapper, node: Node) -> None:
+def _upsert(connection: BaseDatabaseWrapper, node: Node, meant: Iterable[str]) -> None:
     """Write one row in one statement, with the database's time."""
     by_target = connection.features.supports_update_conflicts_with_target
     node.seen_at = Now()
     Node.objects.bulk_create(
         [node],
         update_conflicts=True,
-        update_fields=["revision", "seen_at", "place", "memory", "left", "sealing"],
+        update_fields=["revision", "seen_at", "sealing", *meant],
         unique_fields=["name", "process"] if by_target else None,
     )
 

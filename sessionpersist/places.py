@@ -9,16 +9,19 @@ stores, the handover still deletes nothing that it has just written (see ``store
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
-from sessionpersist import snapshot
+from django.db.models.functions import Now
+
+from sessionpersist import conf, snapshot
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.models import Revision
+from sessionpersist.models import Node, Revision
 from sessionpersist.snapshot import Known, Snapshot
 from sessionpersist.stores import open_store
 from sessionpersist.stores.settings import MemorySettings
 
+JUST_NOW = timedelta(seconds=30)  # three reports of a process
 COUNT_AT_MOST = 50_000  # sessions of a draining store: to count more would take some stores too long
 
 logger = logging.getLogger("sessionpersist")
@@ -28,42 +31,53 @@ def before_saving() -> str:
     """Note the places in force, before another is saved; return that of the store of before anybody has saved one,
     which no revision can note yet (``""``: there is a revision, or nobody can tell)."""
     known = snapshot.current()
-    learn(unknown(known))
-    nothing_saved = known.current.number == 0 and not _is_memory(known.current)
-    return _asked(known.current) if nothing_saved else ""
+    learn(known)
+    return _asked(known.current) if known.current.number == 0 and not _is_memory(known.current) else ""
 
 
-def unknown(known: Snapshot) -> list[Known]:
-    """Return the revisions in force whose places nobody has noted. In-Memory is another place on each node."""
-    return [
-        each
-        for each in (known.current, *known.draining)
-        if each.number > 0 and not each.place and not _is_memory(each)
-    ]
+def learn(known: Snapshot) -> None:
+    """Ask the stores in force where they are, and note it for all processes to see."""
+    for each in (known.current, *known.draining):
+        if not _is_memory(each):
+            note(each, _asked(each))
 
 
-def learn(revisions: Iterable[Known]) -> None:
-    """Note the places of these revisions, as far as their stores can be asked, for all processes to see.
-
-    A store of before places had ids is given one.
-    """
-    learned = False
-    for each in revisions:
-        if place := _asked(each):
-            learned |= bool(Revision.objects.filter(pk=each.number, place="").update(place=place))
-    if learned:
+def note(revision: Known, place: str) -> None:
+    """Note where the store of a revision has been found to be: nobody knew yet, or the id that was known is gone with
+    what else was there. In-Memory is another place on each node, which no revision notes; and so may be a name such as
+    localhost: what another node finds there still is left alone, and the page shows that they differ."""
+    if (
+        revision.number <= 0
+        or _is_memory(revision)
+        or place in ("", revision.place)
+        or _others_find(revision)
+    ):
+        return
+    if Revision.objects.filter(pk=revision.number, place=revision.place).update(place=place):
         snapshot.expire()
+
+
+def _others_find(revision: Known) -> bool:
+    """Whether another node has found the known place just now."""
+    if not revision.place:
+        return False
+    seen = Node.objects.filter(revision=revision.number, place=revision.place, seen_at__gte=Now() - JUST_NOW)
+    return seen.exclude(name=conf.node_name()).exists()
 
 
 def meant(known: Snapshot) -> dict[str, Any]:
     """Return what this process reports (see ``models.Node``): the place of the store in force, that of this node's
-    memory while sessions may be there, and how many are left in it while it is draining."""
+    memory while sessions may be there, and how many are left in it while it is draining. What can't be had is left as
+    it was reported."""
     memory = next((each for each in (known.current, *known.draining) if _is_memory(each)), None)
-    return {
-        "place": _asked(known.current),
-        "memory": _asked(memory) if memory else "",
-        "left": _left(memory) if memory and memory is not known.current else None,
-    }
+    found: dict[str, Any] = {"place": _asked(known.current), "left": None}
+    if memory is None:
+        found["memory"] = ""
+    elif place := _asked(memory):
+        found["memory"] = place
+    if memory is not None and memory is not known.current:
+        found["left"] = _left(memory)
+    return found
 
 
 def _left(memory: Known) -> int | None:
@@ -79,7 +93,8 @@ def _is_memory(revision: Known) -> bool:
 
 
 def _asked(revision: Known) -> str:
-    """The id of the place of a revision; empty where it can't be asked, of which the log of the store tells."""
+    """The id of the place of a revision, which is made if there is none; empty where it can't be asked, of which the
+    log of the store tells."""
     try:
         store = open_store(revision.settings)
         place = store.place()

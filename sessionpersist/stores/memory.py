@@ -15,6 +15,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +49,7 @@ TABLE = """CREATE TABLE IF NOT EXISTS session (
     stored_key TEXT PRIMARY KEY, payload BLOB NOT NULL, version INTEGER NOT NULL,
     created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, user_id TEXT NOT NULL) WITHOUT ROWID"""
 INDEX = "CREATE INDEX IF NOT EXISTS session_expires_at ON session (expires_at)"
+POINTER = "older-name"  # a file in the folder of the newest key: the name of the folder that is in use
 CLEAR_EVERY = 60.0  # seconds between two clearings by one process, once nothing is left to clear
 RETRY_PAUSE = 0.01  # seconds
 ROWCOUNT: Callable[[sqlite3.Cursor], int] = attrgetter("rowcount")
@@ -65,13 +67,13 @@ class MemoryStore(Store):
 
         The name of the folder is made of ``secrets``, the secret keys of the site, the newest first, so that no other
         user of the machine can make it beforehand. One under the name of an older key, or under that of version 0.2.0,
-        which was made of none, goes on being used for as long as it is there: so do processes that still go by it.
+        which was made of none, goes on being used for as long as it is there: so do processes that still go by it. The
+        folder of the newest key then only names it, for the day when the older key is no longer known.
         """
         names = [*(secret_name(site, secret) for secret in secrets), plain_name(site)]
         newest, *former = (directory / f"sessionpersist-{os.getuid()}-{name}" for name in names)
-        self.folder = newest
-        if not os.path.lexists(newest):
-            self.folder = next((folder for folder in former if is_private(folder)), newest)
+        known = newest if os.path.lexists(newest) else next(filter(is_private, former), newest)
+        self._newest, self.folder = newest, named_in(known)
         self.timeout = timeout
         self._local = threading.local()
         self._clear_at = time.monotonic() + CLEAR_EVERY
@@ -217,7 +219,24 @@ class MemoryStore(Store):
                 "where another user of this machine has made it, set SESSIONPERSIST['MEMORY_DIR'] to a folder that "
                 "only the user of the site may write to."
             )
+        if self.folder != self._newest:
+            name_in(self._newest, self.folder)
         return self.folder
+
+
+def named_in(folder: Path) -> Path:
+    """Return the folder of an older name that this one stands for; without one, itself."""
+    if not is_private(folder) or not (folder / POINTER).is_file():
+        return folder
+    older = folder.with_name((folder / POINTER).read_text())
+    return older if is_private(older) else folder
+
+
+def name_in(folder: Path, older: Path) -> None:
+    """Have a folder stand for one of an older name. Whoever is first says so."""
+    make_folder(folder)
+    with suppress(FileExistsError), (folder / POINTER).open("x") as pointer:
+        pointer.write(older.name)
 
 
 def secret_name(site: str, secret: str | bytes) -> str:

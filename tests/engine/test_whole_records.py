@@ -151,10 +151,16 @@ class TestBesideNodesOf020:
         assert record.payload[:1] == b"\x01"
         assert reads(session)
 
-    def test_once_they_are_gone_sessions_are_whole_as_they_are_saved(self, old_node: Node) -> None:
+    def test_quiet_is_not_gone(self, old_node: Node) -> None:
+        Node.objects.filter(pk=old_node.pk).update(seen_at=Now() - 9 * LIVE)
+        snapshot.expire()
+        assert snapshot.current().mixed
+
+    def test_once_they_are_upgraded_sessions_are_whole_as_they_are_saved(self, old_node: Node) -> None:
         snapshot.expire()
         session = new_session(cat="tabby")
         Node.objects.filter(pk=old_node.pk).update(seen_at=Now() - 2 * LIVE)
+        Node.objects.create(name=old_node.name, process=2, revision=1)
         snapshot.expire()
         again = SessionStore(session.session_key)
         again["cat"] = "tabby"

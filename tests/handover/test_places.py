@@ -14,11 +14,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import DjangoDbBlocker, Settings
 
-from sessionpersist import draining, nodes, places, routing, snapshot
+from sessionpersist import conf, draining, nodes, places, routing, snapshot
 from sessionpersist.engine import SessionStore
 from sessionpersist.forms import LoginConfigurationForm
 from sessionpersist.models import LoginConfiguration, Node, Revision
 from sessionpersist.stores import build_store
+from sessionpersist.stores.base import PLACE
 from sessionpersist.stores.memory import MemoryStore
 from tests.handover.test_stores import new_session, wait_for_the_guard
 from tests.load import stores
@@ -167,6 +168,44 @@ class TestOnThePage:
         assert Revision.objects.count() == 1
 
 
+def test_a_place_that_lost_its_id_is_asked_again() -> None:
+    """From a review: after FLUSHALL every node was marked as reaching another store, and a drain never ended."""
+    submit(stores.fields_on(Valkey))
+    noted = Revision.objects.latest("pk").place
+    store = routing.current_view().store.current.store
+    with shared(Valkey).connect() as client:
+        client.delete(f"{conf.key_prefix()}:{PLACE}")
+    nodes._report_once()
+    found = store.place()
+    assert found not in (None, noted)
+    assert Revision.objects.latest("pk").place == found == Node.objects.get(name="here").place
+
+
+def test_nor_does_a_drain_go_on_for_ever_where_it_was_lost_before_another_name_was_saved() -> None:
+    first, second = of_redis()
+    submit(first)
+    session = new_session(name="ada")
+    with shared(Valkey).connect() as client:
+        client.delete(f"{conf.key_prefix()}:{PLACE}")
+    submit(second)
+    visit(session, 1)
+    call_command("drain_sessions")
+    visit(session, 2)
+    assert all(each.per_node for each in draining.going_on())
+
+
+def test_what_another_node_finds_under_the_name_is_left_alone() -> None:
+    """A name such as localhost is each node itself."""
+    submit(stores.fields_on(Valkey))
+    revision = Revision.objects.latest("pk")
+    Revision.objects.filter(pk=revision.pk).update(place="a" * 32)
+    Node.objects.create(name="there", process=1, revision=revision.pk, place="a" * 32)
+    snapshot.expire()
+    nodes._report_once()
+    assert Revision.objects.latest("pk").place == "a" * 32
+    assert Node.objects.get(name="here").place not in ("", "a" * 32)
+
+
 @pytest.mark.parametrize("way", [save, load_revision], ids=["saved", "loaded"])
 class TestWithoutAProbe:
     """Nobody has asked where the store is: it is taken for another one, until somebody learns better."""
@@ -207,7 +246,7 @@ class TestWithoutAProbe:
         session, other = new_session(name="ada"), new_session(name="ada")
         way(names[1])
         visit(session, 1)
-        monkeypatch.setattr(places, "learn", lambda revisions: None)
+        monkeypatch.setattr(places, "learn", lambda known: None)
         source = draining.going_on()[0]
         list(source.batches())
         assert source.finish() > 0  # and the handover from it goes on
@@ -269,6 +308,23 @@ class TestInMemory:
             call_command("drain_sessions")
         assert not Revision.objects.filter(drained_how="drained").exists()
 
+    def test_so_it_does_while_only_nodes_of_0_2_0_have_reported(
+        self, reported: None, settings: Settings, tmp_path: Any
+    ) -> None:
+        Node.objects.update(memory="", sealing=1)
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "MEMORY_DIR": tmp_path / "of-root"}
+        with pytest.raises(CommandError, match="not the memory that the site keeps its sessions in"):
+            call_command("drain_sessions")
+        assert not Revision.objects.filter(drained_how="drained").exists()
+
+    def test_a_report_that_can_not_ask_leaves_what_is_known(
+        self, reported: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        known = Node.objects.get(name="here").memory
+        monkeypatch.setattr(places, "_asked", lambda revision: "")
+        nodes._report_once()
+        assert Node.objects.get(name="here").memory == known != ""
+
     def test_a_drain_of_the_memory_that_is_meant_moves_it(self, reported: None) -> None:
         call_command("drain_sessions")
         assert Revision.objects.get(persistence_type="IN_MEMORY").drained_how == "drained"
@@ -284,6 +340,21 @@ class TestWithoutTheRowsOfMigrations:
         session = new_session(name="ada")
         save({"persistence_type": "JDBC", "jdbc_database": "default"})
         visit(session, 1)
+        visit(session, 2)
+
+    def test_the_store_of_the_beginning_is_noted_as_the_site_serves(self, settings: Settings) -> None:
+        """From a review: whoever removed ADOPT_FROM, as the page advised, moved the site into memory."""
+        start = {"persistence_type": "JDBC", "jdbc_database": "default"}
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "INITIAL": start}
+        session = new_session(name="ada")
+        nodes._report_once()
+        settings.SESSIONPERSIST = {
+            name: value for name, value in settings.SESSIONPERSIST.items() if name != "INITIAL"
+        }
+        snapshot.reset()
+        assert routing.current_settings().type == "JDBC"
+        visit(session, 1)
+        save({"persistence_type": "IN_MEMORY"})
         visit(session, 2)
 
     def test_nor_who_logged_in_under_a_revision_that_is_gone(self) -> None:

@@ -183,6 +183,22 @@ def test_a_folder_of_an_older_name_goes_on_being_used(tmp_path: Path, before: li
     new.close()
 
 
+def test_sessions_outlive_the_day_on_which_the_older_key_is_forgotten(tmp_path: Path) -> None:
+    """From a review: a rotation emptied the memory as soon as SECRET_KEY_FALLBACKS was cleared."""
+    old, first, second, record = keyed(tmp_path, OLD), a_key(), a_key(), a_record()
+    old.create(first, record)
+    rotated = keyed(tmp_path, NEW, OLD)
+    rotated.create(second, record)
+    later = keyed(tmp_path, NEW)
+    assert later.get(first) == later.get(second) == record
+    newest = keyed(tmp_path, "newest", NEW)
+    assert newest.get(first) == record
+    last = keyed(tmp_path, "newest")
+    assert last.get(second) == record
+    for store in (old, rotated, later, newest, last):
+        store.close()
+
+
 def test_who_still_uses_the_older_name_shares_the_sessions(tmp_path: Path) -> None:
     """As when workers are replaced one by one."""
     old, key, other = opened(tmp_path), a_key(), a_key()
