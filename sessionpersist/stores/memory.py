@@ -10,12 +10,13 @@ import errno
 import hashlib
 import hmac
 import os
+import shutil
 import sqlite3
 import stat
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -233,10 +234,15 @@ def named_in(folder: Path) -> Path:
 
 
 def name_in(folder: Path, older: Path) -> None:
-    """Have a folder stand for one of an older name. Whoever is first says so."""
-    make_folder(folder)
-    with suppress(FileExistsError), (folder / POINTER).open("x") as pointer:
-        pointer.write(older.name)
+    """Have a folder stand for one of an older name, in one step. Whoever is first says so."""
+    if os.path.lexists(folder):
+        return
+    made = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    (made / POINTER).write_text(older.name)
+    try:
+        made.rename(folder)
+    except OSError:  # another process was first
+        shutil.rmtree(made)
 
 
 def secret_name(site: str, secret: str | bytes) -> str:
