@@ -555,7 +555,9 @@ class TestNodes:
     def test_one_that_reaches_another_store_under_the_same_name_is_marked(self, browser: Client) -> None:
         """As with “localhost”, which is each node itself."""
         number = choose(**JDBC)
-        place = routing.current_view().store.current.store.place()
+        store = routing.current_view().store.current.store
+        store.prepare()
+        place = store.place()
         Revision.objects.filter(pk=number).update(activates_at=Now() - timedelta(minutes=1), place=place)
         node("web-1", revision=number, seconds=3)
         node("web-2", revision=number, seconds=3)
