@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, OperationalError, ProgrammingError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from sessionpersist.stores.base import PLACE, place_of
 from sessionpersist.stores.meanings import NOT_ALLOWED, READ_ONLY_WORDS, code_of
+
+# What a query of a table that is not there raises, among other things; elsewhere it is ProgrammingError.
+WITHOUT_TABLE: Mapping[str, type[DatabaseError]] = {"sqlite": OperationalError}
 
 # Bytes of a statement that writes the largest session: the drivers of MySQL may write each byte as two.
 PACKET = 16 * 1024 * 1024
@@ -36,12 +39,23 @@ def missing_parts(connection: BaseDatabaseWrapper) -> list[str]:
 
 
 def place_in(connection: BaseDatabaseWrapper, statement: str) -> str | None:
-    """Return the id of the place that a database's table carries; None where there is none. It makes no table."""
-    with connection.cursor() as cursor:
-        if stored_session()._meta.db_table not in connection.introspection.table_names(cursor):
-            return None
-        cursor.execute(statement, [PLACE])
-        row = cursor.fetchone()
+    """Return the id of the place that a database's table carries; None where there is none. It makes no table.
+
+    Each process asks for it again and again, so the table is looked for only where the query fails. In a transaction
+    of the caller a savepoint is around it: a query that fails would break that.
+    """
+    before: Any = connection.savepoint()  # None outside a transaction, where the others do nothing
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [PLACE])
+            row = cursor.fetchone()
+    except WITHOUT_TABLE.get(connection.vendor, ProgrammingError):
+        connection.savepoint_rollback(before)
+        with connection.cursor() as cursor:
+            if stored_session()._meta.db_table in connection.introspection.table_names(cursor):
+                raise
+        return None
+    connection.savepoint_commit(before)
     return place_of(bytes(row[0])) if row else None
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
+from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.models import StoredSession
 from sessionpersist.stores.base import Store
 from sessionpersist.stores.database import DatabaseStore
@@ -103,12 +104,7 @@ class TestAnOlderTable:
     def alias(
         self, request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker
     ) -> Iterator[str]:
-        servers: dict[str, type[Postgres | MariaDB]] = {"postgresql": Postgres, "mariadb": MariaDB}
-        url = f"sqlite:///{tmp_path}/old.sqlite3"
-        if request.param in servers:
-            require(servers[request.param])
-            url = shared(servers[request.param]).create_database(f"old_{secrets.token_hex(4)}")
-        with django_db_blocker.unblock(), added_database("old", url) as alias:
+        with django_db_blocker.unblock(), added_database("old", a_database(request.param, tmp_path)) as alias:
             with connections[alias].schema_editor() as editor:
                 editor.create_model(StoredSession)
             yield alias
@@ -140,3 +136,73 @@ class TestAnOlderTable:
         store = DatabaseStore(DatabaseSettings(database=alias), timeout=5)
         assert store.place() is None
         assert store.missing() is not None
+
+
+class TestThePlace:
+    """Each process asks for it every few seconds."""
+
+    @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+    def alias(
+        self, request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker
+    ) -> Iterator[str]:
+        with (
+            django_db_blocker.unblock(),
+            added_database("placed", a_database(request.param, tmp_path)) as alias,
+        ):
+            yield alias
+
+    def test_it_is_asked_in_one_query(self, alias: str) -> None:
+        """And not after a list of all tables, of which a project may have hundreds."""
+        store = DatabaseStore(DatabaseSettings(database=alias), timeout=5)
+        store.prepare()
+        with CaptureQueriesContext(connections[alias]) as queries:
+            assert store.place() is not None
+        assert len(queries) == 1
+
+    def test_in_a_transaction_it_is_the_same(self, alias: str) -> None:
+        store = DatabaseStore(DatabaseSettings(database=alias), timeout=5)
+        store.prepare()
+        place = store.place()
+        with transaction.atomic(using=alias):
+            assert store.place() == place
+            store.create(key := a_key(), a_record())
+        assert store.get(key) is not None
+
+    @pytest.mark.parametrize("seen", [True, False])
+    def test_without_a_table_there_is_none_and_a_transaction_goes_on(self, alias: str, seen: bool) -> None:
+        store = DatabaseStore(DatabaseSettings(database=alias), timeout=5)
+        if seen:
+            store.prepare()
+            with connections[alias].schema_editor() as editor:
+                editor.delete_model(StoredSession)
+        assert store.place() is None
+        execute(alias, "CREATE TABLE ours (number integer)")
+        with transaction.atomic(using=alias):
+            execute(alias, "INSERT INTO ours VALUES (1)")
+            assert store.place() is None
+            execute(alias, "INSERT INTO ours VALUES (2)")
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT COUNT(*) FROM ours")
+            assert cursor.fetchone() == (2,)
+
+    def test_a_table_without_its_columns_is_told_and_not_taken_for_none(self, alias: str) -> None:
+        execute(alias, "CREATE TABLE sessionpersist_storedsession (number integer)")
+        store = DatabaseStore(DatabaseSettings(database=alias), timeout=5)
+        with transaction.atomic(using=alias):
+            with pytest.raises(StoreUnavailable):
+                store.place()
+            execute(alias, "INSERT INTO sessionpersist_storedsession VALUES (1)")
+
+
+def a_database(kind: str, folder: Path) -> str:
+    """Return the URL of a new one."""
+    servers: dict[str, type[Postgres | MariaDB]] = {"postgresql": Postgres, "mariadb": MariaDB}
+    if kind not in servers:
+        return f"sqlite:///{folder}/new.sqlite3"
+    require(servers[kind])
+    return shared(servers[kind]).create_database(f"new_{secrets.token_hex(4)}")
+
+
+def execute(alias: str, statement: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(statement)
