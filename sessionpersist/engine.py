@@ -20,7 +20,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, SessionBase, UpdateError
 from django.utils import timezone
 
-from sessionpersist import adoption, audit, merging, routing, snapshot
+from sessionpersist import adoption, audit, merging, routing
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.sealing import Sealer, beside, stored_key
 from sessionpersist.secret import Secret, SecretBytes
@@ -323,11 +323,12 @@ class SessionStore(SessionBase):
     def _record(self, plain: bytes, created_at: int) -> tuple[Record, Held]:
         """Seal the session as it is to be stored; with what this object holds once it is."""
         assert self.session_key is not None
-        version = new_version(routing.current_store().revision())
+        store = routing.current_store()
+        version = new_version(store.revision())
         user_id, expires_at = storable_user_id(self._session_cache.get(USER_ID)), self._expires_at()
         held = Held(version, plain, created_at, sealed_end(expires_at))
         # Beside nodes of 0.2.0 as those can open it.
-        bound = None if snapshot.current().mixed else beside(version, created_at, user_id)
+        bound = None if store.mixed() else beside(version, created_at, user_id)
         payload = self._sealer_of(self.session_key).seal(plain, bound, held.end)
         check_size(payload)
         return Record(payload, version, created_at, expires_at, user_id), held

@@ -51,6 +51,10 @@ class View(Protocol):
     def stale(self) -> bool:
         """Whether the configuration could not be read for so long that another revision may be in force."""
 
+    @property
+    def mixed(self) -> bool:
+        """Whether nodes of 0.2.0 serve the site, too."""
+
     def undecided(self) -> float:
         """Seconds until all processes agree on the revision; 0 away from an activation."""
 
@@ -159,6 +163,10 @@ class RoutedStore(Store):
         """Return the number of the revision in force, with which a new version is stamped."""
         return self._view().number
 
+    def mixed(self) -> bool:
+        """Return whether sessions must be sealed as nodes of 0.2.0 can open them, which serve beside this one."""
+        return self._view().mixed
+
     def _is_in_force(self, view: View) -> bool:
         return self._view().number == view.number
 
@@ -193,6 +201,7 @@ class CurrentView:
     def __init__(self, known: Snapshot) -> None:
         self.snapshot = known
         self.number = max(known.current.number, 0)
+        self.mixed = known.mixed
         self.store = compose(known)
         self._calm_from, self._calm_until = known.calm()
 

@@ -51,7 +51,7 @@ class FixedView:
     """One store, of which everybody is sure."""
 
     number = 0
-    stale = False
+    stale = mixed = False
 
     def __init__(self, store: Store) -> None:
         self.guarded = GuardedStore(store, "The flaky store")
