@@ -6,7 +6,7 @@ Only ``count=True`` asks the draining stores, and counts no further than is quic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby, pairwise
@@ -16,6 +16,7 @@ from typing import Any
 from django.db.models.functions import Now
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from sessionpersist import conf, draining, times
 from sessionpersist.draining import Draining, Left, NodeLeft
@@ -116,6 +117,37 @@ class Moving:
         return _("at least {count}").format(count=count) if self.left.more else count
 
     @property
+    def at_stake(self) -> str:
+        """Who is logged out if the store is given up, as far as anybody can tell."""
+        if self.left is None or (not self.left.count and self.unknown):
+            return _("Every user whose session has not moved is logged out.")
+        text = ngettext(
+            "{left} session has not moved; its user is logged out.",
+            "{left} sessions have not moved; their users are logged out.",
+            self.left.count,
+        )
+        return text.format(left=self.left_in_words)
+
+    @property
+    def how_known(self) -> str:
+        """What stands behind that number: whose it is, how old, and what is missing in it."""
+        return " ".join(self._reservations())
+
+    def _reservations(self) -> Iterator[str]:
+        if self.problem:
+            yield _("Nobody can tell how many those are, as the store does not answer.")
+            if self.most:
+                yield _("The most that was counted there: {most}.").format(most=grouped(self.most))
+        if self.per_node and self.oldest:
+            text = _("That is on all nodes together, by figures of which the oldest was reported {age}.")
+            yield text.format(age=self.oldest)
+        elif self.per_node:
+            yield _("That is on all nodes together.")
+        if self.per_node and self.unknown:
+            text = _("Not in it is what these nodes hold, which have not reported since the switch: {names}.")
+            yield text.format(names=", ".join(self.unknown))
+
+    @property
     def most_in_words(self) -> str:
         return grouped(self.most)
 
@@ -175,10 +207,11 @@ def read_handover(*, count: bool) -> Handover:
         return Handover(problem=str(error))
     if not found:
         return Handover(over=_last_over())
-    return Handover([_moving(each, count) for each in found])
+    return Handover([read_moving(each, count=count) for each in found])
 
 
-def _moving(each: Draining, count: bool) -> Moving:
+def read_moving(each: Draining, *, count: bool) -> Moving:
+    """Return what is known of one draining store; for the page, and for who gives it up at the command line."""
     name = each.settings.describe()
     if each.per_node:
         name = _("{store} of every node").format(store=name)
@@ -186,20 +219,31 @@ def _moving(each: Draining, count: bool) -> Moving:
     if not count:
         return moving
     try:
-        left = each.left()
+        return counted(moving, _left_here(each))
     except StoreUnavailable as error:
         return replace(moving, problem=str(error), most=_most_left(each.number))
-    return counted(moving, left.count)
 
 
-def counted(moving: Moving, count: int) -> Moving:
+def _left_here(each: Draining) -> int | None:
+    """Count what is left in a store, or in that of this node; None where this process has another memory than the site,
+    as another user has, so that only what the node has reported counts."""
+    try:
+        each.require_memory_of_site()
+    except StoreMisconfigured:
+        return None
+    return each.left().count
+
+
+def counted(moving: Moving, here: int | None) -> Moving:
     """The same store where somebody has just counted what is left in it: in that of this node, if each has its own."""
+    count = here or 0
     more = count >= draining.COUNT_AT_MOST
     if moving.per_node:
-        others = [node for node in moving.nodes if node.name != conf.node_name()]
-        nodes = sorted([*others, NodeLeft(conf.node_name(), count)], key=lambda node: node.name)
-        moving = replace(moving, nodes=nodes)
-        counts = [node.count for node in nodes]
+        nodes = {node.name: node for node in moving.nodes}
+        if here is not None:
+            nodes[conf.node_name()] = NodeLeft(conf.node_name(), here)
+        moving = replace(moving, nodes=[nodes[name] for name in sorted(nodes)])
+        counts = [node.count for node in moving.nodes]
         more = any(each is None or each >= draining.COUNT_AT_MOST for each in counts)
         count = sum(each or 0 for each in counts)
     most = max(_most_left(moving.number), count)

@@ -63,7 +63,16 @@ def test_what_came_meanwhile_is_told(keys: list[str], monkeypatch: pytest.Monkey
     monkeypatch.setattr(adoption, "remove", another_logs_in)
     monkeypatch.setattr("sessionpersist.leftovers.ROWS", 1000)
     result = run("drain_sessions")
-    assert result.error == f"{DB}: 1 sessions came meanwhile. Run this again."
+    assert result.error == f"{DB}: 250 sessions moved, 1 came meanwhile. Run this again."
+
+
+def test_one_session_is_one(keys: list[str]) -> None:
+    Session.objects.exclude(session_key__in=keys[:2]).delete()
+    Session.objects.filter(session_key=keys[0]).update(session_data="damaged")
+    output = run("drain_sessions").output
+    assert f"{DB}: 1 session could not be moved: it can't be read" in output
+    assert f"{DB}: 1 session moved." in output
+    assert f"{DB}: 1 session to move." in run("drain_sessions").output
 
 
 def test_giving_up_the_draining_stores_leaves_it_alone(keys: list[str]) -> None:

@@ -184,7 +184,8 @@ class TestOnARealSite:
                 command, cwd=ROOT, env=site.environment, input=answer, capture_output=True, text=True
             )
             assert refused.returncode == 1
-            assert f"{SESSIONS:,} sessions that are still in REDIS at" in refused.stdout
+            assert refused.stdout.startswith("REDIS at ")
+            assert f": {SESSIONS:,} sessions have not moved; their users are logged out." in refused.stdout
             assert "Nothing was given up." in refused.stderr
         site.manage("drain_sessions", "--abandon", "--no-input")
         assert "nothing to move" in site.manage("drain_sessions")
@@ -235,6 +236,56 @@ class TestInThisProcess:
         """Who drains at the command line can't know how many nodes there are."""
         assert "on every other node too" in run("drain_sessions").output
         assert Revision.objects.get(pk=draining.going_on()[0].number).drained_at is None
+
+    @pytest.mark.parametrize("memory", ["", "another"], ids=["of the site", "of another user"])
+    def test_to_give_memory_up_the_total_of_all_nodes_is_told_and_how_old_it_is(
+        self, left_in_memory: list[SessionStore], monkeypatch: pytest.MonkeyPatch, memory: str
+    ) -> None:
+        [store] = draining.going_on()
+        Node.objects.all().delete()
+        for name, left, seconds in (("here", 3, 5), ("there", 3010, 125)):
+            seen_at = Now() - timedelta(seconds=seconds)
+            node = {"name": name, "process": 1, "revision": store.view.number, "memory": memory}
+            Node.objects.create(**node, left=left, seen_at=seen_at)
+        Revision.objects.update(activates_at=Now() - timedelta(minutes=5))
+        snapshot.reset()
+        asked: list[str] = []
+
+        def refuse(question: str) -> str:
+            asked.append(question)
+            return "no"
+
+        monkeypatch.setattr("builtins.input", refuse)
+        assert run("drain_sessions", "--abandon").error == "Nothing was given up."
+        [question] = asked
+        assert (
+            "In-Memory of every node: 3,013 sessions have not moved; their users are logged out." in question
+        )
+        assert "the oldest was reported 2 min ago" in question
+
+    @pytest.mark.parametrize(
+        ("others", "said"),
+        [(3, "3 sessions moved, 1 is still there: "), (0, "No session could be moved, 1 is still there: ")],
+    )
+    def test_what_stays_is_told_with_what_was_moved(
+        self, left_in_memory: list[SessionStore], others: int, said: str
+    ) -> None:
+        """A process that goes by a later switch has saved it."""
+        [store] = draining.going_on()
+        for session in left_in_memory[others:]:
+            session.delete()
+        later = a_record(life=600_000)._replace(version=new_version(store.view.number))
+        assert store.role.store.create(a_key(), later)
+        error = str(run("drain_sessions").error)
+        assert error.startswith(f"In-Memory of here: {said}")
+        assert ("came meanwhile" in error) == bool(others)
+
+    def test_one_session_is_one(self, left_in_memory: list[SessionStore]) -> None:
+        for session in left_in_memory[1:]:
+            session.delete()
+        output = run("drain_sessions").output
+        assert "In-Memory of here: 1 session to move.\n" in output
+        assert "In-Memory of here: 1 session moved, none is left." in output
 
     def test_a_step_moves_for_as_long_as_it_is_told_and_says_what_is_left(
         self, left_in_memory: list[SessionStore], monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from sessionpersist import draining, routing
+from sessionpersist import draining, panels, routing
 from sessionpersist.draining import BATCH, Draining, Left, NotNow
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.leftovers import REMOVABLE, Leftovers, leftovers
@@ -68,8 +68,7 @@ class Command(SessionCommand):
         name = store.describe()
         try:
             counted = store.left()
-            at_least = "at least " if counted.more else ""
-            self.stdout.write(f"{name}: {at_least}{counted.count:,} sessions to move.")
+            self.stdout.write(f"{name}: {to_move(counted)}")
             moved = self._move(store, counted, rate)
             left = store.finish()
         except StoreUnavailable as error:
@@ -77,8 +76,8 @@ class Command(SessionCommand):
                 f"{name}: {error} What was moved stays moved; run this again, or --abandon."
             ) from error
         if left:
-            raise CommandError(f"{name}: {left:,} sessions came meanwhile. Run this again.")
-        self.stdout.write(self.style.SUCCESS(f"{name}: {moved:,} sessions moved, none is left."))
+            raise CommandError(f"{name}: {what_stays(moved, left)}")
+        self.stdout.write(self.style.SUCCESS(f"{name}: {sessions(moved)} moved, none is left."))
         if store.per_node and any(store.number == each.number for each in draining.going_on()):
             self.stdout.write(
                 "Run this on every other node too: each keeps the In-Memory sessions of its own users."
@@ -91,15 +90,14 @@ class Command(SessionCommand):
             self.stdout.write(f"{name}: {old.until()}")
             return
         counted = old.left()
-        at_least = "at least " if counted.more else ""
-        self.stdout.write(f"{name}: {at_least}{counted.count:,} sessions to move.")
+        self.stdout.write(f"{name}: {to_move(counted)}")
         moved = self._move(old, counted, rate)
         left = old.left().count - old.stuck
-        if left > 0:
-            raise CommandError(f"{name}: {left:,} sessions came meanwhile. Run this again.")
         if old.stuck:
             self.stdout.write(self.style.WARNING(f"{name}: {old.about_stuck()}"))
-        self.stdout.write(self.style.SUCCESS(f"{name}: {moved:,} sessions moved. {REMOVABLE}"))
+        if left > 0:
+            raise CommandError(f"{name}: {sessions(moved)} moved, {left:,} came meanwhile. Run this again.")
+        self.stdout.write(self.style.SUCCESS(f"{name}: {sessions(moved)} moved. {REMOVABLE}"))
 
     def _move(self, store: Draining | Leftovers, counted: Left, rate: float | None) -> int:
         moved, begun = 0, time.monotonic()
@@ -113,7 +111,7 @@ class Command(SessionCommand):
                 if rate:
                     time.sleep(max(0.0, begun + moved / rate - time.monotonic()))
         except KeyboardInterrupt:
-            message = f"Stopped: {moved:,} sessions moved. Run this again to go on."
+            message = f"Stopped: {sessions(moved)} moved. Run this again to go on."
             raise CommandError(message, returncode=INTERRUPTED) from None
         finally:
             if moved and sys.stdout.isatty():
@@ -132,13 +130,13 @@ class Command(SessionCommand):
         self.stdout.flush()
 
     def _abandon(self, store: Draining, interactive: bool) -> None:
-        name = store.describe() if not store.per_node else f"{store.settings.describe()} of every node"
+        moving = panels.read_moving(store, count=interactive)
         if interactive:
-            question = f"{how_many(store)} still in {name} will be logged out. Type “yes” to give it up: "
-            if ask(question) != "yes":
+            told = " ".join(filter(None, (moving.at_stake, moving.how_known)))
+            if ask(f"{moving.store}: {told} Type “yes” to give it up: ") != "yes":
                 raise CommandError("Nothing was given up.")
         draining.abandon(store.number)
-        self.stdout.write(f"{name}: given up.")
+        self.stdout.write(f"{moving.store}: given up.")
 
 
 def ask(question: str) -> str:
@@ -149,13 +147,25 @@ def ask(question: str) -> str:
         return ""
 
 
-def how_many(store: Draining) -> str:
-    """Say how many sessions are left in a store, as far as it can tell."""
-    try:
-        left = store.left()
-    except StoreUnavailable:
-        return "Sessions that are"
-    return f"{'At least ' if left.more else ''}{left.count:,} sessions that are"
+def sessions(number: int) -> str:
+    """Count sessions: 1 session, 3,000 sessions."""
+    return f"{number:,} session" if number == 1 else f"{number:,} sessions"
+
+
+def to_move(counted: Left) -> str:
+    """Say how many there are, as far as they were counted."""
+    return f"{'at least ' if counted.more else ''}{sessions(counted.count)} to move."
+
+
+def what_stays(moved: int, left: int) -> str:
+    """Say what was moved, and why the rest is still there. (What is no session of ours is not counted.)"""
+    stay = f"{left:,} {'is' if left == 1 else 'are'} still there"
+    if moved:
+        return f"{sessions(moved)} moved, {stay}: they came meanwhile, or can't be moved yet. Run this again."
+    return (
+        f"No session could be moved, {stay}: saved by a process that goes by another switch than this one. The page "
+        "Login Configuration shows what each node uses. Run this again once all use the same store."
+    )
 
 
 def positive(text: str) -> float:
