@@ -17,7 +17,7 @@ from pytest_django import DjangoDbBlocker, Settings
 from sessionpersist import conf, draining, nodes, places, routing, snapshot
 from sessionpersist.engine import SessionStore
 from sessionpersist.forms import LoginConfigurationForm
-from sessionpersist.models import LoginConfiguration, Node, Revision
+from sessionpersist.models import LoginConfiguration, Node, Revision, columns_of
 from sessionpersist.stores import build_store
 from sessionpersist.stores.base import PLACE
 from sessionpersist.stores.memory import MemoryStore
@@ -93,15 +93,8 @@ def load_revision(fields: dict[str, Any]) -> None:
     """As ``loaddata`` of a fixture: rows, and nothing else."""
     configuration = LoginConfiguration(pk=1, edition=7, **fields)
     configuration.save_base(raw=True)
-    settings = configuration.store_settings()
-    number = Revision.objects.latest("pk").pk + 1
-    Revision(
-        pk=number,
-        persistence_type=settings.type,
-        settings=settings.public(),
-        password=getattr(settings, "password", ""),
-        activates_at=Revision.objects.latest("pk").activates_at,
-    ).save_base(raw=True)
+    newest, columns = Revision.objects.latest("pk"), columns_of(configuration.store_settings())
+    Revision(pk=newest.pk + 1, activates_at=newest.activates_at, **columns).save_base(raw=True)
     snapshot.expire()
 
 
