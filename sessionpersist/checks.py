@@ -1,6 +1,6 @@
 """System checks: what is set up in a way that can't work, or should not be used in production.
 
-They look at the settings, and at the memory of this node. What reads the configuration (E006, E008, W004, W006, W007,
+They look at the settings, and at the memory of this node. What reads the configuration (E006, E008, W004, W006 to
 W009) runs where Django checks databases: in ``manage.py check --database default`` and before ``migrate``.
 """
 
@@ -25,7 +25,7 @@ from sessionpersist import allowed, conf, initial
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.stores import build_store, hosts, try_memory
-from sessionpersist.stores.settings import ENVIRONMENT
+from sessionpersist.stores.settings import ENVIRONMENT, MemorySettings, StoreSettings
 
 if TYPE_CHECKING:
     from sessionpersist.models import LoginConfiguration
@@ -62,7 +62,8 @@ def check_initial(**kwargs: Any) -> Iterable[CheckMessage]:
 @register(Tags.database)
 def check_adoption(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterable[CheckMessage]:
     """E008: sessions that are adopted come into a store that all nodes share, unless somebody has chosen otherwise.
-    W008 says the same where Django asks no database, so that nobody can tell whether a store has been saved."""
+    W008 says the same where that stops nobody: where Django asks no database, so that nobody can tell whether a store
+    has been saved; and below, where the site is in In-Memory already."""
     if not _options_are_usable() or conf.get("INITIAL") or not conf.get("ADOPT_FROM"):
         return []
     if initial.place_of_adopted() is not None:
@@ -188,7 +189,7 @@ def check_secret_keys(**kwargs: Any) -> Iterable[CheckMessage]:
 
 @register(Tags.database)
 def check_configuration(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterable[CheckMessage]:
-    """E006, W004, W006, W007, W009: what is configured can work, the site goes by it, the stores that drain answer."""
+    """E006, W004, W006 to W009: what is configured can work, the site goes by it, and the stores that drain answer."""
     from sessionpersist.models import LoginConfiguration  # models are loaded after the app registry is ready
 
     if router.db_for_write(LoginConfiguration) not in (databases or ()):  # it is read where it is written
@@ -231,15 +232,14 @@ def _overruled(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
 def _unheeded(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
     """W009: nobody has saved a store, and another than INITIAL says is in force. A release before 0.3.0 began with
     In-Memory, or INITIAL was changed since the site began. To follow it would log out who is logged in."""
-    from sessionpersist.models import Revision  # models are loaded by now
-
+    in_force = _begun_with(configuration)
+    if in_force is None or list(initial.problems(initial.initial_fields())):
+        return  # INITIAL can't be used: that is E007
     said = "INITIAL" if conf.get("INITIAL") else "ADOPT_FROM"
-    begun = list(Revision.objects.order_by("pk")[:2])
-    if configuration.edition or len(begun) != 1 or list(initial.problems(initial.initial_fields())):
-        return  # somebody has saved, or nothing is in force yet; or INITIAL can't be used, which is E007
-    if not (conf.get("INITIAL") or initial.place_of_adopted()):
+    if said == "ADOPT_FROM" and initial.place_of_adopted() is None:
+        yield from _adopted_into_memory(in_force)
         return
-    in_force, wanted = begun[0].store_settings(), initial.initial_settings()
+    wanted = initial.initial_settings()
     if in_force == wanted:
         return
     store = wanted.describe()
@@ -252,6 +252,27 @@ def _unheeded(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
         "logged out. Saving what is in force ends this warning, too.",
         id="sessionpersist.W009",
     )
+
+
+def _begun_with(configuration: LoginConfiguration) -> StoreSettings | None:
+    """Return what is in force on a site that has begun and on which nobody has saved anything; else None."""
+    from sessionpersist.models import Revision  # models are loaded by now
+
+    revisions = list(Revision.objects.order_by("pk")[:2])
+    return None if configuration.edition or len(revisions) != 1 else revisions[0].store_settings()
+
+
+def _adopted_into_memory(in_force: StoreSettings) -> Iterator[CheckMessage]:
+    """W008, see check_adoption()."""
+    if conf.get("ADOPT_FROM") and isinstance(in_force, MemorySettings):
+        yield checks.Warning(
+            f"The sessions of {conf.get('ADOPT_FROM')} move into the memory of the node that serves them first, so "
+            "users whose next request goes to another node are logged out.",
+            hint="Choose a store that all nodes share on the page Login Configuration, or with `manage.py "
+            "login_configuration set`. If there is only one node, save In-Memory there. If the sessions have all "
+            "moved, remove ADOPT_FROM.",
+            id="sessionpersist.W008",
+        )
 
 
 def _variables(configuration: LoginConfiguration) -> Iterator[CheckMessage]:

@@ -527,13 +527,24 @@ class TestUnheededInitial:
         assert not {"s3cret", "new"} & set(re.findall(r"\w+", message.msg))
 
     @pytest.mark.parametrize(
-        "options", [{}, FILES, {"INITIAL": {"persistence_type": "IN_MEMORY"}}], ids=["none", "files", "same"]
+        "options", [{}, {**FILES, "INITIAL": {"persistence_type": "IN_MEMORY"}}], ids=["none", "the same"]
     )
     def test_settings_that_say_nothing_else_are_not(
         self, settings: Settings, options: dict[str, Any]
     ) -> None:
         settings.SESSIONPERSIST = options
         assert ids(databases=["default"]) == []
+
+    def test_sessions_that_are_adopted_into_in_memory_are_told(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = FILES
+        (message,) = found(databases=["default"])
+        assert message.id == "sessionpersist.W008"
+        assert message.msg.startswith(
+            "The sessions of django.contrib.sessions.backends.file move into the memory"
+        )
+        assert "page Login Configuration" in str(message.hint)
+        LoginConfiguration.get_solo().save()
+        assert ids(databases=["default"]) == [], "somebody has chosen In-Memory"
 
     def test_site_that_has_saved_is_not(self, settings: Settings) -> None:
         settings.SESSIONPERSIST = {"INITIAL": self.INITIAL}
