@@ -14,6 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -172,7 +173,11 @@ def told(step: StepTaken, moving: Moving | None) -> str:
     """Say what a step has done, where no script shows it."""
     if moving is None:
         return _("The handover from this store is over already.")
-    text = _("{moved} sessions moved; left: {left}. Press “Move the rest now” again to go on.")
+    text = ngettext(
+        "{moved} session moved; left: {left}. Press “Move the rest now” again to go on.",
+        "{moved} sessions moved; left: {left}. Press “Move the rest now” again to go on.",
+        step.moved,
+    )
     return text.format(moved=panels.grouped(step.moved), left=moving.left_in_words)
 
 

@@ -323,6 +323,18 @@ class TestMovingTheRest:
             r"Moved the rest of the sessions out of REDIS at 127.0.0.1:\d+, database 0\.", entry
         )
 
+    def test_without_the_script_one_session_is_one(
+        self, browser: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(handover_views, "STEP_SECONDS", 0)
+        monkeypatch.setattr(draining.Draining.batches, "__defaults__", (1,))
+        number = choose(**JDBC)
+        leave_memory()
+        fill(3)
+        choose(**login_of(Valkey))
+        text = text_of(browser.post(url("drain", number), follow=True))
+        assert "1 session moved; left: " in text
+
     def test_without_the_script_a_press_is_a_step_and_the_page_says_how_many_are_left(
         self, browser: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
