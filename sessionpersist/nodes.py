@@ -84,6 +84,8 @@ def _report_once() -> None:
         return
     try:
         _due = monotonic() + REPORT_SECONDS
+        if (held := snapshot.held()) is not None and held.kept:
+            return  # the database of the configuration can't be asked now: nobody is to wait for that a second time
         known = snapshot.current()
         meant = places.meant(known)
         _write(known.current.number, meant)

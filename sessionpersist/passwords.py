@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models.query_utils import DeferredAttribute
 from django.utils.encoding import force_bytes
 
-from sessionpersist.secret import Secret, SecretBytes, secret_keys
+from sessionpersist.secret import Sealed, Secret, SecretBytes, secret_keys
 from sessionpersist.stores.settings import UnreadablePassword
 
 DUMPED = "encrypted:"  # what a ciphertext in a dump begins with
@@ -61,6 +61,8 @@ class EncryptedPasswordField(TextField):
     descriptor_class = SecretAttribute
 
     def get_prep_value(self, value: Any) -> Any:
+        if isinstance(value, Sealed):  # as the settings of a store hold it
+            value = value.reveal()
         if not value or isinstance(value, UnreadablePassword):
             return str(value or "")
         return encrypt(value if isinstance(value, str) else str(value))

@@ -9,6 +9,7 @@ import secrets
 import sqlite3
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,15 @@ class TestReport:
         client.get("/hello/")
         with nodes._lock:
             assert in_child(lambda: nodes._revision == -1 and nodes._lock.acquire(blocking=False))
+
+    def test_while_the_configuration_can_not_be_read_nobody_waits_for_a_report(self, client: Client) -> None:
+        snapshot.current()
+        assert snapshot._held is not None
+        snapshot._held = replace(snapshot._held, kept=True, fresh_until=time.monotonic() + 60)
+        with CaptureQueriesContext(connection) as queries:
+            nodes._report_once()
+        assert len(queries) == 0
+        snapshot.reset()
 
     @pytest.mark.skipif(connection.vendor != "sqlite", reason="Only SQLite lets one writer wait for another.")
     def test_sqlite_is_as_patient_afterwards_as_the_project_wants_it(self) -> None:

@@ -17,6 +17,7 @@ from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.forms import LoginConfigurationForm
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.passwords import decrypt, encrypt
+from sessionpersist.secret import Sealed
 from sessionpersist.stores.settings import RedisSettings, UnreadablePassword, reveal
 
 PASSWORD = "s3cret-ümlaut-\U0001f511"
@@ -66,6 +67,11 @@ def test_same_password_is_never_the_same_text() -> None:
 def test_password_that_looks_encrypted_is_encrypted_all_the_same() -> None:
     password = encrypt("another")
     assert configure(redis_password=password).redis_password == password
+
+
+def test_password_as_the_settings_of_a_store_hold_it_is_saved_as_itself_and_not_as_its_mask() -> None:
+    LoginConfiguration(pk=1, redis_password=Sealed("hunter2")).save_base(force_insert=True)  # type: ignore[misc]
+    assert LoginConfiguration.objects.get().redis_password == "hunter2"
 
 
 def test_no_password_stays_none() -> None:
