@@ -110,7 +110,7 @@ def try_memory() -> None:
     directory = conf.memory_dir()
     store = _memory(directory)
     with ExitStack() as stack:
-        if not os.path.lexists(store.folder):
+        if not os.path.lexists(store.newest):
             beside = stack.enter_context(TemporaryDirectory(prefix="sessionpersist-check-", dir=directory))
             store = _memory(Path(beside))
         stack.callback(store.close)

@@ -74,7 +74,7 @@ class MemoryStore(Store):
         names = [*(secret_name(site, secret) for secret in secrets), plain_name(site)]
         newest, *former = (directory / f"sessionpersist-{os.getuid()}-{name}" for name in names)
         known = newest if os.path.lexists(newest) else next(filter(is_private, former), newest)
-        self._newest, self.folder = newest, named_in(known)
+        self.newest, self.folder = newest, named_in(known)
         self.timeout = timeout
         self._local = threading.local()
         self._clear_at = time.monotonic() + CLEAR_EVERY
@@ -220,8 +220,8 @@ class MemoryStore(Store):
                 "where another user of this machine has made it, set SESSIONPERSIST['MEMORY_DIR'] to a folder that "
                 "only the user of the site may write to."
             )
-        if self.folder != self._newest:
-            name_in(self._newest, self.folder)
+        if self.folder != self.newest:
+            name_in(self.newest, self.folder)
         return self.folder
 
 

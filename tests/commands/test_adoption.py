@@ -10,7 +10,7 @@ from django.contrib.sessions.models import Session
 from django.db import OperationalError
 from pytest_django import Settings
 
-from sessionpersist import adoption
+from sessionpersist import adoption, routing, snapshot
 from sessionpersist.engine import SessionStore
 from tests.commands.running import run
 
@@ -36,6 +36,18 @@ def test_all_move_and_the_setting_can_go(keys: list[str]) -> None:
     assert f"{DB}: 250 sessions moved. ADOPT_FROM can be removed from the settings." in result.output
     assert not Session.objects.exists()
     assert [SessionStore(key)["visits"] for key in keys] == list(range(250))
+
+
+def test_then_the_sessions_stay_where_they_are_without_the_setting(
+    keys: list[str], settings: Settings
+) -> None:
+    """From a review: whoever followed that advice moved the site into memory, and everybody was logged out."""
+    run("drain_sessions")
+    options = {name: value for name, value in settings.SESSIONPERSIST.items() if name != "ADOPT_FROM"}
+    settings.SESSIONPERSIST = options
+    snapshot.reset()
+    assert routing.current_settings().type == "JDBC"
+    assert SessionStore(keys[0])["visits"] == 0
 
 
 def test_when_none_is_left_it_says_so_again(keys: list[str]) -> None:

@@ -14,6 +14,7 @@ from sessionpersist.draining import BATCH, Draining, Left, NotNow
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.leftovers import REMOVABLE, Leftovers, leftovers
 from sessionpersist.management.base import SessionCommand, read_configuration
+from sessionpersist.models import Revision
 
 REPORT_EVERY = 1.0  # seconds between two lines of progress; a terminal has its bar moved at each batch
 BAR = 40  # characters
@@ -91,6 +92,7 @@ class Command(SessionCommand):
             return
         counted = old.left()
         self.stdout.write(f"{name}: {to_move(counted)}")
+        Revision.objects.begin()  # the sessions stay where they move to, whatever ADOPT_FROM says later
         moved = self._move(old, counted, rate)
         left = old.left().count - old.stuck
         if old.stuck:
