@@ -11,6 +11,8 @@ from django.utils.deprecation import MiddlewareMixin
 
 # Django shows these statuses with DEBUG as pages of its own, whose styles and scripts are inline.
 SHOWN_BY_DEBUG = (400, 404, 500)
+# On a request that came with an earlier session cookie: whether its session is taken from that.
+IS_USED = "_earlier_session_cookie_is_used"
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -59,17 +61,19 @@ class EarlierSessionCookieMiddleware(MiddlewareMixin):
             raise MiddlewareNotUsed
 
     def process_request(self, request: HttpRequest) -> None:
+        """Take the earlier cookie out of the request: a report of a crash hides the value of the one in use only."""
         if self.earlier in request.COOKIES:
-            request.COOKIES.setdefault(self.name, request.COOKIES[self.earlier])
+            earlier = request.COOKIES.pop(self.earlier)
+            is_used = request.COOKIES.setdefault(self.name, earlier) == earlier != ""
+            vars(request)[IS_USED] = is_used
 
     def process_view(self, request: HttpRequest, *view: Any) -> None:
         """Have the session saved, and so sent under the new name. One that is not there is looked for first, since
         saving it would be an error."""
-        earlier = request.COOKIES.get(self.earlier)
-        if earlier and earlier == request.COOKIES[self.name] and request.session.keys():
+        if getattr(request, IS_USED, False) and request.session.keys():
             request.session.modified = True
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        if self.earlier in request.COOKIES and self.name in response.cookies:
+        if hasattr(request, IS_USED) and self.name in response.cookies:
             response.delete_cookie(self.earlier, samesite=settings.SESSION_COOKIE_SAMESITE)
         return response

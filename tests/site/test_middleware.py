@@ -165,6 +165,17 @@ def test_an_earlier_cookie_without_a_session_is_deleted(renamed: Client, address
     assert is_deletion(response.cookies[NAME])
 
 
+@pytest.mark.urls("tests.site.failing_urls")
+def test_no_report_of_a_crash_shows_the_key_under_the_earlier_name(
+    renamed: Client, settings: Settings
+) -> None:
+    settings.DEBUG = True
+    key = renamed.cookies[EARLIER].value
+    report = renamed.get("/broken").content.decode()
+    assert "<style" in report
+    assert key not in report
+
+
 def test_a_logout_ends_a_session_that_came_under_the_earlier_name(renamed: Client) -> None:
     key = renamed.cookies[EARLIER].value
     response = renamed.post(reverse("logout"))
