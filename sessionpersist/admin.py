@@ -20,7 +20,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from sessionpersist import pulse
+from sessionpersist import audit, pulse
 from sessionpersist.adoption_views import AdoptionViews
 from sessionpersist.attempts import latest, tried_too_often, try_store
 from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm, Overtaken
@@ -158,7 +158,7 @@ class LoginConfigurationAdmin(AdoptionViews):
             form.rebase()
         return self._render(request, form, again=again)
 
-    def _saved(self, request: HttpRequest, form: LoginConfigurationForm) -> bool:
+    def _saved(self, request: HttpRequest, form: LoginConfigurationForm, what: str = "saved") -> bool:
         if not form.is_valid() or not try_store(request.user, form, saving=True):
             return False
         try:
@@ -166,6 +166,7 @@ class LoginConfigurationAdmin(AdoptionViews):
         except Overtaken as error:
             form.add_error(None, error)
             return False
+        audit.changed(what, request.user.get_username(), form.store_settings().describe())
         messages.success(request, self._saved_message(renamed=form.renamed))
         return True
 

@@ -42,6 +42,11 @@ def tried(user_id: object, store: str, *, refused: bool) -> None:
     )
 
 
+def changed(what: str, who: str, store: str) -> None:
+    """Somebody decided over the sessions of all users: saved, switched back, or abandoned what is left in a store."""
+    logger.info("%s: by %s, %s", what, printable(who), printable(store))
+
+
 def password_again(user_id: object, action: str, *, right: bool, refused: bool) -> None:
     """A member of staff was asked for the password again, and entered one; ``refused``: too many were wrong before."""
     what = "right" if right else "not checked, too many were wrong" if refused else "wrong"

@@ -18,7 +18,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from sessionpersist import draining, panels
+from sessionpersist import audit, draining, panels
 from sessionpersist.attempts import tried_too_often
 from sessionpersist.draining import NotNow
 from sessionpersist.exceptions import StoreUnavailable
@@ -87,6 +87,7 @@ class HandoverViews(ModelAdmin):
             return self._show(request, "abandon.html", context, too_often=again.too_often)
         name = Revision.objects.get(pk=number).store_settings().describe()
         draining.abandon(number)
+        audit.changed("abandoned", request.user.get_username(), name)
         self._log(request, _("Abandoned the sessions that were left in {store}.").format(store=name))
         messages.success(request, _("{store} was abandoned.").format(store=moving.store))
         return HttpResponseRedirect(self._url("changelist"))
@@ -101,7 +102,7 @@ class HandoverViews(ModelAdmin):
         again = Reauthentication(request)
         if request.method == "POST":
             form = LoginConfigurationForm(data_to_return(request, revision), probe=False)
-            if again.confirm(_("Switch back")) and self._saved(request, form):
+            if again.confirm(_("Switch back")) and self._saved(request, form, "switched back"):
                 return HttpResponseRedirect(self._url("changelist"))
         else:
             form = LoginConfigurationForm()
@@ -118,8 +119,9 @@ class HandoverViews(ModelAdmin):
         too_often = again.too_often or bool(tried_too_often(form))
         return self._show(request, "switch_back.html", context, too_often=too_often)
 
-    def _saved(self, request: HttpRequest, form: LoginConfigurationForm) -> bool:
-        """Save a form and say so, if it is valid and nobody was faster; else its errors say what is wrong."""
+    def _saved(self, request: HttpRequest, form: LoginConfigurationForm, what: str = "saved") -> bool:
+        """Save a form and say so, if it is valid and nobody was faster; else its errors say what is wrong. ``what`` is
+        for the audit log."""
         raise NotImplementedError
 
     def _show(

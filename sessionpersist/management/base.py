@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import sys
@@ -40,6 +41,15 @@ class SessionCommand(BaseCommand):
             # What is still buffered would be written once more as the interpreter ends, and be an error again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(READER_GONE)
+
+
+def operator() -> str:
+    """Return who runs this command, for the records: a user of the machine, not of the site."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number that has no name
+        name = f"user {os.getuid()}"
+    return f"{name} (command line)"
 
 
 def read_configuration() -> LoginConfiguration:

@@ -9,11 +9,11 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from sessionpersist import draining, panels, routing
+from sessionpersist import audit, draining, panels, routing
 from sessionpersist.draining import BATCH, Draining, Left, NotNow
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.leftovers import REMOVABLE, Leftovers, leftovers
-from sessionpersist.management.base import SessionCommand, read_configuration
+from sessionpersist.management.base import SessionCommand, operator, read_configuration
 from sessionpersist.models import Revision
 
 REPORT_EVERY = 1.0  # seconds between two lines of progress; a terminal has its bar moved at each batch
@@ -138,6 +138,7 @@ class Command(SessionCommand):
             if ask(f"{moving.store}: {told} Type “yes” to give it up: ") != "yes":
                 raise CommandError("Nothing was given up.")
         draining.abandon(store.number)
+        audit.changed("abandoned", operator(), moving.store)
         self.stdout.write(f"{moving.store}: given up.")
 
 

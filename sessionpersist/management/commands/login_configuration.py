@@ -13,10 +13,10 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 
-from sessionpersist import conf, snapshot
+from sessionpersist import audit, conf, snapshot
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm
-from sessionpersist.management.base import SessionCommand, read_configuration
+from sessionpersist.management.base import SessionCommand, operator, read_configuration
 from sessionpersist.management.commands.validate_connections import line_of
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.secret import Secret
@@ -129,9 +129,10 @@ class Command(SessionCommand):
             raise CommandError("\n".join(["Nothing was saved.", *explain(form)]))
         newest = newest_revision()
         try:
-            saved = form.save(saved_by=f"{getpass.getuser()} (command line)").store_settings()
+            saved = form.save(saved_by=operator()).store_settings()
         except ValidationError as error:  # somebody else saved meanwhile
             raise CommandError("\n".join(error.messages)) from error
+        audit.changed("saved", operator(), saved.describe())
         self.stdout.write(self.style.SUCCESS(f"Saved: {saved.describe()}."))
         self.stdout.write(what_is_next(saved))
         if newest_revision() != newest:
