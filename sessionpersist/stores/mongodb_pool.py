@@ -49,7 +49,7 @@ class _Bounding:
         self._handler, self._host = handler, host
 
     def contribute_socket(self, connection: Connection, **options: Any) -> None:
-        sock: Any = getattr(connection.conn, "sock", connection.conn)  # PyMongo 4.9: the socket itself
+        sock: Any = connection.conn.sock
         try:
             check_addresses(self._host, [sock.getpeername()[0]])  # the driver has resolved the name once more
         except HostNotAllowed as error:

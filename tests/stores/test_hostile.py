@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 import tracemalloc
+import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
@@ -38,6 +39,7 @@ from tests.stores.places import redis_store
 TIMEOUT = 0.5  # seconds
 SLACK = 0.5  # seconds that a busy machine may add
 DRIP = 0.1  # seconds between two bytes
+OP_MSG, OP_COMPRESSED, ZLIB = 2013, 2012, 2  # in the protocol of MongoDB
 
 
 def redis_at(port: int, timeout: float = TIMEOUT, **changes: Any) -> RedisStore:
@@ -239,6 +241,23 @@ class TestSizeOfAnAnswerOfMongo:
             serving(self.promising()) as port,
             contextlib.closing(mongo_at(port, username="app")) as store,
             pytest.raises(StoreUnavailable),
+        ):
+            store.get(a_key())
+
+    def test_nor_is_one_that_packs_much_into_little(self, in_bounded_memory: None) -> None:
+        """A compressed answer, though the driver has not offered to take any."""
+        packing = zlib.compressobj()
+        packed = b"".join(packing.compress(bytes(1024 * 1024)) for _ in range(self.PROMISED // 1024**2))
+        packed += packing.flush()
+
+        def compressed(number: int, command: dict[str, Any]) -> bytes:
+            head = struct.pack("<iiii", 25 + len(packed), 1, number, OP_COMPRESSED)
+            return head + struct.pack("<iiB", OP_MSG, 1000, ZLIB) + packed
+
+        with (
+            serving(mongo_that_answers(compressed)) as port,
+            contextlib.closing(mongo_at(port, timeout=10)) as store,
+            pytest.raises(StoreUnavailable, match="no MONGODB server gives"),
         ):
             store.get(a_key())
 
