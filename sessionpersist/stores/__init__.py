@@ -16,7 +16,7 @@ from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.secret import secret_keys
 from sessionpersist.stores.base import Store
 from sessionpersist.stores.guarded import GuardedStore
-from sessionpersist.stores.hosts import check_host
+from sessionpersist.stores.hosts import check_literal
 from sessionpersist.stores.settings import (
     DatabaseSettings,
     MemorySettings,
@@ -39,7 +39,7 @@ def open_store(settings: StoreSettings) -> Store:
     """Return the store of these settings behind its breaker, shared within this process. Nothing is connected yet.
 
     Raises StoreMisconfigured: the driver is not installed, an ``env:`` variable is not set, there is no such database,
-    the settings allow no store at this host.
+    the settings allow no store at this address. What a name leads to shows as it is connected, behind the breaker.
     """
     fingerprint = _fingerprint(settings)
     store = _open.get(fingerprint)
@@ -79,7 +79,7 @@ def _build(settings: StoreSettings) -> Store:
             case RedisSettings():
                 from sessionpersist.stores.redis import RedisStore
 
-                check_host(settings.host, settings.port, conf.timeout_seconds())
+                check_literal(settings.host)
                 return RedisStore(settings, reveal(settings.password), **_networked())
             case DatabaseSettings():
                 from sessionpersist.stores.database import DatabaseStore
@@ -88,7 +88,7 @@ def _build(settings: StoreSettings) -> Store:
             case MongoSettings():
                 from sessionpersist.stores.mongodb import MongoStore
 
-                check_host(settings.host, settings.port, conf.timeout_seconds())
+                check_literal(settings.host)
                 return MongoStore(settings, reveal(settings.password), **_networked())
     except ModuleNotFoundError as error:
         raise StoreMisconfigured(missing_driver(settings, error.name or "")) from error

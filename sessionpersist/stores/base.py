@@ -35,6 +35,7 @@ from urllib.parse import quote
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.secret import Secret
 from sessionpersist.stores import connecting
+from sessionpersist.stores.hosts import NOT_ALLOWED, HostNotAllowed, check_addresses
 
 # A session must be able to move to any of the stores. The tightest is MariaDB as it comes, with a max_allowed_packet of
 # 16 MiB, through PyMySQL, which writes bytes in hexadecimal. A MongoDB document takes 16 MiB.
@@ -367,18 +368,23 @@ def check_address(label: str, host: str, port: int) -> None:
 def check_reachable(host: str, port: int, timeout: float) -> Iterator[Check]:
     """The first two checks of every store on a server: resolve the name, open a TCP connection."""
 
+    found: list[connecting.Address] = []  # the name is asked for once: what is checked is what is connected
+
     def look_up() -> str:
         try:
-            found = connecting.resolve(host, port, time.monotonic() + timeout)
+            found[:] = connecting.resolve(host, port, time.monotonic() + timeout)
+            check_addresses(host, connecting.hosts_of(found))
         except TimeoutError as error:
             raise StoreUnavailable(f"The name server did not answer in time for “{host}”.", "host") from error
+        except HostNotAllowed as error:
+            raise StoreMisconfigured(NOT_ALLOWED, "host") from error
         except (OSError, ValueError) as error:
             raise unreachable(host, port, socket.gaierror()) from error
-        return ", ".join(sorted({str(address[4][0]) for address in found}))
+        return ", ".join(sorted(set(connecting.hosts_of(found))))
 
     def connect() -> None:
         try:
-            connecting.connect(host, port, time.monotonic() + timeout).close()
+            connecting.connect_to(found, time.monotonic() + timeout).close()
         except OSError as error:
             raise unreachable(host, port, error) from error
 
@@ -390,9 +396,11 @@ def check_speaks_tls(host: str, port: int, timeout: float) -> None:
     """Raise StoreUnavailable on "tls" where a server that hung up on a plain connection takes an encrypted one."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # whoever it is: nothing is sent to it
+    give_up = time.monotonic() + timeout
     try:
-        with socket.create_connection((host, port), timeout) as plain, context.wrap_socket(plain):
-            pass
+        with connecting.connect(host, port, give_up, check_addresses) as plain:
+            plain.settimeout(connecting.left(give_up))
+            context.wrap_socket(plain).close()
     except (OSError, ValueError):
         return
     raise StoreUnavailable(f"The server on port {port} of {host} wants TLS.", "tls")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -19,18 +19,43 @@ _lock = threading.Lock()
 
 def resolve(host: str, port: int, give_up: float) -> list[Address]:
     """Return what ``socket.getaddrinfo`` does, by that time of the monotonic clock; TimeoutError after it."""
-    with suppress(socket.gaierror):  # a name, not an address
+    return numeric(host, port) or _lookup(host, port).result(left(give_up))
+
+
+def numeric(host: str, port: int) -> list[Address]:
+    """Return the address that is written as the host; nothing where that is a name."""
+    try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    return _lookup(host, port).result(left(give_up))
+    except (socket.gaierror, UnicodeError):
+        return []
 
 
-def connect(host: str, port: int, give_up: float) -> socket.socket:
-    """Return a connection to the first of the addresses that takes it."""
+def connect(host: str, port: int, give_up: float, check: Callable[[str, list[str]], None]) -> socket.socket:
+    """Return a connection to a host. ``check`` gets its name and all its addresses before any of them is connected, and
+    raises where that may not be."""
+    found = resolve(host, port, give_up)
+    check(host, hosts_of(found))
+    return connect_to(found, give_up)
+
+
+def hosts_of(found: Sequence[Address]) -> list[str]:
+    """Return the addresses that ``resolve`` has found, as text."""
+    return [str(each[4][0]) for each in found]
+
+
+def connect_to(found: Sequence[Address], give_up: float) -> socket.socket:
+    """Return a connection to the first of the addresses that takes it. Each of them gets its share of the time that is
+    left: the first may be silent."""
     error: OSError = OSError("the name has no address")
-    for family, kind, protocol, _, address in resolve(host, port, give_up):
-        sock = socket.socket(family, kind, protocol)
+    for tried, (family, kind, protocol, _, address) in enumerate(found):
+        seconds = left(give_up) / (len(found) - tried)
         try:
-            sock.settimeout(left(give_up))
+            sock = socket.socket(family, kind, protocol)
+        except OSError as failure:  # a machine without IPv6
+            error = failure
+            continue
+        try:
+            sock.settimeout(seconds)
             sock.connect(address)
         except OSError as failure:
             sock.close()

@@ -2,7 +2,8 @@
 
 A connection that broke while it lay in the pool (the server was restarted) is worth one more try, at once, on a new
 one. That is safe for every verb here: reads, touches, deletions and ends can be repeated, and a create or a replace
-whose first try did go through is recognised by the version it wrote, which nobody else can have drawn.
+whose first try did go through is recognised by the version it wrote, which nobody else can have drawn. A server that
+was restarted hangs up at once: where the first try took more than half of the time-out, there is no second.
 
 A refusal is not an outage: the breaker hears of a server that can't be asked. What the server answers to one request
 (it is full, the user may not), a session that is too large, a foreign record and a caller's own fault say nothing
@@ -17,6 +18,7 @@ from contextlib import AbstractContextManager
 from time import monotonic
 from typing import Any, TypeVar
 
+from sessionpersist import conf
 from sessionpersist.breaker import Breaker
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
@@ -123,19 +125,25 @@ class GuardedStore(Store):
                 f"{self.description} has failed repeatedly and is being given a moment. "
                 f"The last failure: {self._last_fault}"
             )
+        begun = monotonic()
         try:
             answer = verb(*arguments)
         except StoreUnavailable as error:
-            answer = self._second_try(error, again or verb, arguments, blamed)
+            answer = self._second_try(error, again or verb, arguments, blamed, begun)
         if self.breaker.succeeded():
             self._report_recovered()
         return answer
 
     def _second_try(
-        self, error: StoreUnavailable, again: Callable[..., T], arguments: tuple[Any, ...], blamed: bool
+        self,
+        error: StoreUnavailable,
+        again: Callable[..., T],
+        arguments: tuple[Any, ...],
+        blamed: bool,
+        begun: float,
     ) -> T:
         try:
-            if error.connection_lost:
+            if error.connection_lost and monotonic() - begun <= conf.timeout_seconds() / 2:
                 return again(*arguments)
             raise error
         except StoreUnavailable as last:

@@ -1,8 +1,9 @@
 """The hosts that stores may be at: ``SESSIONPERSIST["ALLOWED_STORE_HOSTS"]``, where it is set.
 
 A host is allowed by its name (``redis.example.org``; ``.example.org`` is that name and all below it), or where every
-address that it resolves to is (``10.0.0.7``, ``10.0.0.0/8``). It is asked before anything is connected, so that nobody
-can find out by Test connection what listens where; and again as a driver connects, of the addresses that it has found.
+address that it resolves to is (``10.0.0.7``, ``10.0.0.0/8``). The form asks before anything is connected, so that
+nobody can find out by Test connection what listens where. To open a store asks no name server: what a name leads to is
+judged as it is connected, of the addresses that were found.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.stores.connecting import resolve
+from sessionpersist.stores.connecting import hosts_of, numeric, resolve
 
 NOT_ALLOWED = "The settings of this site do not allow a session store at this host (ALLOWED_STORE_HOSTS)."
 
@@ -40,8 +41,18 @@ def check_host(host: str, port: int, timeout: float) -> None:
     found: list[str] = []
     if allowed.networks:
         with suppress(OSError, UnicodeError):  # that it does not resolve is no other answer
-            found = [str(each[4][0]) for each in resolve(host, port, monotonic() + timeout)]
+            found = hosts_of(resolve(host, port, monotonic() + timeout))
     if not (found and _are_inside(found, allowed.networks)):
+        raise StoreMisconfigured(NOT_ALLOWED, "host")
+
+
+def check_literal(host: str) -> None:
+    """Raise StoreMisconfigured where it takes no name server to tell that a store may not be at this host."""
+    allowed = _allowed()
+    if allowed is None or _is_named(host, allowed):
+        return
+    found = numeric(host, 0)
+    if not allowed.networks or (found and not _are_inside(hosts_of(found), allowed.networks)):
         raise StoreMisconfigured(NOT_ALLOWED, "host")
 
 

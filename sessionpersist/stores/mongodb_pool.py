@@ -14,7 +14,7 @@ from typing import Any
 from pymongo import _csot, errors
 from pymongo.synchronous.pool import Connection, Pool
 
-from sessionpersist.stores.connecting import resolve
+from sessionpersist.stores.connecting import hosts_of, resolve
 from sessionpersist.stores.hosts import HostNotAllowed, check_addresses
 
 # Bytes. An answer of a MongoDB server is one document, which may have 16 MiB and a little more.
@@ -29,7 +29,7 @@ class BoundedPool(Pool):
         seconds = _csot.clamp_remaining(self.opts.connect_timeout or float("inf"))
         try:
             addresses = resolve(host, port or 0, monotonic() + seconds)
-            check_addresses(host, [str(each[4][0]) for each in addresses])
+            check_addresses(host, hosts_of(addresses))
         except TimeoutError as error:
             raise errors.NetworkTimeout(f"{host}: the name server did not answer in time") from error
         except OSError as error:

@@ -117,9 +117,8 @@ class PlainConnection(redis.Connection):
 
     def _connect(self) -> Any:
         give_up = _gives_up.get()
-        sock = connect(self.host, self.port, give_up)
+        sock = connect(self.host, self.port, give_up, check_addresses)
         try:
-            check_addresses(self.host, [sock.getpeername()[0]])  # before the driver says a word
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # For the connections that stay in the pool.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

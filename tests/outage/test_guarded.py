@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from sessionpersist.breaker import FAULTS, PAUSE
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
+from sessionpersist.stores import guarded as guarding
 from sessionpersist.stores.base import Outcome, Record, new_version, now_ms
 from sessionpersist.stores.guarded import GuardedStore
 
@@ -138,6 +140,25 @@ def test_while_the_circuit_is_open_the_store_is_left_alone(
     with pytest.raises(StoreUnavailable, match="given a moment"):
         call(guarded)
     assert store.calls == []
+
+
+@pytest.mark.parametrize(("seconds", "tries"), [(0.9, 2), (1.1, 1)])
+def test_a_connection_that_is_lost_late_is_not_tried_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, settings: Settings, seconds: float, tries: int
+) -> None:
+    settings.SESSIONPERSIST = {"TIMEOUT_SECONDS": 2.0}
+    store, guarded = pair
+    now = [0.0]
+    monkeypatch.setattr(guarding, "monotonic", lambda: now[0])
+
+    def lose(key: str) -> Record | None:
+        store.calls.append("get")
+        now[0] += seconds
+        raise StoreUnavailable("The connection was lost.", connection_lost=True)
+
+    with pytest.raises(StoreUnavailable, match="was lost"):
+        guarded._guarded(lose, KEY)
+    assert store.calls == ["get"] * tries
 
 
 def test_while_the_circuit_is_open_the_last_failure_is_told(pair: Pair) -> None:

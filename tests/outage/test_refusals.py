@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from django.contrib.auth.models import User
@@ -100,7 +101,7 @@ def test_a_second_try_that_is_refused_is_no_outage(guarded: GuardedStore, refusi
 
     for _ in range(FAULTS):
         with pytest.raises(StoreUnavailable, match="full"):
-            guarded._second_try(lost, refuse, (), blamed=True)
+            guarded._second_try(lost, refuse, (), blamed=True, begun=monotonic())
     assert guarded.breaker.healthy
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from time import monotonic
 from typing import Any
 
@@ -13,14 +14,15 @@ from django.test import Client
 from pytest_django import Settings
 
 from sessionpersist import probing
+from sessionpersist.breaker import FAULTS
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.forms import LoginConfigurationForm
-from sessionpersist.stores import build_store, hosts, open_store
-from sessionpersist.stores.base import now_ms
+from sessionpersist.stores import build_store, connecting, hosts, open_store
+from sessionpersist.stores.base import check_reachable, check_speaks_tls, now_ms
 from sessionpersist.stores.hosts import NOT_ALLOWED, check_host
 from sessionpersist.stores.settings import MongoSettings, RedisSettings, StoreSettings
 from tests.admin.support import TEST, create_staff, typed
-from tests.servers import MongoDB, Valkey, require, shared
+from tests.servers import MongoDB, require
 from tests.servers.places import free_port
 from tests.stores.contract import a_key
 
@@ -100,9 +102,9 @@ def test_name_with_one_address_outside_is_refused(
         check_host("redis.example.org", 6379, 2.0)
 
 
-def answer(address: str) -> tuple[Any, ...]:
+def answer(address: str, port: int = 0) -> tuple[Any, ...]:
     """What getaddrinfo says of it."""
-    return (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0))
+    return (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
 
 
 def settings_of(store: str, host: str, port: int) -> StoreSettings:
@@ -159,23 +161,138 @@ def test_form_that_tries_nothing_refuses_it_too(settings: Settings) -> None:
     assert LoginConfigurationForm(data | {"redis_host": "redis.example.org"}, probe=False).is_valid()
 
 
+NAME = "store.example"
+
+
+@pytest.fixture
+def leads_to(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have the name lead to an address, and the next time it is asked for to the next one; to the last for ever."""
+    real = socket.getaddrinfo
+
+    def set_up(*addresses: str) -> None:
+        answers = list(addresses)
+
+        def look_up(host: Any, *rest: Any, **options: Any) -> Any:
+            if host == NAME and not options.get("flags", 0) & socket.AI_NUMERICHOST:
+                host = answers.pop(0) if len(answers) > 1 else answers[0]
+            return real(host, *rest, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+    return set_up
+
+
+@pytest.mark.parametrize("store", ["REDIS", "MONGODB"])
 def test_name_that_leads_elsewhere_as_the_driver_connects_gets_no_login(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, leads_to: Callable[..., None], store: str
+) -> None:
+    """Nor a connection: it would tell that something listens there."""
+    settings.SESSIONPERSIST = {"ALLOWED_STORE_HOSTS": [ELSEWHERE]}
+    leads_to("127.0.0.1")
+    with listening() as server:
+        with closing(build_store(settings_of(store, NAME, server.getsockname()[1]))) as built:
+            with pytest.raises(StoreMisconfigured) as caught:
+                built.get(a_key())
+            assert (str(caught.value), caught.value.field) == (NOT_ALLOWED, "host")
+        assert not was_called(server)
+
+
+def test_probe_connects_to_the_very_addresses_that_it_has_checked(
+    settings: Settings, leads_to: Callable[..., None]
 ) -> None:
     """Whoever has the name server can answer twice: the second time with an address of the inner network."""
-    require(Valkey)
-    server = shared(Valkey)
     settings.SESSIONPERSIST = {"ALLOWED_STORE_HOSTS": [ELSEWHERE]}
-    monkeypatch.setattr(hosts, "resolve", lambda *args: [answer(ELSEWHERE)])
-    place = RedisSettings(
-        host="localhost", port=server.port, username=server.username, password=server.password
-    )
-    with closing(build_store(place)) as store, server.connect() as client:
-        client.config_resetstat()
-        with pytest.raises(StoreMisconfigured) as caught:
-            store.get(a_key())
-        assert caught.value.field == "host"
-        assert "auth" not in str(client.info("commandstats"))
+    leads_to(ELSEWHERE, "127.0.0.1")
+    with listening() as inner:
+        (_, resolve), (_, connect) = check_reachable(NAME, inner.getsockname()[1], 2.0)
+        assert resolve() == ELSEWHERE
+        with pytest.raises(StoreUnavailable, match="Nothing listens"):
+            connect()
+        assert not was_called(inner)
+
+
+def test_probe_of_a_name_that_leads_elsewhere_connects_nothing(
+    settings: Settings, leads_to: Callable[..., None]
+) -> None:
+    settings.SESSIONPERSIST = {"ALLOWED_STORE_HOSTS": [ELSEWHERE]}
+    leads_to("127.0.0.1")
+    with listening() as inner:
+        (step,) = probing.probe(settings_of("REDIS", NAME, inner.getsockname()[1]))
+        assert (step.name, step.field, step.message) == ("Resolve host name", "host", NOT_ALLOWED)
+        assert not was_called(inner)
+
+
+def test_a_look_for_tls_connects_nothing_that_is_not_allowed(
+    settings: Settings, leads_to: Callable[..., None]
+) -> None:
+    settings.SESSIONPERSIST = {"ALLOWED_STORE_HOSTS": [ELSEWHERE]}
+    leads_to("127.0.0.1")
+    with listening() as inner:
+        check_speaks_tls(NAME, inner.getsockname()[1], 0.5)
+        assert not was_called(inner)
+
+
+@pytest.fixture
+def silent_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A name server that says nothing."""
+    over, real = threading.Event(), socket.getaddrinfo
+
+    def look_up(host: Any, *rest: Any, **options: Any) -> Any:
+        if host == NAME and not options.get("flags", 0) & socket.AI_NUMERICHOST:
+            over.wait(20)
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        return real(host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    yield
+    over.set()
+
+
+@pytest.mark.parametrize("store", ["REDIS", "MONGODB"])
+def test_silent_name_server_opens_the_circuit_and_is_not_told_as_a_host_that_is_not_allowed(
+    settings: Settings, silent_names: None, store: str
+) -> None:
+    settings.SESSIONPERSIST = {"ALLOWED_STORE_HOSTS": ["10.0.0.0/8"], "TIMEOUT_SECONDS": 0.3}
+    begun = monotonic()
+    opened = open_store(settings_of(store, NAME, 6379))
+    assert monotonic() - begun < 0.2
+    for _ in range(FAULTS):
+        with pytest.raises(StoreUnavailable, match="in time") as caught:
+            opened.get(a_key())
+        assert not isinstance(caught.value, StoreMisconfigured)
+    with pytest.raises(StoreUnavailable, match="being given a moment"):
+        opened.get(a_key())
+
+
+@pytest.mark.parametrize("store", ["REDIS", "MONGODB"])
+def test_name_that_does_not_resolve_says_so_as_a_saved_store_is_used(settings: Settings, store: str) -> None:
+    settings.SESSIONPERSIST = {"ALLOWED_STORE_HOSTS": ["10.0.0.0/8"]}
+    with pytest.raises(StoreUnavailable, match="does not resolve"):
+        open_store(settings_of(store, "no-such-host.invalid", 6379)).get(a_key())
+
+
+def test_a_look_for_tls_gives_a_silent_name_server_up_in_time(silent_names: None) -> None:
+    begun = monotonic()
+    check_speaks_tls(NAME, 6379, 0.3)
+    assert monotonic() - begun < 2.0
+
+
+def test_silent_first_address_leaves_time_for_the_second() -> None:
+    with full() as silent, listening() as server:
+        found = [answer(*each.getsockname()) for each in (silent, server)]
+        connecting.connect_to(found, monotonic() + 1.0).close()
+        assert was_called(server)
+
+
+@contextmanager
+def full() -> Iterator[socket.socket]:
+    """A server that takes no more connections, and tells nobody."""
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as server, ExitStack() as callers:
+        for _ in range(4):
+            caller = callers.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(server.getsockname())
+        yield server
 
 
 class Member(MongoDB):
