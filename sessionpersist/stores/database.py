@@ -107,7 +107,7 @@ class DatabaseStore(Store):
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         last = self._first
         while rows := self._rows(self._sql.page, last, now_ms()):
-            yield from sql.records_of(rows)
+            yield from sql.page_of(rows, lambda key: self._rows(self._sql.one, key, now_ms()))
             last = rows[-1][0]
 
     def count(self, at_most: int | None = None) -> int:

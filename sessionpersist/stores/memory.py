@@ -39,8 +39,8 @@ from sessionpersist.stores.sql import (
     BATCH,
     EVERY,
     a_place,
+    page_of,
     record_of,
-    records_of,
     statements,
     values_of,
 )
@@ -123,7 +123,7 @@ class MemoryStore(Store):
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         last = b""
         while rows := self._rows(SQL.page, last, now_ms()):
-            yield from records_of(rows)
+            yield from page_of(rows, lambda key: self._rows(SQL.one, key, now_ms()))
             last = rows[-1][0]
 
     def count(self, at_most: int | None = None) -> int:

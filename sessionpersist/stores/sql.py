@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,17 @@ from sessionpersist.stores.base import (
 
 DIALECTS = ("sqlite", "postgresql", "mysql")  # Django's name for MariaDB is mysql, too
 BATCH = 100  # rows that one statement clears: short locks; MariaDB was seen to take 0.9 s for 500
-PAGE = 100  # rows that one statement of a scan reads: bounded memory
+PAGE = 100  # rows that one statement of a scan reads
+PAGE_BYTES = 16 * 1024 * 1024  # of payload that it reads at most: bounded memory
 EVERY = 2**63 - 1  # as a limit: none
 NEVER = 2**63 - 1  # as a time: when the record that carries the id of the place expires
 
-COLUMNS = "payload, version, created_at, expires_at, user_id"
+# A payload that is larger than any session's is not read: without one it is a foreign record, whatever its size.
+PAYLOAD = {
+    "sqlite": "CASE WHEN typeof(payload) = 'blob' AND LENGTH(payload) <= {longest} THEN payload END",
+    "other": "CASE WHEN LENGTH(payload) <= {longest} THEN payload END",
+}
+COLUMNS = "{payload}, version, created_at, expires_at, user_id"
 ASSIGN = "payload = {m}, version = {m}, created_at = {m}, expires_at = {m}, user_id = {m}"
 LIVE = "stored_key = {m} AND expires_at > {m} AND {sound}"
 EXACT = "stored_key = {m} AND expires_at > {m} AND version = {m}"  # which nobody knows of a foreign record
@@ -49,7 +55,7 @@ LETTERS = {"sqlite": "LENGTH", "other": "CHAR_LENGTH"}
 # SQLite also takes texts that are none, and Python's driver then fails to read the whole page: so they are read as
 # bytes. The page begins after a key that is given as bytes, too.
 AS_BYTES = (
-    "CAST(stored_key AS BLOB), payload, version, created_at, expires_at,"
+    "CAST(stored_key AS BLOB), {payload}, version, created_at, expires_at,"
     " CASE typeof(user_id) WHEN 'text' THEN CAST(user_id AS BLOB) END"
 )
 READ = {
@@ -84,6 +90,7 @@ class Statements:
     end: str
     clear: str
     page: str
+    one: str
     count_unexpired: str
     count: str
     mark: str
@@ -98,10 +105,11 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
     with ``reuse``, and passes over that of a ``mark``.
     """
 
-    def sql(text: str) -> str:
+    def sql(text: str, longest: int = MAX_PAYLOAD_BYTES) -> str:
         # Constants of the code: no value is ever formatted in.
         text = text.replace("{sound}", SOUND[kind]).replace("{after}", AFTER[kind])
-        limits = {"longest": MAX_PAYLOAD_BYTES, "longest_id": LONGEST_USER_ID, "never": NEVER}
+        text = text.replace("{payload}", PAYLOAD[kind])
+        limits = {"longest": longest, "longest_id": LONGEST_USER_ID, "never": NEVER}
         return text.format(t=table, m=mark, batch=BATCH, page=PAGE, letters=LETTERS[kind], **limits)
 
     mysql, kind = dialect == "mysql", _kind(dialect)
@@ -121,8 +129,10 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
         clear=sql(CLEAR[dialect]),
         page=sql(
             f"{READ[kind]} stored_key > {{after}} AND expires_at > {{m}}"
-            f" AND stored_key <> '{PLACE}' ORDER BY stored_key LIMIT {{page}}"
+            f" AND stored_key <> '{PLACE}' ORDER BY stored_key LIMIT {{page}}",
+            PAGE_BYTES // PAGE,
         ),
+        one=sql(READ[kind] + " stored_key = {m} AND expires_at > {m}"),
         count_unexpired=sql(
             "SELECT COUNT(*) FROM"
             " (SELECT 1 FROM {t} WHERE expires_at > {m} AND expires_at < {never} LIMIT {m}) AS counted"
@@ -180,7 +190,7 @@ def record_of(row: Sequence[object]) -> Record:
 def records_of(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, Record | None]]:
     """Yield the records of rows that begin with their key, None for a foreign one."""
     for key, *values in rows:
-        name = key.decode(errors="replace") if isinstance(key, bytes) else key
+        name = _name_of(key)
         try:
             if isinstance(values[-1], bytes):
                 values[-1] = values[-1].decode(errors="replace")  # in a count it is a session like any other
@@ -189,10 +199,24 @@ def records_of(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, Record | No
             yield name, None
 
 
+def page_of(
+    rows: Iterable[Sequence[Any]], read_one: Callable[[str], Iterable[Sequence[Any]]]
+) -> Iterator[tuple[str, Record | None]]:
+    """Yield the records of a page. A row that came without its payload, which is too large for a page, is read alone
+    when its turn comes."""
+    for row in rows:
+        yield from records_of([row] if row[1] is not None else read_one(_name_of(row[0])))
+
+
+def _name_of(key: str | bytes) -> str:
+    return key.decode(errors="replace") if isinstance(key, bytes) else key
+
+
 def get_many(table: str, rows: int, dialect: str) -> str:
     """Build the query for several records that have not expired."""
     marks = ", ".join(["%s"] * rows)
-    read = READ[_kind(dialect)].format(t=table)
+    kind = _kind(dialect)
+    read = READ[kind].replace("{payload}", PAYLOAD[kind]).format(t=table, longest=MAX_PAYLOAD_BYTES)
     return f"{read} expires_at > %s AND stored_key IN ({marks})"
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import secrets
 import sqlite3
+import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +216,68 @@ def test_a_user_that_is_no_text_is_no_session_and_moves_with_the_others(
     assert store.get_many(others) == others
     assert store.delete_many({each: record.version for each, record in found.items()}) == set()
     assert store.count() == 0
+
+
+EVERY_KIND = pytest.mark.parametrize("kind", ["memory", "sqlite", "postgresql", "mysql"], indirect=True)
+MEBIBYTE = 1024 * 1024
+
+
+@contextmanager
+def in_memory_of(most: int) -> Iterator[None]:
+    tracemalloc.start(1)
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()
+
+
+def enlarge(store: Store, key: str, length: int) -> None:
+    """Let the database itself make a payload: no driver would send one that large."""
+    large = {
+        "sqlite": f"zeroblob({length})",
+        "postgresql": f"CAST(REPEAT('x', {length}) AS bytea)",
+        "mysql": f"REPEAT('x', {length})",
+    }
+    if isinstance(store, MemoryStore):
+        statement = f"UPDATE session SET payload = {large['sqlite']} WHERE stored_key = ?"
+        store._connection().execute(statement, [key])
+        return
+    connection = connections["foreign"]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE sessionpersist_storedsession"
+            f" SET payload = {large[connection.vendor]} WHERE stored_key = %s",
+            [key],
+        )
+
+
+@EVERY_KIND
+def test_a_payload_that_is_larger_than_any_is_not_even_read(
+    place: tuple[Store, Write], kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, key, other = place[0], a_key(), a_key()
+    store.create_many({key: a_record(), other: a_record()})
+    enlarge(store, key, 12 * MEBIBYTE)
+    with in_memory_of(MEBIBYTE):
+        assert store.get(key) is None
+        assert store.get_many([key, other]).keys() == {other}
+        found = dict(store.scan())
+    assert found.keys() == {key, other}
+    assert found[key] is None
+    assert key not in caplog.text
+
+
+@EVERY_KIND
+def test_a_scan_reads_large_sessions_one_by_one(place: tuple[Store, Write], kind: str) -> None:
+    store = place[0]
+    records = {a_key(): a_record(secrets.token_bytes(MEBIBYTE)) for _ in range(20)}
+    records |= {a_key(): a_record() for _ in range(5)}
+    for key, record in records.items():
+        assert store.create(key, record)
+    seen = []
+    with in_memory_of(8 * MEBIBYTE):
+        for key, found in store.scan():
+            assert found == records[key]
+            seen.append(key)
+    assert sorted(seen) == sorted(records)
