@@ -103,10 +103,10 @@ def test_on_a_dark_phone_under_a_strict_policy(
         visitor.open_configuration()
         handover(page).get_by_role("button", name="Move the rest now").click()  # what is left in memory
         expect(handover(page)).to_contain_text("The handover is over")
-        fill(node.site, prefix, SESSIONS // 2)
+        fill(node.site, prefix, SESSIONS)  # some steps, so that a pause comes in time
         move(visitor, stores["MONGODB"])
         visitor.open_configuration()
-        expect(handover(page)).to_contain_text("10,000 of 10,000 sessions left")
+        expect(handover(page)).to_contain_text("20,000 of 20,000 sessions left")
         move_until(page, 2000)
         assert page.evaluate(WIDTH) <= PHONE["width"]
         screenshot(page, "handover-phone", ".sp-handover")
