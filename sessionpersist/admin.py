@@ -111,8 +111,7 @@ class LoginConfigurationAdmin(AdoptionViews):
         """Try the store that was entered, and save nothing. Without the script, show the page again."""
         self._require(self.has_change_permission(request))
         form = LoginConfigurationForm(request.POST, probe=False, prepare=False)
-        if form.is_valid():
-            try_store(request.user, form)
+        try_store(request.user, form)
         if request.get_preferred_type(["text/html", "application/json"]) != "application/json":
             return self._render(request, form, tested=True)
         refused = tried_too_often(form)
@@ -152,14 +151,16 @@ class LoginConfigurationAdmin(AdoptionViews):
         self._require(self.has_change_permission(request))
         form = LoginConfigurationForm(request.POST, probe=False)
         again = Reauthentication(request)
-        if again.confirm(_("Save")) and self._saved(request, form):
+        if not again.confirm(_("Save")):
+            form.look_nothing_up()
+        elif self._saved(request, form):
             return HttpResponseRedirect(self._url("changelist"))
         if form.has_error("__all__", "overtaken"):
             form.rebase()
         return self._render(request, form, again=again)
 
     def _saved(self, request: HttpRequest, form: LoginConfigurationForm, what: str = "saved") -> bool:
-        if not form.is_valid() or not try_store(request.user, form, saving=True):
+        if not try_store(request.user, form, saving=True):
             return False
         try:
             self._save_and_log(request, form)

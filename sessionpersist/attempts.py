@@ -69,18 +69,25 @@ def latest() -> Sequence[LogEntry]:
 
 
 def try_store(user: Any, form: LoginConfigurationForm, *, saving: bool = False) -> bool:
-    """Try the store of a form whose fields are valid, and return whether it works; if not, the form says why.
+    """Validate a form and try its store, and return whether that works; if not, the form says why.
 
-    Each look at a host that somebody has entered counts, by whichever button, as it tells what listens there. One that
-    ends in saving does not: that has an entry of its own.
+    Each press counts, by whichever button, and before the form is validated: that asks for the address of a host and
+    whether there is a variable already. One that ends in saving does not: that has an entry of its own.
     """
-    store = form.store_settings().describe()
-    noted = TESTS.note(user, _("Tested the connection."), store)
-    audit.tried(user.pk, store, refused=noted is None)
+    noted = TESTS.note(user, _("Tested the connection."), form.target)
     if noted is None:
-        form.add_error(None, ValidationError(str(TRIED_TOO_OFTEN).format(times=TESTS.times), code=TOO_OFTEN))
+        text = str(TRIED_TOO_OFTEN).format(times=TESTS.times)
+        form.look_nothing_up(ValidationError(text, code=TOO_OFTEN))
+    try:
+        valid = form.is_valid()
+    finally:  # a crash is on record as well
+        audit.tried(user.pk, form.target, refused=noted is None)
+    if noted is None:
         return False
-    form.try_store()
+    noted.object_repr = form.target[:LONGEST_OBJECT]
+    noted.save(update_fields=["object_repr"])
+    if valid:
+        form.try_store()
     if saving and form.is_valid():
         noted.delete()
     return form.is_valid()

@@ -36,7 +36,8 @@ def moved(old_key: str, new_key: str) -> None:
 
 
 def tried(user_id: object, store: str, *, refused: bool) -> None:
-    """A member of staff has a store tried that may be any host; ``refused``: once too often, so nobody was asked."""
+    """A member of staff has a store tried that may be any host: which, as far as what was entered is valid.
+    ``refused``: once too often, so nobody was asked."""
     logger.info(
         "store %s: user %s, %s", "not tried, too often" if refused else "tried", user_id, printable(store)
     )

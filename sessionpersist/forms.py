@@ -281,6 +281,8 @@ class LoginConfigurationForm(ModelForm):
         super().__init__(data, **kwargs)
         self.steps: list[Step] = []
         self.tried = ""  # which store that was, for staff
+        self._looks_up = True
+        self._refusal: ValidationError | None = None
         # Where the store is that was entered and tried, and where the one is of before anybody had saved one.
         self.place = self.initial_place = ""
         self.renamed = False
@@ -295,6 +297,8 @@ class LoginConfigurationForm(ModelForm):
         for field in self.fields.values():
             if isinstance(field, forms.CharField):
                 field.validators = [first_complaint(refuse_control_characters, *field.validators)]
+        # Which store was entered, for the records: only its type, until the fields that name it are known to be valid.
+        self.target = TYPES[self.chosen].label if self.chosen in TYPES else _("no known type")
 
     @classmethod
     def data_of(cls, configuration: LoginConfiguration) -> dict[str, Any]:
@@ -344,15 +348,25 @@ class LoginConfigurationForm(ModelForm):
         owner = next((cls.label for cls in TYPES.values() if name.startswith(cls.prefix + "_")), None)
         return f"{owner}: {label}" if owner else label
 
+    def look_nothing_up(self, refusal: ValidationError | None = None) -> None:
+        """Before validating: ask nobody for the address of a host, nor the environment for a variable. Whoever does not
+        get what they asked for learns nothing of either, and why is the error. Such a form must not be saved."""
+        self._looks_up, self._refusal = False, refusal
+
     def clean(self) -> dict[str, Any]:
         super().clean()
         self._keep_fields_of_other_types()
-        if self.cleaned_data.get("edition", self.saved["edition"]) != self.saved["edition"]:
+        if self._names_a_store():
+            self.target = self.store_settings().describe()
+        if self._refusal:
+            self.add_error(None, self._refusal)
+        elif self.cleaned_data.get("edition", self.saved["edition"]) != self.saved["edition"]:
             self.add_error(None, overtaken_by(LoginConfiguration.get_solo()))
         elif self.chosen in TYPES:
             self._check_required()
-            self._check_host()
-            self._check_login()
+            if self._looks_up:
+                self._check_host()
+                self._check_login()
             self._check_node_local()
             if self._probe and not self.errors:
                 self.try_store()
@@ -473,6 +487,17 @@ class LoginConfigurationForm(ModelForm):
         for name in filter(self._is_of_other_type, self.fields):
             self.errors.pop(name, None)
             self.cleaned_data[name] = self.saved.get(name)
+
+    def _names_a_store(self) -> bool:
+        """Return whether the fields that say which store it is are valid. No text that is anything else gets to a log:
+        there may be a password in it."""
+        if self.chosen not in TYPES:
+            return False
+        names = [name for name in REQUIRED if not self._is_of_other_type(name)]
+        known = (
+            self.chosen != PersistenceType.JDBC or str(self.cleaned_data.get("jdbc_database")) in connections
+        )
+        return known and all(self.cleaned_data.get(name) not in (None, "") for name in names)
 
     def _check_required(self) -> None:
         for name, message in REQUIRED.items():

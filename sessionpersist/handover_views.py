@@ -102,7 +102,9 @@ class HandoverViews(ModelAdmin):
         again = Reauthentication(request)
         if request.method == "POST":
             form = LoginConfigurationForm(data_to_return(request, revision), probe=False)
-            if again.confirm(_("Switch back")) and self._saved(request, form, "switched back"):
+            if not again.confirm(_("Switch back")):
+                form.look_nothing_up()
+            elif self._saved(request, form, "switched back"):
                 return HttpResponseRedirect(self._url("changelist"))
         else:
             form = LoginConfigurationForm()

@@ -18,10 +18,15 @@ from django.db import connections
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 
+from sessionpersist import allowed
+from sessionpersist import forms as forms_of_page
 from sessionpersist.attempts import TESTS
+from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.forms import LoginConfigurationForm
 from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.reauthentication import Reauthentication
 from tests.admin.support import PAGE, TEST, create_staff, errors_of, login_of, save, saved_state, typed
 from tests.admin.test_page import JSON, text_of
 from tests.admin.test_panels import text_of_html
@@ -92,6 +97,40 @@ def test_an_earlier_choice_that_has_one_can_not_be_switched_back_to(browser: Cli
     response = browser.post(address, {"edition": LoginConfiguration.get_solo().edition})
     assert REFUSED in text_of(response)
     assert Revision.objects.latest("pk").persistence_type == "IN_MEMORY"
+
+
+ELSEWHERE = {"redis_host": "inner.example.org", "redis_password": "env:SESSIONPERSIST_OTHER"}
+
+
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[str]:
+    """The hosts and variables that somebody wanted to know of."""
+    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ALLOWED_STORE_HOSTS": ["store.example.org"]}
+    asked: list[str] = []
+
+    def refuse(host: str, *args: Any, **kwargs: Any) -> None:
+        asked.append(host)
+        raise StoreMisconfigured("This host is not allowed.", "host")
+
+    monkeypatch.setattr(forms_of_page, "check_host", refuse)
+    monkeypatch.setattr(allowed, "check_variable", asked.append)
+    return asked
+
+
+@pytest.mark.django_db
+def test_who_does_not_confirm_a_save_has_nothing_looked_up(
+    browser: Client, looked_up: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LoginConfiguration(persistence_type="REDIS", **ELSEWHERE).save()
+    LoginConfiguration(persistence_type="IN_MEMORY").save()
+    number = Revision.objects.get(persistence_type="REDIS").pk
+    data = typed(persistence_type="REDIS", **ELSEWHERE)
+    monkeypatch.setattr(Reauthentication, "confirm", lambda self, action: False)
+    before = saved_state()
+    for address in (PAGE, reverse("admin:sessionpersist_loginconfiguration_switch_back", args=[number])):
+        assert browser.post(address, data).status_code == 200
+    assert looked_up == []
+    assert saved_state() == before
 
 
 @pytest.mark.django_db
@@ -165,9 +204,21 @@ class TestTenAMinute:
         LogEntry.objects.update(action_time=timezone.now() - timedelta(seconds=TESTS.seconds + 1))
         assert browser.post(TEST, data, headers=JSON).status_code == 200
 
-    def test_what_is_invalid_does_not_count(self, browser: Client, data: dict[str, Any]) -> None:
-        for _ in range(TESTS.times + 1):
-            assert browser.post(TEST, data | {"redis_port": "0"}, headers=JSON).status_code == 200
+    @pytest.mark.parametrize("address", [TEST, PAGE], ids=["test", "save"])
+    @pytest.mark.parametrize("changes", [{"redis_port": "0"}, {"edition": "4711"}], ids=["port", "overtaken"])
+    def test_what_is_invalid_counts(
+        self, browser: Client, data: dict[str, Any], changes: dict[str, str], address: str
+    ) -> None:
+        for _ in range(TESTS.times):
+            assert browser.post(address, data | changes, headers=JSON).status_code == 200
+        assert browser.post(address, data | changes, headers=JSON).status_code == 429
+
+    @pytest.mark.parametrize("address", [TEST, PAGE], ids=["test", "save"])
+    def test_the_next_looks_up_no_host_and_no_variable(
+        self, tested: None, browser: Client, data: dict[str, Any], looked_up: list[str], address: str
+    ) -> None:
+        browser.post(address, data | ELSEWHERE, headers=JSON)
+        assert looked_up == []
 
 
 def test_those_that_are_made_at_the_same_moment_are_counted_too(committing_browser: Client) -> None:
@@ -210,6 +261,46 @@ class TestTheRecord:
         lines = [line for line in caplog.messages if line.startswith("store ")]
         assert len(lines) == TESTS.times + 1
         assert lines[-1].startswith(f"store not tried, too often: user {staff.pk}, REDIS at 127.0.0.1:")
+
+    @pytest.mark.parametrize("address", [TEST, PAGE], ids=["test", "save"])
+    def test_a_host_that_is_refused_is_a_line_with_its_name(
+        self,
+        browser: Client,
+        staff: User,
+        caplog: pytest.LogCaptureFixture,
+        looked_up: list[str],
+        address: str,
+    ) -> None:
+        data = typed(persistence_type="REDIS", **ELSEWHERE)
+        with caplog.at_level(logging.INFO, "sessionpersist.audit"):
+            browser.post(address, data, headers=JSON)
+        target = "REDIS at inner.example.org:6379, database 0"
+        assert f"store tried: user {staff.pk}, {target}" in caplog.messages
+        assert LogEntry.objects.get().object_repr == target
+        assert "env:" not in caplog.text
+
+    @pytest.mark.parametrize(
+        ("changes", "target"),
+        [
+            ({"persistence_type": "REDIS", "redis_host": "redis://app:s3cret@h"}, "REDIS"),
+            ({"persistence_type": "MONGODB", "mongodb_host": "h", "mongodb_database": "s3cret x"}, "MONGODB"),
+            ({"persistence_type": "JDBC", "jdbc_database": "s3cret"}, "JDBC"),
+            ({"persistence_type": "s3cret"}, "no known type"),
+        ],
+    )
+    def test_what_is_invalid_is_a_line_with_the_type_alone(
+        self,
+        browser: Client,
+        staff: User,
+        caplog: pytest.LogCaptureFixture,
+        changes: dict[str, str],
+        target: str,
+    ) -> None:
+        with caplog.at_level(logging.INFO, "sessionpersist.audit"):
+            browser.post(TEST, typed(**changes), headers=JSON)
+        assert f"store tried: user {staff.pk}, {target}" in caplog.messages
+        assert LogEntry.objects.get().object_repr == target
+        assert "s3cret" not in caplog.text
 
     def test_the_admin_s_log_names_the_target_and_links_to_the_page(self, browser: Client) -> None:
         data = typed(persistence_type="REDIS", redis_host="127.0.0.1", redis_port=str(port := free_port()))
