@@ -143,7 +143,7 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
             + " LIMIT {m}) AS counted"
         ),
         mark=sql(INSERT if mysql else MARK),
-        place=sql("SELECT payload FROM {t} WHERE stored_key = {m}"),
+        place=sql("SELECT {payload} FROM {t} WHERE stored_key = {m}"),
     )
 
 

@@ -56,7 +56,7 @@ def place_in(connection: BaseDatabaseWrapper, statement: str) -> str | None:
                 raise
         return None
     connection.savepoint_commit(before)
-    return place_of(bytes(row[0])) if row else None
+    return place_of(bytes(row[0])) if row and row[0] is not None else None
 
 
 def creation_sql(connection: BaseDatabaseWrapper, parts: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ from pytest_django import DjangoDbBlocker
 
 from sessionpersist.stores.base import (
     MAX_PAYLOAD_BYTES,
+    PLACE,
     Outcome,
     Record,
     Store,
@@ -266,6 +267,15 @@ def test_a_payload_that_is_larger_than_any_is_not_even_read(
     assert found.keys() == {key, other}
     assert found[key] is None
     assert key not in caplog.text
+
+
+@EVERY_KIND
+def test_nor_is_one_in_the_place_of_the_id(place: tuple[Store, Write], kind: str) -> None:
+    store = place[0]
+    assert store.place() is not None
+    enlarge(store, PLACE, 12 * MEBIBYTE)
+    with in_memory_of(MEBIBYTE):
+        assert store.place() is None
 
 
 @EVERY_KIND
