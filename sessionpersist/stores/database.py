@@ -23,7 +23,7 @@ from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisco
 from sessionpersist.stores import meanings, sql, tables
 from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, note_foreign, now_ms
 from sessionpersist.stores.deadlines import answers_within, driver_of
-from sessionpersist.stores.meanings import Duplicate, GaveWay, Lost, NotAllowed, RefusedValue
+from sessionpersist.stores.meanings import Duplicate, GaveWay, Lost, NotAllowed, NoText, RefusedValue
 from sessionpersist.stores.settings import DatabaseSettings
 from sessionpersist.transactions import may_see_the_past, outside
 
@@ -50,8 +50,8 @@ class DatabaseStore(Store):
     name = "JDBC"
 
     def __init__(self, settings: DatabaseSettings, timeout: float, *, migrated: bool = False) -> None:
-        """``timeout`` in seconds holds for connecting and for each answer. ``migrated``: the table is there if it is
-        one that migrations make in this database, so that nobody needs to look, as in tests.
+        """``timeout`` in seconds holds for a verb, from connecting to the last byte. ``migrated``: the table is there
+        if it is one that migrations make in this database, so that nobody needs to look, as in tests.
 
         Raises StoreMisconfigured where the project has no such database, or its driver is missing.
         """
@@ -76,7 +76,7 @@ class DatabaseStore(Store):
         try:
             row = self._row(self._sql.get, key, now_ms())
             return sql.record_of(row) if row else None
-        except ForeignRecord:
+        except (ForeignRecord, NoText):
             note_foreign(self.name)
             return None
 

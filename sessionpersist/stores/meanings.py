@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import re
 import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,24 +11,20 @@ from typing import Any, NamedTuple
 from django.db import DataError, Error, IntegrityError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreUnavailable
+from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
 from sessionpersist.stores.base import harmless, scrubbed
 from sessionpersist.stores.deadlines import TimedOut
 
-# What comes out of a driver beside its own errors: for a value it can't send, or an answer that it can't read.
-FAULTS = (
+# What comes out of a driver: its own errors, and whatever of Python's own a value that it can't send or an answer that
+# it can't read makes of its code. Exceptions of other makes are not the driver's, such as that of a time limit.
+FAULTS: tuple[type[Exception], ...] = (
     Error,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    BufferError,
     struct.error,
+    *(
+        each
+        for each in vars(builtins).values()
+        if isinstance(each, type) and issubclass(each, Exception) and each not in (Exception, Warning)
+    ),
 )
 
 TOO_LARGE = (1153, 2020, 1118)  # MySQL: larger than max_allowed_packet, or than a tenth of the log
@@ -38,6 +36,7 @@ DUPLICATE_WORDS = "UNIQUE constraint failed"
 # SQLSTATE in PostgreSQL). It has done nothing then, and both manuals say to execute it once more.
 GAVE_WAY = (1213, 1020, "40P01", "40001")
 FAILED_TRANSACTION = "25P02"  # PostgreSQL: an earlier statement failed, and the caller went on
+NUMBERED = re.compile(r"""\(\d+, (['"])(.*)\1\)""", re.DOTALL)  # the text of an error of MySQL
 NO_TEXT_WORDS = "Could not decode to UTF-8"  # SQLite
 # MySQL: a value that has no place in its column, or in its character set.
 BAD_VALUE = (1264, 1300, 1366, 1406, 3988, 4078)
@@ -59,6 +58,10 @@ class GaveWay(StoreUnavailable):
 
 class Lost(StoreUnavailable):
     """A connection that was open broke."""
+
+
+class NoText(StoreUnavailable):
+    """A text could not be read: if it was read by its key, a foreign record; within the store only."""
 
 
 class RefusedValue(StoreUnavailable):
@@ -163,8 +166,6 @@ def explain(error: BaseException, connection: BaseDatabaseWrapper, *, broken: bo
     name = f"database “{connection.alias}”"
     if code_of(error) in TOO_LARGE or _is_too_big_for_sqlite(error):
         return SessionTooLarge(f"The session is larger than the {name} accepts.")
-    if isinstance(error, UnicodeDecodeError) or NO_TEXT_WORDS in str(error):
-        return ForeignRecord("What was read is not text.")
     if isinstance(error, TimedOut):
         return StoreUnavailable(
             f"The {name} did not answer in time.", "database" if error.connecting else None
@@ -188,6 +189,8 @@ def _explain_answer(
         # A transaction is gone with its connection: its statements must not be repeated on another.
         lost = not connection.in_atomic_block
         return Lost(f"The connection to the {name} was lost.", connection_lost=lost)
+    if isinstance(error, UnicodeDecodeError) or NO_TEXT_WORDS in str(error):
+        return NoText(f"In the {name} lies what is not text.", answered=True)
     if code in GAVE_WAY:
         again = connection.autocommit and not connection.in_atomic_block
         kind = GaveWay if again else StoreUnavailable
@@ -237,7 +240,10 @@ def own_words(error: BaseException, connection: BaseDatabaseWrapper) -> str:
     if not isinstance(error, Error):
         return type(error).__name__ + "."
     diagnosis = getattr(error.__cause__, "diag", None)  # of psycopg: without the details, which quote values
-    said = (
-        getattr(diagnosis, "message_primary", None) or error.args[-1] if error.args else type(error).__name__
+    said = getattr(diagnosis, "message_primary", None) or str(error) or type(error).__name__
+    # Not by args[1]: where the message is not UTF-8, mysqlclient leaves a hole there, and who reads it dies of it.
+    numbered = NUMBERED.fullmatch(said)
+    return (
+        scrubbed(numbered[2] if numbered else said, str(connection.settings_dict["PASSWORD"])).rstrip(".")
+        + "."
     )
-    return scrubbed(str(said), str(connection.settings_dict["PASSWORD"])).rstrip(".") + "."

@@ -265,6 +265,16 @@ def test_what_the_server_says_is_one_line_without_secrets(
     assert "title" in str(raised.value)
 
 
+def test_what_the_server_says_in_another_character_set_is_told() -> None:
+    """mysqlclient leaves a hole in its error there, and who read it died of it."""
+    with new_database(MariaDB, OPTIONS={"charset": "latin1"}) as alias:
+        store, key, record = store_of(alias), a_key(), a_record()
+        refuse(alias, "1644", "Größe")
+        store.create(key, record)
+        with pytest.raises(StoreUnavailable, match="failed"):
+            store.replace(key, a_record(), record.version)
+
+
 def test_a_stored_key_that_the_server_quotes_reaches_no_text_and_no_cause() -> None:
     with new_database(Postgres) as alias:
         store, key, record = store_of(alias), a_key(), a_record()
