@@ -22,7 +22,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from sessionpersist import audit, pulse
 from sessionpersist.adoption_views import AdoptionViews
-from sessionpersist.attempts import latest, tried_too_often, try_store
+from sessionpersist.attempts import latest, may_check, too_often_in_words, tried_too_often, try_store
 from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm, Overtaken
 from sessionpersist.handover_views import BASE_NAME, TEMPLATES
 from sessionpersist.models import LoginConfiguration
@@ -31,6 +31,7 @@ from sessionpersist.pulse import Report
 from sessionpersist.reauthentication import FIELD, Reauthentication, renew_key
 from sessionpersist.secret import Secret
 
+JSON = "application/json"
 PASSWORDS = ("redis_password", "mongodb_password", FIELD)
 
 
@@ -112,7 +113,7 @@ class LoginConfigurationAdmin(AdoptionViews):
         self._require(self.has_change_permission(request))
         form = LoginConfigurationForm(request.POST, probe=False, prepare=False)
         try_store(request.user, form)
-        if request.get_preferred_type(["text/html", "application/json"]) != "application/json":
+        if request.get_preferred_type(["text/html", JSON]) != JSON:
             return self._render(request, form, tested=True)
         refused = tried_too_often(form)
         shown = {"steps": form.steps, "works": form.is_valid(), "tried": form.tried, "refused": refused}
@@ -127,17 +128,28 @@ class LoginConfigurationAdmin(AdoptionViews):
     @method_decorator((require_http_methods(["GET", "HEAD", "POST"]), never_cache))
     def status(self, request: HttpRequest) -> HttpResponse:
         """The status panel, for the script of the page: whether the store in force answers, which costs it a read. By
-        POST every verb is tried, as that writes. Without the script, the page is shown with what came of it."""
+        POST every verb is tried. That writes, so it is done only as often as stores may be tried. Without the script,
+        the page is shown with what came of it."""
         self._require(self.has_view_or_change_permission(request))
         status = read_status()
-        report = pulse.check(status.settings) if request.method == "POST" else None
-        if report and request.get_preferred_type(["text/html", "application/json"]) != "application/json":
-            return self._render(request, LoginConfigurationForm(), check=True, report=report)
+        refused = request.method == "POST" and not may_check(request.user, status.settings.describe())
+        report = pulse.check(status.settings) if request.method == "POST" and not refused else None
+        if request.method == "POST" and request.get_preferred_type(["text/html", JSON]) != JSON:
+            if refused:
+                messages.warning(request, too_often_in_words())
+            return self._render(
+                request, LoginConfigurationForm(), check=True, report=report, too_often=refused
+            )
         context = {"status": status, "pulse": pulse.take(status.settings), "report": report}
-        if not report:
+        if request.method != "POST":
             return TemplateResponse(request, f"{TEMPLATES}/status.html", context)
-        parts = {name: f"{TEMPLATES}/{name}.html" for name in ("status", "report")}
-        return JsonResponse({name: render_to_string(part, context, request) for name, part in parts.items()})
+        if refused:
+            context |= {"heading": _("Check"), "refused": too_often_in_words()}
+        parts = {"status": "status.html", "report": "steps.html" if refused else "report.html"}
+        found = {
+            name: render_to_string(f"{TEMPLATES}/{part}", context, request) for name, part in parts.items()
+        }
+        return JsonResponse(found, status=429 if refused else 200)
 
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any = (), add: bool = False
@@ -198,6 +210,7 @@ class LoginConfigurationAdmin(AdoptionViews):
         check: bool = False,
         report: Report | None = None,
         again: Reauthentication | None = None,
+        too_often: bool = False,
     ) -> TemplateResponse:
         """With ``check`` the stores are asked, which may take a while; else the script of the page has that done."""
         form.ask_for_passwords_again()
@@ -217,7 +230,7 @@ class LoginConfigurationAdmin(AdoptionViews):
             "again": again,
             **shown,
         }
-        too_often = again.too_often or bool(tried_too_often(form))
+        too_often = too_often or again.too_often or bool(tried_too_often(form))
         return self._show(request, "change_form.html", context, too_often=too_often)
 
     def _wrapped(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

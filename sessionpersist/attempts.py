@@ -76,8 +76,7 @@ def try_store(user: Any, form: LoginConfigurationForm, *, saving: bool = False) 
     """
     noted = TESTS.note(user, _("Tested the connection."), form.target)
     if noted is None:
-        text = str(TRIED_TOO_OFTEN).format(times=TESTS.times)
-        form.look_nothing_up(ValidationError(text, code=TOO_OFTEN))
+        form.look_nothing_up(ValidationError(too_often_in_words(), code=TOO_OFTEN))
     try:
         valid = form.is_valid()
     finally:  # a crash is on record as well
@@ -91,6 +90,19 @@ def try_store(user: Any, form: LoginConfigurationForm, *, saving: bool = False) 
     if saving and form.is_valid():
         noted.delete()
     return form.is_valid()
+
+
+def may_check(user: Any, store: str) -> bool:
+    """Return whether somebody may have every verb of the store in use tried now, and note that: it writes, and takes no
+    more than the permission to view. It counts like any other try."""
+    noted = TESTS.note(user, _("Checked the store in use."), store)
+    audit.checked(user.pk, store, refused=noted is None)
+    return noted is not None
+
+
+def too_often_in_words() -> str:
+    """Say to somebody that they have to wait."""
+    return str(TRIED_TOO_OFTEN).format(times=TESTS.times)
 
 
 def tried_too_often(form: LoginConfigurationForm) -> str:

@@ -48,6 +48,12 @@ def changed(what: str, who: str, store: str) -> None:
     logger.info("%s: by %s, %s", what, printable(who), printable(store))
 
 
+def checked(user_id: object, store: str, *, refused: bool) -> None:
+    """A member of staff has every verb of the store in use tried; ``refused``: once too often, so nobody was asked."""
+    what = "not checked, too often" if refused else "checked"
+    logger.info("store %s: user %s, %s", what, user_id, printable(store))
+
+
 def password_again(user_id: object, action: str, *, right: bool, refused: bool) -> None:
     """A member of staff was asked for the password again, and entered one; ``refused``: too many were wrong before."""
     what = "right" if right else "not checked, too many were wrong" if refused else "wrong"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ from django.test import Client
 from pytest_django import Settings
 
 from sessionpersist import probing, pulse, snapshot
+from sessionpersist.attempts import TESTS
 from sessionpersist.breaker import FAULTS
 from sessionpersist.stores.settings import MemorySettings, RedisSettings
 from tests.admin.support import PAGE, STATUS, create_staff, login_of, start_over
+from tests.admin.test_attempts import TOO_OFTEN
 from tests.admin.test_page import JSON, text_of
 from tests.admin.test_panels import choose
 from tests.servers import Valkey, shared
@@ -152,6 +155,26 @@ class TestCheckNow:
         client.force_login(create_staff("mallory"))
         assert client.post(STATUS, headers=JSON).status_code == 403
         assert client.get(STATUS).status_code == 403
+
+    def test_the_eleventh_in_a_minute_writes_nothing_and_each_is_a_line(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        eve, client = create_staff("eve", "view_loginconfiguration"), Client()
+        client.force_login(eve)
+        with caplog.at_level(logging.INFO, "sessionpersist.audit"):
+            for _ in range(TESTS.times):
+                assert client.post(STATUS, headers=JSON).status_code == 200
+            monkeypatch.setattr(pulse, "check", lambda *args: pytest.fail("the verbs were tried"))
+            answer, page = client.post(STATUS, headers=JSON), client.post(STATUS)
+        assert (answer.status_code, page.status_code) == (429, 429)
+        found = answer.json()
+        assert "Answers" in found["status"]
+        assert TOO_OFTEN in found["report"]
+        assert TOO_OFTEN in page.content.decode()
+        assert client.get(STATUS).status_code == 200, "looking is free"
+        lines = [line for line in caplog.messages if line.startswith("store ")]
+        done, refused = "store checked", "store not checked, too often"
+        assert lines == [f"{what}: user {eve.pk}, In-Memory" for what in [done] * TESTS.times + [refused] * 2]
 
     def test_another_site_can_not_have_it_done(self, browser: Client) -> None:
         strict = Client(enforce_csrf_checks=True)

@@ -178,8 +178,9 @@
         } catch {
             throw new Error(panel.dataset.noAnswer);
         }
-        if (response.ok) {
-            return response;
+        const tooOften = response.status === 429 && response.headers.get("Content-Type") === "application/json";
+        if (response.ok || tooOften) {
+            return response; // the site's own 429 says in the place of the report how long to wait
         }
         const loggedOut = response.type === "opaqueredirect" || response.status === 403;
         const error = panel.dataset.error.replace("#", response.status);
