@@ -22,7 +22,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
 from sessionpersist.stores.base import (
     ENDED,
     Check,
@@ -98,8 +98,11 @@ class HandoverStore(Store):
             role, record = found
             if record.ended or self._stays(role, record) or self.in_transaction():
                 return record
-            if carried := self._carry(key, role, record):
-                return carried
+            try:
+                if carried := self._carry(key, role, record):
+                    return carried
+            except SessionTooLarge:
+                return record  # the current store has no room for it: it stays where it is, and is read there
         raise StoreUnavailable("A session was being moved by others again and again.")
 
     def create(self, key: str, record: Record) -> bool:

@@ -19,9 +19,10 @@ from django.db import connections, transaction
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
-from sessionpersist.stores.base import Outcome, Record, now_ms
+from sessionpersist.stores.base import Outcome, Record, new_version, now_ms
 from sessionpersist.stores.database import DatabaseStore
 from sessionpersist.stores.guarded import GuardedStore
+from sessionpersist.stores.handover import HandoverStore, Role
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import MariaDB, Postgres, require, shared
@@ -198,6 +199,26 @@ def test_sessions_that_are_too_large_together_are_moved_one_by_one(small_packets
     store = store_of(small_packets)
     records = {a_key(): a_record(secrets.token_bytes(MEGABYTE // 3)) for _ in range(4)}
     assert store.create_many(records) == records.keys()
+
+
+def test_a_session_too_large_for_the_new_store_is_read_in_the_old_one_and_holds_up_no_drain(
+    small_packets: str, tmp_path: Path
+) -> None:
+    memory = MemoryStore(tmp_path, "site", timeout=5)
+    small = {a_key(): of_revision(1, b"small") for _ in range(3)}
+    large = {a_key(): of_revision(1, secrets.token_bytes(3 * MEGABYTE))}
+    memory.create_many({**small, **large})
+    source = Role(memory, 1, 0)
+    site = HandoverStore(Role(store_of(small_packets), 2, 0), [source])
+    assert site.move_many(source, {**small, **large}) == len(small)
+    [(key, record)] = large.items()
+    assert site.get(key) == record
+    assert dict(memory.scan()) == large
+    memory.close()
+
+
+def of_revision(number: int, payload: bytes) -> Record:
+    return a_record(payload)._replace(version=new_version(number))
 
 
 # What the server says
