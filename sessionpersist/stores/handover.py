@@ -1,7 +1,7 @@
 """The current store with draining ones behind it: the same contract.
 
 During a handover a session is *found* in the current store or in a draining one, and *carried*: written to the
-current store, then deleted where it was. Four rules make that safe; ``tests/handover`` explores their interleavings.
+current store, then deleted where it was. Five rules make that safe; ``tests/handover`` explores their interleavings.
 
 1. Nothing is carried while processes may still differ about which store is current (``hold``). Until then a session
    in a draining store is read where it is, and who wants to save it waits.
