@@ -51,7 +51,7 @@ def clear(name: str, expired: int) -> Row:
 
 
 def _fill(expired: int) -> Any:
-    from sessionpersist import routing
+    from sessionpersist.handover import routing
 
     store = routing.current_view().store.current.store
     fill(store, LIVE)
@@ -95,7 +95,7 @@ def _plan(statement: tuple[str, Any]) -> dict[str, Any]:
     """How the server finds what it deletes; with as many expired rows there as are in most of the statements."""
     from django.db import connection
 
-    from sessionpersist import routing
+    from sessionpersist.handover import routing
 
     fill(routing.current_view().store.current.store, 2 * LIVE, expired=True, first=10 * LIVE)
     with connection.cursor() as cursor:

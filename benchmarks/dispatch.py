@@ -20,7 +20,8 @@ def measure(effort: Effort) -> list[dict[str, Any]]:
     """Return the microseconds that the dispatch adds to each verb; to be called in a process of its own."""
     with folder() as here:
         set_up(here)
-        from sessionpersist import routing, stores
+        from sessionpersist import stores
+        from sessionpersist.handover import routing
         from sessionpersist.testing import override_login_configuration
 
         instant = instant_store()

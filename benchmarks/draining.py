@@ -57,7 +57,7 @@ def _choose(chosen: dict[str, Any]) -> None:
 
 def _fill(count: int) -> None:
     """Under other keys each time: what an earlier drain brought to PostgreSQL is still there."""
-    from sessionpersist import routing, snapshot
+    from sessionpersist.handover import routing, snapshot
 
     snapshot.expire()
     view = routing.current_view()

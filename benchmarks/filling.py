@@ -39,8 +39,8 @@ def fill(store: Any, count: int, *, expired: bool = False, first: int = 0, revis
 
 
 def _batches(numbers: range, readable: set[str], expired: bool, revision: int) -> Iterator[dict[str, Any]]:
-    from sessionpersist import sealing
     from sessionpersist.engine import SessionStore
+    from sessionpersist.session import sealing
     from sessionpersist.stores.base import Record, new_version, now_ms
 
     plain = SessionStore().serializer().dumps(content(GOAL_SIZE))

@@ -48,7 +48,7 @@ class Site:
         """Have this site's store in force, and open."""
         from django.conf import settings
 
-        from sessionpersist import routing
+        from sessionpersist.handover import routing
 
         if Site._in_use is self:
             return
@@ -61,7 +61,7 @@ class Site:
 
     def store(self) -> Any:
         """The store itself, for filling."""
-        from sessionpersist import routing
+        from sessionpersist.handover import routing
 
         return routing.current_view().store.current.store
 

@@ -8,8 +8,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.nodes import node_name
-from sessionpersist.routing import current_settings
+from sessionpersist.handover.nodes import node_name
+from sessionpersist.handover.routing import current_settings
 
 
 @never_cache

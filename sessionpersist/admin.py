@@ -20,16 +20,23 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from sessionpersist import audit, pulse
-from sessionpersist.adoption_views import AdoptionViews
-from sessionpersist.attempts import latest, may_check, too_often_in_words, tried_too_often, try_store
-from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm, Overtaken
-from sessionpersist.handover_views import BASE_NAME, TEMPLATES
+from sessionpersist import audit
+from sessionpersist.configuration import pulse
+from sessionpersist.configuration.attempts import (
+    latest,
+    may_check,
+    too_often_in_words,
+    tried_too_often,
+    try_store,
+)
+from sessionpersist.configuration.forms import CONFIRMATION, LoginConfigurationForm, Overtaken
+from sessionpersist.configuration.panels import read_handover, read_history, read_panels, read_status
+from sessionpersist.configuration.pulse import Report
+from sessionpersist.configuration.reauthentication import FIELD, Reauthentication, renew_key
+from sessionpersist.configuration.views.adoption import AdoptionViews
+from sessionpersist.configuration.views.handover import BASE_NAME, TEMPLATES
 from sessionpersist.models import LoginConfiguration
-from sessionpersist.panels import read_handover, read_history, read_panels, read_status
-from sessionpersist.pulse import Report
-from sessionpersist.reauthentication import FIELD, Reauthentication, renew_key
-from sessionpersist.secret import Secret
+from sessionpersist.stores.secret import Secret
 
 JSON = "application/json"
 PASSWORDS = ("redis_password", "mongodb_password", FIELD)

@@ -21,8 +21,10 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, connections, router
 from django.utils.module_loading import import_string
 
-from sessionpersist import allowed, conf, initial
+from sessionpersist import conf
+from sessionpersist.configuration import allowed
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
+from sessionpersist.handover import initial
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.stores import build_store, hosts, try_memory
 from sessionpersist.stores.settings import ENVIRONMENT, MemorySettings, StoreSettings
@@ -311,7 +313,10 @@ def _trouble_of_memory() -> str | None:
 
 def _silent_stores() -> Iterator[CheckMessage]:
     """W006: a draining store does not answer, as in a copy of the site's database in another environment."""
-    from sessionpersist import routing, snapshot  # they read models, which are loaded by now
+    from sessionpersist.handover import (
+        routing,  # they read models, which are loaded by now
+        snapshot,
+    )
     from sessionpersist.models import Revision
 
     known = snapshot.current()
@@ -339,7 +344,9 @@ def _problems_of_initial(fields: dict[str, Any]) -> list[str]:
     """Names and types first; then what the page would say. No text repeats a value."""
     if found := list(initial.problems(fields)):
         return found
-    from sessionpersist.forms import LoginConfigurationForm  # reads models, which are loaded by now
+    from sessionpersist.configuration.forms import (
+        LoginConfigurationForm,  # reads models, which are loaded by now
+    )
     from sessionpersist.models import LoginConfiguration
 
     nobody_saved = LoginConfiguration()

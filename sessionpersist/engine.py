@@ -20,10 +20,11 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, SessionBase, UpdateError
 from django.utils import timezone
 
-from sessionpersist import adoption, audit, merging, routing
+from sessionpersist import audit
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.sealing import Sealer, beside, stored_key
-from sessionpersist.secret import Secret, SecretBytes
+from sessionpersist.handover import routing
+from sessionpersist.session import adoption, merging
+from sessionpersist.session.sealing import Sealer, beside, stored_key
 from sessionpersist.stores.base import (
     LIMIT,
     LONGEST_USER_ID,
@@ -34,6 +35,7 @@ from sessionpersist.stores.base import (
     now_ms,
     revision_of,
 )
+from sessionpersist.stores.secret import Secret, SecretBytes
 
 ATTEMPTS = 60  # to save over parallel saves; one of the contenders succeeds each time
 KEY_LENGTH = 32

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import select_template
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.secret import Secret
+from sessionpersist.stores.secret import Secret
 
 RETRY_AFTER = 2  # seconds: the breaker's pause, and time for the call that tries the store
 MEDIA_TYPES = ["text/html", "application/json"]

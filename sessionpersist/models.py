@@ -14,11 +14,12 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from solo.models import SingletonModel
 
-from sessionpersist import conf, snapshot, times
-from sessionpersist.initial import initial_fields, initial_settings
-from sessionpersist.passwords import EncryptedPasswordField
+from sessionpersist import conf
+from sessionpersist.handover import snapshot, times
+from sessionpersist.handover.initial import initial_fields, initial_settings
+from sessionpersist.stores.passwords import EncryptedPasswordField
 from sessionpersist.stores.settings import StoreSettings, build, fields_of, from_fields
-from sessionpersist.transactions import after_commit, is_committed
+from sessionpersist.stores.transactions import after_commit, is_committed
 
 
 class WhereWritten(models.Manager[Any]):
@@ -287,7 +288,7 @@ class NodeQuerySet(models.QuerySet["Node"]):
 
 
 class Node(models.Model):
-    """One process of a node (a machine or container), as it last reported itself. See ``nodes.py``."""
+    """One process of a node (a machine or container), as it last reported itself. See ``handover/nodes.py``."""
 
     name = models.CharField(_("node"), max_length=255)
     process = models.PositiveIntegerField(_("process"))

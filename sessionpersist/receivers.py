@@ -10,8 +10,9 @@ from django.core.signals import request_finished, request_started, setting_chang
 from django.db.models.signals import post_migrate
 from django.dispatch import receiver
 
-from sessionpersist import nodes, pulse, quiet, reauthentication, routing, snapshot
+from sessionpersist.configuration import pulse, reauthentication
 from sessionpersist.engine import SessionStore
+from sessionpersist.handover import nodes, quiet, routing, snapshot
 from sessionpersist.signals import store_lost
 
 logger = logging.getLogger("sessionpersist")

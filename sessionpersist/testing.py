@@ -7,9 +7,9 @@ from unittest import TestCase
 
 from django.test.utils import TestContextDecorator
 
-from sessionpersist import snapshot
+from sessionpersist.handover import snapshot
+from sessionpersist.handover.snapshot import Snapshot
 from sessionpersist.models import LoginConfiguration
-from sessionpersist.snapshot import Snapshot
 
 
 class override_login_configuration(TestContextDecorator):  # noqa: N801 - reads like Django's override_settings

@@ -26,7 +26,7 @@ django.setup()
 
 from sessionpersist import conf  # now that Django is set up
 
-# These tests are about what other projects want to be spared under a test runner (see sessionpersist/quiet.py).
+# These tests are about what other projects want to be spared under a test runner (see handover/quiet.py).
 conf.DEFAULTS["QUIET_TESTS"] = False
 
 # A file: Django never closes a connection to an SQLite database in memory, not even that of a thread that ends.
@@ -36,7 +36,7 @@ connections["default"].settings_dict["TEST"]["NAME"] = str(Path(MEMORY.name) / "
 @pytest.fixture
 def switches_at_once(settings: Settings, tmp_path: Path) -> Iterator[None]:
     """Whatever is chosen is in force with the next operation, on a node and in a memory that no other test has."""
-    from sessionpersist import snapshot
+    from sessionpersist.handover import snapshot
 
     own = {"MEMORY_DIR": tmp_path, "KEY_PREFIX": tmp_path.name, "NODE_NAME": "here"}  # servers are shared
     settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": 0, "GUARD_SECONDS": 0.05, **own}

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
 
-from sessionpersist import conf, quiet
+from sessionpersist import conf
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.secret import secret_keys
+from sessionpersist.handover import quiet
 from sessionpersist.stores.base import Store
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.hosts import check_literal
+from sessionpersist.stores.secret import secret_keys
 from sessionpersist.stores.settings import (
     DatabaseSettings,
     MemorySettings,
@@ -77,16 +78,16 @@ def _build(settings: StoreSettings) -> Store:
             case MemorySettings():
                 return _memory(conf.memory_dir())
             case RedisSettings():
-                from sessionpersist.stores.redis import RedisStore
+                from sessionpersist.stores.redis.store import RedisStore
 
                 check_literal(settings.host)
                 return RedisStore(settings, reveal(settings.password), **_networked())
             case DatabaseSettings():
-                from sessionpersist.stores.database import DatabaseStore
+                from sessionpersist.stores.database.store import DatabaseStore
 
                 return DatabaseStore(settings, conf.timeout_seconds(), migrated=quiet.is_on())
             case MongoSettings():
-                from sessionpersist.stores.mongodb import MongoStore
+                from sessionpersist.stores.mongodb.store import MongoStore
 
                 check_literal(settings.host)
                 return MongoStore(settings, reveal(settings.password), **_networked())

@@ -33,9 +33,9 @@ from typing import ClassVar, NamedTuple
 from urllib.parse import quote
 
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
-from sessionpersist.secret import Secret
 from sessionpersist.stores import connecting
 from sessionpersist.stores.hosts import NOT_ALLOWED, HostNotAllowed, check_addresses
+from sessionpersist.stores.secret import Secret
 
 # A session must be able to move to any of the stores. The tightest is MariaDB as it comes, with a max_allowed_packet of
 # 16 MiB, through PyMySQL, which writes bytes in hexadecimal. A MongoDB document takes 16 MiB.
@@ -254,7 +254,7 @@ class Store(ABC):
 
         With ``prepare``, what the store lacks on its server is made first.
         """
-        from sessionpersist.stores.checks import run
+        from sessionpersist.stores.probe import run
 
         return run(self, prepare=prepare)
 

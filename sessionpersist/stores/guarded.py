@@ -19,10 +19,10 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from sessionpersist import conf
-from sessionpersist.breaker import Breaker
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
 from sessionpersist.stores.base import LONGEST_TEXT, Check, Outcome, Record, Store, driver_words, printable
+from sessionpersist.stores.breaker import Breaker
 
 T = TypeVar("T")
 

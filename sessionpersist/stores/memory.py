@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
-from sessionpersist.secret import SecretBytes
 from sessionpersist.stores.base import (
     ENDED,
     PLACE,
@@ -35,6 +34,7 @@ from sessionpersist.stores.base import (
     place_of,
     printable,
 )
+from sessionpersist.stores.secret import SecretBytes
 from sessionpersist.stores.sql import (
     BATCH,
     EVERY,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.secret import Sealed, Secret
+from sessionpersist.stores.secret import Sealed, Secret
 
 ENVIRONMENT = "env:"
 

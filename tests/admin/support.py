@@ -9,8 +9,8 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from sessionpersist.attempts import TESTS
-from sessionpersist.forms import LoginConfigurationForm
+from sessionpersist.configuration.attempts import TESTS
+from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.models import LoginConfiguration, Revision
 from tests.servers import MongoDB, Redis, Server, require, shared
 

@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from sessionpersist import leftovers
+from sessionpersist.configuration import leftovers
 from tests.admin.support import PAGE, create_staff
 from tests.admin.test_page import JSON, text_of
 
@@ -66,7 +66,7 @@ def test_the_page_itself_does_not_count(browser: Client) -> None:
 def test_each_step_of_the_script_moves_some_until_none_is_left(
     browser: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessionpersist.adoption_views.STEP_SECONDS", 0)
+    monkeypatch.setattr("sessionpersist.configuration.views.adoption.STEP_SECONDS", 0)
     found = [browser.post(ADOPT, headers=JSON).json() for _ in range(3)]
     assert [(each["moved"], each["left"], each["over"]) for each in found] == [
         (10, 15, False),
@@ -82,7 +82,7 @@ def test_each_step_of_the_script_moves_some_until_none_is_left(
 def test_without_the_script_each_press_is_a_step_that_says_what_it_has_done(
     browser: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessionpersist.adoption_views.STEP_SECONDS", 0)
+    monkeypatch.setattr("sessionpersist.configuration.views.adoption.STEP_SECONDS", 0)
     assert "10 sessions moved. Press “Move the rest now” again to go on." in said(browser)
     monkeypatch.undo()
     assert f"15 sessions moved. {REMOVABLE}" in said(browser)
@@ -122,7 +122,7 @@ def test_each_press_goes_on_behind_what_can_not_be_moved(
         Session.objects.filter(session_data__contains=":").order_by("pk").values_list("pk", flat=True)[:20]
     )
     Session.objects.filter(pk__in=list(first)).update(session_data="damaged")
-    monkeypatch.setattr("sessionpersist.adoption_views.STEP_SECONDS", 0)
+    monkeypatch.setattr("sessionpersist.configuration.views.adoption.STEP_SECONDS", 0)
     found = [browser.post(ADOPT, headers=JSON).json() for _ in range(4)]
     assert [(each["moved"], each["left"], each["over"]) for each in found] == [
         (0, 25, False),

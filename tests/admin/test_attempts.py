@@ -20,13 +20,13 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from sessionpersist import allowed
-from sessionpersist import forms as forms_of_page
-from sessionpersist.attempts import TESTS
+from sessionpersist.configuration import allowed
+from sessionpersist.configuration import forms as forms_of_page
+from sessionpersist.configuration.attempts import TESTS
+from sessionpersist.configuration.forms import LoginConfigurationForm
+from sessionpersist.configuration.reauthentication import Reauthentication
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.forms import LoginConfigurationForm
 from sessionpersist.models import LoginConfiguration, Revision
-from sessionpersist.reauthentication import Reauthentication
 from tests.admin.support import PAGE, TEST, create_staff, errors_of, login_of, save, saved_state, typed
 from tests.admin.test_page import JSON, text_of
 from tests.admin.test_panels import text_of_html

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from sessionpersist.forms import LoginConfigurationForm
+from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.models import LoginConfiguration
 from tests.admin.support import Data, errors_of, login_of, save, saved_state, typed
 from tests.servers import MongoDB, Postgres, Redis, Valkey, require, shared
@@ -184,7 +184,7 @@ def test_a_server_that_refuses(browser: Client, name: str) -> None:
 
 
 def test_a_missing_driver_says_what_to_install(browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "sessionpersist.stores.redis", None)
+    monkeypatch.setitem(__import__("sys").modules, "sessionpersist.stores.redis.store", None)
     errors = errors_of(save(browser, **REDIS))
     assert "pip install 'sessionpersist[redis]'" in errors["__all__"][0]
 

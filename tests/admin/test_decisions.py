@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from sessionpersist import snapshot
+from sessionpersist.handover import snapshot
 from sessionpersist.models import LoginConfiguration, Revision
 from tests.admin.support import login_of, save
 from tests.commands.running import run

@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoDbBlocker, Settings
 
-from sessionpersist import probing, pulse
+from sessionpersist.configuration import probing, pulse
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.stores.base import Step
 from tests.admin.support import (

@@ -19,9 +19,11 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from sessionpersist import draining, handover_views, panels, routing, snapshot
+from sessionpersist.configuration import panels
+from sessionpersist.configuration.forms import LoginConfigurationForm
+from sessionpersist.configuration.views import handover as handover_views
 from sessionpersist.engine import SessionStore
-from sessionpersist.forms import LoginConfigurationForm
+from sessionpersist.handover import draining, routing, snapshot
 from sessionpersist.models import LoginConfiguration, Node, Revision
 from tests.admin.support import PAGE, STATUS, create_staff, login_of, start_over
 from tests.admin.test_page import JSON, text_of

@@ -19,10 +19,11 @@ from django.urls import reverse
 from django.views.debug import ExceptionReporter
 from pytest_django import Settings
 
-from sessionpersist import audit, reauthentication
-from sessionpersist.attempts import PASSWORDS
+from sessionpersist import audit
+from sessionpersist.configuration import reauthentication
+from sessionpersist.configuration.attempts import PASSWORDS
+from sessionpersist.configuration.reauthentication import NOTE
 from sessionpersist.models import LoginConfiguration, Revision
-from sessionpersist.reauthentication import NOTE
 from tests.admin.support import PAGE, TEST, create_staff, save, typed
 from tests.admin.test_page import JSON
 from tests.admin.test_panels import text_of_html

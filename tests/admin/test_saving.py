@@ -18,8 +18,8 @@ from django.urls import resolve
 from django.views.debug import ExceptionReporter
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from sessionpersist import probing
-from sessionpersist.forms import LoginConfigurationForm, Overtaken
+from sessionpersist.configuration import probing
+from sessionpersist.configuration.forms import LoginConfigurationForm, Overtaken
 from sessionpersist.models import LoginConfiguration, Revision
 from tests.admin.support import PAGE, create_staff, errors_of, login_of, save, saved_state, typed
 from tests.admin.test_page import text_of

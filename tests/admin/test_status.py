@@ -12,9 +12,10 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from sessionpersist import probing, pulse, snapshot
-from sessionpersist.attempts import TESTS
-from sessionpersist.breaker import FAULTS
+from sessionpersist.configuration import probing, pulse
+from sessionpersist.configuration.attempts import TESTS
+from sessionpersist.handover import snapshot
+from sessionpersist.stores.breaker import FAULTS
 from sessionpersist.stores.settings import MemorySettings, RedisSettings
 from tests.admin.support import PAGE, STATUS, create_staff, login_of, start_over
 from tests.admin.test_attempts import TOO_OFTEN

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pytest_django import Settings
 
-from sessionpersist import times
+from sessionpersist.handover import times
 from tests.load.site import ROOT, Site
 from tests.servers import Postgres, require, shared
 

@@ -15,7 +15,7 @@ from django.core.management import call_command  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from sessionpersist import draining, snapshot  # noqa: E402
+from sessionpersist.handover import draining, snapshot  # noqa: E402
 from tests.admin.support import PAGE, typed  # noqa: E402
 from tests.admin.test_page import text_of  # noqa: E402
 

@@ -6,7 +6,7 @@ import os
 from hashlib import sha256
 
 from sessionpersist.stores.base import Record, new_version, now_ms
-from sessionpersist.stores.redis import RedisStore
+from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.stores.settings import RedisSettings
 from tests.load.site import Site
 from tests.servers import Valkey, shared

@@ -10,8 +10,9 @@ from django.contrib.sessions.models import Session
 from django.db import OperationalError
 from pytest_django import Settings
 
-from sessionpersist import adoption, routing, snapshot
 from sessionpersist.engine import SessionStore
+from sessionpersist.handover import routing, snapshot
+from sessionpersist.session import adoption
 from tests.commands.running import run
 
 DB, CACHE = (f"django.contrib.sessions.backends.{name}" for name in ("db", "cache"))
@@ -73,7 +74,7 @@ def test_what_came_meanwhile_is_told(keys: list[str], monkeypatch: pytest.Monkey
         Session.objects.create(session_key="0" * 32, session_data="", expire_date="2999-01-01T00:00Z")
 
     monkeypatch.setattr(adoption, "remove", another_logs_in)
-    monkeypatch.setattr("sessionpersist.leftovers.ROWS", 1000)
+    monkeypatch.setattr("sessionpersist.configuration.leftovers.ROWS", 1000)
     result = run("drain_sessions")
     assert result.error == f"{DB}: 250 sessions moved, 1 came meanwhile. Run this again."
 

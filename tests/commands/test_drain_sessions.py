@@ -18,14 +18,14 @@ from django.db import transaction
 from django.db.models.functions import Now
 from pytest_django import Settings
 
-from sessionpersist import draining, snapshot
-from sessionpersist.draining import NotNow
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.handover import draining, snapshot
+from sessionpersist.handover.draining import NotNow
+from sessionpersist.handover.rules import HandoverStore, Role
 from sessionpersist.models import LoginConfiguration, Node, Revision, StoredSession
 from sessionpersist.stores.base import PLACE, Record, Store, new_version, now_ms
-from sessionpersist.stores.handover import HandoverStore, Role
-from sessionpersist.stores.redis import RedisStore
+from sessionpersist.stores.redis.store import RedisStore
 from tests.commands.running import run
 from tests.load import stores
 from tests.load.site import ROOT, Site

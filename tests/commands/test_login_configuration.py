@@ -12,7 +12,8 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from pytest_django import Settings
 
-from sessionpersist import probing, snapshot
+from sessionpersist.configuration import probing
+from sessionpersist.handover import snapshot
 from sessionpersist.models import LoginConfiguration, Revision, RevisionQuerySet
 from sessionpersist.stores.base import Step
 from tests.commands.running import Result, run

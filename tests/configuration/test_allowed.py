@@ -12,9 +12,9 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from sessionpersist import allowed
+from sessionpersist.configuration import allowed
+from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.forms import LoginConfigurationForm
 from sessionpersist.models import LoginConfiguration, Revision
 from tests.admin.support import TEST, create_staff, typed
 from tests.commands.running import run

@@ -19,8 +19,9 @@ from django.db import OperationalError, connection
 from django.db.models.functions import Now
 from pytest_django import Settings
 
-from sessionpersist import checks, conf, routing
+from sessionpersist import checks, conf
 from sessionpersist.engine import SessionStore as Engine
+from sessionpersist.handover import routing
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.stores import build_store
@@ -358,7 +359,7 @@ class TestConfiguredStore:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         LoginConfiguration(persistence_type="MONGODB", mongodb_host="m", mongodb_database="d").save()
-        monkeypatch.delitem(sys.modules, "sessionpersist.stores.mongodb", raising=False)
+        monkeypatch.delitem(sys.modules, "sessionpersist.stores.mongodb.store", raising=False)
         monkeypatch.setitem(sys.modules, "pymongo", None)
         (message,) = found(databases=["default"])
         assert "pip install 'sessionpersist[mongodb]'" in message.msg

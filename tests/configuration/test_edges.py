@@ -8,8 +8,9 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
-from sessionpersist import conf, routing
+from sessionpersist import conf
 from sessionpersist.engine import SessionStore
+from sessionpersist.handover import routing
 from sessionpersist.models import LoginConfiguration
 from tests.configuration.test_processes import wait_for
 

@@ -25,7 +25,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import path
 from pytest_django import Settings
 
-from sessionpersist import nodes, routing, snapshot
+from sessionpersist.handover import nodes, routing, snapshot
 from sessionpersist.models import LoginConfiguration, Node, Revision
 from sessionpersist.testing import override_login_configuration
 from tests.configuration.test_snapshot import in_child

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from django.test import SimpleTestCase
 
-from sessionpersist import routing, snapshot
+from sessionpersist.handover import routing, snapshot
 from sessionpersist.stores.settings import RedisSettings, StoreSettings
 from sessionpersist.testing import override_login_configuration
 from tests.engine.support import in_event_loop

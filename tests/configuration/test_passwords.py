@@ -13,11 +13,11 @@ from django.core.management import call_command
 from django.db import connection
 from pytest_django import Settings
 
+from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.forms import LoginConfigurationForm
 from sessionpersist.models import LoginConfiguration, Revision
-from sessionpersist.passwords import decrypt, encrypt
-from sessionpersist.secret import Sealed
+from sessionpersist.stores.passwords import decrypt, encrypt
+from sessionpersist.stores.secret import Sealed
 from sessionpersist.stores.settings import RedisSettings, UnreadablePassword, reveal
 
 PASSWORD = "s3cret-ümlaut-\U0001f511"

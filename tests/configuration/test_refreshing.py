@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import path
 from pytest_django import Settings
 
-from sessionpersist import nodes, routing, snapshot
+from sessionpersist.handover import nodes, routing, snapshot
 from sessionpersist.models import LoginConfiguration, RevisionQuerySet
 from tests.configuration.test_snapshot import Clock
 from tests.engine.support import in_event_loop

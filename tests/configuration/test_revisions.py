@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from pytest_django import Settings
 
-from sessionpersist import routing, snapshot
+from sessionpersist.handover import routing, snapshot
 from sessionpersist.models import DRAINED_GRACE, LoginConfiguration, Revision
 from sessionpersist.stores.settings import RedisSettings
 

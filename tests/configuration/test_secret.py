@@ -13,11 +13,11 @@ import pytest
 from django.core.serializers.json import DjangoJSONEncoder
 from pytest_django import Settings
 
-from sessionpersist import probing
+from sessionpersist.configuration import probing
+from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.engine import SessionStore
-from sessionpersist.forms import LoginConfigurationForm
 from sessionpersist.models import LoginConfiguration, Revision
-from sessionpersist.secret import MASKED, Sealed, Secret, SecretBytes, secret_keys
+from sessionpersist.stores.secret import MASKED, Sealed, Secret, SecretBytes, secret_keys
 from sessionpersist.stores.settings import (
     MongoSettings,
     RedisSettings,

@@ -12,9 +12,9 @@ import pytest
 from django.db import OperationalError
 from pytest_django import Settings
 
-from sessionpersist import routing, snapshot
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.snapshot import DEFAULT, Known, Snapshot, compose
+from sessionpersist.handover import routing, snapshot
+from sessionpersist.handover.snapshot import DEFAULT, Known, Snapshot, compose
 from sessionpersist.stores.settings import RedisSettings
 
 DATABASE_CLOCK = 1_000_000.0  # what the database's clock says when the monotonic one says 0

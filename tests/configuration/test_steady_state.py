@@ -11,9 +11,9 @@ from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
 
-from sessionpersist import routing, snapshot
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.handover import routing, snapshot
 from sessionpersist.models import LoginConfiguration, Revision, RevisionQuerySet
 from tests.engine.support import in_event_loop, new_session
 

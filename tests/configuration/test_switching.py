@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from sessionpersist import announcing, snapshot
+from sessionpersist.handover import announcing, snapshot
+from sessionpersist.handover.snapshot import DEFAULT, Known, compose
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.signals import store_switched
-from sessionpersist.snapshot import DEFAULT, Known, compose
 from sessionpersist.stores.settings import MemorySettings, RedisSettings
 from sessionpersist.testing import override_login_configuration
 from tests.configuration import test_snapshot

@@ -24,7 +24,7 @@ class Worker:
         self.seen: list[tuple[float, str]] = []
 
     def watch(self) -> None:
-        from sessionpersist import routing
+        from sessionpersist.handover import routing
 
         while True:
             routing.current_store()

@@ -31,7 +31,7 @@ def in_memory() -> Iterator[None]:
 @pytest.fixture
 def asked(in_memory: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The verbs that the In-Memory store is asked, in order: a round trip each."""
-    from sessionpersist import routing
+    from sessionpersist.handover import routing
     from tests.engine.support import RecordingStore
 
     recording = RecordingStore(routing.current_store())

@@ -13,9 +13,9 @@ from django.db import connections
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from sessionpersist import routing
 from sessionpersist.engine import SessionStore
-from sessionpersist.sealing import stored_key
+from sessionpersist.handover import routing
+from sessionpersist.session.sealing import stored_key
 from sessionpersist.stores.base import Outcome, Record, Store
 from tests.servers import MongoDB, Postgres, Server, Valkey, require, shared
 

@@ -35,10 +35,12 @@ from django.views.debug import ExceptionReporter
 from pytest_django import Settings
 
 import sessionpersist
-from sessionpersist import engine, passwords, sealing, stores
+from sessionpersist import engine, stores
 from sessionpersist.models import LoginConfiguration
-from sessionpersist.secret import secret_keys
+from sessionpersist.session import sealing
+from sessionpersist.stores import passwords
 from sessionpersist.stores.base import causes
+from sessionpersist.stores.secret import secret_keys
 from sessionpersist.testing import override_login_configuration
 from tests.admin.support import create_staff, login_of, save
 from tests.engine import urls

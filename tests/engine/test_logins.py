@@ -15,7 +15,7 @@ from django.urls import path
 
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.sealing import stored_key
+from sessionpersist.session.sealing import stored_key
 from tests.engine import urls
 from tests.engine.support import RecordingStore, in_event_loop, key_of, new_session
 from tests.engine.test_requests import COOKIE, PASSWORD, post_login, session_of, text, user

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionpersist.merging import same, three_way
+from sessionpersist.session.merging import same, three_way
 from tests.engine.support import patiently
 
 Session = dict[str, Any]

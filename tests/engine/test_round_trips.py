@@ -10,9 +10,10 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.test import Client
 from pytest_django import Settings
 
-from sessionpersist import engine, routing
+from sessionpersist import engine
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.handover import routing
 from tests.engine.behaviour.keys import UNUSUAL_KEYS
 from tests.engine.support import ChangingStore, RecordingStore, RivalStore, StubbornStore, key_of, new_session
 from tests.engine.test_requests import COOKIE, post_login, user

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from sessionpersist import sealing
 from sessionpersist.exceptions import SessionTooLarge
-from sessionpersist.sealing import beside
+from sessionpersist.session import sealing
+from sessionpersist.session.sealing import beside
 from sessionpersist.stores.base import LIMIT, MAX_PAYLOAD_BYTES, new_version, restamped, revision_of
 from tests.engine.support import patiently
 

@@ -14,9 +14,10 @@ import pytest
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, UpdateError
 from pytest_django import DjangoDbBlocker, Settings
 
-from sessionpersist import conf, routing
+from sessionpersist import conf
 from sessionpersist.engine import KEY_LENGTH, SessionStore, new_key
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
+from sessionpersist.handover import routing
 from sessionpersist.models import StoredSession
 from sessionpersist.testing import override_login_configuration
 from tests.engine.behaviour.lifecycle import damage

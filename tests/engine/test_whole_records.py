@@ -11,9 +11,10 @@ from django.db.models.functions import Now
 from django.test import override_settings
 from pytest_django import Settings
 
-from sessionpersist import routing, sealing, snapshot
 from sessionpersist.engine import SessionStore
+from sessionpersist.handover import routing, snapshot
 from sessionpersist.models import LIVE, LoginConfiguration, Node
+from sessionpersist.session import sealing
 from sessionpersist.stores import build_store
 from sessionpersist.stores.base import Outcome, Record, Store, now_ms
 from tests.engine.support import new_session

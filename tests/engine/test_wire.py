@@ -18,8 +18,9 @@ from benchmarks.comparison import trips_of
 from benchmarks.operations import OPERATIONS
 from benchmarks.relay import Relay
 from benchmarks.timing import Case
-from sessionpersist import routing, stores
+from sessionpersist import stores
 from sessionpersist.engine import SessionStore
+from sessionpersist.handover import routing
 from sessionpersist.stores.base import Record, Store, now_ms
 from sessionpersist.testing import override_login_configuration
 from tests.engine.support import extra_database, postgres_values, server_fields

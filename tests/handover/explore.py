@@ -35,8 +35,8 @@ from typing import Any
 from greenlet import greenlet
 
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.handover.rules import Role
 from sessionpersist.stores.base import Record
-from sessionpersist.stores.handover import Role
 from tests.handover.rules import RULES
 from tests.handover.world import (
     KEY,

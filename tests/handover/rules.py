@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.routing import RoutedStore
-from sessionpersist.stores import handover
+from sessionpersist.handover import rules as handover
+from sessionpersist.handover.routing import RoutedStore
+from sessionpersist.handover.rules import HandoverStore, Role
 from sessionpersist.stores.base import Record, revision_of
-from sessionpersist.stores.handover import HandoverStore, Role
 from tests.handover.world import LIFE, Plan, Process, Rules, View
 
 

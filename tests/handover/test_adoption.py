@@ -12,9 +12,9 @@ from django.db import OperationalError
 from django.test import Client
 from pytest_django import Settings
 
-from sessionpersist import adoption
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.session import adoption
 from tests.servers.places import free_port
 
 ENGINES = [f"django.contrib.sessions.backends.{name}" for name in ("db", "cache", "cached_db")]

@@ -17,9 +17,9 @@ from typing import ClassVar
 import pytest
 from pytest_django import DjangoDbBlocker
 
+from sessionpersist.handover.rules import HandoverStore, Role
 from sessionpersist.stores.base import Outcome, Record, Store
-from sessionpersist.stores.database import DatabaseStore
-from sessionpersist.stores.handover import HandoverStore, Role
+from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import Postgres, Valkey, require, shared

@@ -20,13 +20,15 @@ from django.utils import timezone
 from pytest_django import Settings
 from redis.connection import AbstractConnection
 
-from sessionpersist import adoption, leftovers, routing
-from sessionpersist.draining import Left, Moved
+from sessionpersist.configuration import leftovers
+from sessionpersist.configuration.leftovers import Leftovers
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.initial import client_of
-from sessionpersist.leftovers import Leftovers
-from sessionpersist.sealing import Sealer
+from sessionpersist.handover import routing
+from sessionpersist.handover.draining import Left, Moved
+from sessionpersist.handover.initial import client_of
+from sessionpersist.session import adoption
+from sessionpersist.session.sealing import Sealer
 from sessionpersist.stores.base import now_ms
 from tests.servers import Valkey, require, shared
 from tests.servers.places import free_port

@@ -14,9 +14,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import DjangoDbBlocker, Settings
 
-from sessionpersist import conf, draining, nodes, places, routing, snapshot
+from sessionpersist import conf
+from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.engine import SessionStore
-from sessionpersist.forms import LoginConfigurationForm
+from sessionpersist.handover import draining, nodes, places, routing, snapshot
 from sessionpersist.models import LoginConfiguration, Node, Revision, columns_of
 from sessionpersist.stores import build_store
 from sessionpersist.stores.base import PLACE

@@ -11,11 +11,12 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from pytest_django import Settings
 
-from sessionpersist import engine, routing, snapshot
+from sessionpersist import engine
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.handover import routing, snapshot
 from sessionpersist.models import LoginConfiguration, Revision, StoredSession
-from sessionpersist.sealing import stored_key
+from sessionpersist.session.sealing import stored_key
 from sessionpersist.stores import build_store
 from sessionpersist.stores.base import ENDED, PLACE, now_ms
 from tests.load import stores
@@ -278,7 +279,7 @@ def wait_for_the_guard() -> None:
 
 def down(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have REDIS fail from now on, as this process sees it."""
-    from sessionpersist.stores.redis import RedisStore
+    from sessionpersist.stores.redis.store import RedisStore
 
     def fail(self: RedisStore, *arguments: Any) -> Any:
         raise StoreUnavailable("REDIS is down, by command.", "port")

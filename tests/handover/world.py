@@ -15,9 +15,9 @@ from typing import Any, TypeVar, cast
 from greenlet import getcurrent
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.routing import RoutedStore
+from sessionpersist.handover.routing import RoutedStore
+from sessionpersist.handover.rules import HandoverStore, Role
 from sessionpersist.stores.base import ENDED, Outcome, Record, new_version, now_ms, revision_of
-from sessionpersist.stores.handover import HandoverStore, Role
 
 KEY = "session"  # the one that all share; those that log in have one more of their own
 LIFE = 10**9  # milliseconds

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sessionpersist.stores.base import PLACE
-from sessionpersist.stores.redis import unpack
+from sessionpersist.stores.redis.store import unpack
 from tests.load import stores
 from tests.servers import MariaDB, MongoDB, Postgres, Valkey, require, shared
 

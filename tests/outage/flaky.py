@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sessionpersist import routing
-from sessionpersist.breaker import Breaker
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.handover import routing
+from sessionpersist.handover.rules import HandoverStore, Role
 from sessionpersist.stores.base import Store
+from sessionpersist.stores.breaker import Breaker
 from sessionpersist.stores.guarded import GuardedStore
-from sessionpersist.stores.handover import HandoverStore, Role
 from sessionpersist.stores.memory import MemoryStore
 
 

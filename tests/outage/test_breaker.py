@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from sessionpersist.breaker import FAULTS, PAUSE, Breaker
+from sessionpersist.stores.breaker import FAULTS, PAUSE, Breaker
 
 
 class Clock:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from sessionpersist.breaker import FAULTS, PAUSE
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
 from sessionpersist.stores import guarded as guarding
 from sessionpersist.stores.base import Outcome, Record, new_version, now_ms
+from sessionpersist.stores.breaker import FAULTS, PAUSE
 from sessionpersist.stores.guarded import GuardedStore
 
 from .flaky import FlakyStore

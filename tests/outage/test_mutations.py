@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from sessionpersist import merging
 from sessionpersist.engine import SessionStore
+from sessionpersist.session import merging
 from sessionpersist.stores.base import Outcome, Record, Store
-from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.memory import MemoryStore
-from sessionpersist.stores.mongodb import MongoStore
-from sessionpersist.stores.redis import RedisStore
+from sessionpersist.stores.mongodb.store import MongoStore
+from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.testing import override_login_configuration
 from tests.load import stores
 from tests.servers import MongoDB, Valkey

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from sessionpersist.engine import SessionStore
-from sessionpersist.merging import three_way
+from sessionpersist.session.merging import three_way
 from sessionpersist.testing import override_login_configuration
 from tests.load import stores
 from tests.servers import Valkey

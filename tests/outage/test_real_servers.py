@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sessionpersist.breaker import PAUSE
+from sessionpersist.stores.breaker import PAUSE
 from tests.load import stores
 from tests.load.clients import Answer, Browser, Load
 from tests.load.site import Node, Site

@@ -11,12 +11,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client, override_settings
 
-from sessionpersist.breaker import FAULTS, Breaker
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreUnavailable
 from sessionpersist.stores import guarded as guarding
 from sessionpersist.stores.base import Record, new_version, now_ms
+from sessionpersist.stores.breaker import FAULTS, Breaker
 from sessionpersist.stores.guarded import GuardedStore
-from sessionpersist.stores.redis import RedisStore
+from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.stores.settings import RedisSettings
 from tests.servers import Valkey, require
 

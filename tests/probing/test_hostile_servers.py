@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest_django import DjangoDbBlocker, Settings
 
-from sessionpersist import probing
+from sessionpersist.configuration import probing
 from sessionpersist.stores.base import LONGEST_TEXT, Step
 from sessionpersist.stores.settings import DatabaseSettings, MongoSettings, RedisSettings
 from tests.engine.support import patiently

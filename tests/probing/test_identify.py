@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sessionpersist import probing
+from sessionpersist.configuration import probing
 from sessionpersist.stores.base import Store
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.settings import MemorySettings, RedisSettings, StoreSettings

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from sessionpersist import probing
+from sessionpersist.configuration import probing
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores import checks
+from sessionpersist.stores import probe as checks
 from sessionpersist.stores.base import (
     LONGEST_USER_ID,
     PLACE,

@@ -13,7 +13,7 @@ import pytest
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
-from sessionpersist import probing
+from sessionpersist.configuration import probing
 from sessionpersist.stores import build_store
 from sessionpersist.stores.base import PLACE, Record, new_version, now_ms
 from sessionpersist.stores.settings import DatabaseSettings, RedisSettings

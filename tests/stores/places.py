@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sessionpersist.stores.mongodb import MongoStore
-from sessionpersist.stores.redis import RedisStore
+from sessionpersist.stores.mongodb.store import MongoStore
+from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.stores.settings import MongoSettings, RedisSettings
 from tests.servers import MongoDB, Redis, require, shared
 

@@ -15,7 +15,7 @@ from pytest_django import DjangoDbBlocker
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.models import StoredSession
 from sessionpersist.stores.base import Store
-from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import MariaDB, Postgres, require, shared
 from tests.stores.contract import (

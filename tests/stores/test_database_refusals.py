@@ -19,10 +19,10 @@ from django.db import connections, transaction
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
+from sessionpersist.handover.rules import HandoverStore, Role
 from sessionpersist.stores.base import Outcome, Record, new_version, now_ms
-from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.guarded import GuardedStore
-from sessionpersist.stores.handover import HandoverStore, Role
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import MariaDB, Postgres, require, shared

@@ -17,7 +17,7 @@ from pytest_django import DjangoDbBlocker
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores import deadlines
 from sessionpersist.stores.base import Outcome
-from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.deadlines import TimedOut, answers_within, driver_of
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import MariaDB, Postgres, require, shared

@@ -12,7 +12,7 @@ from django.db import connections, transaction
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import MariaDB, Postgres, require, shared
 from tests.stores.contract import a_key, a_record

@@ -20,12 +20,12 @@ from django.db import connections, transaction
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
-from sessionpersist.secret import Secret
 from sessionpersist.stores import build_store
 from sessionpersist.stores.base import Outcome, Store, harmless, now_ms
-from sessionpersist.stores.database import DatabaseStore
-from sessionpersist.stores.mongodb import MongoStore
-from sessionpersist.stores.redis import RedisStore
+from sessionpersist.stores.database.store import DatabaseStore
+from sessionpersist.stores.mongodb.store import MongoStore
+from sessionpersist.stores.redis.store import RedisStore
+from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import DatabaseSettings, MongoSettings, RedisSettings
 from tests.servers import MariaDB, MongoDB, Postgres, Redis, Server, Valkey, require, shared
 from tests.servers.places import free_port
@@ -766,7 +766,7 @@ class TestSecrets:
     def test_a_driver_that_is_missing_is_a_sentence_that_says_what_to_install(
         self, settings: Any, module: str, package: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.delitem(sys.modules, f"sessionpersist.stores.{module}", raising=False)
+        monkeypatch.delitem(sys.modules, f"sessionpersist.stores.{module}.store", raising=False)
         for driver in ("redis", "pymongo"):
             monkeypatch.setitem(sys.modules, driver, None)
         with pytest.raises(StoreMisconfigured) as raised:

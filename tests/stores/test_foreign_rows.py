@@ -24,7 +24,7 @@ from sessionpersist.stores.base import (
     new_version,
     now_ms,
 )
-from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.settings import DatabaseSettings

@@ -20,7 +20,7 @@ from pytest_django import DjangoDbBlocker
 from benchmarks.relay import CHUNK, Relay
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
 from sessionpersist.stores.base import Outcome, Record, now_ms
-from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import MariaDB, Postgres, require, shared
 from tests.stores.contract import MINUTE, a_key, a_record

@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
 from sessionpersist.stores import connecting
 from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Outcome, Record, Store
-from sessionpersist.stores.mongodb import MongoStore, fields_of
-from sessionpersist.stores.redis import RedisStore, pack
+from sessionpersist.stores.mongodb.store import MongoStore, fields_of
+from sessionpersist.stores.redis.store import RedisStore, pack
 from sessionpersist.stores.settings import MongoSettings, RedisSettings
 from tests.servers import Valkey, require
 from tests.stores.contract import a_key, a_record

@@ -13,12 +13,12 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from sessionpersist import probing
-from sessionpersist.breaker import FAULTS
+from sessionpersist.configuration import probing
+from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
-from sessionpersist.forms import LoginConfigurationForm
 from sessionpersist.stores import build_store, connecting, hosts, open_store
 from sessionpersist.stores.base import check_reachable, check_speaks_tls, now_ms
+from sessionpersist.stores.breaker import FAULTS
 from sessionpersist.stores.hosts import NOT_ALLOWED, check_host
 from sessionpersist.stores.settings import MongoSettings, RedisSettings, StoreSettings
 from tests.admin.support import TEST, create_staff, typed

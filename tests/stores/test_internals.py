@@ -37,7 +37,7 @@ from redis.connection import DefaultParser, SSLConnection
 
 from sessionpersist.models import StoredSession
 from sessionpersist.stores.internals import INTERNALS
-from sessionpersist.stores.redis_errors import CODES
+from sessionpersist.stores.redis.errors import CODES
 from tests.probing.answering import Answering
 from tests.probing.test_hostile_servers import op_msg
 from tests.servers import MariaDB, MongoDB, Postgres, Redis, Valkey, require, shared

@@ -20,7 +20,7 @@ from pymongo.database import Database
 
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.base import LONGEST_USER_ID, MAX_PAYLOAD_BYTES, PLACE, Record, Store, now_ms
-from sessionpersist.stores.mongodb import GRACE, TTL_INDEX, MongoStore, fields_of
+from sessionpersist.stores.mongodb.store import GRACE, TTL_INDEX, MongoStore, fields_of
 from sessionpersist.stores.settings import MongoSettings
 from tests.servers import MongoDB, require, shared
 from tests.stores.contract import (

@@ -13,7 +13,7 @@ from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.base import Outcome, Store
-from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import MariaDB, MongoDB, Postgres, Redis, Server, Valkey, require, shared

@@ -11,7 +11,7 @@ from django.db import connections
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import Postgres, require, shared

@@ -12,9 +12,9 @@ import pytest
 from django.db import connections, transaction
 from pytest_django import DjangoDbBlocker
 
-from sessionpersist.stores import prepared
 from sessionpersist.stores.base import Outcome
-from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.database import prepared
+from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import Postgres, require, shared
 from tests.stores.contract import a_key, a_record

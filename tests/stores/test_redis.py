@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import pytest
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores import redis_wire
 from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Store, now_ms
-from sessionpersist.stores.redis import HEADER, RedisStore, pack
+from sessionpersist.stores.redis import wire as redis_wire
+from sessionpersist.stores.redis.store import HEADER, RedisStore, pack
 from sessionpersist.stores.settings import RedisSettings
 from tests.servers import Redis, Valkey, require, shared
 from tests.stores.contract import (

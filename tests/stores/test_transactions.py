@@ -10,11 +10,11 @@ import pytest
 from django.db import InternalError, connections, transaction
 from pytest_django import DjangoDbBlocker
 
-from sessionpersist import snapshot
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.handover import snapshot
 from sessionpersist.models import LoginConfiguration
-from sessionpersist.stores.database import DatabaseStore
+from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.settings import DatabaseSettings
 from sessionpersist.testing import override_login_configuration

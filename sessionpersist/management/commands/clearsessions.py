@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib.sessions.management.commands import clearsessions
 
-from sessionpersist import quiet, snapshot
+from sessionpersist.handover import quiet, snapshot
 from sessionpersist.management.base import SessionCommand, read_configuration
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from sessionpersist import audit, draining, panels, routing
-from sessionpersist.draining import BATCH, Draining, Left, NotNow
+from sessionpersist import audit
+from sessionpersist.configuration import panels
+from sessionpersist.configuration.leftovers import REMOVABLE, Leftovers, leftovers
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.leftovers import REMOVABLE, Leftovers, leftovers
+from sessionpersist.handover import draining, routing
+from sessionpersist.handover.draining import BATCH, Draining, Left, NotNow
 from sessionpersist.management.base import SessionCommand, operator, read_configuration
 from sessionpersist.models import Revision
 

@@ -13,13 +13,14 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 
-from sessionpersist import audit, conf, snapshot
+from sessionpersist import audit, conf
+from sessionpersist.configuration.forms import CONFIRMATION, LoginConfigurationForm
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm
+from sessionpersist.handover import snapshot
 from sessionpersist.management.base import SessionCommand, operator, read_configuration
 from sessionpersist.management.commands.validate_connections import line_of
 from sessionpersist.models import LoginConfiguration, Revision
-from sessionpersist.secret import Secret
+from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import ENVIRONMENT, TYPES, StoreSettings, UnreadablePassword, reveal
 
 ABOUT_PASSWORDS = """\

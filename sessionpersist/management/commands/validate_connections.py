@@ -12,7 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.core.management.color import Style
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from sessionpersist import probing
+from sessionpersist.configuration import probing
 from sessionpersist.management.base import SessionCommand, read_configuration
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.stores.base import Step

@@ -10,10 +10,10 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.core.management import call_command
 from pytest_django import Settings
 
-from sessionpersist import routing
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import SessionTooLarge
-from sessionpersist.sealing import stored_key
+from sessionpersist.handover import routing
+from sessionpersist.session.sealing import stored_key
 from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, new_version
 from tests.engine.support import Fields, key_of, new_session, record_of
 

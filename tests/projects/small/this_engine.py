@@ -4,7 +4,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client, SimpleTestCase, TestCase, TransactionTestCase
 
-from sessionpersist import routing
+from sessionpersist.handover import routing
 from sessionpersist.models import LoginConfiguration, Node
 
 

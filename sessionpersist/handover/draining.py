@@ -17,12 +17,13 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from sessionpersist import conf, places, routing, snapshot, times
+from sessionpersist import conf
 from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.handover import places, routing, snapshot, times
+from sessionpersist.handover.routing import CurrentView
+from sessionpersist.handover.rules import Role
 from sessionpersist.models import Node, Revision
-from sessionpersist.routing import CurrentView
 from sessionpersist.stores.base import Record
-from sessionpersist.stores.handover import Role
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
 
 BATCH = 100  # sessions that are moved together

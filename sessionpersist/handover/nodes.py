@@ -24,9 +24,10 @@ from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 
-from sessionpersist import conf, places, quiet, snapshot
+from sessionpersist import conf
+from sessionpersist.handover import places, quiet, snapshot
+from sessionpersist.handover.snapshot import DEFAULT
 from sessionpersist.models import LIVE, Node, Revision
-from sessionpersist.snapshot import DEFAULT
 from sessionpersist.stores.deadlines import answers_within
 
 REPORT_SECONDS = 10.0  # between two reports of a process

@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from sessionpersist import audit
-from sessionpersist.forms import LoginConfigurationForm
+from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.models import LoginConfiguration
 
 if TYPE_CHECKING:

@@ -22,16 +22,17 @@ from typing import Protocol
 
 from django.db import DEFAULT_DB_ALIAS
 
-from sessionpersist import conf, snapshot
+from sessionpersist import conf
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
+from sessionpersist.handover import snapshot
+from sessionpersist.handover.rules import HandoverStore, Role
+from sessionpersist.handover.snapshot import Known, Snapshot
+from sessionpersist.handover.unopened import UnopenedStore
 from sessionpersist.signals import store_lost
-from sessionpersist.snapshot import Known, Snapshot
 from sessionpersist.stores import open_store
 from sessionpersist.stores.base import Check, Outcome, Record, Store, restamped, revision_of
-from sessionpersist.stores.handover import HandoverStore, Role
 from sessionpersist.stores.settings import DatabaseSettings, StoreSettings
-from sessionpersist.stores.unopened import UnopenedStore
-from sessionpersist.transactions import is_committed, may_see_the_past, outside
+from sessionpersist.stores.transactions import is_committed, may_see_the_past, outside
 
 logger = logging.getLogger("sessionpersist")
 

@@ -106,7 +106,9 @@ class Reauthentication:
     @sensitive_variables("password")
     def _check(self, password: str, action: str) -> bool:
         """Check it unless too many were wrong: noted first, so that guesses made at the same moment are counted."""
-        from sessionpersist.attempts import PASSWORDS  # needs Django's admin, and the receivers do not
+        from sessionpersist.configuration.attempts import (
+            PASSWORDS,  # needs Django's admin, and the receivers do not
+        )
 
         message = _("Entered a wrong password to confirm “{action}”.").format(action=action)
         noted = PASSWORDS.note(self._user, message, str(_("Login Configuration")))

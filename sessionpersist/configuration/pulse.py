@@ -14,8 +14,10 @@ from time import monotonic
 
 from django.utils import timezone
 
-from sessionpersist import probing, times
-from sessionpersist.stores import checks, open_store
+from sessionpersist.configuration import probing
+from sessionpersist.handover import times
+from sessionpersist.stores import open_store
+from sessionpersist.stores import probe as checks
 from sessionpersist.stores.base import Step
 from sessionpersist.stores.settings import StoreSettings
 

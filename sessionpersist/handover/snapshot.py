@@ -21,12 +21,13 @@ from typing import TypeGuard
 
 from django.db import Error, connections, router
 
-from sessionpersist import announcing, conf, quiet, times
+from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.initial import initial_settings
+from sessionpersist.handover import announcing, quiet, times
+from sessionpersist.handover.initial import initial_settings
 from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
-from sessionpersist.transactions import may_see_the_past, outside
+from sessionpersist.stores.transactions import may_see_the_past, outside
 
 ROUNDING = 0.0001  # seconds; more than Unix times lose as floats: a revision of this very instant is due
 EXPIRED = 0.0  # as a time until which a snapshot is fresh

@@ -3,7 +3,7 @@
 A revision notes the id of the place that it means. Two revisions of one id are one store under two names (``localhost``
 and its address, a name and its alias, a replica that was promoted): nothing drains from one to the other. A place that
 nobody could ask for its id yet is told apart by its name, until somebody can; and where that takes two names for two
-stores, the handover still deletes nothing that it has just written (see ``stores/handover.py``).
+stores, the handover still deletes nothing that it has just written (see ``handover/rules.py``).
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any
 
 from django.db.models.functions import Now
 
-from sessionpersist import conf, snapshot
+from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.handover import snapshot
+from sessionpersist.handover.snapshot import Known, Snapshot
 from sessionpersist.models import Node, Revision
-from sessionpersist.snapshot import Known, Snapshot
 from sessionpersist.stores import open_store
 from sessionpersist.stores.settings import MemorySettings
 

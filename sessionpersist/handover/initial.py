@@ -18,9 +18,10 @@ from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
 from django.core.exceptions import ValidationError
 from django.db import connections, models, router
 
-from sessionpersist import adoption, conf
+from sessionpersist import conf
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.secret import Secret
+from sessionpersist.session import adoption
+from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import (
     ENVIRONMENT,
     DatabaseSettings,

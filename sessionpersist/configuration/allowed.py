@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.secret import Secret, secret_keys
+from sessionpersist.stores.secret import Secret, secret_keys
 from sessionpersist.stores.settings import ENVIRONMENT
 
 OWN_VARIABLES = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL")

@@ -20,12 +20,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
-from sessionpersist.stores import meanings, sql, tables
+from sessionpersist.stores import sql
 from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, note_foreign, now_ms
+from sessionpersist.stores.database import meanings, tables
+from sessionpersist.stores.database.meanings import Duplicate, GaveWay, Lost, NotAllowed, NoText, RefusedValue
 from sessionpersist.stores.deadlines import answers_within, driver_of
-from sessionpersist.stores.meanings import Duplicate, GaveWay, Lost, NotAllowed, NoText, RefusedValue
 from sessionpersist.stores.settings import DatabaseSettings
-from sessionpersist.transactions import may_see_the_past, outside
+from sessionpersist.stores.transactions import may_see_the_past, outside
 
 T = TypeVar("T")
 
@@ -446,7 +447,7 @@ def _close(connection: BaseDatabaseWrapper) -> None:
 def prepared_statements() -> Any:
     """Return the module that executes prepared statements; None where PostgreSQL's driver is psycopg 2."""
     try:
-        from sessionpersist.stores import prepared
+        from sessionpersist.stores.database import prepared
     except ImportError:
         return None
     return prepared

@@ -18,14 +18,16 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from sessionpersist import audit, draining, panels
-from sessionpersist.attempts import tried_too_often
-from sessionpersist.draining import NotNow
+from sessionpersist import audit
+from sessionpersist.configuration import panels
+from sessionpersist.configuration.attempts import tried_too_often
+from sessionpersist.configuration.forms import CONFIRMATION, LoginConfigurationForm
+from sessionpersist.configuration.panels import Moving
+from sessionpersist.configuration.reauthentication import Reauthentication
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.forms import CONFIRMATION, LoginConfigurationForm
+from sessionpersist.handover import draining
+from sessionpersist.handover.draining import NotNow
 from sessionpersist.models import LoginConfiguration, Revision
-from sessionpersist.panels import Moving
-from sessionpersist.reauthentication import Reauthentication
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[LoginConfiguration]

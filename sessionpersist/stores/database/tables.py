@@ -10,7 +10,7 @@ from django.db import DatabaseError, OperationalError, ProgrammingError, transac
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from sessionpersist.stores.base import PLACE, place_of
-from sessionpersist.stores.meanings import NOT_ALLOWED, READ_ONLY_WORDS, code_of
+from sessionpersist.stores.database.meanings import NOT_ALLOWED, READ_ONLY_WORDS, code_of
 
 # What a query of a table that is not there raises, among other things; elsewhere it is ProgrammingError.
 WITHOUT_TABLE: Mapping[str, type[DatabaseError]] = {"sqlite": OperationalError}

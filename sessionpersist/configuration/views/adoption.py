@@ -12,10 +12,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
+from sessionpersist.configuration.leftovers import REMOVABLE, Leftovers, leftovers, read_adoption
+from sessionpersist.configuration.panels import grouped
+from sessionpersist.configuration.views.handover import STEP_SECONDS, TEMPLATES, HandoverViews, StepTaken
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.handover_views import STEP_SECONDS, TEMPLATES, HandoverViews, StepTaken
-from sessionpersist.leftovers import REMOVABLE, Leftovers, leftovers, read_adoption
-from sessionpersist.panels import grouped
 
 # In the session of who presses the button, as any process may take the next step: how many to leave aside.
 PASSED = "sessionpersist_adoption_passed"

@@ -10,7 +10,7 @@ from sessionpersist import conf
 from sessionpersist.signals import store_switched
 
 if TYPE_CHECKING:
-    from sessionpersist.snapshot import Known, Snapshot
+    from sessionpersist.handover.snapshot import Known, Snapshot
 
 logger = logging.getLogger("sessionpersist")
 

@@ -15,8 +15,6 @@ from typing import Any
 import redis
 
 from sessionpersist.exceptions import ForeignRecord, StoreUnavailable
-from sessionpersist.secret import Secret
-from sessionpersist.stores import scripts
 from sessionpersist.stores.base import (
     ENDED,
     LONGEST_USER_ID,
@@ -35,9 +33,11 @@ from sessionpersist.stores.base import (
     place_of,
     validated,
 )
-from sessionpersist.stores.redis_errors import ONE_NODE, WrongType, explain
-from sessionpersist.stores.redis_wire import SMALL, Command, Unexpected, Wire
-from sessionpersist.stores.scripts import Script
+from sessionpersist.stores.redis import scripts
+from sessionpersist.stores.redis.errors import ONE_NODE, WrongType, explain
+from sessionpersist.stores.redis.scripts import Script
+from sessionpersist.stores.redis.wire import SMALL, Command, Unexpected, Wire
+from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import RedisSettings
 
 # version (8 bytes), created_at (8), expires_at (8), length of the user id (2); all big-endian. The scripts know it.

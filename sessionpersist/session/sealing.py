@@ -36,9 +36,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.utils.encoding import force_bytes
 
-from sessionpersist.secret import Secret, SecretBytes, secret_keys
 from sessionpersist.stores import base
 from sessionpersist.stores.base import LIMIT, check_size, token_of
+from sessionpersist.stores.secret import Secret, SecretBytes, secret_keys
 
 # By whether it is compressed.
 ALONE = {False: b"\x01", True: b"\x02"}

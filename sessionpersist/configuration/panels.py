@@ -18,11 +18,12 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from sessionpersist import conf, draining, times
-from sessionpersist.draining import Draining, Left, NodeLeft
+from sessionpersist import conf
+from sessionpersist.configuration.leftovers import read_adoption
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
-from sessionpersist.initial import initial_settings
-from sessionpersist.leftovers import read_adoption
+from sessionpersist.handover import draining, times
+from sessionpersist.handover.draining import Draining, Left, NodeLeft
+from sessionpersist.handover.initial import initial_settings
 from sessionpersist.models import LIVE, Node, Revision
 from sessionpersist.stores.settings import StoreSettings
 

@@ -26,15 +26,17 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from sessionpersist import allowed, conf, nodes, places, probing, snapshot, times
+from sessionpersist import conf
+from sessionpersist.configuration import allowed, probing
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.initial import initial_settings
+from sessionpersist.handover import nodes, places, snapshot, times
+from sessionpersist.handover.initial import initial_settings
 from sessionpersist.models import LoginConfiguration, PersistenceType, Revision
-from sessionpersist.secret import Secret
 from sessionpersist.stores.base import Step
 from sessionpersist.stores.hosts import check_host
+from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import TYPES, StoreSettings, UnreadablePassword, build, reveal
-from sessionpersist.transactions import after_commit
+from sessionpersist.stores.transactions import after_commit
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise as Text

@@ -30,7 +30,7 @@ class Secret(str):
         return self
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        from sessionpersist.passwords import decrypt, encrypt  # needs the settings
+        from sessionpersist.stores.passwords import decrypt, encrypt  # needs the settings
 
         return decrypt, (encrypt(self),)
 

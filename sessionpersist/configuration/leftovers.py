@@ -29,11 +29,12 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from sessionpersist import adoption, conf
-from sessionpersist.draining import BATCH, COUNT_AT_MOST, Left, Moved
+from sessionpersist import conf
 from sessionpersist.engine import SessionStore, unix_time
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.initial import client_of
+from sessionpersist.handover.draining import BATCH, COUNT_AT_MOST, Left, Moved
+from sessionpersist.handover.initial import client_of
+from sessionpersist.session import adoption
 from sessionpersist.stores.base import now_ms
 
 if TYPE_CHECKING:

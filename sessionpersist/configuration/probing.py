@@ -14,13 +14,14 @@ from django.utils.translation import gettext as _
 
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.secret import Secret
-from sessionpersist.stores import build_store, checks
+from sessionpersist.stores import build_store
+from sessionpersist.stores import probe as checks
 from sessionpersist.stores.base import Step, Store, printable
+from sessionpersist.stores.database.tables import read_only_reason
 from sessionpersist.stores.deadlines import answers_within
+from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import DatabaseSettings, StoreSettings, reveal
 from sessionpersist.stores.sql import DIALECTS
-from sessionpersist.stores.tables import read_only_reason
 
 logger = logging.getLogger("sessionpersist")
 

@@ -16,7 +16,6 @@ from pymongo import DeleteOne, MongoClient, errors
 from pymongo.collection import Collection as Documents
 
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
-from sessionpersist.secret import Secret
 from sessionpersist.stores.base import (
     ENDED,
     PLACE,
@@ -33,8 +32,9 @@ from sessionpersist.stores.base import (
     place_of,
     validated,
 )
-from sessionpersist.stores.mongodb_errors import UNAUTHORIZED, explain
-from sessionpersist.stores.mongodb_pool import BoundedPool
+from sessionpersist.stores.mongodb.errors import UNAUTHORIZED, explain
+from sessionpersist.stores.mongodb.pool import BoundedPool
+from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import MongoSettings
 
 Document = dict[str, Any]

@@ -1,0 +1,1 @@
+"""The pages beside the form, and the steps that their buttons take."""

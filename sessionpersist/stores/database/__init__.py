@@ -1,0 +1,1 @@
+"""JDBC: a table in one of the databases of the project."""

@@ -1,0 +1,1 @@
+"""MONGODB: a collection of a MongoDB database."""

@@ -1,0 +1,1 @@
+"""REDIS: one Redis or Valkey server."""
