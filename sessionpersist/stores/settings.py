@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from sessionpersist.exceptions import StoreMisconfigured
@@ -12,12 +12,16 @@ from sessionpersist.stores.secret import Sealed, Secret
 ENVIRONMENT = "env:"
 
 
+# Marks a field whose value no text, log or dump shows. It is given as a text, and is none from then on; see ``reveal``.
+SECRET = {"secret": True}
+
+
 @dataclass(frozen=True)
 class StoreSettings:
     """The settings of one store.
 
-    ``type`` is the value saved in the configuration, ``label`` what staff read, ``prefix`` what the fields of
-    ``LoginConfiguration`` begin with. ``identity`` names the fields that say *where* the sessions are: a change in
+    ``type`` is the value saved in the configuration, ``label`` what staff read, ``prefix`` what ``field`` puts in front
+    of a name. ``identity`` names the fields that say *where* the sessions are: a change in
     any other (a new password, say) is the same store, reached in another way.
     """
 
@@ -27,10 +31,19 @@ class StoreSettings:
     identity: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        """A password is given as text, and is none from then on; see ``reveal``."""
-        password = getattr(self, "password", None)
-        if isinstance(password, str):
-            object.__setattr__(self, "password", Sealed(password))
+        for name in self.secret_names():
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, Sealed(value))
+
+    @classmethod
+    def secret_names(cls) -> tuple[str, ...]:
+        """Return which fields are secrets."""
+        return tuple(each.name for each in fields(cls) if each.metadata.get("secret"))
+
+    @classmethod
+    def field(cls, name: str) -> str:
+        """Return what ``LoginConfiguration``, and so the page, calls this field."""
+        return f"{cls.prefix}_{name}"
 
     @property
     def target(self) -> tuple[Any, ...]:
@@ -38,8 +51,12 @@ class StoreSettings:
         return (self.type, *(getattr(self, name) for name in self.identity))
 
     def public(self) -> dict[str, Any]:
-        """The settings without the password, as JSON can hold them."""
-        return {name: value for name, value in asdict(self).items() if name != "password"}
+        """The settings without the secrets, as JSON can hold them."""
+        return {name: value for name, value in vars(self).items() if name not in self.secret_names()}
+
+    def secrets(self) -> dict[str, Secret]:
+        """The secrets as they were entered, by the names of their fields."""
+        return {name: getattr(self, name).reveal() for name in self.secret_names()}
 
     def describe(self) -> str:
         """One line for staff, without any secret."""
@@ -63,7 +80,7 @@ class RedisSettings(StoreSettings):
     host: str = ""
     port: int = 6379
     username: str = ""
-    password: str | Sealed = field(default="", repr=False)
+    password: str | Sealed = field(default="", repr=False, metadata=SECRET)
     database: int = 0
     tls: bool = False
 
@@ -95,7 +112,7 @@ class MongoSettings(StoreSettings):
     host: str = ""
     port: int = 27017
     username: str = ""
-    password: str | Sealed = field(default="", repr=False)
+    password: str | Sealed = field(default="", repr=False, metadata=SECRET)
     auth_source: str = ""
     tls: bool = False
 
@@ -126,18 +143,20 @@ def from_fields(values: dict[str, Any]) -> StoreSettings:
     Raises StoreMisconfigured where there is no such store.
     """
     store_type = values["persistence_type"]
-    prefix = TYPES[store_type].prefix + "_" if store_type in TYPES else ""
-    own = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+    own = of_type(TYPES[store_type], values) if store_type in TYPES else {}
     return build(store_type, own)
+
+
+def of_type(cls: type[StoreSettings], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of one type by their plain names, from those of the Login Configuration."""
+    names = {each.name: cls.field(each.name) for each in fields(cls)}
+    return {name: values[field] for name, field in names.items() if field in values}
 
 
 def fields_of(settings: StoreSettings) -> dict[str, Any]:
     """Return the fields of the Login Configuration that choose this store."""
-    values = {
-        f"{settings.prefix}_{name}": value.reveal() if isinstance(value, Sealed) else value
-        for name, value in vars(settings).items()
-    }
-    return {"persistence_type": settings.type, **values}
+    values = settings.public() | settings.secrets()
+    return {"persistence_type": settings.type, **{settings.field(name): values[name] for name in values}}
 
 
 def reveal(password: str | Sealed) -> Secret:
