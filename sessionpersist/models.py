@@ -39,6 +39,30 @@ class PersistenceType(models.TextChoices):
     MONGODB = "MONGODB", _("MONGODB")
 
 
+class RedisMode(models.TextChoices):
+    """How the REDIS store finds its servers."""
+
+    STANDALONE = "STANDALONE", _("One server")
+    SENTINEL = "SENTINEL", _("Sentinel")
+    CLUSTER = "CLUSTER", _("Cluster")
+
+
+class MongoMechanism(models.TextChoices):
+    """How the MONGODB store logs in; empty: as the server proposes."""
+
+    SCRAM_SHA_256 = "SCRAM-SHA-256", _("SCRAM-SHA-256")
+    SCRAM_SHA_1 = "SCRAM-SHA-1", _("SCRAM-SHA-1")
+    X509 = "MONGODB-X509", _("X.509 certificate")
+
+
+LONGEST_PATH = 500  # characters: a row of MySQL has room for all of them
+
+
+def late(field: type[models.Field[Any, Any]], label: Any, default: Any, **options: Any) -> Any:
+    """Return a field that came with a later release: nodes of earlier ones still write rows without it."""
+    return field(label, blank=True, default=default, db_default=default, **options)
+
+
 class LoginConfiguration(SingletonModel):
     """The one row that staff edit. Saving another target appends a Revision; nothing is probed here."""
 
@@ -55,6 +79,15 @@ class LoginConfiguration(SingletonModel):
     redis_password = EncryptedPasswordField(_("password"), blank=True, default="")
     redis_database = models.PositiveIntegerField(_("database"), default=0)
     redis_tls = models.BooleanField(_("use TLS"), default=False)
+    redis_mode = late(models.CharField, _("servers"), RedisMode.STANDALONE, max_length=20, choices=RedisMode)
+    redis_nodes = late(models.TextField, _("nodes"), "")
+    redis_sentinel_name = late(models.CharField, _("name of the primary"), "", max_length=255)
+    redis_sentinel_username = late(models.CharField, _("user name at the Sentinels"), "", max_length=255)
+    redis_sentinel_password = late(EncryptedPasswordField, _("password at the Sentinels"), "")
+    redis_wait_replicas = late(models.PositiveSmallIntegerField, _("replicas to wait for"), 0)
+    redis_ca_file = late(models.CharField, _("certificate authority"), "", max_length=LONGEST_PATH)
+    redis_client_certificate = late(models.CharField, _("client certificate"), "", max_length=LONGEST_PATH)
+    redis_client_key = late(models.CharField, _("key of the client certificate"), "", max_length=LONGEST_PATH)
     jdbc_database = models.CharField(_("database"), max_length=255, blank=True)
     mongodb_database = models.CharField(_("database name"), max_length=63, blank=True)
     mongodb_host = models.CharField(_("host"), max_length=253, blank=True)
@@ -63,6 +96,18 @@ class LoginConfiguration(SingletonModel):
     mongodb_password = EncryptedPasswordField(_("password"), blank=True, default="")
     mongodb_auth_source = models.CharField(_("authentication database"), max_length=63, blank=True)
     mongodb_tls = models.BooleanField(_("use TLS"), default=False)
+    mongodb_nodes = late(models.TextField, _("further hosts"), "")
+    mongodb_replica_set = late(models.CharField, _("replica set"), "", max_length=255)
+    mongodb_srv = late(models.BooleanField, _("find the hosts by DNS (SRV)"), False)
+    mongodb_mechanism = late(
+        models.CharField, _("authentication mechanism"), "", max_length=32, choices=MongoMechanism
+    )
+    mongodb_alias = late(models.CharField, _("database of the project"), "", max_length=255)
+    mongodb_ca_file = late(models.CharField, _("certificate authority"), "", max_length=LONGEST_PATH)
+    mongodb_client_certificate = late(models.CharField, _("client certificate"), "", max_length=LONGEST_PATH)
+    mongodb_client_key = late(
+        models.CharField, _("key of the client certificate"), "", max_length=LONGEST_PATH
+    )
     edition = models.PositiveIntegerField(default=0, editable=False)
     saved_at = models.DateTimeField(null=True, editable=False)
     saved_by = models.CharField(max_length=255, blank=True, editable=False)
@@ -129,6 +174,7 @@ class LoginConfiguration(SingletonModel):
         after_commit(snapshot.expire, using)
 
 
+SECRETS = ("password", "sentinel_password")  # the columns of a revision that hold secrets of its settings
 SEALING = 2  # what this release reports of itself, see Node.sealing
 LIVE = timedelta(hours=1)  # who was heard from in this time is taken to be there
 
@@ -218,6 +264,7 @@ class Revision(models.Model):
     persistence_type = models.CharField(_("session persistence"), max_length=20, choices=PersistenceType)
     settings = models.JSONField(_("settings"), default=dict)
     password = EncryptedPasswordField(blank=True, default="", editable=False)
+    sentinel_password = late(EncryptedPasswordField, _("password at the Sentinels"), "", editable=False)
     saved_by = models.CharField(_("saved by"), max_length=255, blank=True)
     saved_at = models.DateTimeField(_("saved at"), db_default=Now())
     activates_at = models.DateTimeField(_("activates at"), null=True, editable=False)
@@ -248,7 +295,7 @@ class Revision(models.Model):
 
     def store_settings(self) -> StoreSettings:
         """Return the settings of the store it chose."""
-        return build(self.persistence_type, {**self.settings, "password": self.password})
+        return build(self.persistence_type, self.settings | {name: getattr(self, name) for name in SECRETS})
 
     def is_same_place(self, settings: StoreSettings, place: str) -> bool:
         """Whether its store is the one of these settings, or has this id of a place (``""``: nobody knows)."""
@@ -267,9 +314,8 @@ def number_after(newest: int) -> int:
 
 def columns_of(settings: StoreSettings) -> dict[str, Any]:
     """Return the columns of a revision that chooses this store."""
-    password = getattr(settings, "password", None)
-    password = password.reveal() if password else ""
-    return {"persistence_type": settings.type, "settings": settings.public(), "password": password}
+    secrets = dict.fromkeys(SECRETS, "") | settings.secrets()
+    return {"persistence_type": settings.type, "settings": settings.public(), **secrets}
 
 
 class NodeQuerySet(models.QuerySet["Node"]):

@@ -70,8 +70,14 @@ class MemorySettings(StoreSettings):
     prefix = "memory"
 
 
+STANDALONE, SENTINEL, CLUSTER = "STANDALONE", "SENTINEL", "CLUSTER"
+
+
 @dataclass(frozen=True)
 class RedisSettings(StoreSettings):
+    """``nodes`` are the Sentinels, or nodes of the Cluster, one ``host:port`` a line; ``host`` and ``port`` are of one
+    server. ``wait_replicas`` is how many replicas must have a write before it counts. Files are paths on the node."""
+
     type = "REDIS"
     label = "REDIS"
     prefix = "redis"
@@ -83,9 +89,31 @@ class RedisSettings(StoreSettings):
     password: str | Sealed = field(default="", repr=False, metadata=SECRET)
     database: int = 0
     tls: bool = False
+    mode: str = STANDALONE
+    nodes: str = ""
+    sentinel_name: str = ""
+    sentinel_username: str = ""
+    sentinel_password: str | Sealed = field(default="", repr=False, metadata=SECRET)
+    wait_replicas: int = 0
+    ca_file: str = ""
+    client_certificate: str = ""
+    client_key: str = ""
+
+    @property
+    def target(self) -> tuple[Any, ...]:
+        nodes = tuple(sorted(set(lines(self.nodes))))
+        if self.mode == SENTINEL:
+            return (self.type, self.mode, nodes, self.sentinel_name, self.database)
+        return (self.type, self.mode, nodes) if self.mode == CLUSTER else super().target
 
     def describe(self) -> str:
-        return f"{self.label} at {self.host}:{self.port}, database {self.database}"
+        nodes = ", ".join(lines(self.nodes))
+        if self.mode == CLUSTER:
+            return f"{self.label} Cluster at {nodes}"
+        where = (
+            f"{self.host}:{self.port}" if self.mode == STANDALONE else f"“{self.sentinel_name}” of {nodes}"
+        )
+        return f"{self.label} at {where}, database {self.database}"
 
 
 @dataclass(frozen=True)
@@ -103,6 +131,9 @@ class DatabaseSettings(StoreSettings):
 
 @dataclass(frozen=True)
 class MongoSettings(StoreSettings):
+    """``nodes`` are further hosts of the replica set, one ``host:port`` a line. ``alias`` names a MongoDB database of
+    the project, which is then used instead of an address. Files are paths on the node."""
+
     type = "MONGODB"
     label = "MONGODB"
     prefix = "mongodb"
@@ -115,14 +146,37 @@ class MongoSettings(StoreSettings):
     password: str | Sealed = field(default="", repr=False, metadata=SECRET)
     auth_source: str = ""
     tls: bool = False
+    nodes: str = ""
+    replica_set: str = ""
+    srv: bool = False
+    mechanism: str = ""
+    alias: str = ""
+    ca_file: str = ""
+    client_certificate: str = ""
+    client_key: str = ""
+
+    @property
+    def target(self) -> tuple[Any, ...]:
+        if self.alias:
+            return (self.type, self.alias)
+        further = tuple(sorted(set(lines(self.nodes))))
+        return (*super().target, *(("srv",) if self.srv else ()), *further)
 
     def describe(self) -> str:
-        return f"{self.label} at {self.host}:{self.port}, database “{self.database}”"
+        if self.alias:
+            return f"{self.label}, database “{self.alias}” of the project"
+        first = self.host if self.srv else f"{self.host}:{self.port}"
+        return f"{self.label} at {', '.join([first, *lines(self.nodes)])}, database “{self.database}”"
 
 
 TYPES: dict[str, type[StoreSettings]] = {
     cls.type: cls for cls in (MemorySettings, RedisSettings, DatabaseSettings, MongoSettings)
 }
+
+
+def lines(text: str) -> list[str]:
+    """Return what is in a field that takes one thing a line."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def build(store_type: str, values: dict[str, Any]) -> StoreSettings:
