@@ -21,10 +21,9 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, connections, router
 from django.utils.module_loading import import_string
 
-from sessionpersist import conf
+from sessionpersist import conf, initial
 from sessionpersist.configuration import allowed
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
-from sessionpersist.handover import initial
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.stores import build_store, hosts, try_memory
 from sessionpersist.stores.settings import ENVIRONMENT, MemorySettings, StoreSettings

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Any, Self
 
 from django.core.management.color import no_style
 from django.db import connections, models, router, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
+from django.dispatch import Signal
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from solo.models import SingletonModel
 
 from sessionpersist import conf
-from sessionpersist.handover import snapshot, times
-from sessionpersist.handover.initial import initial_fields, initial_settings
+from sessionpersist.initial import initial_fields, initial_settings
 from sessionpersist.stores.passwords import EncryptedPasswordField
 from sessionpersist.stores.settings import StoreSettings, build, fields_of, from_fields
 from sessionpersist.stores.transactions import after_commit, is_committed
+
+# Sent when a saved configuration is there for all to see. For this app alone: receivers.py has the handover listen.
+configuration_saved = Signal()
 
 
 class WhereWritten(models.Manager[Any]):
@@ -171,7 +175,7 @@ class LoginConfiguration(SingletonModel):
             super().save(*args, **kwargs)
             revisions = Revision.objects.using(using)
             revisions.record(self.store_settings(), saved_by, place, initial_place)
-        after_commit(snapshot.expire, using)
+        after_commit(partial(configuration_saved.send, type(self)), using)
 
 
 SECRETS = ("password", "sentinel_password")  # the columns of a revision that hold secrets of its settings
@@ -286,12 +290,6 @@ class Revision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pk}: {self.store_settings().describe()}"
-
-    @property
-    def activation(self) -> float:
-        """When it activates, as Unix time of the database in seconds."""
-        assert self.activates_at is not None
-        return float(times.instant(self.activates_at).timestamp())
 
     def store_settings(self) -> StoreSettings:
         """Return the settings of the store it chose."""

@@ -13,6 +13,7 @@ from django.dispatch import receiver
 from sessionpersist.configuration import pulse, reauthentication
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import nodes, quiet, routing, snapshot
+from sessionpersist.models import configuration_saved
 from sessionpersist.signals import store_lost
 
 logger = logging.getLogger("sessionpersist")
@@ -30,6 +31,12 @@ def refresh_configuration(**kwargs: Any) -> None:
 def report_node(**kwargs: Any) -> None:
     """A process that serves requests says that it is there, and which revision it holds to be current."""
     nodes.report()
+
+
+@receiver(configuration_saved)
+def forget_configuration(**kwargs: Any) -> None:
+    """What was saved is read with the next request, not only when that is due."""
+    snapshot.expire()
 
 
 @receiver(user_logged_in)

@@ -30,7 +30,7 @@ from sessionpersist import conf
 from sessionpersist.configuration import allowed, probing
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import nodes, places, snapshot, times
-from sessionpersist.handover.initial import initial_settings
+from sessionpersist.initial import initial_settings
 from sessionpersist.models import LoginConfiguration, PersistenceType, Revision
 from sessionpersist.stores.base import Step
 from sessionpersist.stores.hosts import check_host

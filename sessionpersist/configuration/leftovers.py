@@ -33,7 +33,7 @@ from sessionpersist import conf
 from sessionpersist.engine import SessionStore, unix_time
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover.draining import BATCH, COUNT_AT_MOST, Left, Moved
-from sessionpersist.handover.initial import client_of
+from sessionpersist.initial import client_of
 from sessionpersist.session import adoption
 from sessionpersist.stores.base import now_ms
 

@@ -23,7 +23,7 @@ from sessionpersist.configuration.leftovers import read_adoption
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.handover import draining, times
 from sessionpersist.handover.draining import Draining, Left, NodeLeft
-from sessionpersist.handover.initial import initial_settings
+from sessionpersist.initial import initial_settings
 from sessionpersist.models import LIVE, Node, Revision
 from sessionpersist.stores.settings import StoreSettings
 

@@ -24,7 +24,7 @@ from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 
-from sessionpersist import conf
+from sessionpersist import conf, forks
 from sessionpersist.handover import places, quiet, snapshot
 from sessionpersist.handover.snapshot import DEFAULT
 from sessionpersist.models import LIVE, Node, Revision
@@ -166,4 +166,4 @@ def _report_and_close() -> None:
         connections.close_all()
 
 
-os.register_at_fork(after_in_child=reset)
+forks.in_child(forks.Layer.KNOWLEDGE, reset)

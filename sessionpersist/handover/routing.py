@@ -14,7 +14,6 @@ A hit costs none of this, and in steady state all of it together costs a few com
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
@@ -22,7 +21,7 @@ from typing import Protocol
 
 from django.db import DEFAULT_DB_ALIAS
 
-from sessionpersist import conf
+from sessionpersist import conf, forks
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.handover import snapshot
 from sessionpersist.handover.rules import HandoverStore, Role
@@ -309,4 +308,4 @@ def reset() -> None:
     _unopened.clear()
 
 
-os.register_at_fork(after_in_child=reset)
+forks.in_child(forks.Layer.KNOWLEDGE, reset)

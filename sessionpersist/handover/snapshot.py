@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import pairwise
 from time import monotonic
 from typing import TypeGuard
 
 from django.db import Error, connections, router
 
-from sessionpersist import conf
+from sessionpersist import conf, forks
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import announcing, quiet, times
-from sessionpersist.handover.initial import initial_settings
+from sessionpersist.initial import initial_settings
 from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
 from sessionpersist.stores.transactions import may_see_the_past, outside
@@ -300,10 +300,18 @@ def _read() -> Snapshot:
         connections[alias].close_if_unusable_or_obsolete()
         raise
     read_at = (begun + monotonic()) / 2
-    clock = times.instant(rows[0].database_now).timestamp() - read_at if rows else 0.0
-    known = (Known(row.pk, row.store_settings(), row.activation, row.initial, row.place) for row in rows)
+    clock = _unix_time(rows[0].database_now) - read_at if rows else 0.0
+    known = (
+        Known(row.pk, row.store_settings(), _unix_time(row.activates_at), row.initial, row.place)
+        for row in rows
+    )
     snapshot = compose(known, read_at, clock)
     return replace(snapshot, mixed=bool(rows) and rows[0].mixed)
+
+
+def _unix_time(noted: datetime) -> float:
+    """Return a time that the database has noted in seconds."""
+    return times.instant(noted).timestamp()
 
 
 def compose(revisions: Iterable[Known], read_at: float, clock: float) -> Snapshot:
@@ -323,4 +331,4 @@ def _fresh_for(snapshot: Snapshot, until: float) -> Snapshot:
     return replace(snapshot, fresh_until=min(until, *activations, float("inf")))
 
 
-os.register_at_fork(after_in_child=reset)
+forks.in_child(forks.Layer.KNOWLEDGE, reset)

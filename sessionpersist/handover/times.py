@@ -17,7 +17,7 @@ def instant(noted: datetime) -> datetime:
     """Return a time that the database has noted as an aware one."""
     if timezone.is_aware(noted):
         return noted
-    from sessionpersist.models import Revision  # which needs this module
+    from sessionpersist.models import Revision  # models are loaded after the app registry is ready
 
     in_utc = connections[router.db_for_write(Revision)].vendor == "sqlite"
     return noted.replace(tzinfo=UTC) if in_utc else timezone.make_aware(noted)

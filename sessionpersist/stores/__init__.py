@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
 
-from sessionpersist import conf
+from sessionpersist import conf, forks
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import quiet
 from sessionpersist.stores.base import Store
@@ -153,4 +153,4 @@ def _forget() -> None:
     _open.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+forks.in_child(forks.Layer.STORES, _forget)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from time import monotonic
 from typing import Any
+
+from sessionpersist import forks
 
 Address = tuple[Any, ...]
 
@@ -107,4 +108,4 @@ def _forget() -> None:
     _lookups.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+forks.in_child(forks.Layer.CONNECTIONS, _forget)

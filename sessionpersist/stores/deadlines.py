@@ -29,6 +29,8 @@ from typing import Any, Self, TypeVar
 from django.db import Error, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from sessionpersist import forks
+
 T = TypeVar("T")
 
 
@@ -151,7 +153,7 @@ def _watch_anew() -> None:
     _watch = _Watch()
 
 
-os.register_at_fork(after_in_child=_watch_anew)
+forks.in_child(forks.Layer.CONNECTIONS, _watch_anew)
 
 
 def _socket_of(raw: Any) -> int | None:

@@ -21,6 +21,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sessionpersist import forks
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import (
     ENDED,
@@ -305,4 +306,4 @@ def _count_fork() -> None:
     _forks += 1
 
 
-os.register_at_fork(after_in_child=_count_fork)
+forks.in_child(forks.Layer.CONNECTIONS, _count_fork)

@@ -24,7 +24,7 @@ from pytest_django import Settings
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import routing, snapshot
-from sessionpersist.handover.initial import initial_settings
+from sessionpersist.initial import initial_settings
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.stores.settings import DatabaseSettings, MemorySettings, RedisSettings
 from tests.load.site import ROOT, Site
@@ -119,7 +119,7 @@ SAVE = """
 import django
 django.setup()
 from django.db import transaction
-from sessionpersist.handover.initial import initial_settings
+from sessionpersist.initial import initial_settings
 from sessionpersist.models import LoginConfiguration
 with transaction.atomic():
     LoginConfiguration(persistence_type="JDBC", jdbc_database="default").save()
@@ -158,7 +158,7 @@ def test_two_first_saves_at_the_same_moment_both_succeed(tmp_path: Path) -> None
 
 
 COUNT = """
-from sessionpersist.handover.initial import initial_settings
+from sessionpersist.initial import initial_settings
 from sessionpersist.models import LoginConfiguration, Revision
 print(LoginConfiguration.objects.count(), Revision.objects.count())
 """

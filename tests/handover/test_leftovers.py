@@ -26,7 +26,7 @@ from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing
 from sessionpersist.handover.draining import Left, Moved
-from sessionpersist.handover.initial import client_of
+from sessionpersist.initial import client_of
 from sessionpersist.session import adoption
 from sessionpersist.session.sealing import Sealer
 from sessionpersist.stores.base import now_ms

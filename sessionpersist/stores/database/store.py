@@ -6,7 +6,6 @@ around a single statement; inside a transaction of the caller they take part in 
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 
+from sessionpersist import forks
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import sql
 from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, note_foreign, now_ms
@@ -484,4 +484,4 @@ def _let_go() -> None:
             pools.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+forks.in_child(forks.Layer.CONNECTIONS, _let_go)

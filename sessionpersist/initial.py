@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions.backends.cache import SessionStore as CacheSession
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSession
@@ -124,9 +125,7 @@ def problems(fields: dict[str, Any]) -> Iterator[str]:
 
 def editable_fields() -> dict[str, Any]:
     """Return the fields that staff can set, by name."""
-    from sessionpersist.models import LoginConfiguration  # models are loaded after the app registry is ready
-
-    fields = LoginConfiguration._meta.concrete_fields
+    fields = apps.get_model("sessionpersist", "LoginConfiguration")._meta.concrete_fields
     return {field.name: field for field in fields if field.editable and not field.primary_key}
 
 
