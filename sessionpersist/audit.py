@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from sessionpersist.stores.base import printable
+from sessionpersist.stores.texts import printable
 
 DIGITS = 12  # of the stored key
 

@@ -32,8 +32,8 @@ from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import nodes, places, snapshot, times
 from sessionpersist.initial import initial_settings
 from sessionpersist.models import LoginConfiguration, PersistenceType, Revision
-from sessionpersist.stores.base import Step
 from sessionpersist.stores.hosts import check_host
+from sessionpersist.stores.probe import Step
 from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import TYPES, StoreSettings, UnreadablePassword, build, reveal
 from sessionpersist.stores.transactions import after_commit

@@ -16,12 +16,14 @@ from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores import build_store
 from sessionpersist.stores import probe as checks
-from sessionpersist.stores.base import Step, Store, printable
+from sessionpersist.stores.base import Probed
 from sessionpersist.stores.database.tables import read_only_reason
 from sessionpersist.stores.deadlines import answers_within
+from sessionpersist.stores.probe import Step
 from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import DatabaseSettings, StoreSettings, reveal
 from sessionpersist.stores.sql import DIALECTS
+from sessionpersist.stores.texts import printable
 
 logger = logging.getLogger("sessionpersist")
 
@@ -37,7 +39,7 @@ def probe(settings: StoreSettings, *, prepare: bool = False) -> list[Step]:
     With ``prepare``, what the store lacks (a table, an index) is made: for saving, not for a mere test.
     """
     hidden = secrets_of(settings)
-    built: list[Store] = []
+    built: list[Probed] = []
     opened = checks.timed("Open", lambda: built.append(build_store(settings)), hidden)
     if not opened.ok:
         return [opened]
@@ -63,7 +65,7 @@ def _log(settings: StoreSettings, failed: Step) -> None:
 
 
 def identify(settings: StoreSettings) -> str:
-    """Return the id of the place that these settings lead to (see ``Store.place``), or "" where it can't be told.
+    """Return the id of the place that these settings lead to (see ``Probed.place``), or "" where it can't be told.
 
     Never raises: whatever is wrong with a store, its probe says.
     """

@@ -18,7 +18,7 @@ from sessionpersist.configuration import probing
 from sessionpersist.handover import times
 from sessionpersist.stores import open_store
 from sessionpersist.stores import probe as checks
-from sessionpersist.stores.base import Step
+from sessionpersist.stores.probe import Step
 from sessionpersist.stores.settings import StoreSettings
 
 LIFE_SECONDS = 1.0
@@ -97,7 +97,7 @@ def _look(settings: StoreSettings, last: Pulse | None) -> Pulse:
     warnings, warned_at = (last.warnings, last.warned_at) if last else ((), float("-inf"))
     if read.ok and taken_at - warned_at >= WARNINGS_LIFE_SECONDS:
         found: list[str] = []
-        checks.timed("Warnings", lambda: found.extend(open_store(settings).warnings()), hidden)
+        checks.timed("Warnings", lambda: found.extend(open_store(settings).store.warnings()), hidden)
         warnings, warned_at = found, taken_at
     return Pulse(settings, read, warnings, warned_at, taken_at, at)
 

@@ -23,6 +23,7 @@ from sessionpersist.handover import places, routing, snapshot, times
 from sessionpersist.handover.routing import CurrentView
 from sessionpersist.handover.rules import Role
 from sessionpersist.models import Node, Revision
+from sessionpersist.stores import open_store
 from sessionpersist.stores.base import Record
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
 
@@ -152,7 +153,9 @@ class Draining:
             return
         used = set(Node.objects.exclude(memory="").values_list("memory", flat=True))
         # Nodes of 0.2.0 report none: nobody can tell before this release has reported from there.
-        if (used or Node.objects.of_earlier_release().exists()) and self.role.store.place() not in used:
+        if (used or Node.objects.of_earlier_release().exists()) and open_store(
+            self.settings
+        ).place() not in used:
             raise StoreMisconfigured(
                 _(
                     "This is not the memory that the site keeps its sessions in, as far as its nodes have reported; "

@@ -1,4 +1,4 @@
-"""Places: where records really lie, whatever that is called. Each has an id of its own, see ``Store.place()``.
+"""Places: where records really lie, whatever that is called. Each has an id of its own, see ``Probed.place()``.
 
 A revision notes the id of the place that it means. Two revisions of one id are one store under two names (``localhost``
 and its address, a name and its alias, a replica that was promoted): nothing drains from one to the other. A place that

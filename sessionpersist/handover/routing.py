@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import Protocol
 
@@ -29,7 +29,7 @@ from sessionpersist.handover.snapshot import Known, Snapshot
 from sessionpersist.handover.unopened import UnopenedStore
 from sessionpersist.signals import store_lost
 from sessionpersist.stores import open_store
-from sessionpersist.stores.base import Check, Outcome, Record, Store, restamped, revision_of
+from sessionpersist.stores.base import Drainable, Outcome, Record, Store, restamped, revision_of
 from sessionpersist.stores.settings import DatabaseSettings, StoreSettings
 from sessionpersist.stores.transactions import is_committed, may_see_the_past, outside
 
@@ -138,24 +138,6 @@ class RoutedStore(Store):
     def clear_expired(self) -> int:
         return self._view().store.clear_expired()
 
-    def scan(self) -> Iterator[tuple[str, Record | None]]:
-        return self._view().store.scan()
-
-    def count(self, at_most: int | None = None) -> int:
-        return self._view().store.count(at_most)
-
-    def prepare(self) -> None:
-        self._view().store.prepare()
-
-    def connection_checks(self) -> Iterable[Check]:
-        return self._view().store.connection_checks()
-
-    def missing(self) -> str | None:
-        return self._view().store.missing()
-
-    def warnings(self) -> Iterable[str]:
-        return self._view().store.warnings()
-
     def close(self) -> None:
         self._view().store.close()
 
@@ -250,7 +232,7 @@ def role_of(same: Sequence[Known], known: Snapshot) -> Role:
     return Role(opened(newest, known), max(newest.number, 0), max(floor, 0))
 
 
-def opened(revision: Known, known: Snapshot) -> Store:
+def opened(revision: Known, known: Snapshot) -> Drainable:
     """Return the store of a revision. One that is draining and can't be opened fails when it is asked, not before: the
     sessions that have moved are served."""
     try:

@@ -19,13 +19,13 @@ A source that is down is StoreUnavailable for every session that is not in the c
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
 from sessionpersist.stores.base import (
     ENDED,
-    Check,
+    Drainable,
     Outcome,
     Record,
     Store,
@@ -47,7 +47,7 @@ class Role:
     last empty: what is older in it was forgotten there, and is not a session.
     """
 
-    store: Store
+    store: Drainable
     number: int
     floor: int
 
@@ -160,32 +160,6 @@ class HandoverStore(Store):
 
     def clear_expired(self) -> int:
         return self.current.store.clear_expired()
-
-    def scan(self) -> Iterator[tuple[str, Record | None]]:
-        for role in (self.current, *self.sources):
-            for key, record in role.store.scan():
-                if record is None or not role.is_leftover(record):
-                    yield key, record
-
-    def count(self, at_most: int | None = None) -> int:
-        total = 0
-        for role in (self.current, *self.sources):
-            total += role.store.count(None if at_most is None else at_most - total)
-            if total == at_most:
-                break
-        return total
-
-    def prepare(self) -> None:
-        self.current.store.prepare()
-
-    def connection_checks(self) -> Iterable[Check]:
-        return self.current.store.connection_checks()
-
-    def missing(self) -> str | None:
-        return self.current.store.missing()
-
-    def warnings(self) -> Iterable[str]:
-        return self.current.store.warnings()
 
     def close(self) -> None:
         for role in (self.current, *self.sources):

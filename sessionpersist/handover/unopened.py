@@ -5,14 +5,14 @@ It is like one that is down: who is not in the current store can't be known, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NoReturn
 
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.stores.base import Check, Outcome, Record, Store
+from sessionpersist.stores.base import Drainable, Outcome, Record
 
 
-class UnopenedStore(Store):
+class UnopenedStore(Drainable):
     def __init__(self, reason: StoreMisconfigured) -> None:
         self.reason = reason
 
@@ -41,9 +41,6 @@ class UnopenedStore(Store):
         self._refuse()
 
     def count(self, at_most: int | None = None) -> int:
-        self._refuse()
-
-    def connection_checks(self) -> Iterable[Check]:
         self._refuse()
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from django.conf import settings as django_settings
 from sessionpersist import conf, forks
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import quiet
-from sessionpersist.stores.base import Store
+from sessionpersist.stores.base import Probed
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.hosts import check_literal
 from sessionpersist.stores.secret import secret_keys
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 # Open stores of this process, by everything that matters for their connections: with a changed password or time-out
 # a store is another one. Kept in the process only and never shown.
-_open: dict[tuple[Any, ...], Store] = {}
+_open: dict[tuple[Any, ...], GuardedStore] = {}
 _lock = threading.Lock()
 
 
-def open_store(settings: StoreSettings) -> Store:
+def open_store(settings: StoreSettings) -> GuardedStore:
     """Return the store of these settings behind its breaker, shared within this process. Nothing is connected yet.
 
     Raises StoreMisconfigured: the driver is not installed, an ``env:`` variable is not set, there is no such database,
@@ -51,7 +51,7 @@ def open_store(settings: StoreSettings) -> Store:
     return store
 
 
-def build_store(settings: StoreSettings) -> Store:
+def build_store(settings: StoreSettings) -> Probed:
     """Return a store of one's own, for a probe: the caller closes it."""
     return _build(settings)
 
@@ -71,7 +71,7 @@ def _fingerprint(settings: StoreSettings) -> tuple[Any, ...]:
     return (settings, secret, *secret_keys(), *surroundings, conf.allowed_store_hosts())
 
 
-def _build(settings: StoreSettings) -> Store:
+def _build(settings: StoreSettings) -> Probed:
     """Import the driver and make the store: drivers are optional, and imported by whoever uses them."""
     try:
         match settings:

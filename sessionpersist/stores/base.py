@@ -22,20 +22,13 @@ import logging
 import os
 import re
 import secrets
-import socket
-import ssl
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
-from urllib.parse import quote
 
-from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
-from sessionpersist.stores import connecting
-from sessionpersist.stores.hosts import NOT_ALLOWED, HostNotAllowed, check_addresses
-from sessionpersist.stores.secret import Secret
+from sessionpersist.exceptions import ForeignRecord, SessionTooLarge
 
 # A session must be able to move to any of the stores. The tightest is MariaDB as it comes, with a max_allowed_packet of
 # 16 MiB, through PyMySQL, which writes bytes in hexadecimal. A MongoDB document takes 16 MiB.
@@ -46,12 +39,6 @@ ENDED = 0  # the version of an ended record
 # The name of the record that carries the id of a place: no session has it, as a stored key has 64 characters.
 PLACE = "place"
 PLACE_ID = re.compile("[0-9a-f]{32}")
-LONGEST_LINE = 300  # characters of what a server says that reach a page, a log or a terminal
-LONGEST_TEXT = 2000  # of a whole message, most of which is ours: it may say what to run on a server
-STORED_KEY = re.compile("[0-9a-f]{64}")
-# What a REDIS server quotes of a command that it does not know: keys and values.
-QUOTED = re.compile(", with args beginning with: .*", re.DOTALL)
-URL_LOGIN = re.compile(r"(?<=://)[^\s/@]*:[^\s@]*@")
 RANDOM_BITS = 40  # of a version; with the revision in front it fits the signed 64-bit integers of every store
 COPY_BITS = 8  # of those, the last ones: drawn anew where a record is carried as it is
 
@@ -142,29 +129,12 @@ class Outcome(enum.Enum):
     MISSING = "there is no live record: absent, expired or ended"
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step of a probe: what was tried, how long it took, and what came of it."""
-
-    name: str
-    ok: bool
-    milliseconds: float
-    message: str = ""
-    field: str | None = None
-    warning: bool = False
-    detail: str = (
-        ""  # the driver's own words, without secrets, for the log and for ``validate_connections -v 2``
-    )
-
-
 # A check is its name and what to run; it returns a remark, or None, and raises StoreUnavailable where it fails.
 Check = tuple[str, Callable[[], "str | None"]]
 
 
 class Store(ABC):
-    """Keeps records. See the module's text for what every answer means."""
-
-    name: ClassVar[str]
+    """What a request asks of a store. See the module's text for what every answer means."""
 
     @abstractmethod
     def get(self, key: str) -> Record | None:
@@ -191,8 +161,12 @@ class Store(ABC):
         """Write an ended record, whatever was there. Only during a handover."""
 
     @abstractmethod
-    def clear_expired(self) -> int:
-        """Delete expired records in small batches and return how many; 0 where the server does it by itself."""
+    def close(self) -> None:
+        """Give the connections back. The store may be used again; it then opens new ones."""
+
+
+class Drainable(Store):
+    """A store that a drain can empty or fill, many records at a time and in bounded memory."""
 
     @abstractmethod
     def scan(self) -> Iterator[tuple[str, Record | None]]:
@@ -206,11 +180,11 @@ class Store(ABC):
         """Return how many live records there are; with ``at_most``, stop counting there."""
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
-        """Return the records of several keys, for a drain; absent and expired ones are not among them."""
+        """Return the records of several keys; absent and expired ones are not among them."""
         return {key: record for key in keys if (record := self.get(key)) is not None}
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
-        """Create several, for a drain, and return the keys that were created. Each is atomic, not all together."""
+        """Create several and return the keys that were created. Each is atomic, not all together."""
         return {key for key, record in records.items() if self.create(key, record)}
 
     def delete_many(self, versions: Mapping[str, int]) -> set[str]:
@@ -220,22 +194,15 @@ class Store(ABC):
         """
         return {key for key, version in versions.items() if not self.delete(key, version)}
 
-    def prepare(self) -> None:  # noqa: B027 - most stores need nothing
-        """Make what the store needs on its server (a table, an index, the id of the place) where it is missing.
+    @abstractmethod
+    def clear_expired(self) -> int:
+        """Delete expired records in small batches and return how many; 0 where the server does it by itself."""
 
-        Safe to repeat, and for several at a time.
-        """
 
-    def place(self) -> str | None:
-        """Return the id of the place where the records lie (see ``new_place``); None where ``prepare`` has made none.
+class Probed(Drainable):
+    """A store that staff can try, and that can prepare its server: what is asked for by the page and the commands."""
 
-        The same id is the same place, whatever it is called: a replica and a backup keep it.
-        """
-        return None
-
-    def rehearsal(self) -> AbstractContextManager[bool]:
-        """Have the verbs work before ``prepare`` has run, and leave nothing behind; yield whether they can be tried."""
-        return nullcontext(self.missing() is None)
+    name: ClassVar[str]
 
     @abstractmethod
     def connection_checks(self) -> Iterable[Check]:
@@ -245,22 +212,27 @@ class Store(ABC):
         """Say in a sentence what ``prepare`` would have to make, or return None."""
         return None
 
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make what the store needs on its server (a table, an index, the id of the place) where it is missing.
+
+        Safe to repeat, and for several at a time.
+        """
+
+    @abstractmethod
+    def place(self) -> str | None:
+        """Return the id of the place where the records lie (see ``new_place``); None where ``prepare`` has made none.
+
+        The same id is the same place, whatever it is called: a replica and a backup keep it.
+        """
+
+    def rehearsal(self) -> AbstractContextManager[bool]:
+        """Have the verbs work before ``prepare`` has run, and leave nothing behind; yield whether they can be tried."""
+        return nullcontext(self.missing() is None)
+
     def warnings(self) -> Iterable[str]:
         """Yield what staff should know about a store that works: evicts live keys, keeps nothing on restart, ..."""
         return ()
-
-    def probe(self, *, prepare: bool = False) -> list[Step]:
-        """Try the store step by step, up to the first that fails; then its warnings. Leaves no record behind.
-
-        With ``prepare``, what the store lacks on its server is made first.
-        """
-        from sessionpersist.stores.probe import run
-
-        return run(self, prepare=prepare)
-
-    @abstractmethod
-    def close(self) -> None:
-        """Give the connections back. The store may be used again; it then opens new ones."""
 
 
 def new_place() -> str:
@@ -281,139 +253,3 @@ def check_size(payload: bytes) -> None:
             f"The session takes {len(payload):,} bytes; a store keeps at most {MAX_PAYLOAD_BYTES:,}. "
             "Keep large data elsewhere and a reference to it in the session."
         )
-
-
-def printable(text: object, at_most: int = LONGEST_LINE) -> str:
-    """Return what a server or a driver says as one line of printable characters, and not a long one.
-
-    A server can say anything: control characters that steer a terminal, marks that turn the direction of writing, a
-    gigabyte. Logins in URLs and stored keys are left out.
-    """
-    start = STORED_KEY.sub("…", URL_LOGIN.sub("…@", str(text)[: 4 * at_most]))
-    line = " ".join("".join(each if each.isprintable() else " " for each in start).split())
-    return line if len(line) <= at_most else line[: at_most - 1] + "…"
-
-
-def driver_words(error: BaseException) -> str:
-    """Return what the driver itself said, of an error of ours that it led to; "" where it said nothing fit to be told.
-
-    Secrets have been taken out of it before, see ``harmless``.
-    """
-    cause = error.__cause__
-    while isinstance(cause, StoreUnavailable):
-        cause = cause.__cause__
-    # PostgreSQL quotes the row that it refused after DETAIL.
-    return "" if cause is None else printable(f"{type(cause).__name__}: {cause}".partition("\nDETAIL:")[0])
-
-
-def harmless(error: BaseException, *secrets: str) -> BaseException:
-    """Return an error of a driver as it may be kept as a cause: without frames, in which a report would show every
-    variable; and where a secret is in its text, or in that of what led to it, one that says the rest."""
-    chain = list(causes(error))
-    for link in chain:
-        link.__traceback__ = None
-    if all(_is_clean(link, secrets) for link in chain):
-        return error
-    kind: type[BaseException] = type(type(error).__name__, (Exception,), {})
-    return kind(scrubbed(str(error), *secrets))
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what led to it."""
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        link = waiting.pop()
-        if link is not None and id(link) not in seen:
-            seen.add(id(link))
-            yield link
-            waiting += [link.__context__, link.__cause__]
-
-
-def named(error: BaseException) -> str:
-    """The kind of an error and its text."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def scrubbed(text: str, *secrets: str) -> str:
-    """Return what a server or a driver says as one printable line without those secrets."""
-    for form in _forms(secrets):
-        text = text.replace(form, "…")
-    return printable(QUOTED.sub("", text))
-
-
-def _is_clean(error: BaseException, secrets: Collection[str]) -> bool:
-    text = f"{error} {error.args} {vars(error)}"
-    told = STORED_KEY.search(text) or QUOTED.search(text) or any(form in text for form in _forms(secrets))
-    return not told
-
-
-def _forms(secrets: Collection[str]) -> Iterator[str]:
-    """Secrets as they are, as Python shows them, and as they are in a URL."""
-    for secret in filter(None, secrets):
-        forms = (secret, str.__repr__(secret)[1:-1], quote(secret, safe="", errors="replace"))
-        yield from map(Secret, forms)
-
-
-def check_address(label: str, host: str, port: int) -> None:
-    """Raise StoreMisconfigured for what can't be an address. A URL may have a password in it: it is not repeated."""
-    if not host or set(host) & set("/@ "):
-        raise StoreMisconfigured(
-            f"{label} needs the name or the address of a host, without anything else.", "host"
-        )
-    if not 0 < port < 65536:
-        raise StoreMisconfigured(f"There is no port {port}.", "port")
-
-
-def check_reachable(host: str, port: int, timeout: float) -> Iterator[Check]:
-    """The first two checks of every store on a server: resolve the name, open a TCP connection."""
-
-    found: list[connecting.Address] = []  # the name is asked for once: what is checked is what is connected
-
-    def look_up() -> str:
-        try:
-            found[:] = connecting.resolve(host, port, time.monotonic() + timeout)
-            check_addresses(host, connecting.hosts_of(found))
-        except TimeoutError as error:
-            raise StoreUnavailable(f"The name server did not answer in time for “{host}”.", "host") from error
-        except HostNotAllowed as error:
-            raise StoreMisconfigured(NOT_ALLOWED, "host") from error
-        except (OSError, ValueError) as error:
-            raise unreachable(host, port, socket.gaierror()) from error
-        return ", ".join(sorted(set(connecting.hosts_of(found))))
-
-    def connect() -> None:
-        try:
-            connecting.connect_to(found, time.monotonic() + timeout).close()
-        except OSError as error:
-            raise unreachable(host, port, error) from error
-
-    yield "Resolve host name", look_up
-    yield "Connect", connect
-
-
-def check_speaks_tls(host: str, port: int, timeout: float) -> None:
-    """Raise StoreUnavailable on "tls" where a server that hung up on a plain connection takes an encrypted one."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # whoever it is: nothing is sent to it
-    give_up = time.monotonic() + timeout
-    try:
-        with connecting.connect(host, port, give_up, check_addresses) as plain:
-            plain.settimeout(connecting.left(give_up))
-            context.wrap_socket(plain).close()
-    except (OSError, ValueError):
-        return
-    raise StoreUnavailable(f"The server on port {port} of {host} wants TLS.", "tls")
-
-
-def unreachable(host: str, port: int, error: BaseException) -> StoreUnavailable:
-    """Say why a TCP connection failed, on the field that is the likely cause."""
-    if isinstance(error, ConnectionRefusedError):
-        return StoreUnavailable(
-            f"Nothing listens on port {port} of {host}: the connection was refused.", "port"
-        )
-    if isinstance(error, socket.gaierror):
-        return StoreUnavailable(f"The host name “{host}” does not resolve.", "host")
-    if isinstance(error, TimeoutError):
-        return StoreUnavailable(f"{host} did not answer on port {port} in time.", "host")
-    return StoreUnavailable(f"No connection to {host}, port {port}.", "host")

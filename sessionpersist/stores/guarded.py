@@ -1,4 +1,4 @@
-"""A store behind a circuit breaker: the same contract, and an answer at once where the store keeps failing.
+"""A store behind a circuit breaker: the same verbs, and an answer at once where the store keeps failing.
 
 A connection that broke while it lay in the pool (the server was restarted) is worth one more try, at once, on a new
 one. That is safe for every verb here: reads, touches, deletions and ends can be repeated, and a create or a replace
@@ -13,16 +13,16 @@ against other requests.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping
 from time import monotonic
 from typing import Any, TypeVar
 
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
-from sessionpersist.stores.base import LONGEST_TEXT, Check, Outcome, Record, Store, driver_words, printable
+from sessionpersist.stores.base import Drainable, Outcome, Probed, Record
 from sessionpersist.stores.breaker import Breaker
+from sessionpersist.stores.texts import LONGEST_TEXT, driver_words, printable
 
 T = TypeVar("T")
 
@@ -31,8 +31,10 @@ QUIET = 60.0  # seconds between two lines of the log about requests that a serve
 logger = logging.getLogger("sessionpersist")
 
 
-class GuardedStore(Store):
-    def __init__(self, store: Store, description: str) -> None:
+class GuardedStore(Drainable):
+    """``store`` is the one behind the breaker: what is asked there, the breaker does not hear of."""
+
+    def __init__(self, store: Probed, description: str) -> None:
         """``description`` names the store in the log; it holds no secret."""
         self.store, self.description = store, description
         self.breaker = Breaker()
@@ -91,18 +93,6 @@ class GuardedStore(Store):
 
     def place(self) -> str | None:
         return self._guarded(self.store.place)
-
-    def rehearsal(self) -> AbstractContextManager[bool]:
-        return self.store.rehearsal()
-
-    def connection_checks(self) -> Iterable[Check]:
-        return self.store.connection_checks()
-
-    def missing(self) -> str | None:
-        return self.store.missing()
-
-    def warnings(self) -> Iterable[str]:
-        return self.store.warnings()
 
     def close(self) -> None:
         self.store.close()

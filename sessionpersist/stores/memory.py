@@ -28,12 +28,11 @@ from sessionpersist.stores.base import (
     PLACE,
     Check,
     Outcome,
+    Probed,
     Record,
-    Store,
     note_foreign,
     now_ms,
     place_of,
-    printable,
 )
 from sessionpersist.stores.secret import SecretBytes
 from sessionpersist.stores.sql import (
@@ -45,6 +44,7 @@ from sessionpersist.stores.sql import (
     statements,
     values_of,
 )
+from sessionpersist.stores.texts import printable
 
 SQL = statements("session", "?", "sqlite")
 TABLE = """CREATE TABLE IF NOT EXISTS session (
@@ -59,7 +59,7 @@ ROWCOUNT: Callable[[sqlite3.Cursor], int] = attrgetter("rowcount")
 T = TypeVar("T")
 
 
-class MemoryStore(Store):
+class MemoryStore(Probed):
     name = "In-Memory"
 
     def __init__(
@@ -129,6 +129,10 @@ class MemoryStore(Store):
 
     def count(self, at_most: int | None = None) -> int:
         return int(self._row(SQL.count, now_ms(), EVERY if at_most is None else at_most)[0])
+
+    def prepare(self) -> None:
+        """Open the file, which makes what it needs."""
+        self.open()
 
     def place(self) -> str | None:
         row = self._row(SQL.place, PLACE)

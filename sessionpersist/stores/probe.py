@@ -14,22 +14,12 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
 from itertools import islice
 
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreUnavailable
-from sessionpersist.stores.base import (
-    LONGEST_TEXT,
-    LONGEST_USER_ID,
-    Check,
-    Outcome,
-    Record,
-    Step,
-    Store,
-    driver_words,
-    new_version,
-    now_ms,
-    printable,
-)
+from sessionpersist.stores.base import LONGEST_USER_ID, Check, Outcome, Probed, Record, new_version, now_ms
+from sessionpersist.stores.texts import LONGEST_TEXT, driver_words, printable
 
 TRIAL_LIFE = 60_000  # milliseconds: what a probe that was killed leaves behind is gone after a minute
 LARGE = 64 * 1024  # bytes of a payload
@@ -38,11 +28,26 @@ MANY = 32  # keys: a node that has half of a cluster is taken for the whole once
 logger = logging.getLogger("sessionpersist")
 
 
-def run(store: Store, *, prepare: bool = False, hidden: Sequence[str] = ()) -> list[Step]:
+@dataclass(frozen=True)
+class Step:
+    """One step of a probe: what was tried, how long it took, and what came of it."""
+
+    name: str
+    ok: bool
+    milliseconds: float
+    message: str = ""
+    field: str | None = None
+    warning: bool = False
+    detail: str = (
+        ""  # the driver's own words, without secrets, for the log and for ``validate_connections -v 2``
+    )
+
+
+def run(store: Probed, *, prepare: bool = False, hidden: Sequence[str] = ()) -> list[Step]:
     """Run the checks up to the first that fails, then collect the warnings; one Step each. Never raises.
 
     With ``prepare`` the store makes what it lacks on its server before its verbs are tried; without, they are tried as
-    far as its server allows (see ``Store.rehearsal``). ``hidden`` are secrets that no text may show.
+    far as its server allows (see ``Probed.rehearsal``). ``hidden`` are secrets that no text may show.
     """
     steps: list[Step] = []
     with ExitStack() as stack:
@@ -106,7 +111,7 @@ def _let_go(stack: ExitStack, steps: list[Step], hidden: Sequence[str]) -> None:
         steps.append(step)
 
 
-def _warnings(store: Store, hidden: Sequence[str]) -> Iterator[Step]:
+def _warnings(store: Probed, hidden: Sequence[str]) -> Iterator[Step]:
     texts: list[str] = []
     step = timed("Warning", lambda: texts.extend(store.warnings()), hidden)
     for text in texts:
@@ -116,7 +121,7 @@ def _warnings(store: Store, hidden: Sequence[str]) -> Iterator[Step]:
         yield Step("Warning", True, 0.0, text, warning=True, detail=step.detail)
 
 
-def _checks(store: Store, prepare: bool, stack: ExitStack) -> Generator[Check, None, None]:
+def _checks(store: Probed, prepare: bool, stack: ExitStack) -> Generator[Check, None, None]:
     yield from store.connection_checks()
     possible = True
 
@@ -139,7 +144,7 @@ def _checks(store: Store, prepare: bool, stack: ExitStack) -> Generator[Check, N
 class Trial:
     """The verbs of the contract on random keys, which no session has."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Probed) -> None:
         self.store = store
         self.key, self.ended = secrets.token_hex(32), secrets.token_hex(32)
         now = now_ms()

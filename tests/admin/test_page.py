@@ -19,7 +19,7 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from sessionpersist.configuration import probing, pulse
 from sessionpersist.models import LoginConfiguration, Revision
-from sessionpersist.stores.base import Step
+from sessionpersist.stores.probe import Step
 from tests.admin.support import (
     PAGE,
     STATUS,

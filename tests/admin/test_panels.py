@@ -25,6 +25,7 @@ from sessionpersist.configuration.views import handover as handover_views
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import draining, routing, snapshot
 from sessionpersist.models import LoginConfiguration, Node, Revision
+from sessionpersist.stores import open_store
 from tests.admin.support import PAGE, STATUS, create_staff, login_of, start_over
 from tests.admin.test_page import JSON, text_of
 from tests.engine.support import new_session
@@ -569,7 +570,7 @@ class TestNodes:
     def test_one_that_reaches_another_store_under_the_same_name_is_marked(self, browser: Client) -> None:
         """As with “localhost”, which is each node itself."""
         number = choose(**JDBC)
-        store = routing.current_view().store.current.store
+        store = open_store(routing.current_settings())
         store.prepare()
         place = store.place()
         Revision.objects.filter(pk=number).update(activates_at=Now() - timedelta(minutes=1), place=place)

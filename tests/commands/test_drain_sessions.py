@@ -24,7 +24,7 @@ from sessionpersist.handover import draining, snapshot
 from sessionpersist.handover.draining import NotNow
 from sessionpersist.handover.rules import HandoverStore, Role
 from sessionpersist.models import LoginConfiguration, Node, Revision, StoredSession
-from sessionpersist.stores.base import PLACE, Record, Store, new_version, now_ms
+from sessionpersist.stores.base import PLACE, Probed, Record, new_version, now_ms
 from sessionpersist.stores.redis.store import RedisStore
 from tests.commands.running import run
 from tests.load import stores
@@ -106,7 +106,7 @@ def start(site: Site, *arguments: str) -> subprocess.Popen[str]:
 
 class TestOnARealSite:
     def test_it_moves_everything_and_ends_the_handover(
-        self, site: Site, sessions: dict[str, Record], source: Store, database_url: str
+        self, site: Site, sessions: dict[str, Record], source: Probed, database_url: str
     ) -> None:
         said = site.manage("drain_sessions")
         assert f"{SESSIONS:,} sessions to move" in said
@@ -116,7 +116,7 @@ class TestOnARealSite:
         assert "REDIS" not in site.manage("drain_sessions")
 
     def test_killed_in_the_middle_it_can_be_started_again(
-        self, site: Site, sessions: dict[str, Record], source: Store, database_url: str
+        self, site: Site, sessions: dict[str, Record], source: Probed, database_url: str
     ) -> None:
         drain = start(site, "--rate", "1000")
         while source.count() > SESSIONS - 500:
@@ -131,7 +131,7 @@ class TestOnARealSite:
 
     @pytest.mark.parametrize("terminal", [False, True], ids=["lines", "bar"])
     def test_ctrl_c_stops_it_with_a_sentence(
-        self, site: Site, sessions: dict[str, Record], source: Store, database_url: str, terminal: bool
+        self, site: Site, sessions: dict[str, Record], source: Probed, database_url: str, terminal: bool
     ) -> None:
         output, end = pty.openpty() if terminal else os.pipe()
         command = [sys.executable, str(ROOT / "manage.py"), "drain_sessions", "--rate", "1000"]
@@ -149,7 +149,7 @@ class TestOnARealSite:
         assert in_postgres(database_url) == payloads(sessions)
 
     def test_two_at_once_move_everything_once(
-        self, site: Site, sessions: dict[str, Record], source: Store, database_url: str
+        self, site: Site, sessions: dict[str, Record], source: Probed, database_url: str
     ) -> None:
         drains = [start(site), start(site)]
         said = [drain.communicate()[0] for drain in drains]

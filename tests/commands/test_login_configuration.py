@@ -15,7 +15,7 @@ from pytest_django import Settings
 from sessionpersist.configuration import probing
 from sessionpersist.handover import snapshot
 from sessionpersist.models import LoginConfiguration, Revision, RevisionQuerySet
-from sessionpersist.stores.base import Step
+from sessionpersist.stores.probe import Step
 from tests.commands.running import Result, run
 from tests.engine.support import server_fields
 from tests.servers import MongoDB, Valkey, shared

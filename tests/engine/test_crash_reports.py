@@ -39,8 +39,8 @@ from sessionpersist import engine, stores
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.session import sealing
 from sessionpersist.stores import passwords
-from sessionpersist.stores.base import causes
 from sessionpersist.stores.secret import secret_keys
+from sessionpersist.stores.texts import causes
 from sessionpersist.testing import override_login_configuration
 from tests.admin.support import create_staff, login_of, save
 from tests.engine import urls

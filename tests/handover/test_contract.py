@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,12 +19,12 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.handover.rules import HandoverStore, Role
-from sessionpersist.stores.base import Outcome, Record, Store
+from sessionpersist.stores.base import Outcome, Probed, Record
 from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import Postgres, Valkey, require, shared
-from tests.stores.contract import StoreContract
+from tests.stores.contract import VerbsContract, empty
 from tests.stores.databases import added_database
 from tests.stores.places import mongo_store, redis_store
 
@@ -56,9 +57,6 @@ class Handover(HandoverStore):
         if deleted:
             self._deleted.add(key)
         return deleted
-
-    def scan(self) -> Iterator[tuple[str, Record | None]]:
-        return (each for each in super().scan() if each[0] not in self._deleted)
 
 
 class HandoverFromBefore(Handover):
@@ -95,7 +93,7 @@ class HandoverFromBefore(Handover):
         return put
 
 
-class HandoverContract(StoreContract):
+class HandoverContract(VerbsContract):
     old: ClassVar[str]
     new: ClassVar[str]
     folder: ClassVar[Path]
@@ -120,12 +118,17 @@ class HandoverContract(StoreContract):
         with django_db_blocker.unblock(), added_database(ALIAS, url):
             yield
 
-    def make_store(self) -> Store:
+    def make_store(self) -> Handover:
         current, source = (self.store_of(kind) for kind in (self.new, self.old))
-        source.prepare()
         return self.handover(Role(current, self.handover.number, 0), [Role(source, 0, 0)])
 
-    def store_of(self, kind: str) -> Store:
+    def make_ready(self, store: Handover) -> None:
+        for name in (self.old, self.new):
+            with closing(self.store_of(name)) as inner:
+                inner.prepare()
+                empty(inner)
+
+    def store_of(self, kind: str) -> Probed:
         match kind:
             case "REDIS":
                 return redis_store(Valkey, prefix=self.prefix)

@@ -19,7 +19,7 @@ from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import draining, nodes, places, routing, snapshot
 from sessionpersist.models import LoginConfiguration, Node, Revision, columns_of
-from sessionpersist.stores import build_store
+from sessionpersist.stores import build_store, open_store
 from sessionpersist.stores.base import PLACE
 from sessionpersist.stores.memory import MemoryStore
 from tests.handover.test_stores import new_session, wait_for_the_guard
@@ -166,7 +166,7 @@ def test_a_place_that_lost_its_id_is_asked_again() -> None:
     """From a review: after FLUSHALL every node was marked as reaching another store, and a drain never ended."""
     submit(stores.fields_on(Valkey))
     noted = Revision.objects.latest("pk").place
-    store = routing.current_view().store.current.store
+    store = open_store(routing.current_settings())
     with shared(Valkey).connect() as client:
         client.delete(f"{conf.key_prefix()}:{PLACE}")
     nodes._report_once()

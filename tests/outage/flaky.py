@@ -10,7 +10,7 @@ from typing import Any
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing
 from sessionpersist.handover.rules import HandoverStore, Role
-from sessionpersist.stores.base import Store
+from sessionpersist.stores.base import Probed
 from sessionpersist.stores.breaker import Breaker
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.memory import MemoryStore
@@ -53,7 +53,7 @@ class FixedView:
     number = 0
     stale = mixed = False
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Probed) -> None:
         self.guarded = GuardedStore(store, "The flaky store")
         self.store = HandoverStore(Role(self.guarded, 0, 0))
 
@@ -71,7 +71,7 @@ def flaky_site(folder: Path) -> Iterator[FlakyStore]:
 
 
 @contextmanager
-def site_on(store: Store) -> Iterator[Breaker]:
+def site_on(store: Probed) -> Iterator[Breaker]:
     """Have every session in this store, behind a breaker as in real life."""
     view = FixedView(store)
     before, routing.current_store = routing.current_store, lambda: routing.RoutedStore(lambda: view)

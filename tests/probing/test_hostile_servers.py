@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pytest_django import DjangoDbBlocker, Settings
 
 from sessionpersist.configuration import probing
-from sessionpersist.stores.base import LONGEST_TEXT, Step
+from sessionpersist.stores.probe import Step
 from sessionpersist.stores.settings import DatabaseSettings, MongoSettings, RedisSettings
+from sessionpersist.stores.texts import LONGEST_TEXT
 from tests.engine.support import patiently
 from tests.probing.answering import Answering
 from tests.stores.databases import added_database

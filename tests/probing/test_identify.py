@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sessionpersist.configuration import probing
-from sessionpersist.stores.base import Store
+from sessionpersist.stores.base import Probed
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.settings import MemorySettings, RedisSettings, StoreSettings
 from tests.servers.places import free_port
@@ -33,7 +33,7 @@ def test_settings_that_cannot_be_are_no_error() -> None:
 def test_an_error_that_nobody_foresaw_is_logged_without_secrets(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def place(store: Store) -> str:
+    def place(store: Probed) -> str:
         raise KeyError(SECRET)
 
     monkeypatch.setattr(MemoryStore, "place", place)

@@ -13,17 +13,9 @@ import pytest
 from sessionpersist.configuration import probing
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores import probe as checks
-from sessionpersist.stores.base import (
-    LONGEST_USER_ID,
-    PLACE,
-    Outcome,
-    Record,
-    Step,
-    Store,
-    new_version,
-    now_ms,
-)
+from sessionpersist.stores.base import LONGEST_USER_ID, PLACE, Outcome, Record, new_version, now_ms
 from sessionpersist.stores.memory import MemoryStore
+from sessionpersist.stores.probe import Step
 from sessionpersist.stores.settings import MemorySettings
 
 SECRET = "hunter2-and-more"
@@ -77,15 +69,15 @@ def failed(steps: list[Step]) -> Step:
 
 class TestWhatIsTried:
     def test_every_verb_of_the_contract(self, store: Watched) -> None:
-        assert all(step.ok for step in store.probe())
+        assert all(step.ok for step in checks.run(store))
         assert set(store.verbs) == VERBS
 
     def test_deleting_comes_before_anything_is_written(self, store: Watched) -> None:
-        store.probe()
+        checks.run(store)
         assert store.verbs[0] == "delete"
 
     def test_the_largest_values(self, store: Watched) -> None:
-        store.probe()
+        checks.run(store)
         records = [each for _, arguments in store.calls for each in arguments if isinstance(each, Record)]
         assert max(len(record.payload) for record in records) >= 64 * 1024
         longest = max((record.user_id for record in records), key=len)
@@ -93,22 +85,22 @@ class TestWhatIsTried:
         assert any(ord(letter) > 0xFFFF for letter in longest)
 
     def test_many_keys_all_over_the_key_space(self, store: Watched) -> None:
-        store.probe()
+        checks.run(store)
         keys = {key for verb, (given, *_) in with_arguments(store, "create_many") for key in given}
         assert len(keys) >= 16
         assert len({key[0] for key in keys}) > 4
 
     def test_keys_are_new_each_time(self, store: Watched) -> None:
-        store.probe()
+        checks.run(store)
         first = {arguments[0] for _, arguments in with_arguments(store, "create")}
         store.calls.clear()
-        store.probe()
+        checks.run(store)
         assert first.isdisjoint(arguments[0] for _, arguments in with_arguments(store, "create"))
 
     def test_sessions_of_users_stay_as_they_are(self, store: Watched) -> None:
         live = Record(b"live", new_version(), now_ms(), now_ms() + 60_000, "7")
         store.create("a" * 64, live)
-        assert all(step.ok for step in store.probe())
+        assert all(step.ok for step in checks.run(store))
         assert store.get("a" * 64) == live
         assert store.rows() == 1
 
@@ -119,7 +111,7 @@ def with_arguments(store: Watched, verb: str) -> list[tuple[str, tuple[Any, ...]
 
 def calls_of_a_probe(folder: Path) -> int:
     store = Watched(folder)
-    store.probe()
+    checks.run(store)
     store.close()
     return len(store.calls)
 
@@ -135,7 +127,7 @@ class TestWhatFails:
                 return answer
 
             store.change = break_one
-            assert failed(store.probe()).message == "The answer was lost."
+            assert failed(checks.run(store)).message == "The answer was lost."
             assert (n, store.rows()) == (n, 0)
 
     @pytest.mark.parametrize(
@@ -158,7 +150,7 @@ class TestWhatFails:
     )
     def test_a_verb_that_always_says_the_same_is_found_out(self, store: Watched, verb: str, lie: Any) -> None:
         store.change = lambda number, name, answer: lie if name == verb else answer
-        assert not failed(store.probe()).ok
+        assert not failed(checks.run(store)).ok
 
     @pytest.mark.parametrize("verb", ["replace", "touch", "delete", "end", "delete_many"])
     def test_a_verb_that_does_nothing_is_found_out(self, tmp_path: Path, verb: str) -> None:
@@ -168,7 +160,7 @@ class TestWhatFails:
         answers = {"replace": Outcome.SAVED, "touch": True, "delete": True, "end": None, "delete_many": set()}
         setattr(Idle, verb, lambda self, *arguments: answers[verb])
         idle = Idle(tmp_path, "idle", 2.0)
-        assert not failed(idle.probe()).ok
+        assert not failed(checks.run(idle)).ok
         idle.close()
 
     def test_a_store_that_is_gone_is_not_cleaned_up_key_by_key(self, store: Watched) -> None:
@@ -178,7 +170,7 @@ class TestWhatFails:
             return answer
 
         store.change = vanish
-        assert failed(store.probe()).message == "It is gone."
+        assert failed(checks.run(store)).message == "It is gone."
         assert len(store.calls) <= 6
 
 
@@ -200,7 +192,7 @@ class Lacking(Watched):
 class TestRehearsal:
     def test_verbs_are_tried_within_it(self, tmp_path: Path) -> None:
         store = Lacking(tmp_path)
-        steps = store.probe()
+        steps = checks.run(store)
         assert all(step.ok for step in steps)
         assert next(step.message for step in steps if step.name == "Prepared") == "The table is missing."
         assert store.verbs[0] == "rehearsal"
@@ -210,7 +202,7 @@ class TestRehearsal:
     def test_where_it_is_not_possible_the_verbs_are_left_alone(self, tmp_path: Path) -> None:
         store = Lacking(tmp_path)
         store.possible = False
-        assert all(step.ok for step in store.probe())
+        assert all(step.ok for step in checks.run(store))
         assert set(store.verbs) == {"rehearsal", "over"}
 
     def test_what_a_failed_step_wrote_is_gone_before_it_ends(self, tmp_path: Path) -> None:
@@ -222,7 +214,7 @@ class TestRehearsal:
             return answer
 
         store.change = fail
-        assert failed(store.probe()).message == "No."
+        assert failed(checks.run(store)).message == "No."
         assert store.calls[-1] == ("over", (0,))
 
     @pytest.mark.parametrize("when", ["before", "after"])
@@ -235,7 +227,7 @@ class TestRehearsal:
                 yield True
                 raise StoreUnavailable("The table could not be taken back.")
 
-        steps = Failing(tmp_path).probe()
+        steps = checks.run(Failing(tmp_path))
         assert failed(steps).name == {"before": "Prepared", "after": "Clean up"}[when]
         assert [step for step in steps if not step.ok] == [steps[-1]]
 
@@ -310,10 +302,3 @@ def test_a_check_that_interrupts_is_not_swallowed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         checks.run(store)
     store.close()
-
-
-def test_the_probe_is_the_same_for_every_wrapper(store: Watched) -> None:
-    from sessionpersist.stores.guarded import GuardedStore
-
-    wrapped: Store = GuardedStore(store, "The store")
-    assert [step.name for step in wrapped.probe()] == [step.name for step in store.probe()]

@@ -14,7 +14,7 @@ from django.db import connections
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.configuration import probing
-from sessionpersist.stores import build_store
+from sessionpersist.stores import build_store, probe
 from sessionpersist.stores.base import PLACE, Record, new_version, now_ms
 from sessionpersist.stores.settings import DatabaseSettings, RedisSettings
 from tests.servers import MariaDB, Postgres, Valkey, require, shared
@@ -121,7 +121,7 @@ def test_a_store_with_very_many_sessions_is_probed_quickly() -> None:
     store.create_many(records)
     with server.connect() as client:
         client.config_resetstat()
-        assert [step.name for step in store.probe() if not step.ok] == []
+        assert [step.name for step in probe.run(store) if not step.ok] == []
         stats: dict[str, Any] = client.info("commandstats")
         assert stats["cmdstat_scan"]["calls"] <= 4
         assert stats["cmdstat_getrange"]["calls"] < len(records) / 10
@@ -205,7 +205,7 @@ def test_a_postgresql_user_who_lacks_one_right_fails(verb: str) -> None:
 
 def test_mongodb_is_left_without_a_trial_record() -> None:
     store = mongo_store(prefix=f"probing{secrets.token_hex(4)}")
-    assert [step for step in store.probe(prepare=True) if not step.ok] == []
+    assert [step for step in probe.run(store, prepare=True) if not step.ok] == []
     assert store._sessions.count_documents({"_id": {"$regex": "^[0-9a-f]{64}$"}}) == 0
     store._sessions.drop()
     store.close()

@@ -1,6 +1,7 @@
 """What every store promises, as tests. A subclass says where its records lie, in `make_store`, and inherits the rest.
 
-Wrappers around stores promise the same, so they inherit the same.
+There is a class for each part of the contract in ``stores/base.py``. Wrappers around stores inherit the parts that they
+keep.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
 from sessionpersist.exceptions import SessionTooLarge
+from sessionpersist.stores import probe
 from sessionpersist.stores.base import (
     ENDED,
     MAX_PAYLOAD_BYTES,
     PLACE,
+    Drainable,
     Outcome,
+    Probed,
     Record,
     Store,
     check_size,
@@ -44,24 +49,27 @@ def a_record(payload: bytes = b"payload", *, life: int = MINUTE, user_id: str = 
     return Record(payload, new_version(), now, now + life, user_id)
 
 
-def empty(store: Store) -> None:
+def empty(store: Drainable) -> None:
     """Remove every record with the means of the contract: nothing deletes an ended record but its expiry."""
     for key, _ in list(store.scan()):
         store.end(key, now_ms() - 1)
     store.clear_expired()
 
 
-class StoreContract:
-    """Inherited by one class a store. `make_store` is the only hook; each call gives a store of the same records."""
+class VerbsContract:
+    """What a request asks of a store. Each call of `make_store` gives a store of the same records."""
 
     def make_store(self) -> Store:
+        raise NotImplementedError
+
+    def make_ready(self, store: Any) -> None:
+        """Have the server prepared and no record in the store."""
         raise NotImplementedError
 
     @pytest.fixture
     def store(self) -> Iterator[Store]:
         store = self.make_store()
-        store.prepare()
-        empty(store)
+        self.make_ready(store)
         yield store
         store.close()
 
@@ -271,103 +279,6 @@ class StoreContract:
         assert store.get(key) is None
         assert store.create(key, a_record()) is True
 
-    # clear_expired, scan, count
-
-    def test_clear_expired_leaves_live_and_ended_records_alone(
-        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
-    ) -> None:
-        store.clear_expired()
-        assert store.get(live[0]) == live[1]
-        assert store.get(ended) is not None
-
-    def test_scan_gives_every_unexpired_record(
-        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
-    ) -> None:
-        found = dict(store.scan())
-        assert found.keys() == {live[0], ended}
-        assert found[live[0]] == live[1]
-        last = found[ended]
-        assert last is not None
-        assert last.ended
-
-    def test_scan_of_more_than_a_page_misses_nothing_though_records_go_meanwhile(self, store: Store) -> None:
-        records = {a_key(): a_record(str(number).encode()) for number in range(MORE_THAN_A_PAGE)}
-        for made, each in records.items():
-            store.create(made, each)
-        found = {}
-        for key, record in store.scan():
-            assert record is not None
-            found[key] = record
-            store.delete(key, record.version)
-        assert found == records
-        assert list(store.scan()) == []
-
-    def test_scan_can_be_left_half_way(self, store: Store, live: tuple[str, Record]) -> None:
-        store.create(a_key(), a_record())
-        assert next(iter(store.scan()))
-        assert store.get(live[0]) == live[1]
-
-    def test_count_counts_live_records_only(
-        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
-    ) -> None:
-        assert store.count() == 1
-        store.create(a_key(), a_record())
-        assert store.count() == 2
-        assert store.count(at_most=2) == 2
-        assert store.count(at_most=1) == 1
-
-    # several at once
-
-    def test_get_many_gives_what_is_there(
-        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
-    ) -> None:
-        found = store.get_many([a_key(), live[0], expired[0], ended])
-        assert found.keys() == {live[0], ended}
-        assert found[live[0]] == live[1]
-        assert found[ended].ended
-
-    def test_create_many_creates_all_that_are_not_there(self, store: Store) -> None:
-        records = {a_key(): a_record(str(number).encode()) for number in range(MORE_THAN_A_PAGE)}
-        assert store.create_many(records) == records.keys()
-        assert dict(store.scan()) == records
-
-    def test_create_many_leaves_a_taken_key_as_it_is_and_creates_the_others(
-        self, store: Store, live: tuple[str, Record], ended: str
-    ) -> None:
-        new = {a_key(): a_record(), a_key(): a_record()}
-        taken = {live[0]: a_record(b"other"), ended: a_record(b"revived")}
-        assert store.create_many({**taken, **new}) == new.keys()
-        assert store.get(live[0]) == live[1]
-        assert (held := store.get(ended)) is not None
-        assert held.ended
-        assert all(store.get(key) == record for key, record in new.items())
-
-    def test_create_many_says_of_an_expired_record_whether_it_was_written_over(
-        self, store: Store, expired: tuple[str, Record]
-    ) -> None:
-        new = a_record()
-        created = store.create_many({expired[0]: new})
-        assert store.get(expired[0]) == (new if created else None)
-
-    def test_delete_many_deletes_what_still_has_its_version(
-        self, store: Store, live: tuple[str, Record], ended: str
-    ) -> None:
-        others = {a_key(): a_record() for _ in range(MORE_THAN_A_PAGE)}
-        store.create_many(others)
-        versions = {key: record.version for key, record in others.items()}
-        assert store.delete_many(versions | {live[0]: new_version(), ended: new_version()}) == {
-            live[0],
-            ended,
-        }
-        assert dict(store.scan()).keys() == {live[0], ended}
-        assert store.get(live[0]) == live[1]
-
-    def test_delete_many_with_all_of_their_versions_leaves_nothing(self, store: Store) -> None:
-        records = {a_key(): a_record(), a_key(): a_record()}
-        store.create_many(records)
-        assert store.delete_many({key: record.version for key, record in records.items()}) == set()
-        assert store.count() == 0
-
     # payloads
 
     @pytest.mark.parametrize(
@@ -460,10 +371,6 @@ class StoreContract:
 
     # its life
 
-    def test_prepare_can_be_repeated_and_by_several_at_once(self, store: Store) -> None:
-        in_threads([store.prepare] * 4)
-        assert store.missing() is None
-
     def test_a_closed_store_opens_again(self, store: Store, live: tuple[str, Record]) -> None:
         store.close()
         store.close()
@@ -474,14 +381,128 @@ class StoreContract:
         assert other.get(live[0]) == live[1]
         other.close()
 
-    def test_a_probe_has_good_steps_only_and_leaves_nothing_behind(self, store: Store) -> None:
-        steps = store.probe(prepare=True)
+
+class DrainContract:
+    """What a drain asks of a store. A subclass is one of VerbsContract, too."""
+
+    def test_clear_expired_leaves_live_and_ended_records_alone(
+        self, store: Drainable, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        store.clear_expired()
+        assert store.get(live[0]) == live[1]
+        assert store.get(ended) is not None
+
+    def test_scan_gives_every_unexpired_record(
+        self, store: Drainable, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        found = dict(store.scan())
+        assert found.keys() == {live[0], ended}
+        assert found[live[0]] == live[1]
+        last = found[ended]
+        assert last is not None
+        assert last.ended
+
+    def test_scan_of_more_than_a_page_misses_nothing_though_records_go_meanwhile(
+        self, store: Drainable
+    ) -> None:
+        records = {a_key(): a_record(str(number).encode()) for number in range(MORE_THAN_A_PAGE)}
+        for made, each in records.items():
+            store.create(made, each)
+        found = {}
+        for key, record in store.scan():
+            assert record is not None
+            found[key] = record
+            store.delete(key, record.version)
+        assert found == records
+        assert list(store.scan()) == []
+
+    def test_scan_can_be_left_half_way(self, store: Drainable, live: tuple[str, Record]) -> None:
+        store.create(a_key(), a_record())
+        assert next(iter(store.scan()))
+        assert store.get(live[0]) == live[1]
+
+    def test_count_counts_live_records_only(
+        self, store: Drainable, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        assert store.count() == 1
+        store.create(a_key(), a_record())
+        assert store.count() == 2
+        assert store.count(at_most=2) == 2
+        assert store.count(at_most=1) == 1
+
+    def test_get_many_gives_what_is_there(
+        self, store: Drainable, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        found = store.get_many([a_key(), live[0], expired[0], ended])
+        assert found.keys() == {live[0], ended}
+        assert found[live[0]] == live[1]
+        assert found[ended].ended
+
+    def test_create_many_creates_all_that_are_not_there(self, store: Drainable) -> None:
+        records = {a_key(): a_record(str(number).encode()) for number in range(MORE_THAN_A_PAGE)}
+        assert store.create_many(records) == records.keys()
+        assert dict(store.scan()) == records
+
+    def test_create_many_leaves_a_taken_key_as_it_is_and_creates_the_others(
+        self, store: Drainable, live: tuple[str, Record], ended: str
+    ) -> None:
+        new = {a_key(): a_record(), a_key(): a_record()}
+        taken = {live[0]: a_record(b"other"), ended: a_record(b"revived")}
+        assert store.create_many({**taken, **new}) == new.keys()
+        assert store.get(live[0]) == live[1]
+        assert (held := store.get(ended)) is not None
+        assert held.ended
+        assert all(store.get(key) == record for key, record in new.items())
+
+    def test_create_many_says_of_an_expired_record_whether_it_was_written_over(
+        self, store: Drainable, expired: tuple[str, Record]
+    ) -> None:
+        new = a_record()
+        created = store.create_many({expired[0]: new})
+        assert store.get(expired[0]) == (new if created else None)
+
+    def test_delete_many_deletes_what_still_has_its_version(
+        self, store: Drainable, live: tuple[str, Record], ended: str
+    ) -> None:
+        others = {a_key(): a_record() for _ in range(MORE_THAN_A_PAGE)}
+        store.create_many(others)
+        versions = {key: record.version for key, record in others.items()}
+        assert store.delete_many(versions | {live[0]: new_version(), ended: new_version()}) == {
+            live[0],
+            ended,
+        }
+        assert dict(store.scan()).keys() == {live[0], ended}
+        assert store.get(live[0]) == live[1]
+
+    def test_delete_many_with_all_of_their_versions_leaves_nothing(self, store: Drainable) -> None:
+        records = {a_key(): a_record(), a_key(): a_record()}
+        store.create_many(records)
+        assert store.delete_many({key: record.version for key, record in records.items()}) == set()
+        assert store.count() == 0
+
+
+class StoreContract(VerbsContract, DrainContract):
+    """The whole contract: inherited by one class a store."""
+
+    def make_store(self) -> Probed:
+        raise NotImplementedError
+
+    def make_ready(self, store: Probed) -> None:
+        store.prepare()
+        empty(store)
+
+    def test_prepare_can_be_repeated_and_by_several_at_once(self, store: Probed) -> None:
+        in_threads([store.prepare] * 4)
+        assert store.missing() is None
+
+    def test_a_probe_has_good_steps_only_and_leaves_nothing_behind(self, store: Probed) -> None:
+        steps = probe.run(store, prepare=True)
         assert [step for step in steps if not step.ok] == []
         assert {"Write", "Read", "Compare and set", "Delete", "Expiry"} <= {step.name for step in steps}
         assert list(store.scan()) == []
 
-    def test_a_closed_probe_of_the_store_does_not_prepare_it_again(self, store: Store) -> None:
-        assert all(step.ok for step in store.probe())
+    def test_a_closed_probe_of_the_store_does_not_prepare_it_again(self, store: Probed) -> None:
+        assert all(step.ok for step in probe.run(store))
 
 
 def _noted(answers: list[object], verb: Callable[[], object]) -> None:
@@ -491,10 +512,12 @@ def _noted(answers: list[object], verb: Callable[[], object]) -> None:
 class HasAPlace:
     """The id of the place. A subclass is one of StoreContract, too."""
 
-    def make_store(self) -> Store:
+    def make_store(self) -> Probed:
         raise NotImplementedError
 
-    def test_a_place_has_one_id_whoever_prepares_it_and_by_whichever_store_object(self, store: Store) -> None:
+    def test_a_place_has_one_id_whoever_prepares_it_and_by_whichever_store_object(
+        self, store: Probed
+    ) -> None:
         found = store.place()
         assert found is not None
         assert place_of(found) == found
@@ -504,7 +527,7 @@ class HasAPlace:
         assert [store.place(), other.place()] == [found, found]
         other.close()
 
-    def test_the_id_of_a_place_is_no_session(self, store: Store, live: tuple[str, Record]) -> None:
+    def test_the_id_of_a_place_is_no_session(self, store: Probed, live: tuple[str, Record]) -> None:
         store.clear_expired()
         assert store.get(PLACE) is None
         assert dict(store.scan()) == {live[0]: live[1]}
@@ -516,10 +539,10 @@ class HasAPlace:
 class RoundTrips:
     """One command a verb: the budget of a request. A subclass counts what its server is asked."""
 
-    def commands(self, store: Store, action: Callable[[], object]) -> int:
+    def commands(self, store: Probed, action: Callable[[], object]) -> int:
         raise NotImplementedError
 
-    def test_each_verb_of_a_request_is_one_command(self, store: Store) -> None:
+    def test_each_verb_of_a_request_is_one_command(self, store: Probed) -> None:
         key, first, second = a_key(), a_record(), a_record()
         verbs: list[tuple[str, Callable[[], object], object]] = [
             ("create", lambda: store.create(key, first), True),
@@ -534,7 +557,7 @@ class RoundTrips:
             commands = self.commands(store, partial(_noted, answers, verb))
             assert (name, commands, answers) == (name, 1, [answer])
 
-    def _warm_up(self, store: Store) -> None:
+    def _warm_up(self, store: Probed) -> None:
         """Connect, and have the server know the scripts."""
         key, record = a_key(), a_record()
         store.create(key, record)
@@ -547,20 +570,20 @@ class RoundTrips:
 class GetsAPlace:
     """Where nothing has been prepared yet. A subclass is one of StoreContract and of HasAPlace, too."""
 
-    def make_store_of_a_new_place(self) -> Store:
+    def make_store_of_a_new_place(self) -> Probed:
         raise NotImplementedError
 
     @pytest.fixture
-    def new(self) -> Iterator[Store]:
+    def new(self) -> Iterator[Probed]:
         store = self.make_store_of_a_new_place()
         yield store
         store.close()
 
-    def test_where_nobody_has_prepared_a_place_it_has_no_id(self, new: Store) -> None:
+    def test_where_nobody_has_prepared_a_place_it_has_no_id(self, new: Probed) -> None:
         assert new.place() is None
 
     def test_a_place_that_was_prepared_has_an_id_of_its_own_which_stays(
-        self, store: Store, new: Store
+        self, store: Probed, new: Probed
     ) -> None:
         new.prepare()
         made = new.place()
@@ -569,7 +592,7 @@ class GetsAPlace:
         new.prepare()
         assert new.place() == made != store.place()
 
-    def test_of_several_that_prepare_at_once_one_gives_the_id(self, new: Store) -> None:
+    def test_of_several_that_prepare_at_once_one_gives_the_id(self, new: Probed) -> None:
         def prepare() -> str | None:
             new.prepare()
             return new.place()
@@ -578,7 +601,7 @@ class GetsAPlace:
         assert len(set(found)) == 1
         assert found[0] is not None
 
-    def test_no_verb_of_a_session_changes_the_id(self, store: Store) -> None:
+    def test_no_verb_of_a_session_changes_the_id(self, store: Probed) -> None:
         before = store.place()
         assert store.touch(PLACE, now_ms() + MINUTE) is False
         assert store.delete(PLACE) is False
@@ -595,7 +618,7 @@ class ForeignRecords:
         raise NotImplementedError
 
     @pytest.fixture
-    def planted(self, store: Store) -> dict[str, str]:
+    def planted(self, store: Drainable) -> dict[str, str]:
         """What it is by the key that it lies under."""
         keys = {}
         for what, write in self.foreign().items():
@@ -604,7 +627,7 @@ class ForeignRecords:
         return keys
 
     def test_get_is_none_and_one_line_in_the_log_tells_no_key(
-        self, store: Store, planted: dict[str, str], caplog: pytest.LogCaptureFixture
+        self, store: Drainable, planted: dict[str, str], caplog: pytest.LogCaptureFixture
     ) -> None:
         for key, what in planted.items():
             caplog.clear()
@@ -612,7 +635,7 @@ class ForeignRecords:
             [line] = [each for each in caplog.records if each.name == "django.security.SuspiciousSession"]
             assert key not in line.getMessage()
 
-    def test_no_verb_takes_it_for_a_session(self, store: Store, planted: dict[str, str]) -> None:
+    def test_no_verb_takes_it_for_a_session(self, store: Drainable, planted: dict[str, str]) -> None:
         later = now_ms() + 2 * MINUTE
         for key, what in planted.items():
             assert (what, store.replace(key, a_record(), new_version())) == (what, Outcome.MISSING)
@@ -620,31 +643,33 @@ class ForeignRecords:
             assert (what, store.delete(key, new_version())) == (what, False)
             assert (what, store.delete(key)) == (what, False)
 
-    def test_create_refuses_or_writes_over_it(self, store: Store, planted: dict[str, str]) -> None:
+    def test_create_refuses_or_writes_over_it(self, store: Drainable, planted: dict[str, str]) -> None:
         for key, what in planted.items():
             record = a_record()
             created = store.create(key, record)
             assert (what, store.get(key)) == (what, record if created else None)
 
-    def test_end_writes_over_it(self, store: Store, planted: dict[str, str]) -> None:
+    def test_end_writes_over_it(self, store: Drainable, planted: dict[str, str]) -> None:
         for key, what in planted.items():
             store.end(key, now_ms() + MINUTE)
             found = store.get(key)
             assert (what, found and found.ended) == (what, True)
 
     def test_a_scan_gives_it_without_a_record_and_all_others_with_theirs(
-        self, store: Store, planted: dict[str, str], live: tuple[str, Record]
+        self, store: Drainable, planted: dict[str, str], live: tuple[str, Record]
     ) -> None:
         found = dict(store.scan())
         assert found.pop(live[0]) == live[1]
         assert {planted[key]: record for key, record in found.items()} == dict.fromkeys(planted.values())
 
-    def test_it_is_not_counted(self, store: Store, planted: dict[str, str], live: tuple[str, Record]) -> None:
+    def test_it_is_not_counted(
+        self, store: Drainable, planted: dict[str, str], live: tuple[str, Record]
+    ) -> None:
         assert store.count() == 1
         assert store.count(at_most=5) == 1
 
     def test_it_blocks_no_batch(
-        self, store: Store, planted: dict[str, str], live: tuple[str, Record]
+        self, store: Drainable, planted: dict[str, str], live: tuple[str, Record]
     ) -> None:
         assert store.get_many([*planted, live[0]]) == {live[0]: live[1]}
         new = a_key()
@@ -658,7 +683,7 @@ class ForeignRecords:
 class ClearsItself:
     """For stores whose server does not expire records by itself."""
 
-    def test_clear_expired_takes_more_than_one_batch_and_tells_how_many(self, store: Store) -> None:
+    def test_clear_expired_takes_more_than_one_batch_and_tells_how_many(self, store: Drainable) -> None:
         store.clear_expired()
         live = a_key()
         store.create(live, record := a_record())
@@ -668,7 +693,7 @@ class ClearsItself:
         assert store.clear_expired() == 0
         assert store.get(live) == record
 
-    def test_several_can_clear_at_once(self, store: Store) -> None:
+    def test_several_can_clear_at_once(self, store: Drainable) -> None:
         store.clear_expired()
         for _ in range(MORE_THAN_A_BATCH):
             store.create(a_key(), a_record(life=-1))

@@ -14,7 +14,7 @@ from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.models import StoredSession
-from sessionpersist.stores.base import Store
+from sessionpersist.stores.base import Probed
 from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import MariaDB, Postgres, require, shared
@@ -41,10 +41,10 @@ class DatabaseContract(StoreContract, HasAPlace, ClearsItself, RoundTrips):
         with django_db_blocker.unblock():
             yield
 
-    def make_store(self) -> Store:
+    def make_store(self) -> Probed:
         return DatabaseStore(DatabaseSettings(database=self.alias), timeout=5)
 
-    def commands(self, store: Store, action: Callable[[], object]) -> int:
+    def commands(self, store: Probed, action: Callable[[], object]) -> int:
         with CaptureQueriesContext(connections[self.alias]) as queries:
             action()
         return len(queries)
@@ -75,7 +75,9 @@ class TestDatabaseStoreOnPostgresql(DatabaseContract):
         with added_database(cls.alias, shared(Postgres).create_database(f"contract_{secrets.token_hex(4)}")):
             yield
 
-    def test_several_can_clear_at_once_where_the_server_takes_the_table_for_small(self, store: Store) -> None:
+    def test_several_can_clear_at_once_where_the_server_takes_the_table_for_small(
+        self, store: Probed
+    ) -> None:
         """It then joins in another way, which once had them lock rows for each other and leave them."""
         for _ in range(ROUNDS):
             store.clear_expired()

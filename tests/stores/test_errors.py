@@ -20,13 +20,14 @@ from django.db import connections, transaction
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
-from sessionpersist.stores import build_store
-from sessionpersist.stores.base import Outcome, Store, harmless, now_ms
+from sessionpersist.stores import build_store, probe
+from sessionpersist.stores.base import Outcome, Probed, now_ms
 from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.mongodb.store import MongoStore
 from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import DatabaseSettings, MongoSettings, RedisSettings
+from sessionpersist.stores.texts import harmless
 from tests.servers import MariaDB, MongoDB, Postgres, Redis, Server, Valkey, require, shared
 from tests.servers.places import free_port
 from tests.stores.contract import a_key, a_record
@@ -45,11 +46,11 @@ def unblocked(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
         yield
 
 
-def failed(store: Store, *secret: str) -> str | None:
+def failed(store: Probed, *secret: str) -> str | None:
     """The field that the probe blames. A read must fail as well, and no text may hold a secret."""
     with pytest.raises(StoreUnavailable) as raised:
         store.get(a_key())
-    step = next(step for step in store.probe() if not step.ok)
+    step = next(step for step in probe.run(store) if not step.ok)
     store.close()
     shown = "".join(traceback.format_exception(raised.value))
     shown += f"{raised.value!r} {raised.value.args} {raised.value.__cause__!r} {step}"
@@ -110,7 +111,7 @@ class TestRedis:
 
     def test_tls_works(self) -> None:
         store = redis_store(Redis, tls=True)
-        assert [step for step in store.probe() if not step.ok] == []
+        assert [step for step in probe.run(store) if not step.ok] == []
         store.close()
 
     @pytest.mark.parametrize("server", [Valkey, Redis])
@@ -161,7 +162,7 @@ class TestRepliesOfRedis:
             yield server
 
     @staticmethod
-    def told(store: Store, verb: str = "create") -> tuple[str, str | None, bool]:
+    def told(store: Probed, verb: str = "create") -> tuple[str, str | None, bool]:
         with pytest.raises(StoreUnavailable) as raised:
             store.create(a_key(), a_record()) if verb == "create" else store.get(a_key())
         store.close()
@@ -219,7 +220,7 @@ class TestRepliesOfRedis:
         with Node() as server, server.connect() as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16000)
             store = on(server)
-            step = next(step for step in store.probe() if not step.ok)
+            step = next(step for step in probe.run(store) if not step.ok)
             assert "one node of a Cluster" in step.message
             assert (step.name, step.field) == ("Kind of server", "host")
             store.close()
@@ -242,7 +243,7 @@ class TestRepliesOfRedis:
             assert "Sentinel" in said
             assert (field, answered) == ("port", True)
             store = on(server)
-            step = next(step for step in store.probe() if not step.ok)
+            step = next(step for step in probe.run(store) if not step.ok)
             assert "This is a Sentinel" in step.message
             assert (step.name, step.field) == ("Kind of server", "port")
             store.close()
@@ -373,7 +374,7 @@ class TestMongo:
 
     def test_tls_works(self) -> None:
         store = mongo_store(tls=True)
-        assert [step for step in store.probe(prepare=True) if not step.ok] == []
+        assert [step for step in probe.run(store, prepare=True) if not step.ok] == []
         store.close()
 
     @pytest.mark.parametrize(
@@ -481,7 +482,7 @@ class TestFrames:
     def test_nor_does_one_of_a_login_that_is_refused(self, server: type[Server]) -> None:
         require(server)
         password = Secret(SECRET)
-        wrong: Store = (
+        wrong: Probed = (
             mongo_store(password=password) if server is MongoDB else redis_store(Valkey, password=password)
         )
         with pytest.raises(StoreUnavailable) as raised:
@@ -587,15 +588,15 @@ class TestDatabase:
             writer = sqlite3.connect(path, isolation_level=None)
             writer.execute("BEGIN IMMEDIATE")
             try:
-                step = next(step for step in store.probe() if not step.ok)
+                step = next(step for step in probe.run(store) if not step.ok)
             finally:
                 writer.close()
             assert "read-only" not in step.message
-            assert all(step.ok for step in store.probe())
+            assert all(step.ok for step in probe.run(store))
 
     def _is_read_only(self, alias: str) -> None:
         store = jdbc(alias)
-        step = next(step for step in store.probe(prepare=True) if not step.ok)
+        step = next(step for step in probe.run(store, prepare=True) if not step.ok)
         assert (step.name, step.field) == ("Editable", "database")
         assert "read-only" in step.message
         with pytest.raises(StoreUnavailable) as raised:
@@ -648,12 +649,12 @@ class TestTables:
 
     def test_a_missing_table_is_told_by_a_probe_and_made_by_saving(self, alias: str) -> None:
         store = jdbc(alias)
-        steps = store.probe()
+        steps = probe.run(store)
         assert all(step.ok for step in steps)
         assert "missing" in next(step.message for step in steps if step.name == "Prepared")
         assert "Delete many" in {step.name for step in steps}  # tried beforehand, without leaving anything
         assert store.missing() is not None
-        assert [step for step in store.probe(prepare=True) if not step.ok] == []
+        assert [step for step in probe.run(store, prepare=True) if not step.ok] == []
         assert store.missing() is None
 
     def test_the_first_session_makes_the_table(self, alias: str) -> None:
@@ -784,7 +785,7 @@ def _patience(raw: Any) -> dict[str, Any]:
     return {name: value for name, value in getattr(raw, "__dict__", {}).items() if name in names}
 
 
-def _with_tls(store: Any) -> Store:
+def _with_tls(store: Any) -> Probed:
     settings = RedisSettings(host=store.settings.host, port=store.settings.port, tls=True)
-    wrong: Store = type(store)(settings, store._secret, 0.5, "tests")
+    wrong: Probed = type(store)(settings, store._secret, 0.5, "tests")
     return wrong

@@ -19,8 +19,8 @@ from sessionpersist.stores.base import (
     MAX_PAYLOAD_BYTES,
     PLACE,
     Outcome,
+    Probed,
     Record,
-    Store,
     new_version,
     now_ms,
 )
@@ -82,7 +82,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def place(
     kind: str, tmp_path: Path, django_db_blocker: DjangoDbBlocker, loose: dict[str, str]
-) -> Iterator[tuple[Store, Write]]:
+) -> Iterator[tuple[Probed, Write]]:
     """A store, and a way to write anything into it."""
     if kind == "memory":
         memory = MemoryStore(tmp_path, "site", timeout=5)
@@ -152,17 +152,17 @@ def writer(alias: str) -> Write:
 @pytest.mark.parametrize(("kind", "changes"), CASES, indirect=["kind"])
 class TestAForeignRow:
     @pytest.fixture
-    def foreign(self, place: tuple[Store, Write], changes: dict[str, Any]) -> str:
+    def foreign(self, place: tuple[Probed, Write], changes: dict[str, Any]) -> str:
         key = a_key()
         place[1](key, values(changes))
         return key
 
     @pytest.fixture
-    def store(self, place: tuple[Store, Write]) -> Store:
+    def store(self, place: tuple[Probed, Write]) -> Probed:
         return place[0]
 
     def test_it_is_no_session_for_any_verb(
-        self, store: Store, foreign: str, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
+        self, store: Probed, foreign: str, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
     ) -> None:
         with caplog.at_level(logging.WARNING, "django.security.SuspiciousSession"):
             assert store.get(foreign) is None
@@ -180,7 +180,7 @@ class TestAForeignRow:
             assert (outcome, changed) == (Outcome.MISSING, [False, False])
         assert guarded.breaker.healthy
 
-    def test_it_is_in_the_way_of_no_other(self, store: Store, foreign: str) -> None:
+    def test_it_is_in_the_way_of_no_other(self, store: Probed, foreign: str) -> None:
         others = {a_key(): a_record() for _ in range(3)}
         assert store.create_many({**others, foreign: a_record()}) >= others.keys()
         found: dict[str, Record | None] = dict(store.scan())
@@ -190,7 +190,7 @@ class TestAForeignRow:
         assert store.delete_many(versions) == set()
         store.clear_expired()
 
-    def test_a_logout_and_a_login_under_its_key_hold(self, store: Store, foreign: str) -> None:
+    def test_a_logout_and_a_login_under_its_key_hold(self, store: Probed, foreign: str) -> None:
         store.end(foreign, now_ms() + MINUTE)
         assert (held := store.get(foreign)) is not None
         assert held.ended
@@ -199,7 +199,7 @@ class TestAForeignRow:
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"], indirect=True)
 def test_a_user_that_is_no_text_is_no_session_and_moves_with_the_others(
-    place: tuple[Store, Write], kind: str
+    place: tuple[Probed, Write], kind: str
 ) -> None:
     """SQLite takes it, and Python's driver fails to read the whole page. It is counted, so a drain must move it."""
     store, key, others = place[0], a_key(), {a_key(): a_record() for _ in range(3)}
@@ -233,7 +233,7 @@ def in_memory_of(most: int) -> Iterator[None]:
         tracemalloc.stop()
 
 
-def enlarge(store: Store, key: str, length: int) -> None:
+def enlarge(store: Probed, key: str, length: int) -> None:
     """Let the database itself make a payload: no driver would send one that large."""
     large = {
         "sqlite": f"zeroblob({length})",
@@ -255,7 +255,7 @@ def enlarge(store: Store, key: str, length: int) -> None:
 
 @EVERY_KIND
 def test_a_payload_that_is_larger_than_any_is_not_even_read(
-    place: tuple[Store, Write], kind: str, caplog: pytest.LogCaptureFixture
+    place: tuple[Probed, Write], kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store, key, other = place[0], a_key(), a_key()
     store.create_many({key: a_record(), other: a_record()})
@@ -270,7 +270,7 @@ def test_a_payload_that_is_larger_than_any_is_not_even_read(
 
 
 @EVERY_KIND
-def test_nor_is_one_in_the_place_of_the_id(place: tuple[Store, Write], kind: str) -> None:
+def test_nor_is_one_in_the_place_of_the_id(place: tuple[Probed, Write], kind: str) -> None:
     store = place[0]
     assert store.place() is not None
     enlarge(store, PLACE, 12 * MEBIBYTE)
@@ -279,7 +279,7 @@ def test_nor_is_one_in_the_place_of_the_id(place: tuple[Store, Write], kind: str
 
 
 @EVERY_KIND
-def test_a_scan_reads_large_sessions_one_by_one(place: tuple[Store, Write], kind: str) -> None:
+def test_a_scan_reads_large_sessions_one_by_one(place: tuple[Probed, Write], kind: str) -> None:
     store = place[0]
     records = {a_key(): a_record(secrets.token_bytes(MEBIBYTE)) for _ in range(20)}
     records |= {a_key(): a_record() for _ in range(5)}

@@ -25,8 +25,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
-from sessionpersist.stores import connecting
-from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Outcome, Record, Store
+from sessionpersist.stores import connecting, probe
+from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Outcome, Probed, Record
 from sessionpersist.stores.mongodb.store import MongoStore, fields_of
 from sessionpersist.stores.redis.store import RedisStore, pack
 from sessionpersist.stores.settings import MongoSettings, RedisSettings
@@ -309,7 +309,7 @@ class TestNames:
     def test_a_probe_gives_it_up_in_time(self, silent: list[str]) -> None:
         store = RedisStore(RedisSettings(host="silent.example"), "", TIMEOUT, "tests")
         begun = time.monotonic()
-        (step,) = store.probe()
+        (step,) = probe.run(store)
         assert time.monotonic() - begun < TIMEOUT + SLACK
         assert (step.ok, step.field) == (False, "host")
         assert "name server did not answer" in step.message
@@ -331,7 +331,7 @@ class TestNames:
 
 
 class TestSizeOfAnAnswerOfRedis:
-    def sent_before_the_end(self, head: bytes, verb: Callable[[Store], object]) -> int:
+    def sent_before_the_end(self, head: bytes, verb: Callable[[Probed], object]) -> int:
         """How many bytes a server with a lot to say could send."""
         sent = [0]
 
@@ -365,7 +365,7 @@ class TestSizeOfAnAnswerOfRedis:
         ids=["get", "get of a list", "place", "create", "count", "get_many"],
     )
     def test_an_answer_that_does_not_end_is_cut_off(
-        self, head: bytes, verb: Callable[[Store], object], most: int
+        self, head: bytes, verb: Callable[[Probed], object], most: int
     ) -> None:
         kernel = 12 * 1024 * 1024  # what the buffers of both sockets may take
         assert self.sent_before_the_end(head, verb) < most + kernel
@@ -575,7 +575,7 @@ class TestAnyAnswerOfMongo:
             store.close()
 
 
-def comes_out_well(store: Store, verbs: Collection[str] = ()) -> None:
+def comes_out_well(store: Probed, verbs: Collection[str] = ()) -> None:
     for name, verb in every_verb(store).items():
         if verbs and name not in verbs:
             continue
@@ -584,7 +584,7 @@ def comes_out_well(store: Store, verbs: Collection[str] = ()) -> None:
             assert may_be(name, answer), (name, answer)
 
 
-def every_verb(store: Store) -> dict[str, Callable[[], object]]:
+def every_verb(store: Probed) -> dict[str, Callable[[], object]]:
     key, record = a_key(), a_record()
     return {
         "get": lambda: store.get(key),

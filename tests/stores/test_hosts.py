@@ -17,9 +17,10 @@ from sessionpersist.configuration import probing
 from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import build_store, connecting, hosts, open_store
-from sessionpersist.stores.base import check_reachable, check_speaks_tls, now_ms
+from sessionpersist.stores.base import now_ms
 from sessionpersist.stores.breaker import FAULTS
 from sessionpersist.stores.hosts import NOT_ALLOWED, check_host
+from sessionpersist.stores.servers import check_reachable, check_speaks_tls
 from sessionpersist.stores.settings import MongoSettings, RedisSettings, StoreSettings
 from tests.admin.support import TEST, create_staff, typed
 from tests.servers import MongoDB, require

@@ -16,7 +16,7 @@ import pytest
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import memory
-from sessionpersist.stores.base import PLACE, Store
+from sessionpersist.stores.base import PLACE, Probed
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.sql import BATCH
 from tests.stores.contract import ClearsItself, HasAPlace, RoundTrips, StoreContract, a_key, a_record
@@ -52,10 +52,10 @@ class TestMemoryStore(StoreContract, HasAPlace, ClearsItself, RoundTrips):
     def directory(self, tmp_path: Path) -> None:
         self.path = tmp_path
 
-    def make_store(self) -> Store:
+    def make_store(self) -> Probed:
         return MemoryStore(self.path, "site", timeout=5)
 
-    def commands(self, store: Store, action: Callable[[], object]) -> int:
+    def commands(self, store: Probed, action: Callable[[], object]) -> int:
         assert isinstance(store, MemoryStore)
         seen: list[str] = []
         store._connection().set_trace_callback(seen.append)

@@ -14,7 +14,8 @@ from django.db import connections, transaction
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
-from sessionpersist.stores.base import Store
+from sessionpersist.stores import probe
+from sessionpersist.stores.base import Probed
 from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.settings import DatabaseSettings
@@ -84,8 +85,8 @@ def execute(alias: str, *statements: str) -> None:
             cursor.execute(statement)
 
 
-def step(store: Store, name: str, *, prepare: bool = False) -> Any:
-    return next(each for each in store.probe(prepare=prepare) if each.name == name)
+def step(store: Probed, name: str, *, prepare: bool = False) -> Any:
+    return next(each for each in probe.run(store, prepare=prepare) if each.name == name)
 
 
 def statements_in(message: str) -> list[str]:
@@ -108,7 +109,7 @@ class TestNoRight:
             assert "no right to create it" in found.message
             for_others = statements_in(found.message)
         execute("owner", *for_others)
-        assert [each.message for each in store_of(guest).probe(prepare=True) if not each.ok] == []
+        assert [each.message for each in probe.run(store_of(guest), prepare=True) if not each.ok] == []
 
     def test_a_request_says_so_too_and_works_once_it_was_executed(self, guest: str) -> None:
         store = store_of(guest)
@@ -215,7 +216,7 @@ class TestRehearsal:
             assert possible is False
 
     def test_a_probe_tries_every_verb_before_the_table_is_made(self, alias: str) -> None:
-        tried = {each.name for each in store_of(alias).probe() if each.ok}
+        tried = {each.name for each in probe.run(store_of(alias)) if each.ok}
         assert {"Prepared", "Write", "Compare and set", "List", "Delete many"} <= tried
         assert tables(alias) == []
 
@@ -241,7 +242,7 @@ def test_a_table_that_can_not_be_made_leaves_the_connection_as_it_was(alias: str
     assert store.create(a_key(), a_record())
 
 
-def answer_or_failure(store: Store) -> None:
+def answer_or_failure(store: Probed) -> None:
     try:
         store.get(a_key())
     except StoreUnavailable as error:

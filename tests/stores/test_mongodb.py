@@ -19,7 +19,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores.base import LONGEST_USER_ID, MAX_PAYLOAD_BYTES, PLACE, Record, Store, now_ms
+from sessionpersist.stores.base import LONGEST_USER_ID, MAX_PAYLOAD_BYTES, PLACE, Probed, Record, now_ms
 from sessionpersist.stores.mongodb.store import GRACE, TTL_INDEX, MongoStore, fields_of
 from sessionpersist.stores.settings import MongoSettings
 from tests.servers import MongoDB, require, shared
@@ -56,7 +56,7 @@ monitoring.register(LISTENER)
 
 
 class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords):
-    def make_store(self) -> Store:
+    def make_store(self) -> Probed:
         require(MongoDB)
         server = shared(MongoDB)
         settings = MongoSettings(
@@ -68,7 +68,7 @@ class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRe
         )
         return MongoStore(settings, server.password, timeout=5, prefix="contract")
 
-    def make_store_of_a_new_place(self) -> Store:
+    def make_store_of_a_new_place(self) -> Probed:
         return mongo_store(prefix=f"place_{a_key()[:8]}")
 
     def foreign(self) -> dict[str, Callable[[str], None]]:
@@ -104,7 +104,7 @@ class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRe
         ids=["a long user id", "a large payload", "bytes of another kind", "a user id that is no text"],
     )
     def test_a_foreign_record_that_no_filter_knows_is_no_session_and_ends_no_drain(
-        self, store: Store, live: tuple[str, Record], change: dict[str, Any]
+        self, store: Probed, live: tuple[str, Record], change: dict[str, Any]
     ) -> None:
         assert isinstance(store, MongoStore)
         raw = bson.encode({"_id": (key := a_key()), **fields_of(a_record()), **change})
@@ -118,7 +118,7 @@ class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRe
         store.delete(live[0])
         assert (store.count(), store.count(at_most=50)) == (0, 0)
 
-    def test_large_records_are_read_a_few_at_a_time(self, store: Store) -> None:
+    def test_large_records_are_read_a_few_at_a_time(self, store: Probed) -> None:
         assert isinstance(store, MongoStore)
         records = {a_key(): a_record(bytes(MAX_PAYLOAD_BYTES)) for _ in range(5)}
         for key, record in records.items():
@@ -128,7 +128,7 @@ class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRe
         assert store.get_many([*records, a_key()]) == records
         assert store.count() == 5
 
-    def commands(self, store: Store, action: Callable[[], object]) -> int:
+    def commands(self, store: Probed, action: Callable[[], object]) -> int:
         before = len(LISTENER.names)
         action()
         return len(LISTENER.names) - before
@@ -141,7 +141,7 @@ class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRe
         store.close()
 
     def test_a_read_that_meets_a_server_that_is_no_longer_primary_waits_for_the_new_one(
-        self, store: Store, monkeypatch: pytest.MonkeyPatch
+        self, store: Probed, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         key, record = a_key(), a_record()
         store.create(key, record)
@@ -153,7 +153,7 @@ class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRe
         assert store.get(key) == record
 
     def test_records_that_a_majority_has_not_acknowledged_are_not_said_to_be_created(
-        self, store: Store, monkeypatch: pytest.MonkeyPatch
+        self, store: Probed, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A drain deletes at the source what was created: a failover must not take it back."""
 

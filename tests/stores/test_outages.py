@@ -12,7 +12,8 @@ from django.db import connections
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores.base import Outcome, Store
+from sessionpersist.stores import probe
+from sessionpersist.stores.base import Outcome, Probed
 from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.settings import DatabaseSettings
@@ -26,7 +27,7 @@ TIMEOUT = 0.5  # seconds
 SLACK = 1.7  # seconds that a busy machine may add; and libpq waits two at least for a connection
 
 SERVERS = [Valkey, Redis, MongoDB, Postgres, MariaDB]
-MAKERS: dict[type[Server], Callable[[float], Store]] = {
+MAKERS: dict[type[Server], Callable[[float], Probed]] = {
     Valkey: lambda timeout: redis_store(Valkey, timeout=timeout),
     Redis: lambda timeout: redis_store(Redis, timeout=timeout),
     MongoDB: lambda timeout: mongo_store(timeout=timeout),
@@ -50,7 +51,7 @@ def server(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker) -
 
 
 @pytest.fixture
-def store(server: Server) -> Iterator[Store]:
+def store(server: Server) -> Iterator[Probed]:
     store = MAKERS[type(server)](TIMEOUT)
     store.prepare()
     yield store
@@ -74,7 +75,7 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def test_a_server_that_hangs_is_given_up_in_time_and_its_late_answer_is_never_taken_for_another(
-    server: Server, store: Store
+    server: Server, store: Probed
 ) -> None:
     key, record, other = a_key(), a_record(b"first"), a_record(b"other")
     other_key = a_key()
@@ -89,7 +90,7 @@ def test_a_server_that_hangs_is_given_up_in_time_and_its_late_answer_is_never_ta
     assert store.get(key) == record
 
 
-def test_a_write_to_a_server_that_hangs_is_given_up_in_time(server: Server, store: Store) -> None:
+def test_a_write_to_a_server_that_hangs_is_given_up_in_time(server: Server, store: Probed) -> None:
     key, record = a_key(), a_record()
     assert store.create(key, record)
     with paused(server), within(2 * TIMEOUT + SLACK), pytest.raises(StoreUnavailable):
@@ -102,12 +103,12 @@ def test_a_write_to_a_server_that_hangs_is_given_up_in_time(server: Server, stor
 def test_a_probe_of_a_server_that_hangs_ends_in_time(server: Server) -> None:
     store = MAKERS[type(server)](TIMEOUT)
     with paused(server), within(3 * TIMEOUT + SLACK):
-        steps = store.probe()
+        steps = probe.run(store)
     store.close()
     assert not steps[-1].ok
 
 
-def test_after_a_restart_one_more_try_has_a_new_connection(server: Server, store: Store) -> None:
+def test_after_a_restart_one_more_try_has_a_new_connection(server: Server, store: Probed) -> None:
     key, record = a_key(), a_record()
     assert store.create(key, record)
     server.restart()
@@ -132,7 +133,7 @@ def test_after_a_restart_no_idle_connection_costs_a_request_its_second_try(serve
     guarded.close()
 
 
-def test_a_server_that_is_gone_is_no_lost_connection(server: Server, store: Store) -> None:
+def test_a_server_that_is_gone_is_no_lost_connection(server: Server, store: Probed) -> None:
     """Nothing is gained by another try at once."""
     store.get(a_key())
     server.kill()
@@ -147,7 +148,7 @@ def test_a_server_that_is_gone_is_no_lost_connection(server: Server, store: Stor
 
 
 @pytest.mark.parametrize("server", [Postgres, MariaDB], indirect=True, ids=lambda cls: cls.title)
-def test_the_projects_own_queries_keep_their_patience(server: Server, store: Store) -> None:
+def test_the_projects_own_queries_keep_their_patience(server: Server, store: Probed) -> None:
     """They are not cut off by the deadline that the store puts around its own."""
     store.get(a_key())
     sleep = "SELECT SLEEP(1.5)" if isinstance(server, MariaDB) else "SELECT pg_sleep(1.5)"

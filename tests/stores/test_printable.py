@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores.base import LONGEST_LINE, driver_words, printable
+from sessionpersist.stores.texts import LONGEST_LINE, driver_words, printable
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Store, now_ms
+from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Probed, now_ms
 from sessionpersist.stores.redis import wire as redis_wire
 from sessionpersist.stores.redis.store import HEADER, RedisStore, pack
 from sessionpersist.stores.settings import RedisSettings
@@ -32,13 +32,13 @@ from tests.stores.places import redis_store
 class TestRedisStoreOnValkey(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords):
     server: ClassVar[type[Redis]] = Valkey
 
-    def make_store(self) -> Store:
+    def make_store(self) -> Probed:
         require(self.server)
         server = shared(self.server)
         settings = RedisSettings(host=server.host, port=server.port, username=server.username)
         return RedisStore(settings, server.password, timeout=5, prefix="[contract]*")
 
-    def make_store_of_a_new_place(self) -> Store:
+    def make_store_of_a_new_place(self) -> Probed:
         return redis_store(self.server, prefix=f"place-{a_key()[:8]}")
 
     def foreign(self) -> dict[str, Callable[[str], None]]:
@@ -71,7 +71,7 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips, HasAPlace, GetsAPlace, F
             client.execute_command(command, f"[contract]*:{key}", value)
             client.pexpire(f"[contract]*:{key}", 60_000)
 
-    def commands(self, store: Store, action: Callable[[], object]) -> int:
+    def commands(self, store: Probed, action: Callable[[], object]) -> int:
         """What the server says it was asked, without what its scripts ask for themselves."""
         end = secrets.token_hex(8)
         server = shared(self.server)
@@ -83,7 +83,7 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips, HasAPlace, GetsAPlace, F
         ours = [each for each in asked if each["client_type"] != "lua"]
         return len(ours[[each["command"] for each in ours].index("PING") + 1 :])
 
-    def test_every_key_has_a_time_to_live(self, store: Store) -> None:
+    def test_every_key_has_a_time_to_live(self, store: Probed) -> None:
         key = a_key()
         with shared(self.server).connect() as client:
             store.create(key, a_record(life=60_000))
@@ -93,7 +93,7 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips, HasAPlace, GetsAPlace, F
             store.end(key, now_ms() + 30_000)
             assert 20_000 < client.pttl(f"[contract]*:{key}") <= 30_000
 
-    def test_an_expired_record_that_the_server_still_keeps_is_absent(self, store: Store) -> None:
+    def test_an_expired_record_that_the_server_still_keeps_is_absent(self, store: Probed) -> None:
         """As when the clocks of two nodes differ."""
         keys = [a_key() for _ in range(4)]
         old = a_record(life=-1)
@@ -108,7 +108,7 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips, HasAPlace, GetsAPlace, F
         assert dict(store.scan()) == {keys[3]: new}
         assert store.count() == 1
 
-    def test_the_keys_of_another_site_are_left_alone(self, store: Store) -> None:
+    def test_the_keys_of_another_site_are_left_alone(self, store: Probed) -> None:
         with shared(self.server).connect() as client:
             client.set("c*:other", b"not ours", px=60_000)
             client.set("[contract]:other", b"not ours", px=60_000)
@@ -129,14 +129,14 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips, HasAPlace, GetsAPlace, F
             store.delete_many({each: found.version for each, found in store.scan() if found})
             store.close()
 
-    def test_a_closed_store_may_be_used_again_and_again(self, store: Store) -> None:
+    def test_a_closed_store_may_be_used_again_and_again(self, store: Probed) -> None:
         key, record = a_key(), a_record()
         store.create(key, record)
         for _ in range(150):  # more than the connections of the driver's own pool
             store.close()
             assert store.get(key) == record
 
-    def test_many_threads_have_a_connection_each(self, store: Store) -> None:
+    def test_many_threads_have_a_connection_each(self, store: Probed) -> None:
         key, record = a_key(), a_record()
         store.create(key, record)
         found = in_threads([lambda: [store.get(key) for _ in range(20)]] * 120)
@@ -159,7 +159,7 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips, HasAPlace, GetsAPlace, F
         assert alive & {old, new} == {new}
         store.close()
 
-    def test_scripts_that_the_server_forgot_are_sent_again(self, store: Store) -> None:
+    def test_scripts_that_the_server_forgot_are_sent_again(self, store: Probed) -> None:
         key = a_key()
         store.create(key, a_record())
         with shared(self.server).connect() as client:

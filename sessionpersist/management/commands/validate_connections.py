@@ -15,7 +15,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from sessionpersist.configuration import probing
 from sessionpersist.management.base import SessionCommand, read_configuration
 from sessionpersist.models import LoginConfiguration
-from sessionpersist.stores.base import Step
+from sessionpersist.stores.probe import Step
 from sessionpersist.stores.settings import TYPES, DatabaseSettings, StoreSettings
 
 

@@ -12,8 +12,8 @@ from django.db import DataError, Error, IntegrityError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
-from sessionpersist.stores.base import harmless, scrubbed
 from sessionpersist.stores.deadlines import TimedOut
+from sessionpersist.stores.texts import harmless, scrubbed
 
 # What comes out of a driver: its own errors, and whatever of Python's own a value that it can't send or an answer that
 # it can't read makes of its code. Exceptions of other makes are not the driver's, such as that of a time limit.

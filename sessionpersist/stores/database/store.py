@@ -21,7 +21,7 @@ from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 from sessionpersist import forks
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import sql
-from sessionpersist.stores.base import ENDED, Check, Outcome, Record, Store, note_foreign, now_ms
+from sessionpersist.stores.base import ENDED, Check, Outcome, Probed, Record, note_foreign, now_ms
 from sessionpersist.stores.database import meanings, tables
 from sessionpersist.stores.database.meanings import Duplicate, GaveWay, Lost, NotAllowed, NoText, RefusedValue
 from sessionpersist.stores.deadlines import answers_within, driver_of
@@ -47,7 +47,7 @@ class Answer(NamedTuple):
     changed: int
 
 
-class DatabaseStore(Store):
+class DatabaseStore(Probed):
     name = "JDBC"
 
     def __init__(self, settings: DatabaseSettings, timeout: float, *, migrated: bool = False) -> None:
@@ -112,8 +112,8 @@ class DatabaseStore(Store):
             last = rows[-1][0]
 
     def count(self, at_most: int | None = None) -> int:
-        """See Store.count(). Ended records can be told apart only by reading each row, which MariaDB does at random and
-        may take seconds for; so they count where it is only asked whether there are that many."""
+        """See Drainable.count(). Ended records can be told apart only by reading each row, which MariaDB does at random
+        and may take seconds for; so they count where it is only asked whether there are that many."""
         now = now_ms()
         if at_most is not None and int(self._row(self._sql.count_unexpired, now, at_most)[0]) >= at_most:
             return at_most
@@ -125,7 +125,7 @@ class DatabaseStore(Store):
         return {key: record for key, record in sql.records_of(rows) if record is not None}
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
-        """See Store.create_many(). In the order of their keys: two drains must not lock each other out."""
+        """See Drainable.create_many(). In the order of their keys: two drains must not lock each other out."""
         keys, until = sorted(records), self._until()
         values = [value for key in keys for value in (key, *sql.values_of(records[key]))]
         statement = sql.insert_many(self._table, len(keys), self._dialect)
@@ -158,7 +158,7 @@ class DatabaseStore(Store):
         yield "Editable", self._check_editable
 
     def missing(self) -> str | None:
-        """See Store.missing(). Raises StoreUnavailable where there is no right to create it."""
+        """See Probed.missing(). Raises StoreUnavailable where there is no right to create it."""
         with self._connected(self._until()) as connection:
             parts = tables.missing_parts(connection)
             if not parts:
@@ -169,7 +169,7 @@ class DatabaseStore(Store):
 
     @contextmanager
     def rehearsal(self) -> Iterator[bool]:
-        """See Store.rehearsal(). The table is made in a transaction that is taken back; in MySQL, which can't do that,
+        """See Probed.rehearsal(). The table is made in a transaction that is taken back; in MySQL, which can't do that,
         it is one that only this connection sees."""
         connection = connection_to(self.alias)
         if self._missing_parts() != ["table"]:  # without its index all verbs work

@@ -10,9 +10,10 @@ from pymongo import errors
 from pymongo.saslprep import saslprep
 
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
-from sessionpersist.stores.base import causes, harmless, named, scrubbed, unreachable
 from sessionpersist.stores.hosts import NOT_ALLOWED
+from sessionpersist.stores.servers import unreachable
 from sessionpersist.stores.settings import MongoSettings
+from sessionpersist.stores.texts import causes, harmless, named, scrubbed
 
 AUTHENTICATION_FAILED, UNAUTHORIZED, TOO_LARGE, OTHER_CASE, TIME_LIMIT = 18, 13, 17280, 13297, 50
 NOT_PRIMARY = (10107, 13435, 13436, 10058)

@@ -21,11 +21,8 @@ from sessionpersist.stores.base import (
     PLACE,
     Check,
     Outcome,
+    Probed,
     Record,
-    Store,
-    check_address,
-    check_reachable,
-    check_speaks_tls,
     new_place,
     note_foreign,
     now_ms,
@@ -35,6 +32,7 @@ from sessionpersist.stores.base import (
 from sessionpersist.stores.mongodb.errors import UNAUTHORIZED, explain
 from sessionpersist.stores.mongodb.pool import BoundedPool
 from sessionpersist.stores.secret import Secret
+from sessionpersist.stores.servers import check_address, check_reachable, check_speaks_tls
 from sessionpersist.stores.settings import MongoSettings
 
 Document = dict[str, Any]
@@ -60,7 +58,7 @@ WELL_FORMED = {
 }
 
 
-class MongoStore(Store):
+class MongoStore(Probed):
     name = "MONGODB"
 
     def __init__(
@@ -131,7 +129,7 @@ class MongoStore(Store):
         return 0
 
     def scan(self) -> Iterator[tuple[str, Record | None]]:
-        """See Store.scan(). Page by page: a cursor would end on the server if its reader took a break."""
+        """See Drainable.scan(). Page by page: a cursor would end on the server if its reader took a break."""
         last = ""
         while found := self._page(last):
             for each in found:
@@ -139,7 +137,7 @@ class MongoStore(Store):
             last = found[-1]["_id"]
 
     def count(self, at_most: int | None = None) -> int:
-        """See Store.count(). Where few are left, they are looked at: a filter does not know every foreign record."""
+        """See Drainable.count(). A few are looked at one by one: a filter does not know every foreign record."""
         limit: dict[str, Any] = {} if at_most is None else {"limit": at_most}
         with self._translated():
             counted = self._sessions.count_documents(live_filter(), **limit)
@@ -162,7 +160,7 @@ class MongoStore(Store):
         return records
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
-        """See Store.create_many(). What the server refuses is not created: whoever tries it alone is told why."""
+        """See Drainable.create_many(). What the server refuses is not created: whoever tries it alone is told why."""
         self._prepare_once()
         documents = [{"_id": key, **fields_of(record)} for key, record in records.items()]
         with self._translated():

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import redis
 
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
-from sessionpersist.stores.base import causes, harmless, named, scrubbed, unreachable
 from sessionpersist.stores.hosts import NOT_ALLOWED, HostNotAllowed
 from sessionpersist.stores.redis.wire import AnswerTooLarge, Unexpected
+from sessionpersist.stores.servers import unreachable
 from sessionpersist.stores.settings import RedisSettings
+from sessionpersist.stores.texts import causes, harmless, named, scrubbed
 
 # The driver cuts off the code that a reply begins with, and makes it the class of the error.
 CODES = {

@@ -22,11 +22,8 @@ from sessionpersist.stores.base import (
     PLACE,
     Check,
     Outcome,
+    Probed,
     Record,
-    Store,
-    check_address,
-    check_reachable,
-    check_speaks_tls,
     new_place,
     note_foreign,
     now_ms,
@@ -38,6 +35,7 @@ from sessionpersist.stores.redis.errors import ONE_NODE, WrongType, explain
 from sessionpersist.stores.redis.scripts import Script
 from sessionpersist.stores.redis.wire import SMALL, Command, Unexpected, Wire
 from sessionpersist.stores.secret import Secret
+from sessionpersist.stores.servers import check_address, check_reachable, check_speaks_tls
 from sessionpersist.stores.settings import RedisSettings
 
 # version (8 bytes), created_at (8), expires_at (8), length of the user id (2); all big-endian. The scripts know it.
@@ -52,7 +50,7 @@ LARGEST_PAGE = LARGEST_VALUE + PAGE_BYTES
 OUTCOMES = {0: Outcome.MISSING, 1: Outcome.CONFLICT, 2: Outcome.SAVED}  # by what REPLACE returns
 
 
-class RedisStore(Store):
+class RedisStore(Probed):
     name = "REDIS"
 
     def __init__(
@@ -105,7 +103,7 @@ class RedisStore(Store):
         return 0
 
     def scan(self) -> Iterator[tuple[str, Record | None]]:
-        """See Store.scan(). While the server resizes its table, a record may come twice."""
+        """See Drainable.scan(). While the server resizes its table, a record may come twice."""
         for keys in self._pages():
             yield from self._records(keys)
 
@@ -124,7 +122,7 @@ class RedisStore(Store):
         return {key: record for key, record in self._records(list(keys)) if record is not None}
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
-        """See Store.create_many(). What the server refuses is not created: whoever tries it alone is told why."""
+        """See Drainable.create_many(). What the server refuses is not created: whoever tries it alone is told why."""
         commands = [
             ("SET", self._name(key), pack(record), "PX", ttl(record.expires_at), "NX")
             for key, record in records.items()

@@ -1,0 +1,77 @@
+"""What every store on a server checks first: that its address is one, that its name resolves, that its port is open."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+
+from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
+from sessionpersist.stores import connecting
+from sessionpersist.stores.base import Check
+from sessionpersist.stores.hosts import NOT_ALLOWED, HostNotAllowed, check_addresses
+
+
+def check_address(label: str, host: str, port: int) -> None:
+    """Raise StoreMisconfigured for what can't be an address. A URL may have a password in it: it is not repeated."""
+    if not host or set(host) & set("/@ "):
+        raise StoreMisconfigured(
+            f"{label} needs the name or the address of a host, without anything else.", "host"
+        )
+    if not 0 < port < 65536:
+        raise StoreMisconfigured(f"There is no port {port}.", "port")
+
+
+def check_reachable(host: str, port: int, timeout: float) -> Iterator[Check]:
+    """The first two checks of every store on a server: resolve the name, open a TCP connection."""
+
+    found: list[connecting.Address] = []  # the name is asked for once: what is checked is what is connected
+
+    def look_up() -> str:
+        try:
+            found[:] = connecting.resolve(host, port, time.monotonic() + timeout)
+            check_addresses(host, connecting.hosts_of(found))
+        except TimeoutError as error:
+            raise StoreUnavailable(f"The name server did not answer in time for “{host}”.", "host") from error
+        except HostNotAllowed as error:
+            raise StoreMisconfigured(NOT_ALLOWED, "host") from error
+        except (OSError, ValueError) as error:
+            raise unreachable(host, port, socket.gaierror()) from error
+        return ", ".join(sorted(set(connecting.hosts_of(found))))
+
+    def connect() -> None:
+        try:
+            connecting.connect_to(found, time.monotonic() + timeout).close()
+        except OSError as error:
+            raise unreachable(host, port, error) from error
+
+    yield "Resolve host name", look_up
+    yield "Connect", connect
+
+
+def check_speaks_tls(host: str, port: int, timeout: float) -> None:
+    """Raise StoreUnavailable on "tls" where a server that hung up on a plain connection takes an encrypted one."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # whoever it is: nothing is sent to it
+    give_up = time.monotonic() + timeout
+    try:
+        with connecting.connect(host, port, give_up, check_addresses) as plain:
+            plain.settimeout(connecting.left(give_up))
+            context.wrap_socket(plain).close()
+    except (OSError, ValueError):
+        return
+    raise StoreUnavailable(f"The server on port {port} of {host} wants TLS.", "tls")
+
+
+def unreachable(host: str, port: int, error: BaseException) -> StoreUnavailable:
+    """Say why a TCP connection failed, on the field that is the likely cause."""
+    if isinstance(error, ConnectionRefusedError):
+        return StoreUnavailable(
+            f"Nothing listens on port {port} of {host}: the connection was refused.", "port"
+        )
+    if isinstance(error, socket.gaierror):
+        return StoreUnavailable(f"The host name “{host}” does not resolve.", "host")
+    if isinstance(error, TimeoutError):
+        return StoreUnavailable(f"{host} did not answer on port {port} in time.", "host")
+    return StoreUnavailable(f"No connection to {host}, port {port}.", "host")
