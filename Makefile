@@ -18,7 +18,7 @@ PRODUCTION := ENV_FILE= DEBUG=false ALLOWED_HOSTS=www.example.org DATABASE_URL=s
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run demo test floors screenshots bench bench-quick check format lock build wheel clean
+.PHONY: help run demo test floors screenshots bench bench-quick docs check format lock build wheel clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench: $(VENV)/.bench ## Measure speed beside Django's own engines (minutes; ARG
 
 bench-quick: $(VENV)/.bench ## The same with less of everything, in under a minute
 	@$(PYTHON) -m benchmarks --quick $(ARGS)
+
+docs: $(VENV)/.docs ## Build the documentation into build/docs (ARGS=serve shows it while you write)
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs --quiet $(or $(ARGS),build --strict)
 
 check: $(VENV)/.dev ## Lint, formatting, types, migrations, Django's checks for production, known vulnerabilities
 	$(VENV)/bin/ruff check .
@@ -102,6 +105,11 @@ $(VENV)/.floors: requirements-floors.txt requirements-test.txt pyproject.toml $(
 $(VENV)/.bench: requirements-bench.txt $(VENV)/.dev
 	@echo "Installing requirements-bench.txt into $(VENV) …"
 	@$(PYTHON) -m pip install --quiet --requirement requirements-bench.txt
+	@touch $@
+
+$(VENV)/.docs: requirements-docs.txt $(VENV)/.made
+	@echo "Installing requirements-docs.txt into $(VENV) …"
+	@$(PYTHON) -m pip install --quiet --requirement requirements-docs.txt
 	@touch $@
 
 $(VENV)/.made:

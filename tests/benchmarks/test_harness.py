@@ -1,4 +1,4 @@
-"""What the benchmarks rest on: right sizes, fair turns, right sums, and a README that keeps the rest of its text."""
+"""What the benchmarks rest on: right sizes, fair turns, right sums, and a page that keeps the rest of its text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import readme
+from benchmarks import figures as page
 from benchmarks.contents import SIZES, content, length
 from benchmarks.goals import goal
 from benchmarks.relay import Relay
@@ -77,27 +77,27 @@ def answer(server: socket.socket) -> None:
             client.sendall(b"ok\n")
 
 
-def test_readme_gets_the_figures_and_keeps_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    document, figures = tmp_path / "README.md", tmp_path / "figures.json"
-    document.write_text(f"Before\n{readme.BEGIN}\nold\n{readme.END}\nAfter\n")
+def test_page_gets_the_figures_and_keeps_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document, figures = tmp_path / "speed.md", tmp_path / "figures.json"
+    document.write_text(f"Before\n{page.BEGIN}\nold\n{page.END}\nAfter\n")
     figures.write_text(json.dumps(REPORT))
-    monkeypatch.setattr(readme, "README", document)
-    readme.main([str(figures)])
+    monkeypatch.setattr(page, "PAGE", document)
+    page.main([str(figures)])
     text = document.read_text()
-    assert text.startswith(f"Before\n{readme.BEGIN}\nMeasured on 2026-01-02")
-    assert text.endswith(f"{readme.END}\nAfter\n")
+    assert text.startswith(f"Before\n{page.BEGIN}\nMeasured on 2026-01-02")
+    assert text.endswith(f"{page.END}\nAfter\n")
     assert "old" not in text
     assert "| REDIS, django-redis | 0.50 (0.95) |" in text
     assert "| REDIS, django-redis | 100 (1), 200 (1) |" in text
 
 
-def test_readme_without_the_section_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    document, figures = tmp_path / "README.md", tmp_path / "figures.json"
+def test_page_without_the_section_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document, figures = tmp_path / "speed.md", tmp_path / "figures.json"
     document.write_text("Before\n")
     figures.write_text(json.dumps(REPORT))
-    monkeypatch.setattr(readme, "README", document)
+    monkeypatch.setattr(page, "PAGE", document)
     with pytest.raises(SystemExit, match="no section"):
-        readme.main([str(figures)])
+        page.main([str(figures)])
 
 
 REPORT = {

@@ -23,7 +23,7 @@ from tests.load.site import ROOT, Node, Site
 from tests.servers import MongoDB, Postgres, Valkey, require, shared
 
 SCREENSHOTS = ROOT / "docs" / "screenshots"
-# The pictures in README.md.
+# The pictures in README.md and docs/.
 SHOWN = (
     "redis",
     "jdbc",
@@ -162,7 +162,7 @@ def visitor(node: Node, new_context: Callable[..., BrowserContext]) -> Visitor:
 
 @pytest.fixture
 def screenshot() -> Screenshot:
-    """Keep a picture for README.md, if UPDATE_SCREENSHOTS=1."""
+    """Keep a picture for the documentation, if UPDATE_SCREENSHOTS=1."""
 
     def keep(page: Page, name: str, part: str = "") -> None:
         if name in SHOWN and os.environ.get("UPDATE_SCREENSHOTS") == "1":

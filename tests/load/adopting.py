@@ -1,4 +1,4 @@
-"""The settings of a site that ran on another engine before: README's snippet, with what a test says."""
+"""The settings of a site that ran on another engine before, as docs/how-to/existing-site.md has them."""
 
 import os
 

@@ -1,10 +1,10 @@
-"""docs/security.md claims nothing without a test, and no test that it names has gone."""
+"""docs/explanation/security.md claims nothing without a test, and no test that it names has gone."""
 
 import re
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-PAGE = (TESTS.parent / "docs" / "security.md").read_text()
+PAGE = (TESTS.parent / "docs" / "explanation" / "security.md").read_text()
 NAMED = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
 
 

@@ -1,4 +1,5 @@
-"""``python -m benchmarks.readme FILE.json``: write the figures of a run into README.md, between two comments."""
+"""``python -m benchmarks.figures FILE.json``: write the figures of a run into docs/explanation/speed.md, between two
+comments."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from benchmarks.goals import AGAINST_BARE, AGAINST_RIVAL, GOAL_SIZE
 from benchmarks.places import BARE, OURS
 from benchmarks.tables import Report, Row
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "explanation" / "speed.md"
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 COLUMNS = {
     "load": "load",
@@ -32,18 +33,18 @@ STORES = {
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write the section anew; what is around it stays. Raises SystemExit where README.md has no such section."""
+    """Replace the section; what is around it stays. Raises SystemExit where the page has no such section."""
     report = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise SystemExit(f"README.md has no section between “{BEGIN}” and “{END}”.")
-    README.write_text(f"{before}{BEGIN}\n{section(report)}\n{END}{after}", encoding="utf-8")
+        raise SystemExit(f"{PAGE.name} has no section between “{BEGIN}” and “{END}”.")
+    PAGE.write_text(f"{before}{BEGIN}\n{section(report)}\n{END}{after}", encoding="utf-8")
 
 
 def section(report: Report) -> str:
-    """Return all that the README says of a run, as Markdown."""
+    """Return all that the page says of a run, as Markdown."""
     parts = [setting(report), *ratios(report.get("operations", []))]
     parts += requests(report.get("requests", []))
     if facts := [*dispatch(report), *scale(report), *draining(report), *clearing(report)]:
