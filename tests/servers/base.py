@@ -152,6 +152,11 @@ class Server(ABC):
         return self._certificates and self._certificates.ca_file
 
     @property
+    def certificates(self) -> Certificates | None:
+        """The authority, and what the server and a client show of themselves, with `tls=True`."""
+        return self._certificates
+
+    @property
     def log_file(self) -> Path:
         """Where the output of the server goes."""
         return self.folder / "server.log"

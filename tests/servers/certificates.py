@@ -12,23 +12,42 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
 class Certificates(NamedTuple):
-    """PEM files. `server_file` holds certificate and key together, as mongod wants them and others accept."""
+    """PEM files. `server_file` holds certificate and key together, as mongod wants them and others accept; a client
+    has them apart. `client_name` is the subject of the client's, as X.509 users are called after it."""
 
     ca_file: Path
     server_file: Path
+    client_certificate: Path
+    client_key: Path
+    client_name: str
 
 
 def make_certificates(folder: Path) -> Certificates:
-    """Writes an authority and a certificate for 127.0.0.1 and localhost, valid for a day, into the folder."""
-    ca_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    """Writes an authority, a certificate for 127.0.0.1 and localhost, and one for a client, valid for a day."""
+    ca_key, server_key, client_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
     issuer = _name("sessionpersist test authority")
     ca = _authority(issuer, ca_key)
     server = _server_certificate(issuer, ca_key, server_key)
-    files = Certificates(folder / "ca.pem", folder / "server.pem")
+    client = _client_certificate(issuer, ca_key, client_key)
+    files = Certificates(
+        folder / "ca.pem",
+        folder / "server.pem",
+        folder / "client.pem",
+        folder / "client-key.pem",
+        client.subject.rfc4514_string(),
+    )
     files.ca_file.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    files.server_file.touch(mode=0o600)
-    files.server_file.write_bytes(server.public_bytes(serialization.Encoding.PEM) + _key_bytes(server_key))
+    _write_private(
+        files.server_file, server.public_bytes(serialization.Encoding.PEM) + _key_bytes(server_key)
+    )
+    files.client_certificate.write_bytes(client.public_bytes(serialization.Encoding.PEM))
+    _write_private(files.client_key, _key_bytes(client_key))
     return files
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(content)
 
 
 def _name(common_name: str) -> x509.Name:
@@ -84,6 +103,18 @@ def _server_certificate(
         _builder(_name("localhost"), issuer, key.public_key())
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(authority, critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+
+
+def _client_certificate(
+    issuer: x509.Name, ca_key: ec.EllipticCurvePrivateKey, key: ec.EllipticCurvePrivateKey
+) -> x509.Certificate:
+    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+    return (
+        _builder(_name("sessionpersist test client"), issuer, key.public_key())
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .add_extension(authority, critical=False)
         .sign(ca_key, hashes.SHA256())
     )
