@@ -421,6 +421,12 @@ def _are_hosts(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(map(hosts.is_entry, value))
 
 
+def _are_providers(value: Any) -> bool:
+    paths = value.values() if isinstance(value, dict) else [value]
+    known = not isinstance(value, dict) or set(value) <= {"REDIS", "MONGODB"}
+    return known and all(_is_text(path) and _imported(path) is not None for path in paths)
+
+
 def _is_former_engine(value: Any) -> bool:
     """Return whether sessions can be adopted from there: not from cookies, which are on no server, nor from us."""
     if not _is_text(value):
@@ -466,8 +472,10 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "TLS_CA_FILE": (_is_file, "the path of a file that exists"),
     "SECRETS_ALLOWED": (
         conf.is_texts,
-        "a list of names of environment variables; one that ends with _ or * is the beginning of names",
+        "a list of names of environment variables; one that ends with _ or * is the beginning of names, and one that "
+        "begins with / is a folder of files",
     ),
+    "CREDENTIALS": (_are_providers, "the dotted path of a provider, or a dictionary of one by type of store"),
     "ALLOWED_STORE_HOSTS": (
         _are_hosts,
         "a list of host names ('.example.org' is all below it, too), addresses and networks ('10.0.0.0/8'), or None",

@@ -22,7 +22,10 @@ DEFAULTS: dict[str, Any] = {
     "KEY_PREFIX": "sessionpersist",
     "NODE_NAME": None,  # the host name
     "TLS_CA_FILE": None,  # the system's certificate authorities
-    "SECRETS_ALLOWED": ["SESSIONPERSIST_"],  # variables that ``env:NAME`` may name
+    "SECRETS_ALLOWED": [
+        "SESSIONPERSIST_"
+    ],  # variables that ``env:NAME`` may name, and folders of ``file:/path``
+    "CREDENTIALS": None,  # the dotted path of a provider, or one by the type of the store
     "ALLOWED_STORE_HOSTS": None,  # any
     "ADOPT_FROM": None,
     "QUIET_TESTS": True,  # under a test runner nothing is asked that the test did not ask for
@@ -93,12 +96,23 @@ def node_name() -> str:
 
 
 def secrets_allowed() -> list[str]:
-    """The variables that whoever changes the configuration may name as ``env:NAME``: names, and prefixes, which end
-    with ``_`` or ``*``."""
+    """What whoever changes the configuration may name: as ``env:NAME`` variables, by their names or by prefixes, which
+    end with ``_`` or ``*``; as ``file:/path`` files, by the folders that they are in, which begin with ``/``."""
     value = get("SECRETS_ALLOWED")
     if not is_texts(value):
-        raise ImproperlyConfigured("SESSIONPERSIST['SECRETS_ALLOWED'] must be a list of names of variables.")
+        raise ImproperlyConfigured(
+            "SESSIONPERSIST['SECRETS_ALLOWED'] must be a list of variables and folders."
+        )
     return list(value)
+
+
+def credentials(store_type: str) -> str | None:
+    """Return the dotted path of what gives the user name and the password of a store of that type, or None."""
+    value = get("CREDENTIALS")
+    found = value.get(store_type) if isinstance(value, dict) else value
+    if found is not None and not isinstance(found, str):
+        raise ImproperlyConfigured("SESSIONPERSIST['CREDENTIALS'] must be a dotted path, or one by type.")
+    return found or None
 
 
 def allowed_store_hosts() -> tuple[str, ...] | None:

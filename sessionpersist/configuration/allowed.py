@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 from django.conf import settings
@@ -14,7 +15,7 @@ from django.utils.translation import gettext as _
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores.secret import Secret, secret_keys
-from sessionpersist.stores.settings import ENVIRONMENT
+from sessionpersist.stores.settings import ENVIRONMENT, FILE, reveal
 
 OWN_VARIABLES = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL")
 OWN_PREFIX = "DATABASE_URL_"
@@ -28,19 +29,35 @@ def may_name(name: str) -> bool:
     return listed and not _is_own(name) and not _holds_own_secret(Secret(os.environ.get(name, "")))
 
 
-def check_variable(password: str) -> None:
-    """Refuse ``env:NAME`` where the variable is not allowed, or not set on this node.
+def may_read(path: str) -> bool:
+    """Return whether a folder of SECRETS_ALLOWED has that file, wherever a link leads, and the file does not hold a
+    secret of the project's own."""
+    folders = [entry for entry in conf.secrets_allowed() if _is_folder(entry)]
+    listed = any(Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)) for folder in folders)
+    return listed and not _holds_own_secret(reveal(FILE + path))
 
-    It is one sentence for both, and the same steps, or whoever may change the configuration could find out which
-    variables there are. Raises StoreMisconfigured.
+
+def check_variable(password: str, field: str = "password") -> None:
+    """Refuse ``env:NAME`` and ``file:/path`` where they are not allowed, or not there on this node.
+
+    It is one sentence for both, and for a variable the same steps, or whoever may change the configuration could find
+    out which there are. Raises StoreMisconfigured, on that field.
     """
+    if password.startswith(FILE):
+        try:
+            there = may_read(password.removeprefix(FILE))
+        except (StoreMisconfigured, ValueError):
+            there = False
+        if not there:
+            text = _("This file can't be read on this node, or may not be used here. Allowed are {names}.")
+            raise StoreMisconfigured(text.format(names=names_in_words()), field)
     if not password.startswith(ENVIRONMENT):
         return
     name = password.removeprefix(ENVIRONMENT)
     is_set, may = name in os.environ, may_name(name)
     if not (is_set and may):
         text = _("This variable is not set on this node, or may not be used here. Allowed are {names}.")
-        raise StoreMisconfigured(text.format(names=names_in_words()), "password")
+        raise StoreMisconfigured(text.format(names=names_in_words()), field)
 
 
 def names_in_words() -> str:
@@ -51,12 +68,18 @@ def names_in_words() -> str:
     return ", ".join(entries) or _("none")
 
 
+def _is_folder(entry: str) -> bool:
+    return entry.startswith("/")
+
+
 def _matches(name: str, entry: str) -> bool:
+    if _is_folder(entry):
+        return False
     return name.startswith(entry.removesuffix("*")) if _is_prefix(entry) else name == entry
 
 
 def _is_prefix(entry: str) -> bool:
-    return entry.endswith(PREFIX_ENDINGS)
+    return entry.endswith(PREFIX_ENDINGS) and not _is_folder(entry)
 
 
 def _is_own(name: str) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores.secret import Sealed, Secret
 
 ENVIRONMENT = "env:"
+FILE = "file:"
+LONGEST_SECRET = 64 * 1024  # bytes; tokens of clouds have some thousand
 
 
 # Marks a field whose value no text, log or dump shows. It is given as a text, and is none from then on; see ``reveal``.
@@ -213,17 +217,20 @@ def fields_of(settings: StoreSettings) -> dict[str, Any]:
     return {"persistence_type": settings.type, **{settings.field(name): values[name] for name in values}}
 
 
-def reveal(password: str | Sealed) -> Secret:
-    """Return the password itself: ``env:NAME`` is read from this node's environment.
+def reveal(password: str | Sealed, field: str = "password") -> Secret:
+    """Return the password itself: ``env:NAME`` is read from this node's environment, ``file:/path`` from a file.
 
-    Raises StoreMisconfigured where the variable is not set, or where the saved password can't be decrypted.
+    Raises StoreMisconfigured, on that field, where there is no such variable or file, or where the saved password can't
+    be decrypted.
     """
     password = password.reveal() if isinstance(password, Sealed) else password
     if isinstance(password, UnreadablePassword):
         raise StoreMisconfigured(
             "The saved password can't be decrypted: the site's SECRET_KEY has changed. Enter the password again.",
-            "password",
+            field,
         )
+    if password.startswith(FILE):
+        return _read(password.removeprefix(FILE), field)
     if not password.startswith(ENVIRONMENT):
         return Secret(password)
     name = password.removeprefix(ENVIRONMENT)
@@ -231,8 +238,23 @@ def reveal(password: str | Sealed) -> Secret:
         return Secret(os.environ[name])
     except KeyError:
         raise StoreMisconfigured(
-            f"The environment variable {name or '(no name given)'} is not set on this node.", "password"
+            f"The environment variable {name or '(no name given)'} is not set on this node.", field
         ) from None
+
+
+def _read(path: str, field: str) -> Secret:
+    """Return what is in a file, without the line break at its end."""
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode) or not Path(path).is_absolute():
+            raise ValueError("not a file")
+        with Path(path).open("rb") as file:
+            content = file.read(LONGEST_SECRET + 1)
+        if len(content) > LONGEST_SECRET:
+            raise ValueError("too long")
+        return Secret(content.decode().removesuffix("\n").removesuffix("\r"))
+    except (OSError, ValueError):  # no cause: it could quote what is in the file
+        message = f"The file {path or '(no path given)'} can't be read on this node, or holds no password."
+        raise StoreMisconfigured(message, field) from None
 
 
 class UnreadablePassword(Secret):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from sessionpersist.configuration import allowed
 from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.stores.settings import reveal
 from tests.admin.support import TEST, create_staff, typed
 from tests.commands.running import run
 from tests.servers import Valkey, require, shared
@@ -132,6 +134,54 @@ def test_password_that_is_no_variable_is_left_alone() -> None:
     allowed.check_variable("environment:OTHER")
     with pytest.raises(StoreMisconfigured, match="may not be used"):
         allowed.check_variable("env:OTHER")
+
+
+class TestFiles:
+    """A ``file:/path`` is allowed by the folder that it is in."""
+
+    @pytest.fixture
+    def folder(self, settings: Settings, tmp_path: Path) -> Path:
+        folder = tmp_path / "secrets"
+        folder.mkdir()
+        settings.SESSIONPERSIST = {"SECRETS_ALLOWED": [str(folder)]}
+        return folder
+
+    def test_a_file_in_an_allowed_folder_may_be_used(self, folder: Path) -> None:
+        (folder / "redis").write_text("hush\n")
+        allowed.check_variable(f"file:{folder}/redis")
+        assert reveal(f"file:{folder}/redis") == "hush"
+
+    def test_a_link_within_the_folder_may_be_used_as_kubernetes_makes_one(self, folder: Path) -> None:
+        (folder / "..2026").mkdir()
+        (folder / "..2026" / "redis").write_text("hush")
+        (folder / "redis").symlink_to("..2026/redis")
+        allowed.check_variable(f"file:{folder}/redis")
+
+    def test_every_other_file_gets_one_sentence_there_or_not(
+        self, folder: Path, settings: Settings, tmp_path: Path
+    ) -> None:
+        for name in ("outside", "secrets-of-others"):
+            (tmp_path / name).write_text("hush")
+        (folder / "out").symlink_to(tmp_path / "outside")
+        (folder / "own").write_text(f"key={settings.SECRET_KEY}")
+        (folder / "binary").write_bytes(b"\xff\xfe")
+        (folder / "long").write_bytes(b"x" * 100_000)
+        os.mkfifo(folder / "pipe")
+        others = ["outside", "secrets-of-others", "secrets/../outside", "nowhere"]
+        inside = ["out", "own", "binary", "long", "pipe", "nowhere", "", "\0"]
+        paths = (
+            [f"{tmp_path}/{each}" for each in others]
+            + [f"{folder}/{each}" for each in inside]
+            + ["redis", ""]
+        )
+        for path in paths:
+            with pytest.raises(StoreMisconfigured, match="may not be used here"):
+                allowed.check_variable(f"file:{path}")
+
+    def test_a_folder_allows_no_variable(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(str(folder), "hush")
+        with pytest.raises(StoreMisconfigured, match="may not be used here"):
+            allowed.check_variable(f"env:{folder}")
 
 
 def test_secret_key_is_not_sent_to_a_host_of_one_s_own_by_test_connection() -> None:

@@ -101,6 +101,7 @@ BAD: dict[str, list[Any]] = {
         checks.ENGINE,
         __name__,  # an engine that a project derived from ours
     ],
+    "CREDENTIALS": [5, "", "no.such.thing", {"JDBC": "os.getcwd"}, {"REDIS": None}],
     "SECRETS_ALLOWED": ["REDIS_PASSWORD", None, [""], [5], {"A": "B"}],
     "ALLOWED_STORE_HOSTS": [
         "redis",
@@ -128,6 +129,7 @@ GOOD: dict[str, list[Any]] = {
     "ADOPT_FROM": [None, "django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db"],
     "QUIET_TESTS": [True, False],
     "REAUTHENTICATE_SECONDS": [None, 0, 600, 0.5],
+    "CREDENTIALS": [None, "os.getcwd", {}, {"REDIS": "os.getcwd", "MONGODB": "os.getcwd"}],
     "SECRETS_ALLOWED": [[], ["REDIS_PASSWORD", "SITE_"], ("SITE*",)],
     "ALLOWED_STORE_HOSTS": [
         None,
