@@ -25,7 +25,7 @@ def measure(effort: Effort) -> list[dict[str, Any]]:
         from sessionpersist.testing import override_login_configuration
 
         instant = instant_store()
-        with patch.object(stores, "_build", lambda settings: instant), override_login_configuration():
+        with patch.object(stores, "build_store", lambda settings: instant), override_login_configuration():
             routed = routing.current_store
             return [
                 {"verb": verb, "added_us": _added(effort, instant, routed, verb, given), "goal": DISPATCH_US}

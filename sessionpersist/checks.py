@@ -25,7 +25,8 @@ from sessionpersist import conf, initial
 from sessionpersist.configuration import allowed
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.middleware import SessionMiddleware
-from sessionpersist.stores import build_store, hosts, try_memory
+from sessionpersist.stores import build_store, hosts
+from sessionpersist.stores.memory import try_memory
 from sessionpersist.stores.settings import ENVIRONMENT, MemorySettings, StoreSettings
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,12 @@ DEFAULTS: dict[str, Any] = {
 
 
 SHORTEST_TIMEOUT = 0.05  # seconds
+
+
+def tests_are_quiet() -> bool:
+    """Return whether this process runs tests, which want to be left alone (see ``handover/quiet.py``)."""
+    state = getattr(sys.modules.get("django.test.utils"), "_TestState", None)
+    return hasattr(state, "saved_data") and bool(get("QUIET_TESTS"))
 
 
 def get(name: str) -> Any:

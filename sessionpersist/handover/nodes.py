@@ -25,7 +25,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 
 from sessionpersist import conf, forks
-from sessionpersist.handover import places, quiet, snapshot
+from sessionpersist.handover import places, snapshot
 from sessionpersist.handover.snapshot import DEFAULT
 from sessionpersist.models import LIVE, Node, Revision
 from sessionpersist.stores.deadlines import answers_within
@@ -63,7 +63,7 @@ def report() -> None:
     if now < _due and number == _revision:
         return
     overridden = held is not None and number < DEFAULT.number
-    if overridden or quiet.is_on() or connections[router.db_for_write(Node)].in_atomic_block:
+    if overridden or conf.tests_are_quiet() or connections[router.db_for_write(Node)].in_atomic_block:
         return
     if snapshot.in_event_loop():
         threading.Thread(target=_report_and_close, name="sessionpersist-report", daemon=True).start()

@@ -10,13 +10,10 @@ call.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections, router
-
-from sessionpersist import conf
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +29,6 @@ class Save:
 
 
 _saves: list[Save] = []
-
-
-def is_on() -> bool:
-    """Whether this process runs tests, which want to be left alone."""
-    state = getattr(sys.modules.get("django.test.utils"), "_TestState", None)
-    return hasattr(state, "saved_data") and bool(conf.get("QUIET_TESTS"))
 
 
 def note_save() -> None:

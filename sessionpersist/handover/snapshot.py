@@ -146,7 +146,7 @@ def reset() -> None:
 def expire() -> None:
     """Have the next request read the configuration, and keep what is known until that has worked."""
     global _held
-    if quiet.is_on():
+    if conf.tests_are_quiet():
         quiet.note_save()
     elif _held is not None:
         _held = replace(_held, fresh_until=EXPIRED)
@@ -185,7 +185,7 @@ def refresh() -> None:
     if _lost or (held is not None and monotonic() < held.fresh_until):
         return
     with suppress(StoreUnavailable):
-        if quiet.is_on():
+        if conf.tests_are_quiet():
             _in_test()
         elif (lock := _lock).acquire(blocking=False):
             _read_in_turn(lock, held)
@@ -193,7 +193,7 @@ def refresh() -> None:
 
 def _refreshed() -> Snapshot:
     """Read the revisions; one thread does, while others go on with a snapshot that is not too old."""
-    if quiet.is_on():
+    if conf.tests_are_quiet():
         return _in_test()
     lock, held = _lock, _held
     if not lock.acquire(blocking=not _is_bearable(held)):

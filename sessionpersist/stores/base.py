@@ -26,7 +26,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge
 
@@ -203,6 +203,14 @@ class Probed(Drainable):
     """A store that staff can try, and that can prepare its server: what is asked for by the page and the commands."""
 
     name: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def of(cls, settings: Any) -> Self:
+        """Return the store of these settings, which are of the class that names this store, for this site.
+
+        Nothing is connected yet. Raises StoreMisconfigured.
+        """
 
     @abstractmethod
     def connection_checks(self) -> Iterable[Check]:

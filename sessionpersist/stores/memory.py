@@ -17,11 +17,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from sessionpersist import forks
+from django.conf import settings as django_settings
+
+from sessionpersist import conf, forks
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import (
     ENDED,
@@ -34,7 +37,8 @@ from sessionpersist.stores.base import (
     now_ms,
     place_of,
 )
-from sessionpersist.stores.secret import SecretBytes
+from sessionpersist.stores.secret import SecretBytes, secret_keys
+from sessionpersist.stores.settings import MemorySettings
 from sessionpersist.stores.sql import (
     BATCH,
     EVERY,
@@ -79,6 +83,18 @@ class MemoryStore(Probed):
         self.timeout = timeout
         self._local = threading.local()
         self._clear_at = time.monotonic() + CLEAR_EVERY
+
+    @classmethod
+    def of(cls, settings: MemorySettings) -> Self:
+        return cls.inside(conf.memory_dir())
+
+    @classmethod
+    def inside(cls, directory: Path) -> Self:
+        """Return the store of this site below a folder."""
+        default = django_settings.DATABASES.get("default", {})
+        names = [str(default.get(key, "")) for key in ("ENGINE", "NAME", "HOST", "PORT")]
+        site = [conf.key_prefix(), str(getattr(django_settings, "ROOT_URLCONF", "")), *names]
+        return cls(directory, "\0".join(site), conf.timeout_seconds(), secret_keys())
 
     def get(self, key: str) -> Record | None:
         try:
@@ -228,6 +244,24 @@ class MemoryStore(Probed):
         if self.folder != self.newest:
             name_in(self.newest, self.folder)
         return self.folder
+
+
+def try_memory() -> None:
+    """Open the In-Memory store, for a check. Where it is not there yet, one that is removed again is opened beside it:
+    the first process that serves the site makes it.
+
+    Raises StoreUnavailable or OSError.
+    """
+    directory = conf.memory_dir()
+    store = MemoryStore.inside(directory)
+    with ExitStack() as stack:
+        if not os.path.lexists(store.newest):
+            beside = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="sessionpersist-check-", dir=directory)
+            )
+            store = MemoryStore.inside(Path(beside))
+        stack.callback(store.close)
+        store.count(1)
 
 
 def named_in(folder: Path) -> Path:

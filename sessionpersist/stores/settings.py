@@ -22,16 +22,20 @@ SECRET = {"secret": True}
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """The settings of one store.
+    """The settings of one store, and its entry in the registry: ``TYPES`` has one class a store.
 
     ``type`` is the value saved in the configuration, ``label`` what staff read, ``prefix`` what ``field`` puts in front
-    of a name. ``identity`` names the fields that say *where* the sessions are: a change in
-    any other (a new password, say) is the same store, reached in another way.
+    of a name. ``store`` is the dotted path of the class of the store, which is imported when it is opened: it may need
+    a driver, which ``pip install 'sessionpersist[…]'`` installs with the name in ``extra``. ``identity`` names the
+    fields that say *where* the sessions are: a change in any other (a new password, say) is the same store, reached in
+    another way.
     """
 
     type: ClassVar[str]
     label: ClassVar[str]
     prefix: ClassVar[str]
+    store: ClassVar[str]
+    extra: ClassVar[str] = "all"
     identity: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -72,6 +76,7 @@ class MemorySettings(StoreSettings):
     type = "IN_MEMORY"
     label = "In-Memory"
     prefix = "memory"
+    store = "sessionpersist.stores.memory.MemoryStore"
 
 
 STANDALONE, SENTINEL, CLUSTER = "STANDALONE", "SENTINEL", "CLUSTER"
@@ -85,6 +90,8 @@ class RedisSettings(StoreSettings):
     type = "REDIS"
     label = "REDIS"
     prefix = "redis"
+    store = "sessionpersist.stores.redis.store.RedisStore"
+    extra = "redis"
     identity = ("host", "port", "database")
 
     host: str = ""
@@ -125,6 +132,8 @@ class DatabaseSettings(StoreSettings):
     type = "JDBC"
     label = "JDBC"
     prefix = "jdbc"
+    store = "sessionpersist.stores.database.store.DatabaseStore"
+    extra = "postgresql"
     identity = ("database",)
 
     database: str = ""
@@ -141,6 +150,8 @@ class MongoSettings(StoreSettings):
     type = "MONGODB"
     label = "MONGODB"
     prefix = "mongodb"
+    store = "sessionpersist.stores.mongodb.store.MongoStore"
+    extra = "mongodb"
     identity = ("host", "port", "database")
 
     database: str = ""

@@ -6,13 +6,14 @@ from typing import Any
 
 from django.contrib.sessions.management.commands import clearsessions
 
-from sessionpersist.handover import quiet, snapshot
+from sessionpersist import conf
+from sessionpersist.handover import snapshot
 from sessionpersist.management.base import SessionCommand, read_configuration
 
 
 class Command(SessionCommand, clearsessions.Command):
     def handle(self, **options: Any) -> None:
         # Not in a test, which may have no database, nor where it is known already.
-        if snapshot.held() is None and not quiet.is_on():
+        if snapshot.held() is None and not conf.tests_are_quiet():
             read_configuration()
         super().handle(**options)

@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 
-from sessionpersist import forks
+from sessionpersist import conf, forks
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import sql
 from sessionpersist.stores.base import ENDED, Check, Outcome, Probed, Record, note_foreign, now_ms
@@ -72,6 +72,10 @@ class DatabaseStore(Probed):
         self._first = b"" if connection.vendor == "sqlite" else ""  # before every key, as a page takes it
         self._prepared = migrated and router.allow_migrate_model(self.alias, tables.stored_session())
         self._rehearsing = False
+
+    @classmethod
+    def of(cls, settings: DatabaseSettings) -> Self:
+        return cls(settings, conf.timeout_seconds(), migrated=conf.tests_are_quiet())
 
     def get(self, key: str) -> Record | None:
         try:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -15,6 +15,7 @@ from bson.int64 import Int64
 from pymongo import DeleteOne, MongoClient, errors
 from pymongo.collection import Collection as Documents
 
+from sessionpersist import conf
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import (
     ENDED,
@@ -29,11 +30,12 @@ from sessionpersist.stores.base import (
     place_of,
     validated,
 )
+from sessionpersist.stores.hosts import check_literal
 from sessionpersist.stores.mongodb.errors import UNAUTHORIZED, explain
 from sessionpersist.stores.mongodb.pool import BoundedPool
 from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.servers import check_address, check_reachable, check_speaks_tls
-from sessionpersist.stores.settings import MongoSettings
+from sessionpersist.stores.settings import MongoSettings, reveal
 
 Document = dict[str, Any]
 TTL_INDEX = "expires_at_ttl"
@@ -74,6 +76,12 @@ class MongoStore(Probed):
         # By process: a client has threads, which don't survive a fork, and what the parent opened is the parent's.
         self._opened: dict[int, Documents[Document]] = {}
         self._prepared = False
+
+    @classmethod
+    def of(cls, settings: MongoSettings) -> Self:
+        check_literal(settings.host)
+        password, timeout = reveal(settings.password), conf.timeout_seconds()
+        return cls(settings, password, timeout, conf.key_prefix(), conf.get("TLS_CA_FILE"))
 
     def get(self, key: str) -> Record | None:
         with self._translated():

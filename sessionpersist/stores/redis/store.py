@@ -10,10 +10,11 @@ import re
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 import redis
 
+from sessionpersist import conf
 from sessionpersist.exceptions import ForeignRecord, StoreUnavailable
 from sessionpersist.stores.base import (
     ENDED,
@@ -30,13 +31,14 @@ from sessionpersist.stores.base import (
     place_of,
     validated,
 )
+from sessionpersist.stores.hosts import check_literal
 from sessionpersist.stores.redis import scripts
 from sessionpersist.stores.redis.errors import ONE_NODE, WrongType, explain
 from sessionpersist.stores.redis.scripts import Script
 from sessionpersist.stores.redis.wire import SMALL, Command, Unexpected, Wire
 from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.servers import check_address, check_reachable, check_speaks_tls
-from sessionpersist.stores.settings import RedisSettings
+from sessionpersist.stores.settings import RedisSettings, reveal
 
 # version (8 bytes), created_at (8), expires_at (8), length of the user id (2); all big-endian. The scripts know it.
 HEADER = struct.Struct(">QQQH")
@@ -62,6 +64,12 @@ class RedisStore(Probed):
         self.settings, self.timeout, self.prefix = settings, timeout, prefix
         self._secret = password
         self._wire = Wire(settings, password, timeout, ca_file)
+
+    @classmethod
+    def of(cls, settings: RedisSettings) -> Self:
+        check_literal(settings.host)
+        password, timeout = reveal(settings.password), conf.timeout_seconds()
+        return cls(settings, password, timeout, conf.key_prefix(), conf.get("TLS_CA_FILE"))
 
     def get(self, key: str) -> Record | None:
         try:
