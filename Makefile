@@ -16,9 +16,12 @@ CANDIDATES := python3 python3.13 python3.12 python3.11
 PRODUCTION := ENV_FILE= DEBUG=false ALLOWED_HOSTS=www.example.org DATABASE_URL=sqlite://:memory: \
               SECRET_KEY=for-checks-only-0123456789-abcdefghijklmnopqrstuvwxyz
 
+# Tests that have an expensive fixture in common have the mark xdist_group, and are run by one process.
+AT_ONCE := -n auto --dist loadgroup
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run demo test floors screenshots bench bench-quick docs check format lock build wheel clean
+.PHONY: help run demo test test-long floors screenshots bench bench-quick docs check format lock build wheel clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,8 +37,11 @@ run: $(VENV)/.site .env ## Serve the site on http://127.0.0.1:8000 (PORT=… and
 demo: $(VENV)/.dev ## Show two nodes that share real stores: Valkey, PostgreSQL, MongoDB
 	@$(PYTHON) -m project.demo $(ARGS)
 
-test: $(VENV)/.dev ## Run the tests (ARGS="tests/site -x" for some of them)
-	@$(PYTHON) -m pytest $(ARGS)
+test: $(VENV)/.dev ## Run the tests in minutes, several at once (ARGS="tests/site -x" for some of them, one by one)
+	@$(PYTHON) -m pytest -m "not long" $(or $(ARGS),$(AT_ONCE))
+
+test-long: $(VENV)/.dev ## Run what takes its time: long loads, large explorations (ARGS=… as above)
+	@$(PYTHON) -m pytest -m long $(or $(ARGS),$(AT_ONCE))
 
 floors: $(VENV)/.floors ## Run the tests of the stores on the oldest versions that the wheel allows
 	@build/floors/bin/python -m pytest $(or $(ARGS),tests/stores tests/probing tests/engine)

@@ -25,12 +25,25 @@ os.environ |= {
 django.setup()
 
 from sessionpersist import conf  # now that Django is set up
+from tests.servers import ALL
 
 # These tests are about what other projects want to be spared under a test runner (see handover/quiet.py).
 conf.DEFAULTS["QUIET_TESTS"] = False
 
 # A file: Django never closes a connection to an SQLite database in memory, not even that of a thread that ends.
 connections["default"].settings_dict["TEST"]["NAME"] = str(Path(MEMORY.name) / "test.sqlite3")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes ``-n auto`` starts: two a core, as half of what tests do is wait.
+
+    Each starts servers of its own. A server that is given by its URL is one for all, and tests take it for theirs
+    alone, so there is one process then.
+    """
+    if any(os.environ.get(server.variable) for server in ALL if server.variable):
+        return 1
+    return 2 * len(os.sched_getaffinity(0))
 
 
 @pytest.fixture

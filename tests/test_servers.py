@@ -30,6 +30,8 @@ from tests.servers import (
     shared,
 )
 
+pytestmark = pytest.mark.xdist_group("servers")
+
 VARIANTS = [(cls, False) for cls in ALL] + [(Redis, True), (MongoDB, True)]
 SQL = [Postgres, MariaDB]
 ROOT = Path(__file__).parent.parent

@@ -19,6 +19,8 @@ from tests.browser.visitor import Visitor
 from tests.load.site import Node
 from tests.servers import Valkey
 
+pytestmark = pytest.mark.xdist_group("browser handover")
+
 Stores = dict[str, Place]
 SESSIONS = 20_000
 LONG = 120_000  # milliseconds, for all of them to move on a busy machine

@@ -17,6 +17,8 @@ from tests.browser.places import TYPES, Place
 from tests.browser.visitor import PASSWORD, USER, Visitor
 from tests.load.site import Node
 
+pytestmark = pytest.mark.xdist_group("browser login_configuration")
+
 Stores = dict[str, Place]
 
 STEPS = [f"{step}: works" for step in ("Write", "Read", "Compare and set", "Delete", "Expiry")]

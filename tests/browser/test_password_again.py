@@ -14,6 +14,8 @@ from tests.browser.test_login_configuration import configured, move, strict_poli
 from tests.browser.visitor import PASSWORD, Visitor
 from tests.load.site import Node
 
+pytestmark = pytest.mark.xdist_group("browser password_again")
+
 Stores = dict[str, Place]
 
 

@@ -14,6 +14,8 @@ from tests.browser.secure import key_pin, production
 from tests.browser.visitor import USER, Visitor
 from tests.servers.certificates import Certificates, make_certificates
 
+pytestmark = pytest.mark.xdist_group("browser production")
+
 LINKS = "Array.from(document.links, each => each.href)"
 INLINE_SCRIPT = """() => {
   const script = document.createElement("script");

@@ -12,6 +12,8 @@ import pytest
 from tests.load.site import ROOT, Site
 from tests.servers.places import free_port
 
+pytestmark = pytest.mark.xdist_group("before migrate")
+
 COMMANDS = {
     "drain": ["drain_sessions"],
     "abandon": ["drain_sessions", "--abandon", "--no-input"],

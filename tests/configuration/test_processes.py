@@ -17,6 +17,8 @@ import pytest
 
 from tests.servers import Postgres, require
 
+pytestmark = pytest.mark.xdist_group("processes")
+
 ROOT = Path(__file__).resolve().parents[2]
 REFRESH, ACTIVATION = 0.3, 0.6  # seconds; the second is the default for the first
 SLACK = 0.5  # for a busy machine

@@ -13,9 +13,12 @@ import pytest
 from tests.handover.explore import explore, explore_exhaustively, first_fault
 from tests.handover.rules import RULES
 from tests.handover.world import OPERATIONS, Plan
+from tests.sizes import quick_and_long
+
+pytestmark = pytest.mark.xdist_group("exploration")
 
 SEED = 20_261_123
-PORTIONS, RUNS = 20, 10_000  # 200,000 schedules at random
+PORTIONS = 20
 SEARCH = 150_000  # schedules at the most, to find what a missing rule breaks
 
 Found = tuple[int, dict[str, list[str]]]
@@ -55,11 +58,13 @@ def check_exhaustively(workers: ProcessPoolExecutor, plans: list[Plan], interrup
     assert count > len(plans) * 100 * interruptions
 
 
-def test_no_schedule_at_random_breaks_an_invariant(workers: ProcessPoolExecutor) -> None:
-    portions = [workers.submit(explore, RUNS, SEED + number) for number in range(PORTIONS)]
-    assert check(portions) == PORTIONS * RUNS
+@pytest.mark.parametrize("schedules", quick_and_long(4_000, 200_000))
+def test_no_schedule_at_random_breaks_an_invariant(workers: ProcessPoolExecutor, schedules: int) -> None:
+    portions = [workers.submit(explore, schedules // PORTIONS, SEED + number) for number in range(PORTIONS)]
+    assert check(portions) == schedules
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kill", [False, True], ids=["all live", "one is killed"])
 def test_no_schedule_with_one_interruption_breaks_an_invariant(
     workers: ProcessPoolExecutor, kill: bool
@@ -69,6 +74,7 @@ def test_no_schedule_with_one_interruption_breaks_an_invariant(
     )
 
 
+@pytest.mark.long
 def test_no_schedule_with_one_interruption_in_a_switch_back_breaks_an_invariant(
     workers: ProcessPoolExecutor,
 ) -> None:
@@ -77,6 +83,7 @@ def test_no_schedule_with_one_interruption_in_a_switch_back_breaks_an_invariant(
     )
 
 
+@pytest.mark.long
 def test_no_schedule_in_which_a_store_drains_into_itself_under_another_name_breaks_an_invariant(
     workers: ProcessPoolExecutor,
 ) -> None:
@@ -86,10 +93,12 @@ def test_no_schedule_in_which_a_store_drains_into_itself_under_another_name_brea
         check_exhaustively(workers, plans, 1)
 
 
+@pytest.mark.long
 def test_no_schedule_with_two_interruptions_breaks_an_invariant(workers: ProcessPoolExecutor) -> None:
     check_exhaustively(workers, [Plan(("OLD", "NEW"), ((one, 0), (other, 1))) for one, other in DEEPER], 2)
 
 
+@pytest.mark.long
 def test_with_any_rule_left_out_the_exploration_reports_it(workers: ProcessPoolExecutor) -> None:
     searches = {rule: workers.submit(first_fault, SEARCH, SEED, rule) for rule in RULES}
     found = {rule: search.result() for rule, search in searches.items()}

@@ -17,8 +17,8 @@ from tests.load.operator import Operator
 from tests.load.places import Place, places
 from tests.load.site import Node, Site
 from tests.load.users import Comer, Visitor
+from tests.sizes import quick_and_long
 
-VISITORS, COMERS = 50, 6
 REFRESH, ACTIVATION, GUARD = 0.7, 1.4, 0.5  # seconds
 SETTLED = (
     ACTIVATION + GUARD + 0.8
@@ -31,6 +31,15 @@ DOWN = 3.0  # seconds that a killed node stays away
 def every_pair(kinds: Sequence[Place]) -> list[Place]:
     """A walk that begins and ends at the first, and goes from each to each other exactly once, such as ABACBCA."""
     return [*itertools.chain.from_iterable(itertools.combinations(kinds, 2)), kinds[0]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many stores the operator walks through, and how many users there are."""
+
+    stores: int
+    visitors: int
+    comers: int
 
 
 @dataclass
@@ -56,9 +65,10 @@ class Live:
         )
 
 
-@pytest.fixture
-def live(tmp_path: Path) -> Iterator[Live]:
-    walk = every_pair(places(tmp_path.name))
+@pytest.fixture(params=quick_and_long(Size(stores=2, visitors=12, comers=3), Size(4, visitors=50, comers=6)))
+def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Live]:
+    size: Size = request.param
+    walk = every_pair(places(tmp_path.name)[: size.stores])
     site = Site(
         tmp_path,
         {alias: url for place in walk for alias, url in place.databases.items()},
@@ -74,10 +84,10 @@ def live(tmp_path: Path) -> Iterator[Live]:
         urls = [first.url, second.url]
         operator = Operator(site, urls)
         operator.log_in()
-        visitors = [Visitor(urls, f"visitor-{number}") for number in range(VISITORS)]
+        visitors = [Visitor(urls, f"visitor-{number}") for number in range(size.visitors)]
         for visitor in visitors:
             visitor.log_in()
-        comers = [Comer(urls, f"comer-{number}") for number in range(COMERS)]
+        comers = [Comer(urls, f"comer-{number}") for number in range(size.comers)]
         yield Live(site, [first, second], operator, walk, visitors, comers)
 
 
@@ -142,5 +152,5 @@ def check(live: Live) -> None:
             comer.try_again(cookie)
     assert live.faults() == []
     left = {place.name: place.count() for place in live.walk}
-    assert left.pop(live.walk[-1].name) > VISITORS
+    assert left.pop(live.walk[-1].name) > len(live.visitors)
     assert left == dict.fromkeys(left, 0)

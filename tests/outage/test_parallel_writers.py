@@ -12,8 +12,9 @@ import pytest
 from tests.load import stores
 from tests.load.site import ROOT, Site
 from tests.servers import Server, require, shared
+from tests.sizes import quick_and_long
 
-PROCESSES, THREADS, KEYS = 4, 2, 2000
+PROCESSES, THREADS = 4, 2
 
 WRITER = """
 import sys, threading, django
@@ -73,16 +74,17 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
     return site
 
 
-def test_eight_parallel_writers_lose_no_key(site: Site) -> None:
+@pytest.mark.parametrize("keys", quick_and_long(400, 2000))
+def test_eight_parallel_writers_lose_no_key(site: Site, keys: int) -> None:
     session_key = run(site, CREATE).strip()
-    share = KEYS // PROCESSES
+    share = keys // PROCESSES
     writers = [
         start(site, WRITER, session_key, str(n * share), str((n + 1) * share), str(THREADS))
         for n in range(PROCESSES)
     ]
     ends = [(writer.communicate(timeout=180)[1], writer.returncode) for writer in writers]
     assert ends == [("", 0)] * PROCESSES
-    assert json.loads(run(site, READ, session_key)) == {f"key-{number}": number for number in range(KEYS)}
+    assert json.loads(run(site, READ, session_key)) == {f"key-{number}": number for number in range(keys)}
 
 
 def run(site: Site, program: str, *arguments: str) -> str:

@@ -16,6 +16,7 @@ from sessionpersist.session.merging import three_way
 from sessionpersist.testing import override_login_configuration
 from tests.load import stores
 from tests.servers import Valkey
+from tests.sizes import quick_and_long
 
 WHO = st.sampled_from([0, 1])
 NAMES = st.sampled_from(["a", "b", "c", "d"])
@@ -157,11 +158,12 @@ def configured(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("configured")
-def test_two_objects_in_any_interleaving_agree_with_the_model() -> None:
+@pytest.mark.parametrize("examples", quick_and_long(40, 300))
+def test_two_objects_in_any_interleaving_agree_with_the_model(examples: int) -> None:
     run_state_machine_as_test(
         TwoObjects,
         settings=settings(
-            max_examples=300,
+            max_examples=examples,
             stateful_step_count=30,
             deadline=None,
             print_blob=True,

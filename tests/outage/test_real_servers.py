@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from sessionpersist.stores.breaker import PAUSE
 from tests.load import stores
 from tests.load.clients import Answer, Browser, Load
 from tests.load.site import Node, Site
-from tests.servers import MongoDB, Server, require
+from tests.servers import MongoDB, Postgres, Server, Valkey, require
 
 CLIENTS = 20
 TIMEOUT = 1.0  # seconds, the site's TIMEOUT_SECONDS
-HANGS = 10.0  # seconds
+HANGS, HANGS_FOR_A_MOMENT = 10.0, 3.0  # seconds
 # A trial may be waiting for the server as it comes back; the rest is for a busy machine.
 BACK_WITHIN = PAUSE + TIMEOUT + 1.5
 
@@ -56,7 +57,7 @@ class Outage:
         return [answer for answer in self.answers if answer.status != 200]
 
 
-@pytest.fixture(scope="module", params=stores.SERVERS, ids=lambda cls: cls.__name__)
+@pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     require(request.param)
     with request.param() as server:
@@ -98,7 +99,25 @@ def hang_and_go_on(server: Server) -> None:
     server.resume()
 
 
-@pytest.fixture(params=[kill_and_start, hang_and_go_on], ids=lambda fault: fault.__name__)
+def hang_for_a_moment(server: Server) -> None:
+    server.pause()
+    time.sleep(HANGS_FOR_A_MOMENT)
+    server.resume()
+
+
+def case(server: type[Server], fault: Callable[[Server], None], *marks: pytest.MarkDecorator) -> ParameterSet:
+    return pytest.param(server, fault, id=f"{server.__name__}-{fault.__name__}", marks=marks)
+
+
+OUTAGES = [
+    case(Valkey, kill_and_start),
+    case(Postgres, hang_for_a_moment),
+    *(case(server, kill_and_start, pytest.mark.long) for server in stores.SERVERS if server is not Valkey),
+    *(case(server, hang_and_go_on, pytest.mark.long) for server in stores.SERVERS),
+]
+
+
+@pytest.fixture
 def outage(request: pytest.FixtureRequest, running: Running) -> Outage:
     """One fault under load, with everything that the clients and the log have seen of it."""
     log_begins = len(running.node.log.read_text())
@@ -115,6 +134,7 @@ def outage(request: pytest.FixtureRequest, running: Running) -> Outage:
     return Outage(request.param, begun, back, before, visits, running.node.log.read_text()[log_begins:])
 
 
+@pytest.mark.parametrize(("running", "outage"), OUTAGES, indirect=True)
 def test_an_outage_under_load_logs_nobody_out(running: Running, outage: Outage) -> None:
     users = [f"user-{number}" for number in range(CLIENTS)]
     assert running.whoami() == users

@@ -5,6 +5,11 @@
 
 `shared(Postgres)` is one that this process keeps until it ends;
 `require(Postgres)` skips a test where there is none.
+
+Tests run in several processes, each with servers of its own, so that no test meets what another has put on a server,
+paused or killed: one starts in a second at the most. Several servers that make one, such as a cluster, take longer:
+give all tests that use it the same group, `pytest.mark.xdist_group("cluster")`, and one process runs them, with the one
+cluster that `shared` starts there.
 """
 
 import atexit

@@ -17,7 +17,7 @@ from django.db import connections
 
 T = TypeVar("T")
 
-PATIENCE = 20  # seconds for a forked child
+PATIENCE = 20  # seconds for a forked child, or for a thread to end
 
 
 def in_threads(actions: Sequence[Callable[[], T]]) -> list[T]:
@@ -33,6 +33,13 @@ def in_threads(actions: Sequence[Callable[[], T]]) -> list[T]:
 
     with ThreadPoolExecutor(len(actions)) as pool:
         return list(pool.map(run, actions))
+
+
+def join_lookups() -> None:
+    """Wait for the threads that look up names: one that is let go late would answer the next test that asks for it."""
+    for thread in threading.enumerate():
+        if thread.name == "sessionpersist-resolve":
+            thread.join(PATIENCE)
 
 
 def in_processes(actions: Sequence[Callable[[], str]]) -> list[str]:

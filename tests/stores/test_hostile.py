@@ -33,7 +33,7 @@ from sessionpersist.stores.settings import MongoSettings, RedisSettings
 from tests.servers import Valkey, require
 from tests.stores.contract import a_key, a_record
 from tests.stores.fake import Talk, commands, mongo_message, mongo_that_answers, redis_that_answers, serving
-from tests.stores.parallel import in_threads
+from tests.stores.parallel import in_threads, join_lookups
 from tests.stores.places import redis_store
 
 TIMEOUT = 0.5  # seconds
@@ -294,6 +294,7 @@ class TestNames:
         monkeypatch.setattr(socket, "getaddrinfo", look_up)
         yield asked
         answers.set()
+        join_lookups()
 
     def test_a_name_server_that_is_silent_is_given_up_in_time(self, silent: list[str]) -> None:
         store = RedisStore(RedisSettings(host="silent.example"), "", TIMEOUT, "tests")

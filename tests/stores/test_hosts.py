@@ -26,6 +26,7 @@ from tests.admin.support import TEST, create_staff, typed
 from tests.servers import MongoDB, require
 from tests.servers.places import free_port
 from tests.stores.contract import a_key
+from tests.stores.parallel import join_lookups
 
 ELSEWHERE = "127.0.0.2"  # an address of this machine, as all of 127.0.0.0/8
 
@@ -247,6 +248,7 @@ def silent_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     yield
     over.set()
+    join_lookups()
 
 
 @pytest.mark.parametrize("store", ["REDIS", "MONGODB"])
