@@ -55,15 +55,17 @@ bench: $(VENV)/.bench ## Measure speed beside Django's own engines (minutes; ARG
 bench-quick: $(VENV)/.bench ## The same with less of everything, in under a minute
 	@$(PYTHON) -m benchmarks --quick $(ARGS)
 
-docs: $(VENV)/.docs ## Build the documentation into build/docs (ARGS=serve shows it while you write)
+docs: $(VENV)/.dev ## Build the documentation into build/docs (ARGS=serve shows it while you write)
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs --quiet $(or $(ARGS),build --strict)
 
-check: $(VENV)/.dev ## Lint, formatting, types, migrations, Django's checks for production, known vulnerabilities
+check: $(VENV)/.dev ## Lint, formatting, types, migrations, Django's checks for production, the package, known vulnerabilities
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	@echo mypy && $(PRODUCTION) $(VENV)/bin/mypy
 	@echo makemigrations --check && $(PRODUCTION) $(MANAGE) makemigrations --check --dry-run
 	@echo check --deploy && $(PRODUCTION) $(MANAGE) check --deploy --fail-level WARNING
+	@rm -rf build/check && $(PYTHON) -m build --no-isolation --outdir build/check >/dev/null
+	$(VENV)/bin/twine check --strict build/check/*
 	@$(PYTHON) -m project.audit requirements.lock
 
 format: $(VENV)/.dev ## Format the code and mend what the linter can mend
@@ -96,7 +98,7 @@ $(VENV)/.site: requirements.lock $(VENV)/.made
 	@touch $@
 
 # On top of what is locked: pip keeps what is there and fits, so that tests run on the releases that the site runs on.
-$(VENV)/.dev: requirements-dev.txt requirements-test.txt requirements.txt $(VENV)/.site
+$(VENV)/.dev: requirements-dev.txt requirements-test.txt requirements-docs.txt requirements.txt $(VENV)/.site
 	@echo "Installing requirements-dev.txt into $(VENV) …"
 	@$(PYTHON) -m pip install --quiet --requirement requirements-dev.txt
 	@touch $@
@@ -111,11 +113,6 @@ $(VENV)/.floors: requirements-floors.txt requirements-test.txt pyproject.toml $(
 $(VENV)/.bench: requirements-bench.txt $(VENV)/.dev
 	@echo "Installing requirements-bench.txt into $(VENV) …"
 	@$(PYTHON) -m pip install --quiet --requirement requirements-bench.txt
-	@touch $@
-
-$(VENV)/.docs: requirements-docs.txt $(VENV)/.made
-	@echo "Installing requirements-docs.txt into $(VENV) …"
-	@$(PYTHON) -m pip install --quiet --requirement requirements-docs.txt
 	@touch $@
 
 $(VENV)/.made:
