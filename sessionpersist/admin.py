@@ -22,14 +22,9 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from sessionpersist import audit
 from sessionpersist.configuration import pulse
-from sessionpersist.configuration.attempts import (
-    latest,
-    may_check,
-    too_often_in_words,
-    tried_too_often,
-    try_store,
-)
-from sessionpersist.configuration.forms import CONFIRMATION, LoginConfigurationForm, Overtaken
+from sessionpersist.configuration.attempts import may_check, too_often_in_words, tried_too_often, try_store
+from sessionpersist.configuration.forms import LoginConfigurationForm, Overtaken, secret_fields
+from sessionpersist.configuration.limits import latest
 from sessionpersist.configuration.panels import read_handover, read_history, read_panels, read_status
 from sessionpersist.configuration.pulse import Report
 from sessionpersist.configuration.reauthentication import FIELD, Reauthentication, renew_key
@@ -39,18 +34,18 @@ from sessionpersist.models import LoginConfiguration
 from sessionpersist.stores.secret import Secret
 
 JSON = "application/json"
-PASSWORDS = ("redis_password", "mongodb_password", FIELD)
+SECRETS = (*secret_fields(), FIELD)
 
 
-def without_passwords_in_reports(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Have reports about crashes show no password that was sent, neither as it came nor as the form has it."""
+def without_secrets_in_reports(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Have reports about crashes show no secret that was sent, neither as it came nor as the form has it."""
 
     @wraps(view)
-    @sensitive_post_parameters(*PASSWORDS)
+    @sensitive_post_parameters(*SECRETS)
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if any(name in request.POST for name in PASSWORDS):
+        if any(name in request.POST for name in SECRETS):
             sent = request.POST.copy()
-            for name in filter(sent.__contains__, PASSWORDS):
+            for name in filter(sent.__contains__, SECRETS):
                 sent.setlist(name, [Secret(each) for each in sent.getlist(name)])
             sent._mutable = False
             request.POST = sent  # type: ignore[assignment]
@@ -162,8 +157,7 @@ class LoginConfigurationAdmin(AdoptionViews):
         self, request: HttpRequest, form: Any, formsets: Any = (), add: bool = False
     ) -> list[dict[str, dict[str, Any]]]:
         """The names of the fields, and which store that is: no other value."""
-        names = [form.full_name(name) for name in form.changed_data if name != CONFIRMATION]
-        store = form.instance.store_settings().describe()
+        names, store = form.changes(), form.instance.store_settings().describe()
         return [{"changed": {"name": "store", "object": store, "fields": names}}] if names else []
 
     def _save(self, request: HttpRequest) -> HttpResponse:
@@ -220,7 +214,7 @@ class LoginConfigurationAdmin(AdoptionViews):
         too_often: bool = False,
     ) -> TemplateResponse:
         """With ``check`` the stores are asked, which may take a while; else the script of the page has that done."""
-        form.ask_for_passwords_again()
+        form.ask_for_secrets_again()
         may_change = self.has_change_permission(request)
         if not may_change:
             form.make_read_only()
@@ -249,7 +243,7 @@ class LoginConfigurationAdmin(AdoptionViews):
             return response
 
         # Outermost: a crash may come as the session is loaded.
-        wrapped = without_passwords_in_reports(self.admin_site.admin_view(with_new_key))
+        wrapped = without_secrets_in_reports(self.admin_site.admin_view(with_new_key))
         for alias in connections:
             wrapped = transaction.non_atomic_requests(using=alias)(wrapped)
         return wrapped

@@ -27,7 +27,7 @@ from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.stores import build_store, hosts
 from sessionpersist.stores.memory import try_memory
-from sessionpersist.stores.settings import ENVIRONMENT, MemorySettings, StoreSettings
+from sessionpersist.stores.settings import ENVIRONMENT, TYPES, MemorySettings, StoreSettings
 
 if TYPE_CHECKING:
     from sessionpersist.models import LoginConfiguration
@@ -279,11 +279,10 @@ def _adopted_into_memory(in_force: StoreSettings) -> Iterator[CheckMessage]:
 
 def _variables(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
     """W007: a password is read from a variable that nobody could choose any more."""
-    names = {
-        password.removeprefix(ENVIRONMENT)
-        for password in (configuration.redis_password, configuration.mongodb_password)
-        if password.startswith(ENVIRONMENT)
-    }
+    secrets = (
+        getattr(configuration, cls.field(name)) for cls in TYPES.values() for name in cls.secret_names()
+    )
+    names = {each.removeprefix(ENVIRONMENT) for each in secrets if each.startswith(ENVIRONMENT)}
     for name in sorted(names):
         if not allowed.may_name(name):
             yield checks.Warning(

@@ -10,7 +10,7 @@ from django.core.signals import request_finished, request_started, setting_chang
 from django.db.models.signals import post_migrate
 from django.dispatch import receiver
 
-from sessionpersist.configuration import pulse, reauthentication
+from sessionpersist.configuration import logins, pulse
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import nodes, quiet, routing, snapshot
 from sessionpersist.models import configuration_saved
@@ -46,7 +46,7 @@ def note_login(request: Any, user: Any, **kwargs: Any) -> None:
     if isinstance(session, SessionStore) and user is not None:
         session.note_login(user._meta.pk.value_to_string(user))
     if session is not None and user is not None:
-        reauthentication.note_login(request, user)
+        logins.note_login(request, user)
 
 
 @receiver(user_logged_out)

@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from time import monotonic
 
 from django.db import connections
-from django.utils.translation import gettext as _
 
-from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores import build_store
 from sessionpersist.stores import probe as checks
 from sessionpersist.stores.base import Probed
-from sessionpersist.stores.database.tables import read_only_reason
-from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.probe import Step
 from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import DatabaseSettings, StoreSettings, reveal
-from sessionpersist.stores.sql import DIALECTS
 from sessionpersist.stores.texts import printable
 
 logger = logging.getLogger("sessionpersist")
 
 QUIET = 60.0  # seconds before the same failure is logged once more
 _logged = ("", 0.0)  # the last line, and until when it is not repeated
-
-ENGINE_NAMES = {"sqlite3": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL", "oracle": "Oracle"}
 
 
 def probe(settings: StoreSettings, *, prepare: bool = False) -> list[Step]:
@@ -80,11 +71,12 @@ def identify(settings: StoreSettings) -> str:
 
 
 def secrets_of(settings: StoreSettings) -> list[str]:
-    """Return the passwords that these settings lead to, which no text may show."""
-    password = getattr(settings, "password", None)
-    found = [password.reveal()] if password else []
-    with suppress(StoreUnavailable):  # it can't be had, so it can't be shown
-        found += [reveal(password)] if password else []
+    """Return the secrets that these settings lead to, which no text may show."""
+    found: list[str] = []
+    for secret in settings.secrets().values():
+        found.append(secret)
+        with suppress(StoreUnavailable):  # it can't be had, so it can't be shown
+            found.append(reveal(secret))
     if isinstance(settings, DatabaseSettings) and settings.database in connections.settings:
         found.append(Secret(connections.settings[settings.database].get("PASSWORD") or ""))
     return [each for each in found if each]
@@ -93,68 +85,3 @@ def secrets_of(settings: StoreSettings) -> list[str]:
 def failure(steps: Sequence[Step]) -> Step | None:
     """Return the step that failed, or None where all went well."""
     return next((step for step in steps if not step.ok), None)
-
-
-@dataclass(frozen=True)
-class DatabaseState:
-    """One of the project's databases, as the drop-down shows it; ``problem`` is why it can't be used."""
-
-    alias: str
-    engine: str
-    problem: str = ""
-
-    def __str__(self) -> str:
-        text = f"{self.alias}: {self.engine}"
-        return f"{text} ({self.problem})" if self.problem else text
-
-
-def look_at_databases() -> list[DatabaseState]:
-    """Look at every database of the project, within TIMEOUT_SECONDS in all, even if one is down.
-
-    A SQLite file is looked at right here, as it needs no waiting, and one in memory belongs to this thread.
-    """
-    aliases = list(connections)
-    looks = {alias: _Look(alias) for alias in aliases if _engine_name(alias) != "SQLite"}
-    for look in looks.values():
-        look.start()
-    deadline = monotonic() + conf.timeout_seconds()
-    states = {alias: _state_of(alias) for alias in aliases if alias not in looks}
-    for alias, look in looks.items():
-        look.join(max(0.0, deadline - monotonic()))
-        states[alias] = look.state
-    return [states[alias] for alias in aliases]
-
-
-class _Look(threading.Thread):
-    """Looks at one database on a connection of its own. A daemon: no process waits for it to end."""
-
-    def __init__(self, alias: str) -> None:
-        super().__init__(name=f"sessionpersist-look-{alias}", daemon=True)
-        self.alias = alias
-        self.state = DatabaseState(alias, _engine_name(alias), _("it does not answer"))
-
-    def run(self) -> None:
-        try:
-            self.state = _state_of(self.alias)
-        finally:
-            connections.close_all()  # those of this thread
-
-
-def _state_of(alias: str) -> DatabaseState:
-    engine = _engine_name(alias)
-    try:
-        connection = connections[alias]
-        if connection.vendor not in DIALECTS:
-            return DatabaseState(alias, engine, _("sessions can't be kept in this kind of database"))
-        with answers_within(conf.timeout_seconds(), connection):
-            reason = read_only_reason(connection)
-            engine = connection.display_name  # asks the server whether MySQL is MariaDB
-    except Exception:  # noqa: BLE001 - whatever a driver raises: the page must come up, and this is a mere label
-        return DatabaseState(alias, engine, _("it can't be reached"))
-    return DatabaseState(alias, engine, _("read-only: {reason}").format(reason=reason) if reason else "")
-
-
-def _engine_name(alias: str) -> str:
-    """The kind of database by the name of its engine, without asking it."""
-    module = str(connections.settings[alias]["ENGINE"]).rpartition(".")[2]
-    return ENGINE_NAMES.get(module, module)

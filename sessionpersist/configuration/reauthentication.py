@@ -11,8 +11,6 @@ take longer than any such time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +20,15 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 
 from sessionpersist import audit, conf
+from sessionpersist.configuration.limits import PASSWORDS
+from sessionpersist.configuration.logins import NOTE, note_of
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
     from django_stubs_ext import StrOrPromise as Text
 
 FIELD = "your_password"
-NOTE = "_sessionpersist_proved"  # in the session: who it was, and when they last logged in and entered the password
 ENTERED = "_sessionpersist_entered"  # on a request, where its password was right
-CANDIDATES = 2  # fields of a login form that may hold the password: a check takes a good part of a second
 
 LOG_IN_AGAIN: Text = gettext_lazy(
     "This concerns the sessions of all users, and you logged in too long ago: log out, log in again, then repeat it."
@@ -40,21 +38,6 @@ WRONG: Text = gettext_lazy("This is not your password.")
 TOO_OFTEN: Text = gettext_lazy(
     "Too many wrong passwords. Wait {minutes} minutes, then try again; or log out and log in again."
 )
-
-
-def note_login(request: HttpRequest, user: Any) -> None:
-    """Note in the session when this user has logged in, and whether by a password. Called after the login.
-
-    Django does not say by what a user has logged in, and single sign-on may come by the same backend. So the password
-    that the form holds is checked once more, for staff alone.
-    """
-    if conf.reauthenticate_seconds() is None or not getattr(user, "is_staff", False):
-        return
-    now = int(time())
-    note = {**_note_of(request, user), "user": str(user.pk), "login": now}
-    if any(user.check_password(each) for each in islice(_posted_passwords(request), CANDIDATES)):
-        note["password"] = now
-    request.session[NOTE] = note
 
 
 class Reauthentication:
@@ -82,9 +65,7 @@ class Reauthentication:
         seconds = conf.reauthenticate_seconds()
         if seconds is None:
             return float("inf")
-        proved: float = _note_of(self._request, self._user).get(
-            "password" if self.by_password else "login", 0
-        )
+        proved: float = note_of(self._request, self._user).get("password" if self.by_password else "login", 0)
         return max(0.0, proved + seconds - time())
 
     @property
@@ -106,10 +87,6 @@ class Reauthentication:
     @sensitive_variables("password")
     def _check(self, password: str, action: str) -> bool:
         """Check it unless too many were wrong: noted first, so that guesses made at the same moment are counted."""
-        from sessionpersist.configuration.attempts import (
-            PASSWORDS,  # needs Django's admin, and the receivers do not
-        )
-
         message = _("Entered a wrong password to confirm “{action}”.").format(action=action)
         noted = PASSWORDS.note(self._user, message, str(_("Login Configuration")))
         self.too_often = noted is None
@@ -121,7 +98,7 @@ class Reauthentication:
             self.error = WRONG
         else:
             noted.delete()
-            note = _note_of(self._request, self._user) | {"user": str(self._user.pk)}
+            note = note_of(self._request, self._user) | {"user": str(self._user.pk)}
             self._request.session[NOTE] = note | {"password": int(time())}
             setattr(self._request, ENTERED, True)
         return right
@@ -140,19 +117,3 @@ def is_password_of(request: HttpRequest, password: str) -> bool:
     user: Any = request.user
     found = authenticate(request, username=user.get_username(), password=password)
     return found is not None and found.pk == user.pk
-
-
-def _note_of(request: HttpRequest, user: Any) -> dict[str, Any]:
-    """Return what is noted of this user; of another who had the session before, nothing."""
-    note = request.session.get(NOTE)
-    return dict(note) if isinstance(note, dict) and note.get("user") == str(user.pk) else {}
-
-
-def _posted_passwords(request: HttpRequest) -> Iterator[str]:
-    """Yield the passwords that a login form holds. Some have a prefix before the name.
-
-    Only what has been read already: a login by a header may come with an upload that is not ours to read.
-    """
-    for name, value in request.POST.items() if hasattr(request, "_post") else ():
-        if name == "password" or name.endswith("-password"):
-            yield str(value)

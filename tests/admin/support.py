@@ -6,11 +6,12 @@ from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.forms import BoundField
 from django.test import Client
 from django.urls import reverse
 
-from sessionpersist.configuration.attempts import TESTS
 from sessionpersist.configuration.forms import LoginConfigurationForm
+from sessionpersist.configuration.limits import TESTS
 from sessionpersist.models import LoginConfiguration, Revision
 from tests.servers import MongoDB, Redis, Server, require, shared
 
@@ -37,6 +38,11 @@ def start_over() -> None:
 def typed(**changes: Any) -> Data:
     """What the page sends after somebody typed these into it."""
     return LoginConfigurationForm.data_of(LoginConfiguration.get_solo()) | changes
+
+
+def shown(form: LoginConfigurationForm) -> dict[str, BoundField]:
+    """The fields of all stores by the names that the page gives them."""
+    return {bound.html_name: bound for store in form.stores for bound in store}
 
 
 def login_of(cls: type[Server], *, tls: bool = False) -> Data:

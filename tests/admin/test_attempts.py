@@ -21,13 +21,13 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from sessionpersist.configuration import allowed
-from sessionpersist.configuration import forms as forms_of_page
-from sessionpersist.configuration.attempts import TESTS
 from sessionpersist.configuration.forms import LoginConfigurationForm
+from sessionpersist.configuration.limits import TESTS
 from sessionpersist.configuration.reauthentication import Reauthentication
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.models import LoginConfiguration, Revision
-from tests.admin.support import PAGE, TEST, create_staff, errors_of, login_of, save, saved_state, typed
+from sessionpersist.stores import hosts
+from tests.admin.support import PAGE, TEST, create_staff, errors_of, login_of, save, saved_state, shown, typed
 from tests.admin.test_page import JSON, text_of
 from tests.admin.test_panels import text_of_html
 from tests.commands.running import run
@@ -63,8 +63,8 @@ def filled_in(field: str, port: int = 6379) -> dict[str, Any]:
 
 
 def test_the_fields_below_are_all_that_take_text(db: None) -> None:
-    fields = LoginConfigurationForm().fields.items()
-    assert {name for name, field in fields if isinstance(field, forms.CharField)} == set(TEXTS)
+    fields = shown(LoginConfigurationForm()).items()
+    assert {name for name, bound in fields if isinstance(bound.field, forms.CharField)} == set(TEXTS)
 
 
 @pytest.mark.parametrize("character", CONTROL)
@@ -112,7 +112,7 @@ def looked_up(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[str]:
         asked.append(host)
         raise StoreMisconfigured("This host is not allowed.", "host")
 
-    monkeypatch.setattr(forms_of_page, "check_host", refuse)
+    monkeypatch.setattr(hosts, "check_host", refuse)
     monkeypatch.setattr(allowed, "check_variable", asked.append)
     return asked
 

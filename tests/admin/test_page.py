@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoDbBlocker, Settings
 
-from sessionpersist.configuration import probing, pulse
+from sessionpersist.configuration import databases, probing, pulse
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.stores.probe import Step
 from tests.admin.support import (
@@ -291,7 +291,7 @@ def test_looking_at_the_databases_leaves_no_connection_open(
     require(Postgres)
     name = "admin_looked_at"
     with django_db_blocker.unblock(), extra_database("looked_at", **postgres_values(name)):
-        states = {state.alias: state for state in probing.look_at_databases()}
+        states = {state.alias: state for state in databases.look_at_databases()}
         assert (states["looked_at"].engine, states["looked_at"].problem) == ("PostgreSQL", "")
         with shared(Postgres).connect() as connection:
             found = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", [name])

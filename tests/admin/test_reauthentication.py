@@ -20,9 +20,9 @@ from django.views.debug import ExceptionReporter
 from pytest_django import Settings
 
 from sessionpersist import audit
-from sessionpersist.configuration import reauthentication
-from sessionpersist.configuration.attempts import PASSWORDS
-from sessionpersist.configuration.reauthentication import NOTE
+from sessionpersist.configuration import logins, reauthentication
+from sessionpersist.configuration.limits import PASSWORDS
+from sessionpersist.configuration.logins import NOTE
 from sessionpersist.models import LoginConfiguration, Revision
 from tests.admin.support import PAGE, TEST, create_staff, save, typed
 from tests.admin.test_page import JSON
@@ -66,8 +66,9 @@ def later(logged_in: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
 
 
 def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    before = vars(reauthentication)["time"]
-    monkeypatch.setattr(reauthentication, "time", lambda: before() + seconds)
+    for module in (logins, reauthentication):
+        before = vars(module)["time"]
+        monkeypatch.setattr(module, "time", lambda before=before: before() + seconds)
 
 
 def is_asked(client: Client) -> bool:
@@ -314,18 +315,18 @@ class TestTheLogin:
 
     def test_a_password_in_the_request_that_is_not_the_user_s_is_none(self, ada: User, rf: Any) -> None:
         request = posted(rf, {"password": "whatever", "account-password": "else"})
-        reauthentication.note_login(request, ada)
+        logins.note_login(request, ada)
         assert "password" not in request.session[NOTE]
 
     def test_a_form_with_a_prefix_is_known(self, ada: User, rf: Any) -> None:
         request = posted(rf, {"auth-password": PASSWORD})
-        reauthentication.note_login(request, ada)
+        logins.note_login(request, ada)
         assert "password" in request.session[NOTE]
 
     def test_an_upload_that_nobody_has_read_is_left_alone(self, ada: User, rf: Any) -> None:
         request = rf.post("/", {"password": PASSWORD})
         request.session = {}
-        reauthentication.note_login(request, ada)
+        logins.note_login(request, ada)
         assert "password" not in request.session[NOTE]
         request.upload_handlers = []  # Django refuses this once the body has been read
 
@@ -341,7 +342,7 @@ class TestTheLogin:
         user = User.objects.create_user("visitor", password=PASSWORD)
         monkeypatch.setattr(User, "check_password", lambda *args: pytest.fail("a check takes long"))
         request = posted(rf, {"password": PASSWORD})
-        reauthentication.note_login(request, user)
+        logins.note_login(request, user)
         assert request.session == {}
 
     def test_a_user_without_a_password_has_to_have_logged_in_lately(

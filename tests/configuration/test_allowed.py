@@ -18,7 +18,7 @@ from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.stores.settings import reveal
-from tests.admin.support import TEST, create_staff, typed
+from tests.admin.support import TEST, create_staff, shown, typed
 from tests.commands.running import run
 from tests.servers import Valkey, require, shared
 
@@ -112,10 +112,10 @@ def test_help_names_what_is_allowed(settings: Settings) -> None:
     settings.SESSIONPERSIST = {"SECRETS_ALLOWED": ["REDIS_PASSWORD", "SITE_", "SHOP*"]}
     assert (
         "Allowed are REDIS_PASSWORD, SITE_…, SHOP…."
-        in LoginConfigurationForm().fields["redis_password"].help_text
+        in shown(LoginConfigurationForm())["redis_password"].help_text
     )
     settings.SESSIONPERSIST = {"SECRETS_ALLOWED": []}
-    assert "Allowed are none." in LoginConfigurationForm().fields["redis_password"].help_text
+    assert "Allowed are none." in shown(LoginConfigurationForm())["redis_password"].help_text
 
 
 def test_setting_that_is_no_list_is_told() -> None:

@@ -121,7 +121,7 @@ class TestModel:
         data = LoginConfigurationForm.data_of(row) | {"redis_password": Secret("n3w-s3cret")}
         form = LoginConfigurationForm(data, probe=False)
         assert form.is_valid(), form.errors
-        assert form.cleaned_data["redis_password"] == "n3w-s3cret"
+        assert form.store_settings().secrets()["password"] == "n3w-s3cret"
         assert "s3cret" not in repr(
             [vars(form), form.store_settings(), probing.secrets_of(form.store_settings())]
         )

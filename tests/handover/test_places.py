@@ -79,7 +79,7 @@ def save(fields: dict[str, Any]) -> None:
     wait_for_the_guard()
 
 
-def submit(fields: dict[str, Any], **options: bool) -> LoginConfigurationForm:
+def submit(fields: dict[str, Any], **options: Any) -> LoginConfigurationForm:
     """As staff on the page: the store is tried, then saved."""
     data = LoginConfigurationForm.data_of(LoginConfiguration.get_solo())
     form = LoginConfigurationForm(data | fields, **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from sessionpersist import audit
 from sessionpersist.configuration import panels
 from sessionpersist.configuration.attempts import tried_too_often
-from sessionpersist.configuration.forms import CONFIRMATION, LoginConfigurationForm
+from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.configuration.panels import Moving
 from sessionpersist.configuration.reauthentication import Reauthentication
 from sessionpersist.exceptions import StoreUnavailable
@@ -115,7 +114,7 @@ class HandoverViews(ModelAdmin):
             "title": _("Switch back to {store}?").format(store=store.describe()),
             "store": store,
             "form": form,
-            "problems": list(problems_of(form)),
+            "problems": list(form.problems()),
             "edition": LoginConfiguration.get_solo().edition,
             "status": panels.read_status(),
             "again": again,
@@ -189,14 +188,6 @@ def told(step: StepTaken, moving: Moving | None) -> str:
 
 def data_to_return(request: HttpRequest, revision: Revision) -> dict[str, Any]:
     """What the form would be sent; the edition is of the page on which somebody agreed to it."""
-    data = LoginConfigurationForm.data_of_revision(revision)
-    return data | {name: request.POST[name] for name in ("edition", CONFIRMATION) if name in request.POST}
-
-
-def problems_of(form: LoginConfigurationForm) -> Iterator[str]:
-    """Yield what a form finds wrong, each with the field, for a page that shows only the confirmation."""
-    for name, errors in form.errors.items():
-        if name == CONFIRMATION:
-            continue
-        label = f"{form.full_name(name)}: " if name in form.fields else ""
-        yield from (f"{label}{error}" for error in errors)
+    data, consent = LoginConfigurationForm.data_of_revision(revision), LoginConfigurationForm().consent
+    agreed = ("edition", *([consent.html_name] if consent else []))
+    return data | {name: request.POST[name] for name in agreed if name in request.POST}

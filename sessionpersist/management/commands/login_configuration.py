@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -14,13 +12,14 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 
 from sessionpersist import audit, conf
-from sessionpersist.configuration.forms import CONFIRMATION, LoginConfigurationForm
+from sessionpersist.configuration.forms import STORE_FORMS, LoginConfigurationForm
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import snapshot
+from sessionpersist.management import options
 from sessionpersist.management.base import SessionCommand, operator, read_configuration
 from sessionpersist.management.commands.validate_connections import line_of
+from sessionpersist.management.options import Given
 from sessionpersist.models import LoginConfiguration, Revision
-from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import ENVIRONMENT, TYPES, StoreSettings, UnreadablePassword, reveal
 
 ABOUT_PASSWORDS = """\
@@ -48,8 +47,6 @@ OVERRULED = (
     "What is configured was changed other than by saving it, and has no effect: the site goes by what was last saved, "
     "{}. Save it once more to have it."
 )
-# The options whose values go into the fields of the chosen type, by the names of those fields.
-VALUES = ("host", "port", "database", "username", "auth_source")
 
 
 class Command(SessionCommand):
@@ -65,11 +62,11 @@ class Command(SessionCommand):
         show.add_argument("--json", action="store_true", help="print JSON, for programs")
         self._add_set(actions)
 
-    def handle(self, *, action: str, **options: Any) -> None:
+    def handle(self, *, action: str, **given_options: Any) -> None:
         if action == "show":
-            self._show(as_json=options["json"])
+            self._show(as_json=given_options["json"])
         else:
-            self._set(options)
+            self._set(given_options)
 
     def _add_set(self, actions: Any) -> None:
         parser = actions.add_parser(
@@ -79,31 +76,10 @@ class Command(SessionCommand):
             epilog=ABOUT_PASSWORDS + EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        add = parser.add_argument
-        add("--type", type=str.upper, choices=list(TYPES), help="the kind of store (default: as saved)")
-        add("--host", help="REDIS, MONGODB: host name or IP address")
-        add("--port", help="REDIS, MONGODB: port")
-        add("--database", help="REDIS: number; JDBC: alias in DATABASES; MONGODB: name")
-        add("--username", help="REDIS, MONGODB: user name; '' for none")
-        add("--auth-source", help="MONGODB: database in which the user is defined")
-        add("--tls", action=argparse.BooleanOptionalAction, help="REDIS, MONGODB: use TLS")
-        self._add_password(parser)
-        add(
-            "--accept-node-local",
-            action="store_true",
-            help="IN_MEMORY: each node then knows only the sessions that it serves itself; asked for where the "
-            "site has several nodes",
-        )
-        add("--no-probe", action="store_true", help="save without trying the store")
-
-    def _add_password(self, parser: argparse.ArgumentParser) -> None:
-        password = parser.add_mutually_exclusive_group()
-        password.add_argument(
-            "--password-env", metavar="NAME", help="read it on each node from this variable"
-        )
-        password.add_argument("--password-stdin", action="store_true", help="read it from the standard input")
-        password.add_argument("--no-password", action="store_true", help="remove the saved one")
-        password.add_argument("--password", nargs="?", action=Refused, help=argparse.SUPPRESS)
+        kind = "the kind of store (default: as saved)"
+        parser.add_argument("--type", type=str.upper, choices=list(TYPES), help=kind)
+        options.add_options(parser)
+        parser.add_argument("--no-probe", action="store_true", help="save without trying the store")
 
     def _show(self, *, as_json: bool) -> None:
         found = state(read_configuration())
@@ -119,10 +95,12 @@ class Command(SessionCommand):
         for each in found["pending"]:
             self.stdout.write(f"Pending:     {each['store']}, in {each['seconds']:.0f} s")
 
-    def _set(self, options: dict[str, Any]) -> None:
-        if options["type"] is None and not any(given(options)):
+    def _set(self, given_options: dict[str, Any]) -> None:
+        changes = list(options.given(given_options))
+        if given_options["type"] is None and not changes:
             raise CommandError("There is nothing to set: give at least one option. See --help.")
-        form = LoginConfigurationForm(form_data(read_configuration(), options), probe=not options["no_probe"])
+        data = form_data(read_configuration(), given_options["type"], changes)
+        form = LoginConfigurationForm(data, probe=not given_options["no_probe"])
         valid = form.is_valid()
         for step in form.steps:
             self.stdout.write(line_of(step, self.style))
@@ -140,78 +118,40 @@ class Command(SessionCommand):
             self.stdout.write(HANDOVER)
 
 
-class Refused(argparse.Action):
-    """An option that is there to say why it is not."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *arguments: Any) -> None:
-        parser.error(
-            "a password on the command line can be read by others; see --password-env and --password-stdin"
-        )
-
-
-def form_data(configuration: LoginConfiguration, options: dict[str, Any]) -> dict[str, Any]:
+def form_data(
+    configuration: LoginConfiguration, store_type: str | None, changes: Iterable[Given]
+) -> dict[str, Any]:
     """Return what the page would send: what is saved, changed by the options."""
-    store_type = options["type"] or configuration.persistence_type
+    store_type = store_type or configuration.persistence_type
     data = LoginConfigurationForm.data_of(configuration) | {"persistence_type": store_type}
-    prefix = TYPES[store_type].prefix
-    for option, name, value in given(options):
-        field = f"{prefix}_{name}"
-        if field.removesuffix("_clear") not in LoginConfigurationForm.base_fields:
-            raise CommandError(f"{option} does not apply to {store_type}.")
-        data[field] = value
-        if value is False:
+    form = STORE_FORMS[store_type]
+    for each in changes:
+        if each.name not in form.base_fields:
+            raise CommandError(f"{each.option} does not apply to {store_type}.")
+        field = form.settings.field(form.removal_of(each.name) if each.removes else each.name)
+        data[field] = each.value
+        if each.value is False:
             del data[field]  # as a browser sends an empty checkbox: not at all
     return data
 
 
-def given(options: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """Yield the options that were given: (as typed, name of the field without its prefix, value)."""
-    for name in VALUES:
-        if options[name] is not None:
-            yield f"--{name.replace('_', '-')}", name, options[name]
-    if options["tls"] is not None:
-        yield "--tls", "tls", options["tls"]
-    if options["password_env"]:
-        yield "--password-env", "password", ENVIRONMENT + options["password_env"]
-    if options["password_stdin"]:
-        yield "--password-stdin", "password", read_password()
-    if options["no_password"]:
-        yield "--no-password", "password_clear", True
-    if options["accept_node_local"]:
-        yield "--accept-node-local", "accept_node_local", True
-
-
-def read_password() -> str:
-    """Return the password from the standard input; a person is asked for it without an echo."""
-    password = Secret(getpass.getpass() if sys.stdin.isatty() else sys.stdin.read().rstrip("\r\n"))
-    if not password:
-        raise CommandError("The standard input holds no password.")
-    return password
-
-
 def explain(form: LoginConfigurationForm) -> Iterator[str]:
     """Yield what is wrong, each with the option that is to blame."""
+    assert form.store is not None
+    names = {form.store.settings.field(name): name for name in form.store.fields}
     for field, errors in form.errors.items():
-        name = next(
-            (
-                field.removeprefix(each.prefix + "_")
-                for each in TYPES.values()
-                if field.startswith(each.prefix)
-            ),
-            "",
-        )
-        option = {"": "", "password": "--password-…: "}.get(name, f"--{name.replace('_', '-')}: ")
+        name = names.get(field, "")
+        option = f"{options.option_of(name)}: " if name else ""
         yield from (f"{option}{error}" for error in errors)
-        if field == CONFIRMATION:
-            yield str(form.fields[field].help_text)
+        if name in form.store.consents:
+            yield str(form.store.fields[name].help_text)
 
 
 def state(configuration: LoginConfiguration) -> dict[str, Any]:
     """Return what is configured and what is in force, without any secret."""
     settings, known = configuration.store_settings(), snapshot.current()
     values, overruled = settings.public(), configuration.overruled_by()
-    if hasattr(settings, "password"):
-        values["password"] = describe_password(settings.password.reveal())
+    values |= {name: describe_secret(secret) for name, secret in settings.secrets().items()}
     return {
         "type": settings.type,
         "configured": settings.describe(),
@@ -225,17 +165,17 @@ def state(configuration: LoginConfiguration) -> dict[str, Any]:
     }
 
 
-def describe_password(password: str) -> str:
-    """Say what kind of password is saved."""
-    if isinstance(password, UnreadablePassword):
+def describe_secret(secret: str) -> str:
+    """Say what kind of secret is saved."""
+    if isinstance(secret, UnreadablePassword):
         return "can't be decrypted: SECRET_KEY has changed"
-    if not password.startswith(ENVIRONMENT):
-        return "saved" if password else "none"
+    if not secret.startswith(ENVIRONMENT):
+        return "saved" if secret else "none"
     try:
-        reveal(password)
+        reveal(secret)
     except StoreMisconfigured:
-        return f"{password} (not set on this node)"
-    return f"{password} (set on this node)"
+        return f"{secret} (not set on this node)"
+    return f"{secret} (set on this node)"
 
 
 def what_is_next(saved: StoreSettings) -> str:
