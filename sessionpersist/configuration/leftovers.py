@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, SessionBase
@@ -31,20 +31,15 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from sessionpersist import conf
 from sessionpersist.engine import SessionStore, unix_time
-from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover.draining import BATCH, COUNT_AT_MOST, Left, Moved
 from sessionpersist.initial import client_of
 from sessionpersist.session import adoption
 from sessionpersist.stores.base import now_ms
 
-if TYPE_CHECKING:
-    from django_stubs_ext import StrPromise
-
 logger = logging.getLogger("django.security.SuspiciousSession")
 
 ROWS = 500  # of a database that are read together
 KEYS = 1000  # of Redis that are looked at together
-COUNT_LASTS = 5.0  # seconds that a page goes by the last count: it asks again and again
 
 REMOVABLE = gettext_lazy("ADOPT_FROM can be removed from the settings.")
 
@@ -182,48 +177,6 @@ class Dormant(SessionStore):
     def _expires_at(self) -> int:
         reckoned = super()._expires_at()
         return reckoned if self._ends_at is None else min(reckoned, self._ends_at)
-
-
-# For the page.
-
-
-@dataclass(frozen=True)
-class Adoption:
-    """The same for the page. ``left`` is None where nobody has counted, or could: ``problem``."""
-
-    engine: str
-    listable: bool
-    until: str
-    left: Left | None = None
-    problem: str = ""
-    removable: StrPromise = REMOVABLE
-
-    @property
-    def over(self) -> bool:
-        """Whether none is left, for sure."""
-        return self.left is not None and not self.left.count
-
-    @property
-    def left_in_words(self) -> str:
-        """How many sessions are left, such as “12,345” or “at least 50,000”."""
-        if self.left is None:
-            return ""
-        count = number_format(self.left.count, force_grouping=True)
-        return _("at least {count}").format(count=count) if self.left.more else count
-
-
-def read_adoption(*, count: bool) -> Adoption | None:
-    """Return what the page shows; with ``count`` the engine is asked how many sessions it has."""
-    old = leftovers()
-    if old is None:
-        return None
-    found = Adoption(old.describe(), old.listable, old.until())
-    if not count or not old.listable:
-        return found
-    try:
-        return replace(found, left=old.left(within=COUNT_LASTS))
-    except StoreUnavailable as error:
-        return replace(found, problem=str(error))
 
 
 # How each kind of engine tells which sessions it has.

@@ -19,9 +19,10 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from sessionpersist.configuration import panels
 from sessionpersist.configuration.forms import LoginConfigurationForm
-from sessionpersist.configuration.views import handover as handover_views
+from sessionpersist.configuration.panels.handover import Moving, read_handover
+from sessionpersist.configuration.panels.history import read_history
+from sessionpersist.configuration.views import draining as draining_views
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import draining, routing, snapshot
 from sessionpersist.models import LoginConfiguration, Node, Revision
@@ -139,7 +140,7 @@ class TestHandover:
     @pytest.mark.parametrize(("left", "percent"), [(1000, 0), (501, 49), (1, 99), (0, 100)])
     def test_it_is_not_100_percent_before_all_has_moved(self, left: int, percent: int) -> None:
         counted = draining.Left(left, more=False, most=1000)
-        assert panels.Moving(1, "JDBC", timezone.now(), per_node=False, left=counted).percent == percent
+        assert Moving(1, "JDBC", timezone.now(), per_node=False, left=counted).percent == percent
 
     def test_the_page_itself_counts_only_when_asked(
         self, browser: Client, monkeypatch: pytest.MonkeyPatch
@@ -293,7 +294,7 @@ class TestMovingTheRest:
     def test_each_step_is_short_and_tells_the_script_how_far_it_is(
         self, browser: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(handover_views, "STEP_SECONDS", 0)
+        monkeypatch.setattr(draining_views, "STEP_SECONDS", 0)
         number = choose(**JDBC)
         leave_memory()
         fill(230)
@@ -314,7 +315,7 @@ class TestMovingTheRest:
     def test_the_log_has_one_entry_for_all_steps_which_names_the_store(
         self, browser: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(handover_views, "STEP_SECONDS", 0)
+        monkeypatch.setattr(draining_views, "STEP_SECONDS", 0)
         number = choose(**login_of(Valkey))
         fill(230)
         choose(**JDBC)
@@ -329,7 +330,7 @@ class TestMovingTheRest:
     def test_without_the_script_one_session_is_one(
         self, browser: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(handover_views, "STEP_SECONDS", 0)
+        monkeypatch.setattr(draining_views, "STEP_SECONDS", 0)
         monkeypatch.setattr(draining.Draining.batches, "__defaults__", (1,))
         number = choose(**JDBC)
         leave_memory()
@@ -341,7 +342,7 @@ class TestMovingTheRest:
     def test_without_the_script_a_press_is_a_step_and_the_page_says_how_many_are_left(
         self, browser: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(handover_views, "STEP_SECONDS", 0)
+        monkeypatch.setattr(draining_views, "STEP_SECONDS", 0)
         number = choose(**JDBC)
         leave_memory()
         fill(130)
@@ -358,7 +359,7 @@ class TestMovingTheRest:
     def test_after_a_step_too_many_to_be_counted_are_still_told_as_at_least_so_many(
         self, browser: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(handover_views, "STEP_SECONDS", 0)
+        monkeypatch.setattr(draining_views, "STEP_SECONDS", 0)
         monkeypatch.setattr(draining.Draining.batches, "__defaults__", (1,))
         number = choose(**JDBC)
         leave_memory()
@@ -510,14 +511,14 @@ class TestSwitchingBack:
     def test_the_store_that_is_configured_is_not_offered(self, browser: Client) -> None:
         choose(**JDBC)
         choose(**MEMORY)
-        offered = [change.back_to for change in panels.read_history()]
+        offered = [change.back_to for change in read_history()]
         assert [bool(number) for number in offered] == [True, False]
 
     def test_each_store_is_offered_once(self, browser: Client) -> None:
         choose(**JDBC)
         choose(**MEMORY)
         choose(**JDBC)
-        offered = [change.back_to for change in panels.read_history()]
+        offered = [change.back_to for change in read_history()]
         assert [bool(number) for number in offered] == [True, False, False]
 
     def test_a_revision_that_is_not_there(self, browser: Client) -> None:
@@ -527,10 +528,10 @@ class TestSwitchingBack:
 class TestHistory:
     def test_a_handover_that_nobody_ended_is_over_when_no_session_lives_that_long(self) -> None:
         choose(**JDBC)
-        assert [change.outcome for change in panels.read_history()] == ["moving"]
+        assert [change.outcome for change in read_history()] == ["moving"]
         long_ago = Now() - timedelta(seconds=django_settings.SESSION_COOKIE_AGE + 10)
         Revision.objects.update(activates_at=long_ago)
-        [change] = panels.read_history()
+        [change] = read_history()
         assert change.outcome == "over"
 
     def test_a_store_that_is_moving_again_is_told_so_of_an_earlier_time_as_well(self) -> None:
@@ -538,14 +539,14 @@ class TestHistory:
         for fields in (JDBC, MEMORY):
             Revision.objects.filter(pk=choose(**fields)).update(activates_at=long_ago)
         choose(**JDBC)
-        moving = panels.read_handover(count=False).moving
-        outcomes = [change.outcome for change in panels.read_history(moving)]
+        moving = read_handover(count=False).moving
+        outcomes = [change.outcome for change in read_history(moving)]
         assert outcomes == ["moving", "in use", "moving"]
 
     def test_a_switch_to_come_is_told_as_such(self, settings: Settings) -> None:
         settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ACTIVATION_SECONDS": 30}
         choose(**JDBC)
-        assert [change.outcome for change in panels.read_history()] == ["pending"]
+        assert [change.outcome for change in read_history()] == ["pending"]
 
 
 class TestNodes:

@@ -22,6 +22,7 @@ from redis.connection import AbstractConnection
 
 from sessionpersist.configuration import leftovers
 from sessionpersist.configuration.leftovers import Leftovers
+from sessionpersist.configuration.panels.adoption import read_adoption
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing
@@ -249,10 +250,10 @@ def test_in_redis_a_look_costs_few_commands(
     client = client_of(caches["default"])
     asked = partial(calls, client)
     before, names = asked("pttl"), client.dbsize()
-    shown = leftovers.read_adoption(count=True)
+    shown = read_adoption(count=True)
     assert (shown and shown.left, asked("pttl") - before) == (Left(200, more=False, most=200), 0)
     before = asked("scan")
-    leftovers.read_adoption(count=True)
+    read_adoption(count=True)
     assert asked("scan") == before, "the page asks again and again"
     sent: list[object] = []
     send: Any = AbstractConnection.send_packed_command

@@ -1,1 +1,1 @@
-"""The pages beside the form, and the steps that their buttons take."""
+"""The views of the page: one module for each thing that staff can do."""

@@ -12,16 +12,18 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
-from sessionpersist.configuration.leftovers import REMOVABLE, Leftovers, leftovers, read_adoption
-from sessionpersist.configuration.panels import grouped
-from sessionpersist.configuration.views.handover import STEP_SECONDS, TEMPLATES, HandoverViews, StepTaken
+from sessionpersist.configuration.leftovers import REMOVABLE, Leftovers, leftovers
+from sessionpersist.configuration.panels.adoption import read_adoption
+from sessionpersist.configuration.panels.words import grouped
+from sessionpersist.configuration.views.base import TEMPLATES, BaseViews, wants_json
+from sessionpersist.configuration.views.draining import STEP_SECONDS, StepTaken
 from sessionpersist.exceptions import StoreUnavailable
 
 # In the session of who presses the button, as any process may take the next step: how many to leave aside.
 PASSED = "sessionpersist_adoption_passed"
 
 
-class AdoptionViews(HandoverViews):
+class AdoptionViews(BaseViews):
     """The button beside what is left at the engine used before."""
 
     @method_decorator(require_POST)
@@ -38,9 +40,9 @@ class AdoptionViews(HandoverViews):
             self._log(
                 request, _("Moved the rest of the sessions out of {engine}.").format(engine=old.describe())
             )
-        if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
+        if wants_json(request):
             context = {"adoption": read_adoption(count=True)}
-            facts = render_to_string(f"{TEMPLATES}/adoption_facts.html", context)
+            facts = render_to_string(f"{TEMPLATES}/panels/adoption_facts.html", context)
             return JsonResponse({**asdict(step), "facts": facts, "over": over})
         tell = messages.warning if step.state != "moved" else messages.success if over else messages.info
         tell(request, step.message)

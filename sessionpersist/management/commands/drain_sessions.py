@@ -10,8 +10,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from sessionpersist import audit
-from sessionpersist.configuration import panels
 from sessionpersist.configuration.leftovers import REMOVABLE, Leftovers, leftovers
+from sessionpersist.configuration.panels.handover import read_moving
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import draining, routing
 from sessionpersist.handover.draining import BATCH, Draining, Left, NotNow
@@ -134,7 +134,7 @@ class Command(SessionCommand):
         self.stdout.flush()
 
     def _abandon(self, store: Draining, interactive: bool) -> None:
-        moving = panels.read_moving(store, count=interactive)
+        moving = read_moving(store, count=interactive)
         if interactive:
             told = " ".join(filter(None, (moving.at_stake, moving.how_known)))
             if ask(f"{moving.store}: {told} Type “yes” to give it up: ") != "yes":

@@ -1,0 +1,62 @@
+"""The latest changes, and what became of the sessions of the store before each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from django.db.models.functions import Now
+
+from sessionpersist import conf
+from sessionpersist.configuration.panels.handover import Moving
+from sessionpersist.handover import times
+from sessionpersist.models import Revision
+
+HISTORY_LENGTH = 20
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line of the history. ``back_to`` is the revision to switch back to; None where another line offers that store
+    or it is the one that is configured now."""
+
+    saved_by: str
+    saved_at: datetime
+    before: str
+    after: str
+    outcome: str  # what became of the sessions of the store before: pending, drained, abandoned, in use, moving, over
+    ended_at: datetime | None = None
+    back_to: int | None = None
+
+
+def read_history(moving: Iterable[Moving] = ()) -> list[Change]:
+    """Return the latest changes, newest first. What was there at installation is not a change."""
+    revisions = list(Revision.objects.order_by("-pk").annotate(now=Now())[: HISTORY_LENGTH + 1])
+    stores = [revision.store_settings() for revision in revisions]
+    numbers = {each.number for each in moving}
+    unfinished = {store.target for store, each in zip(stores, revisions, strict=True) if each.pk in numbers}
+    offered = {store.target for store in stores[:1]}
+    changes = []
+    for (revision, earlier), (after, before) in zip(pairwise(revisions), pairwise(stores), strict=True):
+        in_use, still = before.target == stores[0].target, before.target in unfinished
+        outcome, ended_at = _outcome(revision, earlier, in_use=in_use, moving=still)
+        back_to = None if before.target in offered else earlier.pk
+        offered.add(before.target)
+        texts = (revision.saved_by, times.noted(revision.saved_at), before.describe(), after.describe())
+        changes.append(Change(*texts, outcome, ended_at and times.noted(ended_at), back_to))
+    return changes
+
+
+def _outcome(revision: Any, earlier: Revision, *, in_use: bool, moving: bool) -> tuple[str, datetime | None]:
+    """What became of the sessions of the revision before, and when."""
+    if revision.activates_at is None or revision.activates_at > revision.now:
+        return "pending", revision.activates_at
+    if earlier.drained_at is not None:
+        return earlier.drained_how, earlier.drained_at
+    if in_use:
+        return "in use", None
+    forgotten_at = revision.activates_at + timedelta(seconds=conf.longest_life_seconds())
+    return ("moving", None) if moving or forgotten_at > revision.now else ("over", forgotten_at)

@@ -1,0 +1,48 @@
+"""What the views of the page share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from sessionpersist.models import LoginConfiguration
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[LoginConfiguration]
+else:
+    ModelAdmin = admin.ModelAdmin  # not subscriptable at run time
+
+TEMPLATES = "admin/sessionpersist/loginconfiguration"
+BASE_NAME = "sessionpersist_loginconfiguration"
+JSON = "application/json"
+
+
+class BaseViews(ModelAdmin):
+    """Permissions, addresses, the log, and a page in the admin's frame."""
+
+    def _show(
+        self, request: HttpRequest, template: str, context: dict[str, Any], *, too_often: bool = False
+    ) -> TemplateResponse:
+        context = {**self.admin_site.each_context(request), "opts": self.opts, **context}
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, f"{TEMPLATES}/{template}", context, status=429 if too_often else 200)
+
+    def _log(self, request: HttpRequest, message: str) -> None:
+        self.log_change(request, LoginConfiguration.get_solo(), message)
+
+    def _require(self, permission: bool) -> None:
+        if not permission:
+            raise PermissionDenied
+
+    def _url(self, name: str) -> str:
+        return reverse(f"admin:{BASE_NAME}_{name}", current_app=self.admin_site.name)
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Whether it is the script of the page that asks."""
+    return request.get_preferred_type(["text/html", JSON]) == JSON

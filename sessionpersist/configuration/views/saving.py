@@ -1,0 +1,63 @@
+"""Saving a form on behalf of a user: tried, logged, and confirmed in a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.db import router, transaction
+from django.http import HttpRequest
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+
+from sessionpersist import audit
+from sessionpersist.configuration.attempts import try_store
+from sessionpersist.configuration.forms import LoginConfigurationForm, Overtaken
+from sessionpersist.configuration.panels.status import read_status
+from sessionpersist.configuration.views.base import BaseViews
+from sessionpersist.models import LoginConfiguration
+
+
+class SavingViews(BaseViews):
+    """For the page and for a switch back, which end in the same way."""
+
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any = (), add: bool = False
+    ) -> list[dict[str, dict[str, Any]]]:
+        """The names of the fields, and which store that is: no other value."""
+        names, store = form.changes(), form.instance.store_settings().describe()
+        return [{"changed": {"name": "store", "object": store, "fields": names}}] if names else []
+
+    def _saved(self, request: HttpRequest, form: LoginConfigurationForm, what: str = "saved") -> bool:
+        """Save a form and say so, if it is valid and nobody was faster; else its errors say what is wrong. ``what`` is
+        for the audit log."""
+        if not try_store(request.user, form, saving=True):
+            return False
+        try:
+            self._save_and_log(request, form)
+        except Overtaken as error:
+            form.add_error(None, error)
+            return False
+        audit.changed(what, request.user.get_username(), form.store_settings().describe())
+        messages.success(request, saved_message(renamed=form.renamed))
+        return True
+
+    def _save_and_log(self, request: HttpRequest, form: LoginConfigurationForm) -> None:
+        """The probe is over by now: nothing that may take long happens inside the transaction."""
+        with transaction.atomic(using=router.db_for_write(LoginConfiguration)):
+            saved = form.save(saved_by=request.user.get_username())
+            self.log_change(request, saved, self.construct_change_message(request, form))
+
+
+def saved_message(*, renamed: bool) -> str:
+    """Say when a choice that was just saved is in force."""
+    status = read_status()
+    if renamed:
+        store = status.pending or status.settings.describe()
+        return _("Saved. {store} is the store that was in use under another name: nothing moves.").format(
+            store=store
+        )
+    if status.pending_at is None:
+        return _("Saved. Sessions are stored in {store}.").format(store=status.settings.describe())
+    at = date_format(status.pending_at, "H:i:s")
+    return _("Saved. Every node switches to {store} at {at}.").format(store=status.pending, at=at)
