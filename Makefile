@@ -46,7 +46,7 @@ test-long: $(VENV)/.dev ## Run what takes its time: long loads, large exploratio
 floors: $(VENV)/.floors ## Run the tests of the stores on the oldest versions that the wheel allows
 	@build/floors/bin/python -m pytest $(or $(ARGS),tests/stores tests/probing tests/engine)
 
-screenshots: $(VENV)/.dev ## Take the pictures in docs/screenshots anew (needs chromium)
+screenshots: $(VENV)/.dev ## Take the pictures in docs/screenshots again (needs chromium)
 	@UPDATE_SCREENSHOTS=1 REQUIRE_BROWSER=1 $(PYTHON) -m pytest tests/browser
 
 bench: $(VENV)/.bench ## Measure speed beside Django's own engines (minutes; ARGS="--help")

@@ -1,4 +1,4 @@
-"""Who came, who went, and what staff did: the log ``sessionpersist.audit``, one line an event, at the level INFO.
+"""The log ``sessionpersist.audit``: logins, logouts and what staff did, one line an event, at the level INFO.
 
 A session is named by the first 12 digits of its stored key, which lead to its record and never to its cookie. A line is
 written once the store has done it. A session that expires ends without a line: nobody is there to see it.
@@ -16,7 +16,7 @@ logger = logging.getLogger("sessionpersist.audit")
 
 
 def login(stored_key: str, user_id: str) -> None:
-    """A user logged in: the session is his from now on."""
+    """A user logged in: the session is theirs from now on."""
     logger.info("login: session %s, user %s", stored_key[:DIGITS], user_id)
 
 

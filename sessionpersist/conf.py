@@ -57,24 +57,24 @@ def _seconds(name: str) -> float:
 
 
 def refresh_seconds() -> float:
-    """How old a process's knowledge of the configuration may become before it reads it again."""
+    """Return how old a process's knowledge of the configuration may become before it reads it again."""
     return _seconds("REFRESH_SECONDS")
 
 
 def activation_seconds() -> float:
-    """How long after saving every process switches: by default long enough for each to have heard of it."""
+    """Return how long after saving every process switches; by default long enough for each to know of it."""
     return 2 * refresh_seconds() if get("ACTIVATION_SECONDS") is None else _seconds("ACTIVATION_SECONDS")
 
 
 def guard_seconds() -> float:
-    """How far the clocks of two processes may differ about the moment of a switch, before and after it."""
+    """Return by how much the clocks of two processes may differ about the moment of a switch, before and after it."""
     return _seconds("GUARD_SECONDS")
 
 
 def longest_life_seconds() -> float:
-    """How long any session lives, ``set_expiry`` included: an old store that is this old holds no live one.
+    """Return the longest life of a session, ``set_expiry`` included. A store left that long ago holds none.
 
-    At most a century, which databases can still reckon with.
+    It is a century at most, because databases can still calculate with that.
     """
     unset = get("LONGEST_LIFE_SECONDS") is None
     life = float(settings.SESSION_COOKIE_AGE) if unset else _seconds("LONGEST_LIFE_SECONDS")
@@ -82,23 +82,23 @@ def longest_life_seconds() -> float:
 
 
 def timeout_seconds() -> float:
-    """How long to wait for a store to accept a connection, and for each answer."""
+    """Return the deadline of an operation, from resolving the name to the last byte."""
     # Drivers count in milliseconds or whole steps of the system, and some take 0 for ever.
     return max(_seconds("TIMEOUT_SECONDS"), SHORTEST_TIMEOUT)
 
 
 def reauthenticate_seconds() -> float | None:
-    """How long ago staff may have entered their password to decide about all sessions; None: at any time."""
+    """Return how long ago staff may have entered their password to decide about all sessions; None: at any time."""
     return None if get("REAUTHENTICATE_SECONDS") is None else _seconds("REAUTHENTICATE_SECONDS")
 
 
 def key_prefix() -> str:
-    """The name that keeps two sites in one Redis or MongoDB apart."""
+    """Return the name that keeps two sites in one Redis or MongoDB apart."""
     return str(get("KEY_PREFIX"))
 
 
 def node_name() -> str:
-    """The name of this machine or container, as staff see it."""
+    """Return the name of this machine or container, as staff see it."""
     return str(get("NODE_NAME") or socket.gethostname())
 
 
@@ -123,7 +123,7 @@ def credentials(store_type: str) -> str | None:
 
 
 def allowed_store_hosts() -> tuple[str, ...] | None:
-    """The names, addresses and networks that stores may be at; None: any."""
+    """Return the names, addresses and networks that stores may be at; None: any."""
     value = get("ALLOWED_STORE_HOSTS")
     if value is None:
         return None
@@ -138,7 +138,7 @@ def is_texts(value: object) -> bool:
 
 
 def memory_dir() -> Path:
-    """The folder below which the In-Memory store keeps its file: memory-backed where the system has such a thing."""
+    """Return the folder below which the In-Memory store keeps its file: memory-backed where there is one."""
     if configured := get("MEMORY_DIR"):
         return Path(configured)
     shared_memory = Path("/dev/shm")  # noqa: S108 - tmpfs on Linux; the store makes a 0700 folder of its own in it

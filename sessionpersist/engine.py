@@ -1,4 +1,4 @@
-"""``SESSION_ENGINE = "sessionpersist.engine"``: what Django asks.
+"""``SESSION_ENGINE = "sessionpersist.engine"``: Django's way to its sessions.
 
 The engine turns Django's session API into the verbs of a store. It knows no driver and does not choose the store;
 ``routing`` does. The session key stays here: stores see its hash, and payloads that only this key opens.
@@ -55,7 +55,7 @@ class Held(NamedTuple):
     version: int
     plain: bytes
     created_at: int
-    end: int  # which is sealed inside: beyond it the session must be saved, and not only be prolonged
+    end: int  # sealed inside; to prolong the session beyond it, it must be saved
 
 
 class SessionStore(SessionBase):
@@ -74,8 +74,8 @@ class SessionStore(SessionBase):
         self._before: Held | None = None  # what was held before the last save, which a rollback may take back
         self._sealer: Sealer | None = None
         self._key_is_new = False  # drawn by this object
-        self._logs_in = False  # a user has, and it is not saved yet
-        self._logs_out: str | None = None  # the id of the user who does
+        self._logs_in = False  # a user has logged in, and that is not saved yet
+        self._logs_out: str | None = None  # the id of the user who is logging out
 
     def load(self) -> dict[str, Any]:
         """Read the session; where there is none, the object becomes a new, empty one. Creates nothing."""
@@ -87,14 +87,14 @@ class SessionStore(SessionBase):
         return data
 
     def exists(self, session_key: str | None) -> bool:
-        """Return whether there is a live session of that key; there is none of None, nor of what is no text."""
+        """Return whether there is a live session with that key. False for None and for anything that is not a text."""
         session_key = Secret(session_key) if is_key(session_key) else None
         record: Record | None = self._ask("get", session_key) if session_key else None
         return record is not None and not record.ended
 
     def create(self) -> None:
-        """Save as a new session under a fresh random key. A clash is no concern, so none is looked for; should one
-        come, the store refuses it."""
+        """Save as a new session under a fresh random key. It is not looked up first: a clash is next to impossible, and
+        the store would refuse it."""
         while True:
             self._session_key = new_key()
             try:
@@ -126,7 +126,7 @@ class SessionStore(SessionBase):
         return self._save_over(data, plain)
 
     def delete(self, session_key: str | None = None) -> None:
-        """Delete the session of that key; without one, this session. What is no key deletes nothing."""
+        """Delete the session with that key; without a key, this session. Anything that is not a key deletes nothing."""
         key = self.session_key if session_key is None else session_key
         if is_key(key):
             key = session_key = Secret(key)
@@ -144,11 +144,11 @@ class SessionStore(SessionBase):
             audit.moved(stored_key(old_key), stored_key(str(self.session_key)))
 
     def note_login(self, user_id: str) -> None:
-        """A user has just logged in: have a key that nobody can have known before.
+        """A user has just logged in: take a key that nobody can have known before.
 
-        Django draws one where the session was nobody's or another user's, and keeps the key where the same user logs in
-        again, which may be because somebody else knows it. A login that has not put the user into this session, as one
-        by a token, is none of its business.
+        Django draws a new key where the session was nobody's or another user's. It keeps the key where the same user
+        logs in again, although somebody else may know it. A login that does not put the user into this session, such
+        as one by a token, changes nothing here.
         """
         if getattr(self, "_session_cache", {}).get(USER_ID) != user_id:
             return

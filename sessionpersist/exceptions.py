@@ -9,9 +9,8 @@ class StoreUnavailable(Exception):
     ``field`` names the setting that is the likely cause (``"host"``, ``"port"``, ``"username"``, ``"password"``,
     ``"database"``, ``"tls"``, ``"auth_source"``), or is None where no setting is to blame. The driver's own error is
     kept as ``__cause__``. ``connection_lost`` is True where a connection that had worked broke (the server was
-    restarted) and has been thrown away: one more try, at once, will make a new one. ``answered`` is True where the
-    server itself refused this one request (it is full, a command is not allowed): that is no outage, and says nothing
-    against other requests.
+    restarted) and has been thrown away: one more try will open a new one. ``answered`` is True where the server itself
+    refused this one request (it is full, a command is not allowed): that is no outage, and other requests may succeed.
     """
 
     def __init__(
@@ -32,4 +31,4 @@ class SessionTooLarge(ValueError):
 
 
 class ForeignRecord(ValueError):
-    """What lies under a key is not a record of this app's: no session, and nothing against the store."""
+    """What lies under a key is not a record of this app: there is no session, and the store is not to blame."""

@@ -17,19 +17,19 @@ MEDIA_TYPES = ["text/html", "application/json"]
 class SessionMiddleware(middleware.SessionMiddleware):
     """``MIDDLEWARE``: put it in the place of ``django.contrib.sessions.middleware.SessionMiddleware``.
 
-    A subclass and not a layer around it: Django turns exceptions into responses between any two layers, so that a
-    layer around would see none. The engine marks the outage on the session; whatever became of the exception, the
-    answer is 503 with Retry-After, the cookie stays, and nobody is told that he is logged out.
+    It is a subclass, not a layer around Django's: Django turns exceptions into responses between any two layers, so a
+    layer around it would see none. The engine marks the outage on the session. Whatever became of the exception, the
+    answer is 503 with Retry-After, the cookie stays, and no user appears to be logged out.
     """
 
     def process_request(self, request: HttpRequest) -> None:
-        """As Django does, with a session key that no report about a crash shows."""
+        """Do what Django does, with a session key that no crash report shows."""
         has_one = settings.SESSION_COOKIE_NAME in request.COOKIES
         session_key = Secret(request.COOKIES[settings.SESSION_COOKIE_NAME]) if has_one else None
         request.session = self.SessionStore(session_key)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """A fault in a view or in a deferred template: answered here, it is not logged as a crash of the view."""
+        """Answer a fault in a view or in a deferred template here, so that it is not logged as a crash of the view."""
         return unavailable(request, exception) if isinstance(exception, StoreUnavailable) else None
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
@@ -43,7 +43,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
         if response.status_code == 503 and response.has_header("Retry-After"):
             return response
         replacement = unavailable(request, outage)
-        # Closed with the answer and not here, which would also say that the request has finished.
+        # They are closed with the response: to close them here would also say that the request has finished.
         replacement._resource_closers.extend(response._resource_closers)  # type: ignore[attr-defined]
         return replacement
 
@@ -70,5 +70,5 @@ def unavailable(request: HttpRequest, outage: StoreUnavailable) -> HttpResponse:
 
 
 def preferred_media_type(request: HttpRequest) -> str | None:
-    """Return which of HTML and JSON the client would rather have; HTML where it takes anything."""
+    """Return which of HTML and JSON the client prefers; HTML if it takes anything."""
     return request.get_preferred_type(MEDIA_TYPES) or MEDIA_TYPES[0]

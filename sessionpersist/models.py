@@ -27,7 +27,7 @@ configuration_saved = Signal()
 
 
 class WhereWritten(models.Manager[Any]):
-    """Reads where it writes, whatever a router says of reading: a replica that lags tells of the past."""
+    """Reads where it writes, whatever a router says of reading: a replica that lags shows the past."""
 
     def get_queryset(self) -> models.QuerySet[Any]:
         found = super().get_queryset()
@@ -125,7 +125,7 @@ class LoginConfiguration(SingletonModel):
 
     @classmethod
     def get_solo(cls) -> Self:
-        """Return the row, read anew; until somebody has saved it, with what is in force. Reading never writes."""
+        """Read and return the row; until somebody has saved it, with what is in force. Reading never writes."""
         using = router.db_for_write(cls)
         row = cls.objects.using(using).filter(pk=cls.singleton_instance_id).first()
         if row is not None and row.says_something:

@@ -1,4 +1,4 @@
-"""For the tests of projects that use the app."""
+"""Helpers for the tests of projects that use the app."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from sessionpersist.models import LoginConfiguration
 
 
 class override_login_configuration(TestContextDecorator):  # noqa: N801 - reads like Django's override_settings
-    """Have these fields of the Login Configuration in force: at once, in this process, without touching the database.
+    """Put these fields of the Login Configuration in force: at once, in this process, without touching the database.
 
-    A context manager, and a decorator for functions and test classes::
+    It is a context manager, and a decorator for functions and test classes::
 
         with override_login_configuration(persistence_type="REDIS", redis_host="localhost"):
             client.force_login(user)
 
-    It lasts until it is ended, in all threads; ``enable()`` and ``disable()`` begin and end one by hand. Of several,
-    the one that began last is in force. A decorated class has it from ``setUpClass`` on, so in ``setUpTestData`` too.
+    It lasts until it is ended, in all threads; ``enable()`` and ``disable()`` begin and end it by hand. If there are
+    several, the one that began last is in force. In a decorated class it is in force from ``setUpClass`` on, so in
+    ``setUpTestData``, too.
 
     Fields that are not given have their defaults. Raises TypeError for a field that does not exist.
     """
