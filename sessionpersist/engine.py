@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeGuard, TypeVar
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY as USER_ID
@@ -45,6 +45,7 @@ LATEST = 253_402_300_799_999  # milliseconds: the end of the year 9999, the last
 LONGEST_PAUSE = 0.25  # seconds between two attempts; growing to this lets even slow stores settle a crowd
 
 T = TypeVar("T")
+Rest = ParamSpec("Rest")  # what a verb takes after the key
 
 logger = logging.getLogger("django.security.SuspiciousSession")
 
@@ -89,7 +90,7 @@ class SessionStore(SessionBase):
     def exists(self, session_key: str | None) -> bool:
         """Return whether there is a live session with that key. False for None and for anything that is not a text."""
         session_key = Secret(session_key) if is_key(session_key) else None
-        record: Record | None = self._ask("get", session_key) if session_key else None
+        record = self._ask(routing.current_store().get, session_key) if session_key else None
         return record is not None and not record.ended
 
     def create(self) -> None:
@@ -130,7 +131,7 @@ class SessionStore(SessionBase):
         key = self.session_key if session_key is None else session_key
         if is_key(key):
             key = session_key = Secret(key)
-            if self._ask("delete", key):
+            if self._ask(routing.current_store().delete, key):
                 self._audit_end(key)
             self._noting_outage(adoption.remove, key)
 
@@ -173,7 +174,7 @@ class SessionStore(SessionBase):
 
     def _save_new(self, data: dict[str, Any]) -> None:
         record, held = self._record(plain := self._serialized(data), now_ms())
-        while not self._ask("create", self.session_key, record):
+        while not self._ask(routing.current_store().create, self.session_key, record):
             if revision_of(record.version) == routing.current_store().revision():
                 raise CreateError
             record, held = self._record(plain, now_ms())  # the switch to another store came just between
@@ -184,7 +185,7 @@ class SessionStore(SessionBase):
         assert self._held is not None
         if (expires_at := self._expires_at()) > self._held.end:
             return self._save_over(data, plain)
-        if not self._ask("touch", self.session_key, expires_at):
+        if not self._ask(routing.current_store().touch, self.session_key, expires_at):
             raise UpdateError
         return None
 
@@ -193,7 +194,7 @@ class SessionStore(SessionBase):
         assert self._held is not None
         for attempt in range(ATTEMPTS):
             record, held = self._record(plain, self._held.created_at)
-            outcome = self._ask("replace", self.session_key, record, self._held.version)
+            outcome = self._ask(routing.current_store().replace, self.session_key, record, self._held.version)
             if outcome is Outcome.SAVED:
                 self._before, self._held = self._held, held
                 return self._audit_login(record)
@@ -244,7 +245,7 @@ class SessionStore(SessionBase):
 
     def _retire(self, old_key: str, held: Held | None) -> None:
         for _ in range(ATTEMPTS):
-            if self._ask("delete", old_key, held and held.version):
+            if self._ask(routing.current_store().delete, old_key, held and held.version):
                 return
             found = self._read(old_key)
             if found is None:
@@ -253,13 +254,13 @@ class SessionStore(SessionBase):
             self._merge(self._session_cache, theirs, held)
             held = newer
             self.save()
-        self._ask("delete", old_key)
+        self._ask(routing.current_store().delete, old_key)
 
     def _read(self, session_key: str | None) -> tuple[Held, dict[str, Any]] | None:
         """Return a live session as (what the store holds, dictionary); None where there is none to be had."""
         if session_key is None:
             return None
-        record: Record | None = self._ask("get", session_key)
+        record = self._ask(routing.current_store().get, session_key)
         if record is None or record.ended:
             return None
         opened = self._sealer_of(session_key).unseal(
@@ -270,17 +271,14 @@ class SessionStore(SessionBase):
                 "A stored session could not be opened: damaged, foreign, or sealed with another SECRET_KEY."
             )
             return None
-        if opened.end <= now_ms():
+        plain, end = opened
+        if end <= now_ms():
             logger.warning(
                 "A stored session is over, though its store says otherwise: somebody has prolonged it."
             )
             return None
-        data = self._deserialized(opened.plain)
-        return (
-            None
-            if data is None
-            else (Held(record.version, opened.plain, record.created_at, opened.end), data)
-        )
+        data = self._deserialized(plain)
+        return None if data is None else (Held(record.version, plain, record.created_at, end), data)
 
     def _adopted(self, session_key: str | None) -> tuple[Held, dict[str, Any]] | None:
         """Take over a session from the engine used before, if there is one; as ``_read`` then."""
@@ -294,7 +292,7 @@ class SessionStore(SessionBase):
         except CreateError:  # a parallel request was faster, or it was logged out
             return self._read(session_key)
         if not self._noting_outage(adoption.is_still_there, session_key):
-            self._ask("delete", session_key)  # logged out between the two
+            self._ask(routing.current_store().delete, session_key)  # logged out between the two
             return None
         self._noting_outage(adoption.remove, session_key)
         assert self._held is not None
@@ -307,11 +305,18 @@ class SessionStore(SessionBase):
             self.outage = error
             raise
 
-    def _ask(self, verb: str, session_key: str | None, *arguments: Any) -> Any:
-        """Call a verb of the current store; an outage is noted for the middleware, wherever it ends."""
+    def _ask(
+        self,
+        verb: Callable[Concatenate[str, Rest], T],
+        session_key: str | None,
+        *rest: Rest.args,
+        **named: Rest.kwargs,
+    ) -> T:
+        """Call a verb of a store, which begins with the stored key; an outage is noted for the middleware, wherever it
+        ends."""
         assert session_key is not None  # each caller has seen to that
         try:
-            return getattr(routing.current_store(), verb)(self._sealer_of(session_key).stored_key, *arguments)
+            return verb(self._sealer_of(session_key).stored_key, *rest, **named)
         except StoreUnavailable as error:
             self.outage = error
             raise

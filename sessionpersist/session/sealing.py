@@ -43,8 +43,15 @@ from sessionpersist.stores.secret import Secret, SecretBytes, secret_keys
 # By whether it is compressed.
 ALONE = {False: b"\x01", True: b"\x02"}
 WHOLE = {False: b"\x03", True: b"\x04"}
+# By the format: whether it is whole, and whether it is compressed.
+FORMATS = {
+    format_byte: (formats is WHOLE, large)
+    for formats in (ALONE, WHOLE)
+    for large, format_byte in formats.items()
+}
 COMPRESS_ABOVE = 16 * 1024  # bytes
 HEADER, NONCE, END = 5, 12, 8  # bytes
+START = HEADER + NONCE
 BESIDE = struct.Struct(">QQ")  # the random part of the version, created_at
 
 
@@ -58,11 +65,8 @@ def beside(version: int, created_at: int, user_id: str) -> bytes:
     return BESIDE.pack(token_of(version), created_at) + user_id.encode()
 
 
-class Opened(NamedTuple):
-    """A serialised session, and its end in Unix milliseconds: whatever the store says, it lives no longer."""
-
-    plain: bytes
-    end: int
+# A serialised session, and its end in Unix milliseconds: whatever the store says, it lives no longer.
+Opened = tuple[bytes, int]
 
 
 class Master(NamedTuple):
@@ -77,7 +81,8 @@ class Sealer:
     """What seals and opens the payloads of one session. It keeps its keys for as long as it is used."""
 
     def __init__(self, session_key: str) -> None:
-        self.session_key, self.stored_key = Secret(session_key), stored_key(session_key)
+        self.session_key = session_key if type(session_key) is Secret else Secret(session_key)
+        self.stored_key = stored_key(session_key)
         self._ciphers: dict[Master, AESGCM] = {}
 
     def seal(self, plain: bytes, beside: bytes | None = None, end: int = LIMIT - 1) -> bytes:
@@ -102,17 +107,18 @@ class Sealer:
     def unseal(self, payload: bytes, beside: bytes = b"") -> Opened | None:
         """Return the session; None where the payload is foreign, damaged, of an unknown format, or belongs to another
         record than the one that it was found in."""
-        header, nonce = payload[:HEADER], payload[HEADER : HEADER + NONCE]
-        whole, alone = header[:1] in WHOLE.values(), header[:1] in ALONE.values()
-        if not (whole or alone) or len(nonce) < NONCE:
+        known = FORMATS.get(payload[:1])
+        if known is None or len(payload) < START:
             return None
+        whole, large = known
+        header, nonce, sealed = payload[:HEADER], payload[HEADER:START], payload[START:]
         bound = header + beside if whole else header
         for master in _masters(header[1:], secret_keys()):
             try:
-                content = self._cipher(master).decrypt(nonce, payload[HEADER + NONCE :], bound)
+                content = self._cipher(master).decrypt(nonce, sealed, bound)
             except InvalidTag:
                 continue
-            return _opened(content, whole=whole, large=header[:1] in (ALONE[True], WHOLE[True]))
+            return _opened(content, whole=whole, large=large)
         return None
 
     def _cipher(self, master: Master) -> AESGCM:
@@ -129,7 +135,7 @@ def _opened(content: bytes, *, whole: bool, large: bool) -> Opened | None:
     if whole:
         end, content = int.from_bytes(content[:END]), content[END:]
     plain = _decompressed(content) if large else content
-    return None if plain is None else Opened(plain, end)
+    return None if plain is None else (plain, end)
 
 
 def _decompressed(compressed: bytes) -> bytes | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
@@ -42,73 +42,71 @@ class GuardedStore(Drainable):
         self._last_fault = ""  # a sentence; the error itself would keep a request's variables alive
 
     def get(self, key: str) -> Record | None:
-        return self._guarded(self.store.get, key)
+        return self._guarded(lambda: self.store.get(key))
 
     def create(self, key: str, record: Record) -> bool:
-        def again(*arguments: Any) -> bool:
+        def again() -> bool:
             return self.store.create(key, record) or self._wrote(key, record)
 
-        return self._guarded(self.store.create, key, record, again=again)
+        return self._guarded(lambda: self.store.create(key, record), again)
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        def again(*arguments: Any) -> Outcome:
+        def again() -> Outcome:
             outcome = self.store.replace(key, record, expected)
             if outcome is Outcome.CONFLICT and self._wrote(key, record):
                 return Outcome.SAVED
             return outcome
 
-        return self._guarded(self.store.replace, key, record, expected, again=again)
+        return self._guarded(lambda: self.store.replace(key, record, expected), again)
 
     def touch(self, key: str, expires_at: int) -> bool:
-        return self._guarded(self.store.touch, key, expires_at)
+        return self._guarded(lambda: self.store.touch(key, expires_at))
 
     def delete(self, key: str, version: int | None = None) -> bool:
-        return self._guarded(self.store.delete, key, version)
+        return self._guarded(lambda: self.store.delete(key, version))
 
     def end(self, key: str, expires_at: int) -> None:
-        self._guarded(self.store.end, key, expires_at)
+        self._guarded(lambda: self.store.end(key, expires_at))
 
-    def clear_expired(self) -> int:
-        return self._guarded(self.store.clear_expired)
+    def close(self) -> None:
+        self.store.close()
 
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         return self.store.scan()
 
     def count(self, at_most: int | None = None) -> int:
         # Staff count, and a count that takes too long says nothing against what requests ask.
-        return self._guarded(self.store.count, at_most, blamed=False)
+        return self._guarded(lambda: self.store.count(at_most), blamed=False)
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
-        return self._guarded(self.store.get_many, keys)
+        return self._guarded(lambda: self.store.get_many(keys))
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         # A store may not say what a first try has created: whoever drains then looks at it one by one.
-        return self._guarded(self.store.create_many, records)
+        return self._guarded(lambda: self.store.create_many(records))
 
     def delete_many(self, versions: Mapping[str, int]) -> set[str]:
-        return self._guarded(self.store.delete_many, versions)
+        return self._guarded(lambda: self.store.delete_many(versions))
+
+    def clear_expired(self) -> int:
+        return self._guarded(self.store.clear_expired)
 
     def prepare(self) -> None:
+        """See Probed.prepare()."""
         self._guarded(self.store.prepare)
 
     def place(self) -> str | None:
+        """See Probed.place()."""
         return self._guarded(self.store.place)
-
-    def close(self) -> None:
-        self.store.close()
 
     def _wrote(self, key: str, record: Record) -> bool:
         held = self.store.get(key)
         return held is not None and held.version == record.version
 
     def _guarded(
-        self,
-        verb: Callable[..., T],
-        *arguments: Any,
-        again: Callable[..., T] | None = None,
-        blamed: bool = True,
+        self, call: Callable[[], T], again: Callable[[], T] | None = None, *, blamed: bool = True
     ) -> T:
-        """Call a verb if the breaker admits it. ``again`` is the second try, where it differs from the first; unless
+        """Call the store if the breaker admits it. ``again`` is the second try, where it differs from the first; unless
         the store is ``blamed``, the breaker does not hear of a fault."""
         if not self.breaker.admits():
             raise StoreUnavailable(
@@ -117,24 +115,17 @@ class GuardedStore(Drainable):
             )
         begun = monotonic()
         try:
-            answer = verb(*arguments)
+            answer = call()
         except StoreUnavailable as error:
-            answer = self._second_try(error, again or verb, arguments, blamed, begun)
+            answer = self._second_try(error, again or call, blamed, begun)
         if self.breaker.succeeded():
             self._report_recovered()
         return answer
 
-    def _second_try(
-        self,
-        error: StoreUnavailable,
-        again: Callable[..., T],
-        arguments: tuple[Any, ...],
-        blamed: bool,
-        begun: float,
-    ) -> T:
+    def _second_try(self, error: StoreUnavailable, again: Callable[[], T], blamed: bool, begun: float) -> T:
         try:
             if error.connection_lost and monotonic() - begun <= conf.timeout_seconds() / 2:
-                return again(*arguments)
+                return again()
             raise error
         except StoreUnavailable as last:
             if last.answered:

@@ -151,13 +151,13 @@ def test_a_connection_that_is_lost_late_is_not_tried_again(
     now = [0.0]
     monkeypatch.setattr(guarding, "monotonic", lambda: now[0])
 
-    def lose(key: str) -> Record | None:
+    def lose() -> Record | None:
         store.calls.append("get")
         now[0] += seconds
         raise StoreUnavailable("The connection was lost.", connection_lost=True)
 
     with pytest.raises(StoreUnavailable, match="was lost"):
-        guarded._guarded(lose, KEY)
+        guarded._guarded(lose)
     assert store.calls == ["get"] * tries
 
 

@@ -96,12 +96,12 @@ def test_a_server_that_refuses_after_an_outage_can_be_asked_again(
 def test_a_second_try_that_is_refused_is_no_outage(guarded: GuardedStore, refusing: RefusingStore) -> None:
     lost = StoreUnavailable("The connection was lost.", connection_lost=True)
 
-    def refuse(*arguments: object) -> None:
+    def refuse() -> None:
         raise REFUSAL
 
     for _ in range(FAULTS):
         with pytest.raises(StoreUnavailable, match="full"):
-            guarded._second_try(lost, refuse, (), blamed=True, begun=monotonic())
+            guarded._second_try(lost, refuse, blamed=True, begun=monotonic())
     assert guarded.breaker.healthy
 
 
