@@ -5,7 +5,8 @@ from __future__ import annotations
 import builtins
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from django.db import DataError, Error, IntegrityError, InterfaceError
@@ -48,24 +49,42 @@ TOO_MANY = (1040, 1203, 1226, "53300")
 TOO_MANY_WORDS = ("too many c", "no more connections", "slots are reserved", "requests waiting")
 
 
-class Duplicate(StoreUnavailable):
-    """An INSERT met a row of the same key; within the store only."""
+class Refused(Exception):
+    """The database refused a statement, and the store may know what to do. It never leaves the store: where nobody
+    knows, ``failure`` is raised."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.failure = StoreUnavailable(message, answered=True)
 
 
-class GaveWay(StoreUnavailable):
-    """A statement was ended for the sake of another, and can be executed once more; within the store only."""
+class Duplicate(Refused):
+    """An INSERT met a row of the same key."""
+
+
+class GaveWay(Refused):
+    """A statement was ended for the sake of another, and can be executed once more."""
+
+
+class NoText(Refused):
+    """A text could not be read: if it was read by its key, a foreign record."""
+
+
+class RefusedValue(Refused):
+    """The database has no room for one of the values of this record."""
+
+
+@contextmanager
+def failing() -> Iterator[None]:
+    """Raise StoreUnavailable instead of what was refused."""
+    try:
+        yield
+    except Refused as refused:
+        raise refused.failure from refused.__cause__
 
 
 class Lost(StoreUnavailable):
     """A connection that was open broke."""
-
-
-class NoText(StoreUnavailable):
-    """A text could not be read: if it was read by its key, a foreign record; within the store only."""
-
-
-class RefusedValue(StoreUnavailable):
-    """The database has no room for one of the values of this record; within the store only."""
 
 
 class NotAllowed(StoreUnavailable):
@@ -162,7 +181,8 @@ ACTIVE, UNSURE = 1, 4  # libpq's numbers of what a connection is doing
 
 
 def explain(error: BaseException, connection: BaseDatabaseWrapper, *, broken: bool) -> Exception:
-    """Say in our own words what an error means. ``broken``: the connection was open, and has been closed for it."""
+    """Return what an error means: one of our errors, in our own words, or Refused. ``broken``: the connection was open,
+    and has been closed for it."""
     name = f"database “{connection.alias}”"
     if code_of(error) in TOO_LARGE or _is_too_big_for_sqlite(error):
         return SessionTooLarge(f"The session is larger than the {name} accepts.")
@@ -177,10 +197,10 @@ def explain(error: BaseException, connection: BaseDatabaseWrapper, *, broken: bo
 
 def _explain_answer(
     error: BaseException, connection: BaseDatabaseWrapper, name: str, broken: bool
-) -> StoreUnavailable:
+) -> StoreUnavailable | Refused:
     code = code_of(error)
     if is_duplicate(error):
-        return Duplicate(f"The {name} has such a row already.", answered=True)
+        return Duplicate(f"The {name} has such a row already.")
     if code in READ_ONLY or any(each in str(error) for each in READ_ONLY_WORDS):
         return StoreUnavailable(
             f"The {name} is read-only.", "database", connection_lost=broken, answered=True
@@ -190,18 +210,20 @@ def _explain_answer(
         lost = not connection.in_atomic_block
         return Lost(f"The connection to the {name} was lost.", connection_lost=lost)
     if isinstance(error, UnicodeDecodeError) or NO_TEXT_WORDS in str(error):
-        return NoText(f"In the {name} lies what is not text.", answered=True)
+        return NoText(f"In the {name} lies what is not text.")
     if code in GAVE_WAY:
+        gave_way = GaveWay(f"The {name} had other statements go before, again and again.")
         again = connection.autocommit and not connection.in_atomic_block
-        kind = GaveWay if again else StoreUnavailable
-        return kind(f"The {name} had other statements go before, again and again.", answered=True)
+        return gave_way if again else gave_way.failure
     return _explain_refusal(error, connection, name)
 
 
-def _explain_refusal(error: BaseException, connection: BaseDatabaseWrapper, name: str) -> StoreUnavailable:
+def _explain_refusal(
+    error: BaseException, connection: BaseDatabaseWrapper, name: str
+) -> StoreUnavailable | Refused:
     code, said = code_of(error), own_words(error, connection)
     if isinstance(error, DataError | UnicodeEncodeError | OverflowError) or code in BAD_VALUE:
-        return RefusedValue(f"The {name} takes no such value: {said}", answered=True)
+        return RefusedValue(f"The {name} takes no such value: {said}")
     if code in NOT_ALLOWED:
         return NotAllowed(f"The {name} does not allow this to its user: {said}", "database", answered=True)
     meaning = _meaning(MEANINGS, WORDS, code, str(error))

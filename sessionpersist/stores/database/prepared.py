@@ -36,7 +36,7 @@ MARK = "_sessionpersist_prepared"  # on the driver's connection: the names it ha
 
 
 # The rows that a statement gave, and how many rows it changed.
-Answer = tuple[list[list[Any]], int]
+Result = tuple[list[list[Any]], int]
 
 
 class Statement(NamedTuple):
@@ -63,7 +63,7 @@ def is_possible(connection: Any) -> bool:
 
 def execute(
     connection: BaseDatabaseWrapper, text: str, parameters: Sequence[Any], give_up: float
-) -> Answer | None:
+) -> Result | None:
     """Execute a statement; None where this connection can't have it prepared, and it was not executed.
 
     Raises Django's database errors, as a cursor does; TimedOut where the answer is not complete at ``give_up``, a time
@@ -88,7 +88,7 @@ def execute(
         raise
 
 
-def _execute(raw: Connection[Any], statement: Statement, parameters: Sequence[Any], give_up: float) -> Answer:
+def _execute(raw: Connection[Any], statement: Statement, parameters: Sequence[Any], give_up: float) -> Result:
     server = raw.pgconn
     known = raw.__dict__.setdefault(MARK, set())
     if statement.name not in known:
@@ -130,7 +130,7 @@ def _next_result(server: PGconn, give_up: float) -> PGresult | None:
     return server.get_result()
 
 
-def _answer(result: PGresult) -> Answer:
+def _answer(result: PGresult) -> Result:
     readers = [READERS.get(result.ftype(column), bytes) for column in range(result.nfields)]
     rows = [
         [

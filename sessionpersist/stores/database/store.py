@@ -23,7 +23,16 @@ from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisco
 from sessionpersist.stores import sql
 from sessionpersist.stores.base import ENDED, Check, Outcome, Probed, Record, note_foreign, now_ms
 from sessionpersist.stores.database import meanings, tables
-from sessionpersist.stores.database.meanings import Duplicate, GaveWay, Lost, NotAllowed, NoText, RefusedValue
+from sessionpersist.stores.database.meanings import (
+    Duplicate,
+    GaveWay,
+    Lost,
+    NotAllowed,
+    NoText,
+    Refused,
+    RefusedValue,
+    failing,
+)
 from sessionpersist.stores.deadlines import answers_within, driver_of
 from sessionpersist.stores.settings import DatabaseSettings
 from sessionpersist.stores.transactions import may_see_the_past, outside
@@ -79,17 +88,19 @@ class DatabaseStore(Probed):
 
     def get(self, key: str) -> Record | None:
         try:
-            row = self._row(self._sql.get, key, now_ms())
-            return sql.record_of(row) if row else None
+            rows = self._ask(self._sql.get, (key, now_ms()), self._until(), NoText).rows
+            return sql.record_of(rows[0]) if rows else None
         except (ForeignRecord, NoText):
             note_foreign(self.name)
             return None
 
     def create(self, key: str, record: Record) -> bool:
-        return self._written(self._create, key, record)
+        with failing():
+            return self._written(self._create, key, record)
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        return self._written(self._replace, key, record, expected)
+        with failing():
+            return self._written(self._replace, key, record, expected)
 
     def touch(self, key: str, expires_at: int) -> bool:
         until = int(expires_at)
@@ -134,7 +145,7 @@ class DatabaseStore(Probed):
         values = [value for key in keys for value in (key, *sql.values_of(records[key]))]
         statement = sql.insert_many(self._table, len(keys), self._dialect)
         try:
-            created = self._ask(statement, tuple(values), until).changed
+            created = self._ask(statement, tuple(values), until, Duplicate, RefusedValue).changed
         except (Duplicate, RefusedValue, SessionTooLarge):
             return {key for key in keys if self._is_created(key, records[key])}
         if created == len(keys):
@@ -205,17 +216,17 @@ class DatabaseStore(Probed):
     def _create(self, key: str, record: Record) -> bool:
         values, until = sql.values_of(record), self._until()
         if not self._mysql:
-            return self._ask(self._sql.create, (key, *values, now_ms()), until).changed == 1
+            return self._ask(self._sql.create, (key, *values, now_ms()), until, RefusedValue).changed == 1
         try:
-            return self._ask(self._sql.create, (key, *values), until).changed == 1
+            return self._ask(self._sql.create, (key, *values), until, Duplicate, RefusedValue).changed == 1
         except Duplicate:  # there is no conditional upsert: the rare duplicate costs a second statement
-            return self._ask(self._sql.reuse, (*values, key, now_ms()), until).changed == 1
+            return self._ask(self._sql.reuse, (*values, key, now_ms()), until, RefusedValue).changed == 1
 
     def _replace(self, key: str, record: Record, expected: int) -> Outcome:
         now, until = now_ms(), self._until()
         if expected != ENDED:
             new = (*sql.values_of(record), key, now, expected)
-            if self._ask(self._sql.replace, new, until).changed:
+            if self._ask(self._sql.replace, new, until, RefusedValue).changed:
                 return Outcome.SAVED
         held = self._ask(self._sql.held, (key, now), until).rows
         if held and held[0][0] == expected:
@@ -225,7 +236,10 @@ class DatabaseStore(Probed):
         return Outcome.CONFLICT if held else Outcome.MISSING
 
     def _written(self, write: Callable[..., T], key: str, record: Record, *arguments: Any) -> T:
-        """Write a record; where the database has no room for the letters of its user's id, with those that it has."""
+        """Write a record; where the database has no room for the letters of its user's id, with those that it has.
+
+        Raises RefusedValue where that is not enough.
+        """
         try:
             return write(key, record, *arguments)
         except RefusedValue:
@@ -236,7 +250,7 @@ class DatabaseStore(Probed):
     def _is_created(self, key: str, record: Record) -> bool:
         """Create one of several. What can't be kept here stays where it is, and must not keep the others there."""
         try:
-            return self.create(key, record)
+            return self._written(self._create, key, record)
         except (RefusedValue, SessionTooLarge):
             return False
 
@@ -254,10 +268,24 @@ class DatabaseStore(Probed):
     def _changed(self, statement: str, *parameters: Any) -> int:
         return self._ask(statement, parameters, self._until()).changed
 
-    def _ask(self, statement: str, parameters: tuple[Any, ...], until: float) -> Answer:
-        """Execute one statement; the table is made first if this process has not seen it yet."""
+    def _ask(
+        self, statement: str, parameters: tuple[Any, ...], until: float, *expected: type[Refused]
+    ) -> Answer:
+        """Execute one statement; the table is made first if this process has not seen it yet.
+
+        Raises Refused of the kinds that are expected, and StoreUnavailable for others.
+        """
         if not (self._prepared or self._rehearsing):
             self._prepare_once()
+        try:
+            return self._execute_in_turn(statement, parameters, until)
+        except Refused as refused:
+            if isinstance(refused, expected):
+                raise
+            raise refused.failure from refused.__cause__
+
+    def _execute_in_turn(self, statement: str, parameters: tuple[Any, ...], until: float) -> Answer:
+        """Execute a statement, again where it has to give way to others."""
         for _ in range(TRIES - 1):
             try:
                 return self._execute(statement, parameters, until)
@@ -276,13 +304,19 @@ class DatabaseStore(Probed):
                 with self._translated(connection):
                     if answer := prepared.execute(connection, statement, parameters, until):
                         return Answer(*answer)
-        with self._connected(until) as connection, connection.cursor() as cursor:
+        with self._reached(until) as connection, connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return Answer(cursor.fetchall() if cursor.description else [], cursor.rowcount)
 
     @contextmanager
     def _connected(self, until: float) -> Iterator[BaseDatabaseWrapper]:
-        """This thread's connection, with a deadline and with errors translated."""
+        """This thread's connection, with a deadline and with errors translated: what is refused has failed."""
+        with failing(), self._reached(until) as connection:
+            yield connection
+
+    @contextmanager
+    def _reached(self, until: float) -> Iterator[BaseDatabaseWrapper]:
+        """The same, but Refused is raised as it is."""
         connection = connection_to(self.alias)
         with self._translated(connection), answers_within(until - monotonic(), connection):
             yield connection
@@ -293,7 +327,7 @@ class DatabaseStore(Probed):
             yield
         except transaction.TransactionManagementError:
             raise  # the caller's own broken transaction, not the database's fault
-        except (StoreUnavailable, SessionTooLarge, ForeignRecord):
+        except (StoreUnavailable, Refused, SessionTooLarge, ForeignRecord):
             raise
         except ImproperlyConfigured as error:
             raise StoreMisconfigured(
@@ -389,7 +423,12 @@ class DatabaseStore(Probed):
 
     def _mark(self) -> None:
         """Give the place its id, unless it has one."""
-        with suppress(Duplicate), self._connected(self._until()) as connection, connection.cursor() as cursor:
+        with (
+            failing(),
+            suppress(Duplicate),
+            self._reached(self._until()) as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(self._sql.mark, sql.a_place())
 
     def _check_connection(self) -> str:
