@@ -7,6 +7,7 @@ from pathlib import Path
 
 import django
 import pytest
+from django.conf import settings
 from django.db import connections
 from pytest_django import Settings
 
@@ -29,6 +30,9 @@ from tests.servers import ALL
 
 # These tests are about what other projects want to be spared under a test runner (see handover/quiet.py).
 conf.DEFAULTS["QUIET_TESTS"] = False
+
+# A password costs half a second of work on purpose, otherwise.
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 # A file: Django never closes a connection to an SQLite database in memory, not even that of a thread that ends.
 connections["default"].settings_dict["TEST"]["NAME"] = str(Path(MEMORY.name) / "test.sqlite3")

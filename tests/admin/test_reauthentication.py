@@ -38,8 +38,6 @@ TOO_OFTEN = "Too many wrong passwords. Wait 5 minutes"
 @pytest.fixture(autouse=True)
 def at_once(own_settings: None, settings: Settings) -> None:
     settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ACTIVATION_SECONDS": 0, "GUARD_SECONDS": 0}
-    # Nothing here is about how strong a hash is.
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

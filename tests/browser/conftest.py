@@ -80,7 +80,7 @@ def missing(reason: str) -> NoReturn:
 def new_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A site just set up, with one account; it is copied for each test."""
     site = Site(tmp_path_factory.mktemp("new-site"), DJANGO_SUPERUSER_PASSWORD=PASSWORD)
-    site.manage("migrate", "--verbosity=0")
+    site.migrate()
     site.manage("createsuperuser", "--no-input", f"--username={USER}", "--email=grace@example.org")
     return site
 

@@ -31,7 +31,7 @@ def production(folder: Path, certificates: Certificates) -> Iterator[str]:
     """A site with one account; the address at which it answers."""
     port = free_port()
     site = Site(folder, DEBUG="false", ALLOWED_HOSTS="localhost", DJANGO_SUPERUSER_PASSWORD=PASSWORD)
-    site.manage("migrate", "--verbosity=0")
+    site.migrate()
     site.manage("createsuperuser", "--no-input", f"--username={USER}", "--email=grace@example.org")
     command = [
         sys.executable,

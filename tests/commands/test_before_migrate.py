@@ -75,7 +75,7 @@ def test_with_the_database_down_a_command_says_so_and_repeats_no_address(
 )
 def test_a_command_whose_reader_has_gone_ends_quietly(command: list[str], site: Site) -> None:
     """As in “drain_sessions | head”."""
-    site.manage("migrate", "--verbosity=0")
+    site.migrate()
     reader, writer = os.pipe()
     os.close(reader)
     arguments = [sys.executable, str(ROOT / "manage.py"), *command]

@@ -146,7 +146,7 @@ def test_two_first_saves_at_the_same_moment_both_succeed(tmp_path: Path) -> None
     require(Postgres)
     url = shared(Postgres).create_database(f"initial_{secrets.token_hex(4)}")
     site = Site(tmp_path, {"default": url})
-    site.manage("migrate", "--verbosity=0")
+    site.migrate()
     with saving(site) as first, saving(site) as second, psycopg.connect(url, autocommit=True) as watcher:
         wait_until_one_waits_for_the_other(watcher)
         for process in (first, second):

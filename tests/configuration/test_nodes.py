@@ -313,7 +313,7 @@ def test_workers_of_a_real_node_report_themselves_and_their_switch(
 ) -> None:
     """Forked workers have a row each; after a switch both report it with the next request."""
     place = site.Site(tmp_path, database_of(server), REFRESH_SECONDS=0.2, ACTIVATION_SECONDS=0.5)
-    place.manage("migrate", "--verbosity=0")
+    place.migrate()
     with site.Node(place, "node-7") as node:
         workers = {("node-7", process) for process in who_answers(node, "/count/")}
         assert len(workers) == 2

@@ -212,7 +212,6 @@ def store(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def client(settings: Settings, keys: list[str]) -> Client:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.ROOT_URLCONF = __name__
     return Client(raise_request_exception=False)
 

@@ -113,7 +113,7 @@ def test_configuration_in_steady_state_is_no_round_trip(tmp_path: Path) -> None:
     with Relay(server.host, server.port) as relay:
         database = url.replace(f":{server.port}/", f":{relay.port}/")
         site = Site(tmp_path, {"default": database}, REFRESH_SECONDS=600)
-        site.manage("migrate", "--no-input")
+        site.migrate()
         counted = [trips_of_process(site, relay, sessions) for sessions in (1, 100)]
     assert 0 < counted[0] == counted[1]
 

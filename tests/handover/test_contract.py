@@ -29,6 +29,12 @@ from tests.stores.databases import added_database
 from tests.stores.places import mongo_store, redis_store
 
 TYPES = ["IN_MEMORY", "REDIS", "JDBC", "MONGODB"]
+# Each is once the old store and once the new one. The other pairs take as long again, twice.
+QUICK = list(zip(TYPES, [*TYPES[1:], TYPES[0]], strict=True))
+PAIRS = [
+    pytest.param(pair, id="-to-".join(pair), marks=() if pair in QUICK else pytest.mark.long)
+    for pair in itertools.permutations(TYPES, 2)
+]
 ALIAS = "contract_handover"
 
 
@@ -100,9 +106,7 @@ class HandoverContract(VerbsContract):
     prefix: ClassVar[str]
     handover: ClassVar[type[Handover]] = Handover
 
-    @pytest.fixture(
-        autouse=True, scope="class", params=list(itertools.permutations(TYPES, 2)), ids="-to-".join
-    )
+    @pytest.fixture(autouse=True, scope="class", params=PAIRS)
     @classmethod
     def pair(
         cls,

@@ -47,7 +47,7 @@ def moved(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Moved]:
             TIMEOUT_SECONDS=TIMEOUT,
             KEY_PREFIX=tmp_path.name,
         )
-        site.manage("migrate", "--verbosity=0")
+        site.migrate()
         site.configure(**stores.fields(old))
         with Node(site, "node-1") as node:
             waiting, leaving = Browser([node.url]), Browser([node.url])

@@ -11,14 +11,23 @@ from tests.load.site import Node, Site
 from tests.load.stores import fields_on
 from tests.servers import Valkey, shared
 
+NATURAL = ["--natural-primary", "--natural-foreign"]
 
-@pytest.mark.parametrize("options", [[], ["--natural-primary", "--natural-foreign"]])
-@pytest.mark.parametrize("form", ["json", "xml"])
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        pytest.param("json", [], id="json"),
+        pytest.param("xml", NATURAL, id="xml with natural keys"),
+        pytest.param("json", NATURAL, id="json with natural keys", marks=pytest.mark.long),
+        pytest.param("xml", [], id="xml", marks=pytest.mark.long),
+    ],
+)
 def test_users_are_still_logged_in_and_the_store_still_works(
     tmp_path: Path, form: str, options: list[str]
 ) -> None:
     site = Site(tmp_path, KEY_PREFIX=tmp_path.name, REFRESH_SECONDS=0.2, ACTIVATION_SECONDS=0)
-    site.manage("migrate", "--verbosity=0")
+    site.migrate()
     site.configure(**fields_on(Valkey))
     dump = tmp_path / f"site.{form}"
     with Node(site, "a", workers=1) as node:

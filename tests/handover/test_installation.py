@@ -56,7 +56,7 @@ def test_nobody_is_logged_out_though_each_page_is_of_the_other_node(
         (tmp_path / name).mkdir()
     # Each with a memory of its own, as on two machines.
     first, second = (Site(tmp_path / name, database, **surroundings) for name in ("a", "b"))
-    first.manage("migrate", "--verbosity=0")
+    first.migrate()
     cookies = first.manage("shell", "--no-imports", "-c", LOG_IN).split()
     with Node(first, "a", workers=1) as a, Node(second, "b", workers=1) as b:
         browsers = [Browser([a.url, b.url], cookie) for cookie in cookies]

@@ -77,7 +77,7 @@ def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Live]:
         KEY_PREFIX=tmp_path.name,
         TIMEOUT_SECONDS=5,
     )
-    site.manage("migrate", "--verbosity=0")
+    site.migrate()
     site.configure(**walk[0].fields)
     time.sleep(ACTIVATION + GUARD)
     with Node(site, "node-1") as first, Node(site, "node-2") as second:

@@ -3,3 +3,5 @@
 from project.settings import *  # noqa: F403
 
 ROOT_URLCONF = "tests.load.urls"
+# A login costs half a second of work on purpose, otherwise.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -19,7 +19,7 @@ def test_the_site_goes_on_with_what_it_last_knew(tmp_path: Path) -> None:
     valkey = shared(Valkey)
     with Postgres() as postgres:
         site = Site(tmp_path, {"default": postgres.url}, REFRESH_SECONDS=0.2, ACTIVATION_SECONDS=0)
-        site.manage("migrate", "--verbosity=0")
+        site.migrate()
         site.configure(**stores.fields(valkey))
         with Node(site, "node-1") as node:
             browser = Browser([node.url])
@@ -51,7 +51,7 @@ def test_nor_does_it_wait_for_one_that_hangs(tmp_path: Path) -> None:
     with Postgres() as postgres:
         own = {"REFRESH_SECONDS": 0.5, "ACTIVATION_SECONDS": 0, "TIMEOUT_SECONDS": 0.5}
         site = Site(tmp_path, {"default": postgres.url}, **own)
-        site.manage("migrate", "--verbosity=0")
+        site.migrate()
         site.configure(**stores.fields(shared(Valkey)))
         with Node(site, "node-1") as node:
             browser = Browser([node.url])
@@ -71,7 +71,7 @@ def test_pages_without_a_session_do_not_wait_for_it_either(tmp_path: Path) -> No
     with Postgres() as postgres:
         own = {"REFRESH_SECONDS": 0.5, "ACTIVATION_SECONDS": 0, "TIMEOUT_SECONDS": PATIENCE}
         site = Site(tmp_path, {"default": postgres.url}, **own)
-        site.manage("migrate", "--verbosity=0")
+        site.migrate()
         with Node(site, "node-1", workers=1) as node:
             browser = Browser([node.url])
             ask_every_worker(browser, node)

@@ -69,7 +69,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
         server = shared(kind)
         fields, databases = stores.fields(server), stores.databases(server)
     site = Site(tmp_path, databases, ACTIVATION_SECONDS=0, REFRESH_SECONDS=1, TIMEOUT_SECONDS=10)
-    site.manage("migrate", "--verbosity=0")
+    site.migrate()
     site.configure(**fields)
     return site
 

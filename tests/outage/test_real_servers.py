@@ -78,7 +78,7 @@ def site_on(server: Server, folder: Path) -> Site:
         ACTIVATION_SECONDS=0,
         TIMEOUT_SECONDS=TIMEOUT,
     )
-    site.manage("migrate", "--verbosity=0")
+    site.migrate()
     site.configure(**stores.fields(server))
     return site
 

@@ -15,7 +15,7 @@ def test_the_command_moves_the_site_off_a_store_that_is_down(tmp_path: Path) -> 
     require(Valkey)
     with Valkey() as valkey:
         site = Site(tmp_path, REFRESH_SECONDS=0.2, ACTIVATION_SECONDS=0.4, TIMEOUT_SECONDS=0.5)
-        site.manage("migrate", "--verbosity=0")
+        site.migrate()
         site.configure(**stores.fields(valkey))
         with Node(site, "node-1") as node:
             browser = Browser([node.url])
