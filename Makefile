@@ -16,8 +16,13 @@ CANDIDATES := python3 python3.13 python3.12 python3.11
 PRODUCTION := ENV_FILE= DEBUG=false ALLOWED_HOSTS=www.example.org DATABASE_URL=sqlite://:memory: \
               SECRET_KEY=for-checks-only-0123456789-abcdefghijklmnopqrstuvwxyz
 
-# Tests that have an expensive fixture in common have the mark xdist_group, and are run by one process.
+# Two processes a core, as half of what tests do is wait; not so where they put the machine under load. Tests that have
+# an expensive fixture in common have the mark xdist_group, and are run by one process.
 AT_ONCE := -n auto --dist loadgroup
+AT_ONCE_LONG := -n 2 --dist loadgroup
+
+# The tests start hundreds of Pythons, each of which would compile all of the app again.
+unexport PYTHONDONTWRITEBYTECODE
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -41,7 +46,7 @@ test: $(VENV)/.dev ## Run the tests in minutes, several at once (ARGS="tests/sit
 	@$(PYTHON) -m pytest -m "not long" $(or $(ARGS),$(AT_ONCE))
 
 test-long: $(VENV)/.dev ## Run what takes its time: long loads, large explorations (ARGS=… as above)
-	@$(PYTHON) -m pytest -m long $(or $(ARGS),$(AT_ONCE))
+	@$(PYTHON) -m pytest -m long $(or $(ARGS),$(AT_ONCE_LONG))
 
 floors: $(VENV)/.floors ## Run the tests of the stores on the oldest versions that the wheel allows
 	@build/floors/bin/python -m pytest $(or $(ARGS),tests/stores tests/probing tests/engine)

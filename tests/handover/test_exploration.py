@@ -15,7 +15,7 @@ from tests.handover.rules import RULES
 from tests.handover.world import OPERATIONS, Plan
 from tests.sizes import quick_and_long
 
-pytestmark = pytest.mark.xdist_group("exploration")
+pytestmark = pytest.mark.xdist_group("load")
 
 SEED = 20_261_123
 PORTIONS = 20

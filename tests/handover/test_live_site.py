@@ -19,6 +19,8 @@ from tests.load.site import Node, Site
 from tests.load.users import Comer, Visitor
 from tests.sizes import quick_and_long
 
+pytestmark = pytest.mark.xdist_group("load")  # one at a time: they take all that the machine has
+
 REFRESH, ACTIVATION, GUARD = 0.7, 1.4, 0.5  # seconds
 SETTLED = (
     ACTIVATION + GUARD + 0.8

@@ -14,6 +14,8 @@ from tests.load.site import ROOT, Site
 from tests.servers import Server, require, shared
 from tests.sizes import quick_and_long
 
+pytestmark = pytest.mark.xdist_group("load")  # one at a time: they take all that the machine has
+
 PROCESSES, THREADS = 4, 2
 
 WRITER = """

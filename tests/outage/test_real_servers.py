@@ -20,6 +20,8 @@ from tests.load.clients import Answer, Browser, Load
 from tests.load.site import Node, Site
 from tests.servers import MongoDB, Postgres, Server, Valkey, require
 
+pytestmark = pytest.mark.xdist_group("load")  # one at a time: they take all that the machine has
+
 CLIENTS = 20
 TIMEOUT = 1.0  # seconds, the site's TIMEOUT_SECONDS
 HANGS, HANGS_FOR_A_MOMENT = 10.0, 3.0  # seconds
