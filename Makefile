@@ -69,7 +69,7 @@ check: $(VENV)/.dev ## Lint, formatting, types, migrations, Django's checks for 
 	@echo mypy && $(PRODUCTION) $(VENV)/bin/mypy
 	@echo makemigrations --check && $(PRODUCTION) $(MANAGE) makemigrations --check --dry-run
 	@echo check --deploy && $(PRODUCTION) $(MANAGE) check --deploy --fail-level WARNING
-	@rm -rf build/check && $(PYTHON) -m build --no-isolation --outdir build/check >/dev/null
+	@rm -rf build/check && $(PYTHON) -m hatchling build --directory build/check >/dev/null
 	$(VENV)/bin/twine check --strict build/check/*
 	@$(PYTHON) -m project.audit requirements.lock
 
