@@ -10,17 +10,17 @@ from django.utils.module_loading import import_string
 from sessionpersist import conf, forks
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores.base import Probed
-from sessionpersist.stores.guarded import GuardedStore
+from sessionpersist.stores.guarded import GuardedStore, PartedStore, behind_breakers
 from sessionpersist.stores.secret import secret_keys
-from sessionpersist.stores.settings import StoreSettings, reveal
+from sessionpersist.stores.settings import FILE, StoreSettings, reveal
 
 # Open stores of this process, by everything that matters for their connections: with a changed password or time-out
 # a store is another one. Kept in the process only and never shown.
-_open: dict[tuple[Any, ...], GuardedStore] = {}
+_open: dict[tuple[Any, ...], GuardedStore | PartedStore] = {}
 _lock = threading.Lock()
 
 
-def open_store(settings: StoreSettings) -> GuardedStore:
+def open_store(settings: StoreSettings) -> GuardedStore | PartedStore:
     """Return the store of these settings behind its breaker, shared within this process. Nothing is connected yet.
 
     Raises StoreMisconfigured: the driver is not installed, an ``env:`` variable is not set, there is no such database,
@@ -29,7 +29,7 @@ def open_store(settings: StoreSettings) -> GuardedStore:
     fingerprint = _fingerprint(settings)
     store = _open.get(fingerprint)
     if store is None:
-        store = GuardedStore(build_store(settings), settings.describe())
+        store = behind_breakers(build_store(settings), settings.describe())
         with _lock:
             store = _open.setdefault(fingerprint, store)
     return store
@@ -57,9 +57,11 @@ def reset() -> None:
 
 
 def _fingerprint(settings: StoreSettings) -> tuple[Any, ...]:
-    secrets = [reveal(each) for each in settings.secrets().values()]
+    # What is in a file is read at each login, and may change while the store stays.
+    secrets = [reveal(each) for each in settings.secrets().values() if not each.startswith(FILE)]
     surroundings = (conf.timeout_seconds(), conf.key_prefix(), conf.memory_dir(), conf.get("TLS_CA_FILE"))
-    return (settings, *secrets, *secret_keys(), *surroundings, conf.allowed_store_hosts())
+    who = conf.credentials(settings.type)
+    return (settings, *secrets, who, *secret_keys(), *surroundings, conf.allowed_store_hosts())
 
 
 _inherited: list[Any] = []

@@ -84,6 +84,13 @@ class Credentials:
             self.secrets = (secret, *self.secrets)[:KEPT]
 
 
+def fixed(username: str, password: str) -> Credentials:
+    """Return those of a user whose real password this is: it names no variable and no file."""
+    found = Credentials(username, "")
+    found.secrets = (Secret(password),)
+    return found
+
+
 def credentials_of(settings: Any) -> Credentials:
     """Return those of the settings of a store that has a user name and a password. Raises StoreMisconfigured."""
     return Credentials(settings.username, settings.password, conf.credentials(settings.type))

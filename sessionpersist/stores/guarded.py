@@ -13,6 +13,7 @@ against other requests.
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from time import monotonic
 from typing import TypeVar
@@ -154,6 +155,84 @@ class GuardedStore(Drainable):
     def _report_recovered(self) -> None:
         logger.warning("%s is back.", self.description)
         store_recovered.send_robust(type(self.store), description=self.description)
+
+
+class Parted(Probed):
+    """A store whose records are on several servers, each of which can fail alone."""
+
+    @abstractmethod
+    def part_of(self, key: str) -> str:
+        """Return which server a record is on, for staff; "" where that is not known yet."""
+
+
+class PartedStore(Drainable):
+    """A breaker for each server of a store: where one fails, the users of the others do not notice.
+
+    What is about many records has a breaker of its own.
+    """
+
+    def __init__(self, store: Parted, description: str) -> None:
+        self.store, self.description = store, description
+        self.whole = GuardedStore(store, description)
+        self._parts: dict[str, GuardedStore] = {"": self.whole}
+
+    def _part(self, key: str) -> GuardedStore:
+        part = self.store.part_of(key)
+        found = self._parts.get(part)
+        if found is None:
+            made = GuardedStore(self.store, f"{self.description}, server {part},")
+            found = self._parts.setdefault(part, made)
+        return found
+
+    def get(self, key: str) -> Record | None:
+        return self._part(key).get(key)
+
+    def create(self, key: str, record: Record) -> bool:
+        return self._part(key).create(key, record)
+
+    def replace(self, key: str, record: Record, expected: int) -> Outcome:
+        return self._part(key).replace(key, record, expected)
+
+    def touch(self, key: str, expires_at: int) -> bool:
+        return self._part(key).touch(key, expires_at)
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        return self._part(key).delete(key, version)
+
+    def end(self, key: str, expires_at: int) -> None:
+        self._part(key).end(key, expires_at)
+
+    def clear_expired(self) -> int:
+        return self.whole.clear_expired()
+
+    def scan(self) -> Iterator[tuple[str, Record | None]]:
+        return self.whole.scan()
+
+    def count(self, at_most: int | None = None) -> int:
+        return self.whole.count(at_most)
+
+    def get_many(self, keys: Collection[str]) -> dict[str, Record]:
+        return self.whole.get_many(keys)
+
+    def create_many(self, records: Mapping[str, Record]) -> set[str]:
+        return self.whole.create_many(records)
+
+    def delete_many(self, versions: Mapping[str, int]) -> set[str]:
+        return self.whole.delete_many(versions)
+
+    def prepare(self) -> None:
+        self.whole.prepare()
+
+    def place(self) -> str | None:
+        return self.whole.place()
+
+    def close(self) -> None:
+        self.store.close()
+
+
+def behind_breakers(store: Probed, description: str) -> GuardedStore | PartedStore:
+    """Return the store behind its breaker, or behind one for each of its servers."""
+    return PartedStore(store, description) if isinstance(store, Parted) else GuardedStore(store, description)
 
 
 def _in_full(error: StoreUnavailable) -> str:

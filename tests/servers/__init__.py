@@ -18,14 +18,17 @@ import threading
 from typing import TypeVar
 
 from tests.servers.base import Server, ServerError
+from tests.servers.cluster import Cluster
 from tests.servers.mariadb import MariaDB
 from tests.servers.mongodb import MongoDB
 from tests.servers.postgres import Postgres
 from tests.servers.redis import Redis, Valkey
 from tests.servers.replica_set import ReplicaSet
+from tests.servers.sentinel import Watched
 
 __all__ = [
     "ALL",
+    "Cluster",
     "MariaDB",
     "MongoDB",
     "Postgres",
@@ -34,6 +37,7 @@ __all__ = [
     "Server",
     "ServerError",
     "Valkey",
+    "Watched",
     "require",
     "shared",
 ]

@@ -27,7 +27,12 @@ class Redis(Server):
         return on_path("redis-server")
 
     def _command(self) -> list[str]:
-        settings = {
+        text = "".join(f"{name} {value}\n" for name, value in self._settings().items())
+        return [str(self.find_program()), str(self._write_private("server.conf", text))]
+
+    def _settings(self) -> dict[str, Any]:
+        """What its configuration file says."""
+        settings: dict[str, Any] = {
             "bind": self.host,
             "dir": self.folder / "data",
             "requirepass": f'"{self.password}"',
@@ -45,8 +50,7 @@ class Redis(Server):
             }
         else:
             del settings["tls-port"]  # unknown to a server that was built without TLS
-        text = "".join(f"{name} {value}\n" for name, value in settings.items())
-        return [str(self.find_program()), str(self._write_private("server.conf", text))]
+        return settings
 
     def connect(self, password: str | None = None) -> "redis.Redis":
         """A client, as the user or with another password; close it after use."""

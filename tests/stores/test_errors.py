@@ -81,11 +81,11 @@ class TestRedis:
     def test_the_wrong_field_is_named(self, changes: dict[str, Any], field: str) -> None:
         store = redis_store(Valkey)
         changed = {**changes}
-        password = changed.pop("password", store._secret)
+        password = changed.pop("password", store._credentials.now().password)
         wrong = (
             redis_store(Valkey, password=password, **changed) if "tls" not in changed else _with_tls(store)
         )
-        assert failed(wrong, store._secret) == field
+        assert failed(wrong, store._credentials.now().password) == field
 
     def test_a_password_that_is_missing_is_not_called_wrong(self) -> None:
         with pytest.raises(StoreUnavailable, match="REDIS wants a password"):
@@ -106,7 +106,7 @@ class TestRedis:
 
     def test_a_certificate_that_is_not_trusted_is_named(self) -> None:
         right = redis_store(Redis, tls=True)
-        wrong = type(right)(right.settings, right._secret, 1, "tests")
+        wrong = type(right)(right.settings, right._credentials.now().password, 1, "tests")
         assert failed(wrong) == "tls"
 
     def test_tls_works(self) -> None:
@@ -787,5 +787,5 @@ def _patience(raw: Any) -> dict[str, Any]:
 
 def _with_tls(store: Any) -> Probed:
     settings = RedisSettings(host=store.settings.host, port=store.settings.port, tls=True)
-    wrong: Probed = type(store)(settings, store._secret, 0.5, "tests")
+    wrong: Probed = type(store)(settings, store._credentials.now().password, 0.5, "tests")
     return wrong

@@ -380,8 +380,8 @@ class TestSizeOfAnAnswerOfRedis:
         pages: list[list[bytes]] = []
         together = store._together
 
-        def noted(*asked: Any) -> Any:
-            pages.append(together(*asked))
+        def noted(*asked: Any, **options: Any) -> Any:
+            pages.append(together(*asked, **options))
             return pages[-1]
 
         monkeypatch.setattr(store, "_together", noted)

@@ -29,6 +29,26 @@ from tests.stores.parallel import in_threads
 from tests.stores.places import redis_store
 
 
+def foreign_values() -> dict[str, bytes]:
+    """Values that are no sessions, by what is wrong with each."""
+    whole = pack(a_record(b"payload", user_id="größe"))
+    user = whole.index("größe".encode())
+    return {
+        "too short": b"x",
+        "a header that is too short": whole[: HEADER.size - 1],
+        "another layout": b'{"_auth_user_id": "7", "and": "more than a header"}',
+        "a version out of range": b"\xff" + whole[1:],
+        "a beginning out of range": whole[:8] + b"\xff" + whole[9:],
+        "an expiry out of range": whole[:16] + b"\xff" + whole[17:],
+        "a length that points past the end": whole[:24] + b"\x03\xff" + whole[26:],
+        "a user id that is too long": pack(a_record(user_id="ü" * 256)),
+        "a user id that is no text": whole[:user] + b"\xff\xfe" + whole[user + 2 :],
+        "a user id with half a character": whole[:user] + b"gr\xc3xxxx" + whole[user + 7 :],
+        "a user id with parts around a character": whole[:user] + b"\xc3\xc3\xa9\xa9xxx" + whole[user + 7 :],
+        "a payload that is too large": pack(a_record(bytes(MAX_PAYLOAD_BYTES + 1))),
+    }
+
+
 class TestRedisStoreOnValkey(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords):
     server: ClassVar[type[Redis]] = Valkey
 
@@ -42,26 +62,8 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips, HasAPlace, GetsAPlace, F
         return redis_store(self.server, prefix=f"place-{a_key()[:8]}")
 
     def foreign(self) -> dict[str, Callable[[str], None]]:
-        whole = pack(a_record(b"payload", user_id="größe"))
-        user = whole.index("größe".encode())
-        values = {
-            "too short": b"x",
-            "a header that is too short": whole[: HEADER.size - 1],
-            "another layout": b'{"_auth_user_id": "7", "and": "more than a header"}',
-            "a version out of range": b"\xff" + whole[1:],
-            "a beginning out of range": whole[:8] + b"\xff" + whole[9:],
-            "an expiry out of range": whole[:16] + b"\xff" + whole[17:],
-            "a length that points past the end": whole[:24] + b"\x03\xff" + whole[26:],
-            "a user id that is too long": pack(a_record(user_id="ü" * 256)),
-            "a user id that is no text": whole[:user] + b"\xff\xfe" + whole[user + 2 :],
-            "a user id with half a character": whole[:user] + b"gr\xc3xxxx" + whole[user + 7 :],
-            "a user id with parts around a character": whole[:user]
-            + b"\xc3\xc3\xa9\xa9xxx"
-            + whole[user + 7 :],
-            "a payload that is too large": pack(a_record(bytes(MAX_PAYLOAD_BYTES + 1))),
-        }
         return {
-            **{what: partial(self._write, "SET", value) for what, value in values.items()},
+            **{what: partial(self._write, "SET", value) for what, value in foreign_values().items()},
             "a list": partial(self._write, "RPUSH", b"x"),
             "a set": partial(self._write, "SADD", b"x"),
         }

@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import redis
+from redis.sentinel import MasterNotFoundError
 
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.hosts import NOT_ALLOWED, HostNotAllowed
-from sessionpersist.stores.redis.wire import AnswerTooLarge, Unexpected
+from sessionpersist.stores.redis.cluster import NoSlots, Relocated
+from sessionpersist.stores.redis.wire import ADDRESS, AnswerTooLarge, Unconfirmed, Unexpected
 from sessionpersist.stores.servers import unreachable
-from sessionpersist.stores.settings import RedisSettings
+from sessionpersist.stores.settings import STANDALONE, RedisSettings
 from sessionpersist.stores.texts import causes, harmless, named, scrubbed
 
 # The driver cuts off the code that a reply begins with, and makes it the class of the error.
@@ -31,8 +35,9 @@ CODES = {
 }
 ONE_NODE = (
     "This REDIS server is one node of a Cluster and keeps only some of the sessions. "
-    "Enter a server that keeps them all."
+    "Choose Cluster, or enter a server that keeps them all."
 )
+A_SENTINEL = "This is a Sentinel. Choose Sentinel, or enter the REDIS server that it watches."
 NO_PASSWORD = "This REDIS server has no password: leave the field empty."  # noqa: S105 - a sentence
 
 
@@ -67,6 +72,7 @@ REPLIES = (
     Reply("ASK", ONE_NODE, "host"),
     Reply("TRYAGAIN", ONE_NODE, "host"),
     Reply("CROSSSLOT", ONE_NODE, "host"),
+    Reply("cluster support disabled", "This REDIS server is no node of a Cluster.", "mode"),
     Reply("SELECT is not allowed in cluster mode", ONE_NODE, "database"),
     Reply("max number of clients reached", "This REDIS server has as many clients as it allows."),
     Reply("MISCONF", "This REDIS server can't write to its disk and takes no changes until it can."),
@@ -86,14 +92,27 @@ KEYS = re.compile(r"access .{0,16}\bkeys?\b", re.IGNORECASE)
 COMMAND = re.compile(r"'([\w|-]{1,40})'")
 
 
-def explain(error: Exception, settings: RedisSettings, secret: str) -> Exception:
+def explain(error: Exception, settings: RedisSettings, secrets: Sequence[str]) -> Exception:
     """Return what to raise instead of an error of the driver; it keeps the driver's words as its cause."""
-    failure = _explain(error, settings, secret)
-    failure.__cause__ = harmless(error, secret)
+    found = next((each for each in causes(error) if isinstance(each, StoreUnavailable)), None)
+    if found is not None:  # from what the driver asked us for
+        return found
+    failure = _explain(error, at(settings, error), secrets)
+    if settings.mode != STANDALONE and isinstance(failure, StoreUnavailable):
+        failure.field = "nodes" if failure.field in ("host", "port") else failure.field
+    failure.__cause__ = harmless(error, *secrets)
     return failure
 
 
-def _explain(error: Exception, settings: RedisSettings, secret: str) -> Exception:
+def at(settings: RedisSettings, error: Exception) -> RedisSettings:
+    """Return the settings with the address of the server that an error is about, where it is one of several."""
+    if settings.mode == STANDALONE:
+        return settings
+    address = next((vars(each)[ADDRESS] for each in causes(error) if ADDRESS in vars(each)), None)
+    return replace(settings, host=address.host, port=address.port) if address and address.host else settings
+
+
+def _explain(error: Exception, settings: RedisSettings, secrets: Sequence[str]) -> Exception:
     words = _words(error)
     known = _explain_reply(words, settings) if words else None
     if known is not None:
@@ -103,8 +122,30 @@ def _explain(error: Exception, settings: RedisSettings, secret: str) -> Exceptio
         what = "wants a password" if missing else "refused the user name or the password"
         return StoreUnavailable(f"REDIS {what}.", "password")
     if isinstance(error, redis.ResponseError):
-        return StoreUnavailable(f"{_place(settings)} refused: “{scrubbed(words, secret)}”", answered=True)
-    return _explain_failure(error, settings, secret)
+        return StoreUnavailable(f"{_place(settings)} refused: “{scrubbed(words, *secrets)}”", answered=True)
+    if (apart := _explain_several(error, settings)) is not None:
+        return apart
+    return _explain_failure(error, settings, secrets)
+
+
+def _explain_several(error: Exception, settings: RedisSettings) -> StoreUnavailable | None:
+    """Of what happens only where there are several servers."""
+    match error:
+        case Unconfirmed():
+            return StoreUnavailable(
+                f"{_place(settings)} has written this, and too few replicas ({error}) have confirmed it in time: a "
+                "fail-over could lose it.",
+                "wait_replicas",
+                answered=True,
+            )
+        case MasterNotFoundError():
+            name = settings.sentinel_name
+            return StoreUnavailable(f"No Sentinel names a server that is up as “{name}”.", "sentinel_name")
+        case NoSlots():
+            return StoreUnavailable("No server of this REDIS Cluster has the slot of this session.", "nodes")
+        case Relocated():
+            return _lost(settings)
+    return None
 
 
 def _words(error: Exception) -> str:
@@ -149,7 +190,7 @@ def _command(words: str) -> str:
     return f" {found[1].upper()}" if found else "s"
 
 
-def _explain_failure(error: Exception, settings: RedisSettings, secret: str) -> StoreUnavailable:
+def _explain_failure(error: Exception, settings: RedisSettings, secrets: Sequence[str]) -> StoreUnavailable:
     """Of what is no reply: nothing came, or nothing of a REDIS server's."""
     chain = list(causes(error))
     if (unconnected := _explain_connecting(chain, settings)) is not None:
@@ -162,7 +203,7 @@ def _explain_failure(error: Exception, settings: RedisSettings, secret: str) -> 
         return _lost(settings)
     if isinstance(error, UnicodeError):
         return _explain_unicode(error, settings)
-    return StoreUnavailable(f"The driver of {_place(settings)} failed: {scrubbed(named(error), secret)}")
+    return StoreUnavailable(f"The driver of {_place(settings)} failed: {scrubbed(named(error), *secrets)}")
 
 
 def _explain_connecting(chain: list[BaseException], settings: RedisSettings) -> StoreUnavailable | None:
@@ -200,4 +241,4 @@ def _explain_unicode(error: UnicodeError, settings: RedisSettings) -> StoreUnava
 
 
 def _place(settings: RedisSettings) -> str:
-    return f"REDIS at {settings.host}:{settings.port}"
+    return f"REDIS at {settings.host}:{settings.port}" if settings.host else settings.describe()

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
-from typing import Any, Self
+from typing import Any
 
 import redis
+from django.utils.module_loading import import_string
 
 from sessionpersist import conf
-from sessionpersist.exceptions import ForeignRecord, StoreUnavailable
+from sessionpersist.exceptions import ForeignRecord, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import (
     ENDED,
     LONGEST_USER_ID,
@@ -31,14 +32,23 @@ from sessionpersist.stores.base import (
     place_of,
     validated,
 )
+from sessionpersist.stores.certificates import Certificates
+from sessionpersist.stores.credentials import Credentials, credentials_of, fixed
 from sessionpersist.stores.hosts import check_literal
 from sessionpersist.stores.redis import scripts
-from sessionpersist.stores.redis.errors import ONE_NODE, WrongType, explain
+from sessionpersist.stores.redis.errors import A_SENTINEL, ONE_NODE, WrongType, explain
 from sessionpersist.stores.redis.scripts import Script
-from sessionpersist.stores.redis.wire import SMALL, Command, Unexpected, Wire
-from sessionpersist.stores.secret import Secret
+from sessionpersist.stores.redis.wire import (
+    SMALL,
+    Command,
+    Link,
+    Unexpected,
+    Wire,
+    options_of,
+    pool_of_one,
+)
 from sessionpersist.stores.servers import check_address, check_reachable, check_speaks_tls
-from sessionpersist.stores.settings import RedisSettings, reveal
+from sessionpersist.stores.settings import CLUSTER, SENTINEL, RedisSettings
 
 # version (8 bytes), created_at (8), expires_at (8), length of the user id (2); all big-endian. The scripts know it.
 HEADER = struct.Struct(">QQQH")
@@ -49,6 +59,10 @@ LONGEST_VALUE = HEADER.size + 4 * LONGEST_USER_ID + MAX_PAYLOAD_BYTES  # bytes; 
 LAST_BYTE = str(LONGEST_VALUE).encode()  # to be read: one that no record has
 LARGEST_VALUE = LONGEST_VALUE + SMALL  # bytes of an answer
 LARGEST_PAGE = LARGEST_VALUE + PAGE_BYTES
+SEVERAL = {
+    SENTINEL: "sessionpersist.stores.redis.several.SentinelStore",
+    CLUSTER: "sessionpersist.stores.redis.several.ClusterStore",
+}
 OUTCOMES = {0: Outcome.MISSING, 1: Outcome.CONFLICT, 2: Outcome.SAVED}  # by what REPLACE returns
 
 
@@ -56,24 +70,44 @@ class RedisStore(Probed):
     name = "REDIS"
 
     def __init__(
-        self, settings: RedisSettings, password: str, timeout: float, prefix: str, ca_file: str | None = None
+        self,
+        settings: RedisSettings,
+        credentials: Credentials | str,
+        timeout: float,
+        prefix: str,
+        ca_file: str | None = None,
     ) -> None:
-        """``password`` is the real one; ``timeout`` in seconds is for a verb, from the name to the last byte."""
-        password = Secret(password)
-        check_address(self.name, settings.host, settings.port)
+        """``credentials`` may be the real password, which then stays; ``timeout`` in seconds is for a verb, from the
+        name to the last byte. ``ca_file`` counts where the settings name none.
+
+        Raises StoreMisconfigured.
+        """
         self.settings, self.timeout, self.prefix = settings, timeout, prefix
-        self._secret = password
-        self._wire = Wire(settings, password, timeout, ca_file)
+        if not isinstance(credentials, Credentials):
+            credentials = fixed(settings.username, credentials)
+        self._credentials = credentials
+        self._certificates = certificates_of(settings, ca_file)
+        self._options = options_of(credentials, self._certificates, timeout)
+        self._wire = self._connected()
+
+    def _connected(self) -> Link:
+        """Return the way to the server."""
+        settings = self.settings
+        check_address(self.name, settings.host, settings.port)
+        check_literal(settings.host)
+        pool = pool_of_one(settings.host, settings.port, settings.database, self._options)
+        return Wire(pool, self.timeout, settings.wait_replicas)
 
     @classmethod
-    def of(cls, settings: RedisSettings) -> Self:
-        check_literal(settings.host)
-        password, timeout = reveal(settings.password), conf.timeout_seconds()
-        return cls(settings, password, timeout, conf.key_prefix(), conf.get("TLS_CA_FILE"))
+    def of(cls, settings: RedisSettings) -> RedisStore:
+        kind: type[RedisStore] = import_string(SEVERAL[settings.mode]) if settings.mode in SEVERAL else cls
+        credentials, timeout = credentials_of(settings), conf.timeout_seconds()
+        return kind(settings, credentials, timeout, conf.key_prefix(), conf.get("TLS_CA_FILE"))
 
     def get(self, key: str) -> Record | None:
         try:
-            value = self._command("GETRANGE", self._name(key), b"0", LAST_BYTE, most=LARGEST_VALUE)
+            name = self._name(key)
+            value = self._command("GETRANGE", name, b"0", LAST_BYTE, most=LARGEST_VALUE, name=name)
             record = unpack(value) if value else None
         except (ForeignRecord, WrongType):
             note_foreign(self.name)
@@ -83,7 +117,7 @@ class RedisStore(Probed):
     def create(self, key: str, record: Record) -> bool:
         name, value, life = self._name(key), pack(record), ttl(record.expires_at)
         give_up = monotonic() + self.timeout
-        created = self._command("SET", name, value, "PX", life, "NX", give_up=give_up)
+        created = self._command("SET", name, value, "PX", life, "NX", give_up=give_up, name=name, writes=True)
         if created is not None:
             return self._is_ok(created)
         # Taken, unless what is there has expired and the server's clock has not come to it.
@@ -104,8 +138,8 @@ class RedisStore(Probed):
         return self._script(scripts.DELETE, self._name(key), now_ms(), only) == 1
 
     def end(self, key: str, expires_at: int) -> None:
-        ended = pack(Record(b"", ENDED, now_ms(), expires_at))
-        self._is_ok(self._command("SET", self._name(key), ended, "PX", ttl(expires_at)))
+        name, ended = self._name(key), pack(Record(b"", ENDED, now_ms(), expires_at))
+        self._is_ok(self._command("SET", name, ended, "PX", ttl(expires_at), name=name, writes=True))
 
     def clear_expired(self) -> int:
         return 0
@@ -135,43 +169,56 @@ class RedisStore(Probed):
             ("SET", self._name(key), pack(record), "PX", ttl(record.expires_at), "NX")
             for key, record in records.items()
         ]
-        answers = self._commands(commands) if commands else []
+        answers = self._commands(self._wire.write, commands) if commands else []
         return {key for key, answer in zip(records, answers, strict=True) if answer == b"OK"}
 
     def delete_many(self, versions: Mapping[str, int]) -> set[str]:
-        deleted = self._together(scripts.DELETE_MANY, versions, *map(packed, versions.values()))
+        deleted = self._together(scripts.DELETE_MANY, versions, *map(packed, versions.values()), writes=True)
         if type(deleted) is not list or len(deleted) != len(versions):
             raise self._explained(deleted)
         return {key for key, done in zip(versions, deleted, strict=True) if done != 1}
 
     def prepare(self) -> None:
-        made = self._command("SET", self._name(PLACE), new_place(), "NX")
+        name = self._name(PLACE)
+        made = self._command("SET", name, new_place(), "NX", name=name, writes=True)
         if made is not None:  # else it was there
             self._is_ok(made)
 
     def place(self) -> str | None:
         try:
-            return place_of(self._command("GET", self._name(PLACE)))
+            return place_of(self._command("GET", name := self._name(PLACE), name=name))
         except WrongType:
             return None
 
     def connection_checks(self) -> Iterable[Check]:
+        if self._certificates:
+            yield "Certificates", self._certificates.check
         yield from check_reachable(self.settings.host, self.settings.port, self.timeout)
         yield "Authenticate", self._check_login
         yield "Kind of server", self._check_kind
         yield "Scripts", self._check_scripts
 
     def warnings(self) -> Iterable[str]:
-        memory, persistence = self._information("memory"), self._information("persistence")
+        yield from self._warnings_of(self._wire, "This server")
+
+    def _warnings_of(self, wire: Link, server: str) -> Iterable[str]:
+        memory, persistence = self._information("memory", wire), self._information("persistence", wire)
         if memory.get("maxmemory", "0") != "0" and memory.get("maxmemory_policy") != "noeviction":
+            policy = memory["maxmemory_policy"]
             yield (
-                f"Under memory pressure this server evicts keys ({memory['maxmemory_policy']}), live sessions among "
+                f"Under memory pressure {server[0].lower()}{server[1:]} evicts keys ({policy}), live sessions among "
                 "them: users would be logged out. Set maxmemory-policy to noeviction."
             )
         if persistence.get("aof_enabled") != "1":
             yield (
-                "This server does not keep every write over a restart (appendonly is off): a restart can log users "
-                "out. Set appendonly to yes."
+                f"{server} does not keep every write over a restart (appendonly is off): a restart can log users out. "
+                "Set appendonly to yes."
+            )
+        replicas = replicas_in_words(self._information("replication", wire))
+        if replicas != "no replica" and not self.settings.wait_replicas:
+            yield (
+                f"{server} has {replicas}, asynchronous: a fail-over can lose the last writes, a logout among "
+                "them. Waiting for a replica prevents that."
             )
 
     def close(self) -> None:
@@ -181,7 +228,11 @@ class RedisStore(Probed):
         return f"{self.prefix}:{key}"
 
     def _pages(self, size: int = PAGE) -> Iterator[list[str]]:
-        """The stored keys of this site's records, at most so many at a time.
+        """The stored keys of this site's records, at most so many at a time."""
+        return self._pages_of(self._wire, size)
+
+    def _pages_of(self, wire: Link, size: int) -> Iterator[list[str]]:
+        """Those on one server.
 
         Where this site's prefix is ``shop``, the pattern also matches what a site ``shop:staging`` keeps, and the id of
         the place; their names look different, as all stored keys look alike.
@@ -190,7 +241,8 @@ class RedisStore(Probed):
         pattern = re.sub(r"([\\*?\[\]^-])", r"\\\1", self._name("")) + "*"
         cursor: object = b"0"
         while True:
-            before, answer = cursor, self._command("SCAN", cursor, "MATCH", pattern, "COUNT", size)
+            before = cursor
+            answer = self._command("SCAN", cursor, "MATCH", pattern, "COUNT", size, wire=wire)
             try:
                 cursor, names = answer
                 keys = [found[1].decode() for found in map(ours.fullmatch, names) if found]
@@ -220,10 +272,11 @@ class RedisStore(Probed):
                         yield key, record
             keys = keys[len(page) :]
 
-    def _together(self, script: Script, keys: Collection[str], *arguments: Any) -> Any:
+    def _together(self, script: Script, keys: Collection[str], *arguments: Any, writes: bool = False) -> Any:
         """Run a script on several records at once."""
         names = map(self._name, keys)
-        return self._command("EVAL", script.text, len(keys), *names, now_ms(), *arguments, most=LARGEST_PAGE)
+        command = ("EVAL", script.text, len(keys), *names, now_ms(), *arguments)
+        return self._command(*command, most=LARGEST_PAGE, writes=writes)
 
     def _is_ok(self, answer: object) -> bool:
         if answer != b"OK":
@@ -241,32 +294,41 @@ class RedisStore(Probed):
     def _check_kind(self) -> None:
         """A Sentinel knows where a REDIS server is, and a node of a Cluster has some of the keys."""
         try:
-            server = self._information("server")
+            server = self._information("server", self._wire)
         except StoreUnavailable as error:
             if error.answered:
                 return  # this user may not ask; the verbs will show
             raise
-        mode = server.get("redis_mode") or server.get("server_mode")  # Valkey's
+        mode = mode_of(server)
         if mode == "sentinel":
-            raise StoreUnavailable("This is a Sentinel. Enter the REDIS server that it watches.", "port")
+            raise StoreUnavailable(A_SENTINEL, "port")
         if mode == "cluster":
             raise StoreUnavailable(ONE_NODE, "host")
 
     def _check_scripts(self) -> None:
         self._command("EVAL", "return struct.unpack('>I8', struct.pack('>I8', 1))", 0)
 
-    def _information(self, section: str) -> dict[str, str]:
+    def _information(self, section: str, wire: Link) -> dict[str, str]:
         """What INFO says about a section."""
-        text = self._command("INFO", section)
+        text = self._command("INFO", section, wire=wire)
         if type(text) is not bytes:
             raise self._explained(text)
         lines = text.decode("utf-8", "replace").splitlines()
         return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
 
-    def _command(self, *words: Any, give_up: float = 0.0, most: int = SMALL) -> Any:
+    def _command(
+        self,
+        *words: Any,
+        give_up: float = 0.0,
+        most: int = SMALL,
+        name: str = "",
+        wire: Link | None = None,
+        writes: bool = False,
+    ) -> Any:
         """Send one command and return the answer, of at most so many bytes, with errors translated."""
+        wire = wire or self._wire
         try:
-            answer = self._wire.ask((words,), give_up, most)[0]
+            answer = (wire.write if writes else wire.ask)((words,), give_up, most, name)[0]
         except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
             answer = error
         if isinstance(answer, Exception):
@@ -276,21 +338,24 @@ class RedisStore(Probed):
     def _script(self, script: Script, name: str, *arguments: Any, give_up: float = 0.0) -> int:
         """Run a script by its hash; a server that does not know it is given its text."""
         begun = monotonic()
+        write = self._wire.write
         try:
-            answer = self._wire.ask((("EVALSHA", script.sha, 1, name, *arguments),), give_up)[0]
+            answer = write((("EVALSHA", script.sha, 1, name, *arguments),), give_up, SMALL, name)[0]
             if isinstance(answer, redis.exceptions.NoScriptError):
                 give_up = give_up or begun + self.timeout
-                answer = self._wire.ask((("EVAL", script.text, 1, name, *arguments),), give_up)[0]
+                answer = write((("EVAL", script.text, 1, name, *arguments),), give_up, SMALL, name)[0]
         except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
             answer = error
         if type(answer) is int:
             return answer
         raise self._explained(answer)
 
-    def _commands(self, commands: Sequence[Command]) -> list[Any]:
+    def _commands(
+        self, ask: Callable[[Sequence[Command]], list[Any]], commands: Sequence[Command]
+    ) -> list[Any]:
         """Send several commands and return their answers; an error is an answer, too."""
         try:
-            return self._wire.ask(commands)
+            return ask(commands)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
             failure = self._explained(error)
         raise failure
@@ -298,7 +363,31 @@ class RedisStore(Probed):
     def _explained(self, answer: object) -> Exception:
         """What to raise instead of an error, or of an answer that a server can't give."""
         error = answer if isinstance(answer, Exception) else Unexpected(f"a {type(answer).__name__}")
-        return explain(error, self.settings, self._secret)
+        return explain(error, self.settings, self._secrets())
+
+    def _secrets(self) -> Sequence[str]:
+        """What no text may show."""
+        return self._credentials.secrets
+
+
+def certificates_of(settings: RedisSettings, ca_file: str | None) -> Certificates | None:
+    """Return the files for TLS; None without TLS."""
+    if not settings.tls:
+        if settings.ca_file or settings.client_certificate or settings.client_key:
+            raise StoreMisconfigured("A certificate is of use with TLS only: turn TLS on.", "tls")
+        return None
+    return Certificates(settings.ca_file or ca_file or "", settings.client_certificate, settings.client_key)
+
+
+def mode_of(server: Mapping[str, str]) -> str:
+    """Return the kind of a server by what INFO says of it: ``standalone``, ``sentinel``, ``cluster``, or ""."""
+    return server.get("redis_mode") or server.get("server_mode") or ""  # the latter is Valkey's
+
+
+def replicas_in_words(replication: Mapping[str, str]) -> str:
+    """Return how many replicas a server has, by what INFO says of it."""
+    count = replication.get("connected_slaves", "0")
+    return {"0": "no replica", "1": "1 replica"}.get(count, f"{count} replicas")
 
 
 def pack(record: Record) -> bytes:

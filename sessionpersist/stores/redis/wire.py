@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from time import monotonic
 from typing import Any
@@ -19,19 +21,24 @@ from redis.backoff import NoBackoff
 from redis.connection import DefaultParser, SSLConnection
 from redis.retry import Retry
 
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.stores.addresses import Address
+from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.connecting import connect, left
+from sessionpersist.stores.credentials import Credentials
 from sessionpersist.stores.hosts import check_addresses
-from sessionpersist.stores.settings import RedisSettings
 
 # A firewall may drop a connection that was idle for some minutes, and tell neither end: a request that used it would
 # wait for the whole time-out and be refused.
 IDLE_SECONDS = 30.0
 SMALL = 1024 * 1024  # bytes that an answer without a record may have, and all of them as the driver connects
+WAITED = 0.75  # of the time-out, for replicas: what is left is for the answer
 SHORT = 16 * 1024  # bytes that a kernel takes at once
 # When the verb gives up for which a connection is being made: the driver's pool has no room to pass it on.
 _gives_up: ContextVar[float] = ContextVar("sessionpersist_redis_gives_up")
 
 Command = tuple[Any, ...]
+ADDRESS = "sessionpersist_address"  # what an error is given: where the server is
 
 
 class AnswerTooLarge(redis.exceptions.InvalidResponse):
@@ -140,20 +147,68 @@ class EncryptedConnection(PlainConnection, SSLConnection):
         return encrypted
 
 
-class Wire:
+class Unconfirmed(redis.RedisError):
+    """What was written is on the primary, and on too few replicas."""
+
+
+class Link(ABC):
+    """A way to one server, or to those of a Cluster."""
+
+    def __init__(self, timeout: float, replicas: int) -> None:
+        """``timeout`` in seconds is for all that is asked at once; ``replicas`` is how many must have what is written
+        before it counts."""
+        self.timeout, self.replicas = timeout, replicas
+        self._wait = ("WAIT", replicas, max(1, int(timeout * 1000 * WAITED)))
+        if not replicas:
+            self.write = self.ask  # type: ignore[method-assign] # which is all that there is to do
+
+    @abstractmethod
+    def ask(
+        self, commands: Sequence[Command], give_up: float = 0.0, most: int = SMALL, name: str = ""
+    ) -> list[Any]:
+        """Send commands and return their answers, on a connection that this call has for itself; at most so many bytes
+        of them, by that time (0: as long as the time-out is). A command that the server refuses has an error as its
+        answer. ``name`` is the key that they are about. Raises whatever a driver can raise.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connections. Others are made when they are needed."""
+
+    def write(
+        self, commands: Sequence[Command], give_up: float = 0.0, most: int = SMALL, name: str = ""
+    ) -> list[Any]:
+        """Ask, and wait for the replicas in the same exchange. Raises Unconfirmed, too."""
+        *answers, confirmed = self.ask([*commands, self._wait], give_up, most, name)
+        if any(map(_is_written, answers)):
+            if isinstance(confirmed, Exception):
+                raise confirmed
+            if confirmed < self.replicas:
+                raise Unconfirmed(f"{confirmed} of {self.replicas}")
+        return answers
+
+
+def _is_written(answer: object) -> bool:
+    """Whether a command may have written something: a SET that did not says None, a script 0."""
+    return not (answer is None or answer == 0 or isinstance(answer, Exception))
+
+
+class Wire(Link):
     """Asks one server, on as many connections as are asked on at a time."""
 
-    def __init__(self, settings: RedisSettings, password: str, timeout: float, ca_file: str | None) -> None:
-        self.timeout = timeout
-        self._pool = _pool(settings, password, timeout, ca_file)
+    def __init__(self, pool: Any, timeout: float, replicas: int = 0) -> None:
+        """``pool`` is one of the driver's."""
+        super().__init__(timeout, replicas)
+        self._pool = pool
         # When it was used last, and a connection of the driver, which has no type; the last used is the last here.
         self._idle: list[tuple[float, Any]] = []
         self._process = os.getpid()
+        self._age = 0  # how often its connections were given up
 
-    def ask(self, commands: Sequence[Command], give_up: float = 0.0, most: int = SMALL) -> list[Any]:
-        """Send commands and return their answers, on a connection that this call has for itself; at most so many bytes
-        of them, by that time (0: as long as the time-out is). A command that the server refuses has an error as its
-        answer. Raises whatever a driver can raise.
+    def ask(
+        self, commands: Sequence[Command], give_up: float = 0.0, most: int = SMALL, name: str = ""
+    ) -> list[Any]:
+        """See Link.ask().
 
         Straight on the driver's connection: its client would take longer for its hooks, and its pool for asking the
         kernel whether an idle connection is still good, than the server for its answer. One that is not shows when it
@@ -164,6 +219,7 @@ class Wire:
         if connection is None:
             give_up = give_up or now + self.timeout
             connection = self._open(give_up)
+        age = self._age
         try:
             if give_up:
                 connection._sock.allow(give_up, most, left(give_up))
@@ -175,18 +231,30 @@ class Wire:
             else:
                 connection.send_packed_command(connection.pack_commands(commands), check_health=False)
                 answers = [_answer(connection) for _ in commands]
-        except BaseException:
+        except BaseException as error:
             self._discard(connection)
+            vars(error)[ADDRESS] = self.address
             raise
-        if isinstance(answers[-1], redis.ReadOnlyError):
+        if isinstance(answers[0], redis.ReadOnlyError) or age != self._age:
             self._discard(connection)  # no longer the primary: a new connection may lead to the one that is
         else:
             self._idle.append((monotonic(), connection))
         return answers
 
-    def close(self) -> None:
-        if self._idle:
+    @property
+    def address(self) -> Address:
+        """Where the server is, as far as that is known."""
+        given = self._pool.connection_kwargs
+        return Address(given.get("host", ""), given.get("port", 0))
+
+    def give_up_connections(self) -> None:
+        """Close the idle connections now, and those in use after it: there is another primary."""
+        self._age += 1
+        with suppress(IndexError):
             self._discard(self._idle.pop()[1])
+
+    def close(self) -> None:
+        self.give_up_connections()
         self._pool.disconnect(inuse_connections=False)
 
     def _take(self, now: float) -> Any:
@@ -206,11 +274,12 @@ class Wire:
         return None
 
     def _open(self, give_up: float) -> Any:
-        token = _gives_up.set(give_up)
         try:
-            return self._pool.get_connection()
-        finally:
-            _gives_up.reset(token)
+            with in_time(give_up):
+                return self._pool.get_connection()
+        except Exception as error:
+            vars(error)[ADDRESS] = self.address
+            raise
 
     def _discard(self, connection: Any) -> None:
         """Close a connection, and with it the idle ones, which have most likely met the same fate."""
@@ -230,15 +299,76 @@ def _answer(connection: Any) -> Any:
         return error
 
 
-def _pool(settings: RedisSettings, password: str, timeout: float, ca_file: str | None) -> Any:
-    """Return a pool of one's own: django-redis shares pools by URL only, and a new password would meet the old pool,
-    so the pool is asked for directly (stores are shared by *all* their settings, see open_store)."""
+@contextmanager
+def in_time(give_up: float) -> Iterator[None]:
+    """Inside, connections are made by that time."""
+    token = _gives_up.set(give_up)
+    try:
+        yield
+    finally:
+        _gives_up.reset(token)
+
+
+def time_left() -> float:
+    """How many seconds are left for making a connection; TimeoutError where none are."""
+    return left(_gives_up.get())
+
+
+class NoCredentials(redis.AuthenticationError):
+    """What to log in with could not be had; the cause is an error of ours. One of the driver's own kind, with which it
+    closes the connection."""
+
+
+class Provider(redis.CredentialProvider):
+    """Gives the driver what to log in with, at each login."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.credentials = credentials
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        try:
+            username, password = self.credentials.now()
+        except StoreUnavailable as error:
+            raise NoCredentials(str(error)) from error
+        return (username, password) if username else (password,)
+
+
+class LogsInAgain:
+    """A pool of the driver. Where the password changes, a login that was refused is tried once more: it may just have.
+
+    What it lends can be read by the deadline of whoever asks, so that the driver's own clients can use it, too.
+    """
+
+    connection_kwargs: dict[str, Any]
+
+    def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        give_up = _gives_up.get()
+        lend: Any = super().get_connection  # type: ignore[misc] # of the driver's pool beside it
+        try:
+            connection = lend(*arguments, **options)
+        except redis.AuthenticationError:
+            if not self._changes():
+                raise
+            connection = lend(*arguments, **options)
+        connection._sock.allow(give_up, SMALL, left(give_up))
+        return connection
+
+    def _changes(self) -> bool:
+        provider = self.connection_kwargs.get("credential_provider")
+        return isinstance(provider, Provider) and provider.credentials.changing
+
+
+class Pool(LogsInAgain, redis.ConnectionPool):
+    """The connections to one server."""
+
+
+def options_of(credentials: Credentials, certificates: Certificates | None, timeout: float) -> dict[str, Any]:
+    """Return how every connection of a store is made, whatever it leads to; ``certificates`` is None without TLS."""
     options: dict[str, Any] = {
-        "host": settings.host,
-        "port": settings.port,
-        "db": settings.database,
-        "connection_class": EncryptedConnection if settings.tls else PlainConnection,
+        "connection_class": PlainConnection if certificates is None else EncryptedConnection,
         "parser_class": Parser,
+        "socket_connect_timeout": timeout,
+        "socket_timeout": timeout,
         # What did not get through is not repeated behind our back: the first try may have been carried out.
         "retry": Retry(NoBackoff(), 0),
         # As many connections as calls at a time, which threads and greenlets bound; the driver's own bound is 100.
@@ -246,12 +376,24 @@ def _pool(settings: RedisSettings, password: str, timeout: float, ca_file: str |
         # With RESP 3 a server can tell the driver to be more patient, and to send the password to another address.
         "protocol": 2,
     }
-    if settings.tls and ca_file:
-        options["ssl_ca_certs"] = ca_file
-    if password:  # straight to the driver: django-redis knows of user names from 7.0 on only
-        options |= {"username": settings.username or None, "password": password}
-    patience = {"SOCKET_CONNECT_TIMEOUT": timeout, "SOCKET_TIMEOUT": timeout}
-    factory: ConnectionFactory[Any, Any, Any] = ConnectionFactory(
-        {"CONNECTION_POOL_KWARGS": options, **patience}
-    )
+    if certificates is not None:
+        files = {
+            "ssl_ca_certs": certificates.ca_file,
+            "ssl_certfile": certificates.client_certificate,
+            "ssl_keyfile": certificates.own_key,
+        }
+        options |= {name: path for name, path in files.items() if path}
+    if credentials.changing or credentials.now().password:
+        options["credential_provider"] = Provider(credentials)
+    return options
+
+
+def pool_of_one(host: str, port: int, database: int, options: dict[str, Any]) -> Any:
+    """Return a pool of one's own: django-redis shares pools by URL only, and a new password would meet the old pool,
+    so the pool is asked for directly (stores are shared by *all* their settings, see open_store)."""
+    given = {
+        "CONNECTION_POOL_CLASS": f"{Pool.__module__}.{Pool.__qualname__}",
+        "CONNECTION_POOL_KWARGS": {**options, "host": host, "port": port, "db": database},
+    }
+    factory: ConnectionFactory[Any, Any, Any] = ConnectionFactory(given)
     return factory.get_connection_pool(factory.make_connection_params("redis://"))

@@ -1,0 +1,219 @@
+"""The server that Sentinels name as the primary, through the driver's own Sentinel and its pool.
+
+They are asked whenever a connection is made. Connections that are there are given up when the primary is lost, when it
+turns out to be a replica, and when a Sentinel announces another one: the old one may go on for a while and believe that
+it is the primary, and what it is told then is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from copy import copy
+from time import monotonic
+from typing import Any
+
+import redis
+from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+
+from sessionpersist import forks
+from sessionpersist.stores.addresses import Address
+from sessionpersist.stores.redis.wire import (
+    SMALL,
+    EncryptedConnection,
+    LogsInAgain,
+    PlainConnection,
+    Wire,
+    in_time,
+    pool_of_one,
+    time_left,
+)
+
+ANNOUNCEMENT = "+switch-master"
+PATIENCE = 10.0  # seconds without an announcement, after which the Sentinels are asked whether one was missed
+PAUSE = 1.0  # seconds, after no Sentinel could be listened to
+
+logger = logging.getLogger("sessionpersist")
+
+
+class PrimaryConnection(PlainConnection, SentinelManagedConnection):
+    """The driver's connection to whoever is the primary, on our socket."""
+
+
+class EncryptedPrimaryConnection(EncryptedConnection, SentinelManagedConnection):
+    pass
+
+
+class PrimaryPool(LogsInAgain, SentinelConnectionPool):
+    """Connections to whoever is the primary."""
+
+
+class OneSentinel(redis.Redis):
+    """The driver's client of one Sentinel. It gets half of the time that is left: others can be asked, too."""
+
+    def sentinel_masters(self) -> Any:
+        with in_time(monotonic() + time_left() / 2):
+            return super().sentinel_masters()
+
+
+class Sentinels(Sentinel):
+    """The driver's Sentinel, on our connections. Several threads may ask."""
+
+    def __init__(self, addresses: Sequence[Address], options: dict[str, Any]) -> None:
+        super().__init__([])  # type: ignore[no-untyped-call]
+        pools = [pool_of_one(*address, 0, options) for address in addresses]
+        self.sentinels = [OneSentinel(connection_pool=pool) for pool in pools]
+
+    def discover_master(self, service_name: str) -> Any:
+        """The driver puts the one that answered first; two threads that do so at once would lose one."""
+        asking = copy(self)
+        asking.sentinels = list(self.sentinels)
+        found = Sentinel.discover_master(asking, service_name)  # type: ignore[no-untyped-call]
+        self.sentinels = asking.sentinels
+        return found
+
+
+class PrimaryWire(Wire):
+    """Asks the primary that the Sentinels name."""
+
+    def __init__(
+        self, name: str, sentinel: Sentinels, options: dict[str, Any], timeout: float, replicas: int
+    ) -> None:
+        """``options`` are those of a connection to the primary."""
+        encrypted = options["connection_class"] is EncryptedConnection
+        own = {**options, "connection_class": EncryptedPrimaryConnection if encrypted else PrimaryConnection}
+        pool = PrimaryPool(name, sentinel, **own)  # type: ignore[no-untyped-call]
+        super().__init__(pool, timeout, replicas)
+        self.name, self.sentinel = name, sentinel
+        self._lock = threading.Lock()
+        self._listener: Listener | None = None
+        _all.add(self)
+
+    @property
+    def address(self) -> Address:
+        return Address(*(self._pool.master_address or ("", 0)))
+
+    def primary(self) -> Address:
+        """Ask the Sentinels who is the primary. Raises whatever a driver can raise."""
+        with in_time(monotonic() + self.timeout):
+            return Address(*self.sentinel.discover_master(self.name))
+
+    def replica_addresses(self) -> list[Address]:
+        """Ask the Sentinels for the replicas that are up."""
+        with in_time(monotonic() + self.timeout):
+            found = self.sentinel.discover_slaves(self.name)  # type: ignore[no-untyped-call]
+        return [Address(*each) for each in found]
+
+    def close(self) -> None:
+        with self._lock:
+            if self._listener:
+                self._listener.stop()
+            self._listener = None
+        super().close()
+        self.sentinel.close()
+
+    def forget_listener(self) -> None:
+        """In a forked child, which has no such thread."""
+        self._lock, self._listener = threading.Lock(), None
+
+    def _open(self, give_up: float) -> Any:
+        last = self._pool.master_address
+        connection = super()._open(give_up)
+        if last not in (None, self._pool.master_address):
+            self.give_up_connections()  # they lead to the one before
+        if self._listener is None:
+            self._begin_to_listen()
+        return connection
+
+    def _begin_to_listen(self) -> None:
+        with self._lock:
+            if self._listener is None:
+                self._listener = Listener(self).begin()
+
+
+class Listener:
+    """A thread that hears of another primary, and gives up the connections to the last one. It costs a process one
+    connection to one Sentinel, and a request nothing. It ends with the wire."""
+
+    def __init__(self, wire: PrimaryWire) -> None:
+        self._wire = weakref.ref(wire)
+        self._sentinel, self._name, self._timeout = wire.sentinel, wire.name, wire.timeout
+        self._stopped = threading.Event()
+        self._connection: Any = None
+        self._silent = False  # and the log knows it
+
+    def begin(self) -> Listener:
+        threading.Thread(target=self._run, name="sessionpersist-sentinel", daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if (connection := self._connection) is not None:
+            connection.disconnect()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set() and self._wire() is not None:
+            try:
+                self._listen_to_any()
+            except Exception as error:  # noqa: BLE001 - it tries again, and the log has it once
+                if not self._silent and not self._stopped.is_set():
+                    logger.warning(
+                        "No Sentinel of “%s” can be listened to (%s).", self._name, type(error).__name__
+                    )
+                self._silent = True
+                self._stopped.wait(PAUSE)
+
+    def _listen_to_any(self) -> None:
+        """Raises the last error where no Sentinel can be listened to."""
+        failure: Exception | None = None
+        for client in list(self._sentinel.sentinels):
+            try:
+                self._listen(client.connection_pool)
+                return
+            except Exception as error:  # noqa: BLE001 - the next one may be better
+                failure = error
+            if self._stopped.is_set():
+                return
+        if failure is not None:
+            raise failure
+
+    def _listen(self, pool: Any) -> None:
+        """Return after an announcement, and after a time without one."""
+        with in_time(monotonic() + self._timeout / 2):
+            connection = self._connection = pool.get_connection()
+        try:
+            connection.send_command("SUBSCRIBE", ANNOUNCEMENT, check_health=False)
+            connection.read_response()
+            self._silent = False
+            self._give_up_the_last()  # it may have been announced before
+            connection._sock.allow(monotonic() + PATIENCE, SMALL, PATIENCE)
+            with suppress(redis.TimeoutError):
+                connection.read_response()
+            self._give_up_the_last()
+        finally:
+            self._connection = None
+            connection.disconnect()
+            pool.release(connection)
+
+    def _give_up_the_last(self) -> None:
+        """Give up connections that lead to another server than the Sentinels name now."""
+        wire = self._wire()
+        if wire is None or self._stopped.is_set():
+            return
+        last = wire.address
+        if last.host and wire.primary() != last:
+            wire.give_up_connections()
+
+
+_all: weakref.WeakSet[PrimaryWire] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for each in list(_all):
+        each.forget_listener()
+
+
+forks.in_child(forks.Layer.CONNECTIONS, _forget_all)
