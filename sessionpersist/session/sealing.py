@@ -37,7 +37,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.utils.encoding import force_bytes
 
 from sessionpersist.stores import base
-from sessionpersist.stores.base import LIMIT, check_size, token_of
+from sessionpersist.stores.base import NEVER, check_size, token_of
 from sessionpersist.stores.secret import Secret, SecretBytes, secret_keys
 
 # By whether it is compressed.
@@ -85,7 +85,7 @@ class Sealer:
         self.stored_key = stored_key(session_key)
         self._ciphers: dict[Master, AESGCM] = {}
 
-    def seal(self, plain: bytes, beside: bytes | None = None, end: int = LIMIT - 1) -> bytes:
+    def seal(self, plain: bytes, beside: bytes | None = None, end: int = NEVER) -> bytes:
         """Encrypt a serialised session so that only the holder of its session key can open it.
 
         ``beside`` is what stands beside it in the record, and ``end`` in Unix milliseconds when it is over at the
@@ -131,7 +131,7 @@ class Sealer:
 
 def _opened(content: bytes, *, whole: bool, large: bool) -> Opened | None:
     """Take apart what was sealed. Only the holder of all keys could have sealed something else."""
-    end = LIMIT - 1
+    end = NEVER
     if whole:
         end, content = int.from_bytes(content[:END]), content[END:]
     plain = _decompressed(content) if large else content

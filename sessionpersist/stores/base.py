@@ -6,9 +6,8 @@ store has vouched for. Whatever else happens is a StoreUnavailable (or StoreMisc
 error as its cause: "I could not look" is never told as "there is nothing".
 
 - *Absent* and *expired* are the same to a caller; expiry is judged at every read, whatever the server does by itself.
-- An *ended* record marks a session that was logged out while its record may still lie in another store. Its
-  version is 0; it has no payload, can be read, and blocks its key: it can't be replaced, touched, deleted or created
-  over.
+- An *ended* record marks a session that was logged out while its record may still lie in another store. Its version is
+  ``ENDED``; it has no payload, can be read, and blocks its key: it can't be replaced, touched, deleted or created over.
 - A *version* is a token, new at every write (see ``new_version``); to a store it means nothing but "the same" or not.
 - Each verb that a request uses is one round trip and atomic on the server. Check-then-act is a bug.
 
@@ -35,7 +34,9 @@ from sessionpersist.exceptions import ForeignRecord, SessionTooLarge
 MAX_PAYLOAD_BYTES = 7 * 1024 * 1024
 LONGEST_USER_ID = 255  # characters
 LIMIT = 2**63  # versions and times fit into a signed 64-bit integer
+NEVER = LIMIT - 1  # as a time: when what does not expire expires
 ENDED = 0  # the version of an ended record
+INITIAL = 0  # the number of the revision that is in force before anybody has saved one
 # The name of the record that carries the id of a place: no session has it, as a stored key has 64 characters.
 PLACE = "place"
 PLACE_ID = re.compile("[0-9a-f]{32}")
@@ -50,7 +51,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def new_version(revision: int = 0) -> int:
+def new_version(revision: int = INITIAL) -> int:
     """Return the version of a new write: the number of the revision in force, then 40 random bits (not all 0).
 
     Random, for two stores that count would reach the same number with different content. The revision says in which
@@ -169,6 +170,10 @@ class Drainable(Store):
     """A store that a drain can empty or fill, many records at a time and in bounded memory."""
 
     @abstractmethod
+    def clear_expired(self) -> int:
+        """Delete expired records in small batches and return how many; 0 where the server does it by itself."""
+
+    @abstractmethod
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         """Yield every record that has not expired, ended ones too, in bounded memory; None for a foreign record.
 
@@ -194,10 +199,6 @@ class Drainable(Store):
         """
         return {key for key, version in versions.items() if not self.delete(key, version)}
 
-    @abstractmethod
-    def clear_expired(self) -> int:
-        """Delete expired records in small batches and return how many; 0 where the server does it by itself."""
-
 
 class Probed(Drainable):
     """A store that staff can try, and that can prepare its server: what is asked for by the page and the commands."""
@@ -213,14 +214,6 @@ class Probed(Drainable):
         """
 
     @abstractmethod
-    def connection_checks(self) -> Iterable[Check]:
-        """Yield the checks that lead to a working connection, in order; each assumes those before it."""
-
-    def missing(self) -> str | None:
-        """Say in a sentence what ``prepare`` would have to make, or return None."""
-        return None
-
-    @abstractmethod
     def prepare(self) -> None:
         """Make what the store needs on its server (a table, an index, the id of the place) where it is missing.
 
@@ -233,6 +226,14 @@ class Probed(Drainable):
 
         The same id is the same place, whatever it is called: a replica and a backup keep it.
         """
+
+    @abstractmethod
+    def connection_checks(self) -> Iterable[Check]:
+        """Yield the checks that lead to a working connection, in order; each assumes those before it."""
+
+    def missing(self) -> str | None:
+        """Say in a sentence what ``prepare`` would have to make, or return None."""
+        return None
 
     def rehearsal(self) -> AbstractContextManager[bool]:
         """Have the verbs work before ``prepare`` has run, and leave nothing behind; yield whether they can be tried."""

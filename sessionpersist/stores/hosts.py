@@ -19,6 +19,7 @@ from sessionpersist import conf
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores.connecting import hosts_of, numeric, resolve
 
+ANY_PORT = 0
 NOT_ALLOWED = "The settings of this site do not allow a session store at this host (ALLOWED_STORE_HOSTS)."
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -51,7 +52,7 @@ def check_literal(host: str) -> None:
     allowed = _allowed()
     if allowed is None or _is_named(host, allowed):
         return
-    found = numeric(host, 0)
+    found = numeric(host, ANY_PORT)
     if not allowed.networks or (found and not _are_inside(hosts_of(found), allowed.networks)):
         raise StoreMisconfigured(NOT_ALLOWED, "host")
 

@@ -58,6 +58,7 @@ INDEX = "CREATE INDEX IF NOT EXISTS session_expires_at ON session (expires_at)"
 POINTER = "older-name"  # a file in the folder of the newest key: the name of the folder that is in use
 CLEAR_EVERY = 60.0  # seconds between two clearings by one process, once nothing is left to clear
 RETRY_PAUSE = 0.01  # seconds
+AT_ONCE = float("-inf")  # on the monotonic clock: a moment that has passed
 ROWCOUNT: Callable[[sqlite3.Cursor], int] = attrgetter("rowcount")
 
 T = TypeVar("T")
@@ -110,7 +111,9 @@ class MemoryStore(Probed):
         if time.monotonic() > self._clear_at:
             self._clear_at = time.monotonic() + CLEAR_EVERY
             if self._changed(SQL.clear, now) >= BATCH:
-                self._clear_at = 0.0  # more may be left: the next one goes on, so that the file stays small
+                self._clear_at = (
+                    AT_ONCE  # more may be left: the next one goes on, so that the file stays small
+                )
         return created
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
@@ -147,19 +150,15 @@ class MemoryStore(Probed):
         return int(self._row(SQL.count, now_ms(), EVERY if at_most is None else at_most)[0])
 
     def prepare(self) -> None:
-        """Open the file, which makes what it needs."""
-        self.open()
+        """Open the file, which makes all that it needs."""
+        self._row("SELECT 1")
 
     def place(self) -> str | None:
         row = self._row(SQL.place, PLACE)
         return place_of(row[0]) if row else None
 
-    def open(self) -> None:
-        """Open the file, made first if need be; for ``manage.py check``. Raises StoreUnavailable with the reason."""
-        self._row("SELECT 1")
-
     def connection_checks(self) -> Iterable[Check]:
-        yield "Open", self.open
+        yield "Open", self.prepare
 
     def close(self) -> None:
         """Close this thread's connection; those of other threads go with their threads."""

@@ -151,7 +151,7 @@ class Trial:
         user_id = ("Zoë-мир-世界-🔑" * LONGEST_USER_ID)[:LONGEST_USER_ID]
         self.first = Record(os.urandom(LARGE), new_version(), now, now + TRIAL_LIFE, user_id)
         self.second = self.first._replace(payload=os.urandom(LARGE), version=new_version())
-        small = Record(b"probe", 0, now, now + TRIAL_LIFE, user_id)
+        small = self.first._replace(payload=b"probe")
         self.many = {secrets.token_hex(32): small._replace(version=new_version()) for _ in range(MANY)}
         self._written: set[str] = set()  # what has to be cleaned up
 

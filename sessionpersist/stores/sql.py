@@ -11,6 +11,7 @@ from sessionpersist.stores.base import (
     ENDED,
     LONGEST_USER_ID,
     MAX_PAYLOAD_BYTES,
+    NEVER,
     PLACE,
     Record,
     new_place,
@@ -22,7 +23,6 @@ BATCH = 100  # rows that one statement clears: short locks; MariaDB was seen to 
 PAGE = 100  # rows that one statement of a scan reads
 PAGE_BYTES = 16 * 1024 * 1024  # of payload that it reads at most: bounded memory
 EVERY = 2**63 - 1  # as a limit: none
-NEVER = 2**63 - 1  # as a time: when the record that carries the id of the place expires
 
 # A payload that is larger than any session's is not read: without one it is a foreign record, whatever its size.
 PAYLOAD = {
@@ -45,9 +45,10 @@ MARK = INSERT + " ON CONFLICT (stored_key) DO NOTHING"
 # What a session must be, so that a foreign record is as good as none. SQLite takes any type in any column, and no
 # other database does; but columns may have lost their NOT NULL.
 SOUND = {
-    "sqlite": "version > 0 AND created_at >= 0 AND typeof(version) = 'integer' AND typeof(created_at) = 'integer'"
-    " AND typeof(expires_at) = 'integer' AND typeof(payload) = 'blob' AND typeof(user_id) = 'text'",
-    "other": "version > 0 AND created_at >= 0 AND payload IS NOT NULL AND user_id IS NOT NULL",
+    "sqlite": f"version > {ENDED} AND created_at >= 0 AND typeof(version) = 'integer'"
+    " AND typeof(created_at) = 'integer' AND typeof(expires_at) = 'integer'"
+    " AND typeof(payload) = 'blob' AND typeof(user_id) = 'text'",
+    "other": f"version > {ENDED} AND created_at >= 0 AND payload IS NOT NULL AND user_id IS NOT NULL",
 }
 # For a count, by which a drain knows that it is done, its size too; MariaDB takes a while to look at that.
 FITTING = "LENGTH(payload) <= {longest} AND {letters}(user_id) <= {longest_id}"

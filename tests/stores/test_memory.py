@@ -252,7 +252,7 @@ def test_a_folder_that_another_user_has_made_is_told_with_the_way_out(tmp_path: 
     store.folder.mkdir()
     store.folder.chmod(0o755)
     with pytest.raises(StoreMisconfigured, match="MEMORY_DIR"):
-        store.open()
+        store.prepare()
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
