@@ -27,7 +27,7 @@ from tests.docs.pages import REFERENCE, ROOT, Block, blocks, named, rows
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
 EXTRAS = {"redis", "mongodb", "postgresql", "all"}
 # What is run in the docs beside manage.py, make and pip.
-PROGRAMS = {".venv/bin/python", "export", "pre-commit", "python", "source"}
+PROGRAMS = {".venv/bin/python", "export", "python", "source"}
 KNOWN_VARIABLES = {*named(rows(REFERENCE / "environment.md")), "SESSIONPERSIST_REDIS_PASSWORD"}
 
 SETTINGS = blocks("python", title="settings.py") + blocks("python", title="settings_for_tests.py")
