@@ -121,6 +121,12 @@ INTERNALS = (
         "stores/mongodb/pool.py",
     ),
     Internal(
+        "pymongo_tls",
+        "pymongo",
+        "opts._ssl_context of a pool is what wraps its next connections, and takes a certificate and its key apart",
+        "stores/mongodb/pool.py",
+    ),
+    Internal(
         "pymongo_texts",
         "pymongo",
         "why no server could be selected is told in the text of the error",

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import connecting
 from sessionpersist.stores.base import Check
+from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.hosts import NOT_ALLOWED, HostNotAllowed, check_addresses
+
+IMPATIENCE = 0.5  # seconds: who hangs up does so at once
 
 
 def check_address(label: str, host: str, port: int) -> None:
@@ -62,6 +65,23 @@ def check_speaks_tls(host: str, port: int, timeout: float) -> None:
     except (OSError, ValueError):
         return
     raise StoreUnavailable(f"The server on port {port} of {host} wants TLS.", "tls")
+
+
+def hangs_up(host: str, port: int, timeout: float, certificates: Certificates) -> bool:
+    """Return whether a server makes a TLS handshake, and hangs up before it is asked anything."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # whoever it is: nothing is sent to it
+    give_up = time.monotonic() + timeout
+    try:
+        certificates.load(context)
+        plain = connecting.connect(host, port, give_up, check_addresses)
+        with plain, context.wrap_socket(plain) as line:
+            line.settimeout(min(IMPATIENCE, connecting.left(give_up)))
+            return line.recv(1) == b""
+    except TimeoutError:
+        return False  # it waits to be asked
+    except (OSError, ValueError) as error:
+        return "alert" in str(error).lower()  # since TLS 1.3 it is told after the handshake
 
 
 def unreachable(host: str, port: int, error: BaseException) -> StoreUnavailable:

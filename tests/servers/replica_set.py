@@ -21,6 +21,7 @@ class Member(MongoDB):
     """One member. It has no users of its own: they come from the primary with the rest of the data."""
 
     title = "MongoDB replica set"
+    name: ClassVar[str] = NAME
     variable = ""
 
     def __init__(self, key: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sessionpersist.stores.mongodb.store import MongoStore
 from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.stores.settings import MongoSettings, RedisSettings
-from tests.servers import MongoDB, Redis, require, shared
+from tests.servers import MongoDB, Redis, ReplicaSet, require, shared
 
 
 def redis_store(
@@ -24,19 +24,31 @@ def redis_store(
 
 
 def mongo_store(
-    *, tls: bool = False, timeout: float = 5, prefix: str = "tests", **changes: Any
+    *,
+    server: type[MongoDB] = MongoDB,
+    tls: bool = False,
+    timeout: float = 5,
+    prefix: str = "tests",
+    **changes: Any,
 ) -> MongoStore:
     """A store on the shared server; ``changes`` are settings that differ from the right ones."""
-    require(MongoDB, tls=tls)
-    running = shared(MongoDB, tls=tls)
+    require(server, tls=tls)
+    running = shared(server, tls=tls)
     password = changes.pop("password", running.password)
-    settings = MongoSettings(
-        database=running.database,
-        host=running.host,
-        port=running.port,
-        username=running.username,
-        auth_source=running.auth_source,
-        tls=tls,
-    )
     ca_file = str(running.ca_file) if tls else None
-    return MongoStore(replace(settings, **changes), password, timeout, prefix, ca_file)
+    return MongoStore(replace(mongo_settings(running), **changes), password, timeout, prefix, ca_file)
+
+
+def mongo_settings(server: MongoDB) -> MongoSettings:
+    """The right settings of a store there, without the password."""
+    settings = MongoSettings(
+        database=server.database,
+        host=server.host,
+        port=server.port,
+        username=server.username,
+        auth_source=server.auth_source,
+        tls=server.tls,
+    )
+    if not isinstance(server, ReplicaSet):
+        return settings
+    return replace(settings, nodes="\n".join(server.nodes[1:]), replica_set=server.name)

@@ -365,12 +365,14 @@ class TestMongo:
     def test_tls_against_a_plain_server_is_named(self) -> None:
         store = mongo_store()
         settings = {**vars(store.settings), "tls": True}
-        assert failed(type(store)(MongoSettings(**settings), store._secret, 0.5, "tests")) == "tls"
+        password = shared(MongoDB).password
+        assert failed(type(store)(MongoSettings(**settings), password, 0.5, "tests")) == "tls"
 
     def test_a_server_that_wants_tls_is_named(self) -> None:
         store = mongo_store(tls=True)
         settings = {**vars(store.settings), "tls": False}
-        assert failed(type(store)(MongoSettings(**settings), store._secret, 0.5, "tests")) == "tls"
+        password = shared(MongoDB, tls=True).password
+        assert failed(type(store)(MongoSettings(**settings), password, 0.5, "tests")) == "tls"
 
     def test_tls_works(self) -> None:
         store = mongo_store(tls=True)

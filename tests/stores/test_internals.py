@@ -396,6 +396,27 @@ def test_canary_pymongo_deadline() -> None:
         assert 0 < _csot.clamp_remaining(7.0) <= 1.0
 
 
+def test_canary_pymongo_tls() -> None:
+    """The server is shown the certificate that the context was given last, and knows no user of its name."""
+    require(MongoDB, tls=True)
+    server = shared(MongoDB, tls=True)
+    assert server.certificates is not None
+    shown = (server.certificates.client_certificate, server.certificates.client_key)
+
+    class Identified(Pool):
+        def connect(self, handler: Any = None) -> Connection:
+            context: Any = self.opts._ssl_context
+            context.load_cert_chain(*shown)
+            return super().connect(handler)
+
+    options: dict[str, Any] = {"tls": True, "tlsCAFile": str(server.ca_file), "authMechanism": "MONGODB-X509"}
+    options["_pool_class"] = Identified
+    client: Any = pymongo.MongoClient(server.host, server.port, **options)
+    with pytest.raises(pymongo.errors.OperationFailure, match="sessionpersist test client"):
+        client.app.command("ping")
+    client.close()
+
+
 @pytest.mark.parametrize(
     ("host", "words"),
     [("127.0.0.1", "refused"), (NO_SUCH_HOST, "Errno -")],
@@ -404,6 +425,14 @@ def test_canary_pymongo_deadline() -> None:
 def test_canary_pymongo_texts(host: str, words: str) -> None:
     client: Any = pymongo.MongoClient(host, free_port(), serverSelectionTimeoutMS=300, connect=False)
     with pytest.raises(pymongo.errors.ServerSelectionTimeoutError, match=words):
+        client.admin.command("ping")
+    client.close()
+
+
+def test_of_a_replica_set_too() -> None:
+    require(MongoDB)
+    client: Any = pymongo.MongoClient(shared(MongoDB).url, replicaSet="other", serverSelectionTimeoutMS=300)
+    with pytest.raises(pymongo.errors.ServerSelectionTimeoutError, match='for replica set name "other"'):
         client.admin.command("ping")
     client.close()
 

@@ -14,6 +14,7 @@ from typing import Any
 from pymongo import _csot, errors
 from pymongo.synchronous.pool import Connection, Pool
 
+from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.connecting import hosts_of, resolve
 from sessionpersist.stores.hosts import HostNotAllowed, check_addresses
 
@@ -24,18 +25,29 @@ LARGEST_ANSWER = 17 * 1024 * 1024
 class BoundedPool(Pool):
     """Given to the driver's client as ``_pool_class``."""
 
+    def __init__(self, *arguments: Any, certificates: Certificates, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._certificates = certificates
+
     def connect(self, handler: Any = None) -> Connection:
         host, port = self.address
         seconds = _csot.clamp_remaining(self.opts.connect_timeout or float("inf"))
         try:
             addresses = resolve(host, port or 0, monotonic() + seconds)
             check_addresses(host, hosts_of(addresses))
+            self._read_certificates()
         except TimeoutError as error:
             raise errors.NetworkTimeout(f"{host}: the name server did not answer in time") from error
         except OSError as error:
             raise errors.AutoReconnect(f"{host}: {error}") from error
         bounding: Any = _Bounding(handler, host) if handler else None
         return super().connect(bounding)
+
+    def _read_certificates(self) -> None:
+        """The driver reads them once, and wants the key in the file of the certificate."""
+        context: Any = self.opts._ssl_context
+        if context is not None:
+            self._certificates.load(context)
 
     def _get_conn(self, *arguments: Any, **options: Any) -> Connection:
         return _bounded(super()._get_conn(*arguments, **options))

@@ -1,9 +1,14 @@
-"""MONGODB: one document a session, through PyMongo. A TTL index lets the server delete what has expired."""
+"""MONGODB: one document a session, through PyMongo. A TTL index lets the server delete what has expired.
+
+What a replica set has acknowledged is never lost in a fail-over: every write, a logout too, waits for the journals of a
+majority. What is read comes from the primary. One that was deposed and has not heard of it, cut off from the others,
+can't acknowledge a write, but would still say that there is no session where a login has made one at its successor. So
+whatever finds nothing asks once more, in a way that a majority vouches for.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any, Self
@@ -12,11 +17,13 @@ import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
-from pymongo import DeleteOne, MongoClient, errors
+from pymongo import DeleteOne, ReadPreference, WriteConcern, errors
 from pymongo.collection import Collection as Documents
+from pymongo.database import Database
+from pymongo.read_concern import ReadConcern
 
 from sessionpersist import conf
-from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
+from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreUnavailable
 from sessionpersist.stores.base import (
     ENDED,
     PLACE,
@@ -30,14 +37,17 @@ from sessionpersist.stores.base import (
     place_of,
     validated,
 )
-from sessionpersist.stores.hosts import check_literal
-from sessionpersist.stores.mongodb.errors import UNAUTHORIZED, explain
-from sessionpersist.stores.mongodb.pool import BoundedPool
-from sessionpersist.stores.secret import Secret
-from sessionpersist.stores.servers import check_address, check_reachable, check_speaks_tls
-from sessionpersist.stores.settings import MongoSettings, reveal
+from sessionpersist.stores.credentials import Credentials, credentials_of
+from sessionpersist.stores.mongodb import checks
+from sessionpersist.stores.mongodb.client import client_for, is_alone
+from sessionpersist.stores.mongodb.errors import UNAUTHORIZED, LoginRefused, explain
+from sessionpersist.stores.settings import MongoSettings
 
 Document = dict[str, Any]
+MAJORITY = WriteConcern("majority")
+# One server is its own majority. It need not wait for its journal, as it does not with any other client.
+ALONE = WriteConcern("majority", j=False)
+LINEARIZABLE = ReadConcern("linearizable")
 TTL_INDEX = "expires_at_ttl"
 # Seconds that the server keeps what has expired by its own clock: one that is ahead of the nodes' would delete live
 # sessions. Nobody sees those records, as every read looks at expires_at by the clock of its node.
@@ -64,28 +74,30 @@ class MongoStore(Probed):
     name = "MONGODB"
 
     def __init__(
-        self, settings: MongoSettings, password: str, timeout: float, prefix: str, ca_file: str | None = None
+        self,
+        settings: MongoSettings,
+        password: str | Credentials,
+        timeout: float,
+        prefix: str,
+        ca_file: str | None = None,
     ) -> None:
         """``password`` is the real one; ``timeout`` in seconds is for a verb, from the name to the last byte."""
-        password = Secret(password)
-        check_address(self.name, settings.host, settings.port)
-        if settings.username and not password:
-            raise StoreMisconfigured("The MONGODB user needs a password.", "password")
+        if not isinstance(password, Credentials):
+            password = Credentials(settings.username, password)
         self.settings, self.timeout, self.prefix = settings, timeout, prefix
-        self._secret, self._ca_file = password, ca_file
-        # By process: a client has threads, which don't survive a fork, and what the parent opened is the parent's.
-        self._opened: dict[int, Documents[Document]] = {}
+        self._client = client_for(settings, password, timeout, ca_file)
         self._prepared = False
 
     @classmethod
     def of(cls, settings: MongoSettings) -> Self:
-        check_literal(settings.host)
-        password, timeout = reveal(settings.password), conf.timeout_seconds()
-        return cls(settings, password, timeout, conf.key_prefix(), conf.get("TLS_CA_FILE"))
+        credentials = Credentials("", "") if settings.alias else credentials_of(settings)
+        return cls(settings, credentials, conf.timeout_seconds(), conf.key_prefix(), conf.get("TLS_CA_FILE"))
 
     def get(self, key: str) -> Record | None:
         with self._translated():
             found = self._find(key)
+            if found is None and not is_alone(self._database()):
+                found = self._find_surely({"_id": key})
         try:
             record = record_of(found) if found is not None else None
         except ForeignRecord:
@@ -112,20 +124,24 @@ class MongoStore(Probed):
                 and self._sessions.update_one(live | {"version": expected}, {"$set": new}).matched_count
             ):
                 return Outcome.SAVED
-            held = self._sessions.find_one(live, {"_id": 1})
+            held = self._find_surely(live)
         return Outcome.CONFLICT if held else Outcome.MISSING
 
     def touch(self, key: str, expires_at: int) -> bool:
         later = {"$max": {"expires_at": DatetimeMS(expires_at)}}
         with self._translated():
-            return self._sessions.update_one(live_filter(key), later).matched_count == 1
+            return self._changed(
+                lambda live: self._sessions.update_one(live, later).matched_count, live_filter(key)
+            )
 
     def delete(self, key: str, version: int | None = None) -> bool:
         if version == ENDED:
             return False
         only = {} if version is None else {"version": version}
         with self._translated():
-            return self._sessions.delete_one(live_filter(key) | only).deleted_count == 1
+            return self._changed(
+                lambda live: self._sessions.delete_one(live).deleted_count, live_filter(key) | only
+            )
 
     def end(self, key: str, expires_at: int) -> None:
         ended = fields_of(Record(b"", ENDED, now_ms(), expires_at))
@@ -208,8 +224,9 @@ class MongoStore(Probed):
         return place_of(found.get("place")) if isinstance(found, dict) else None
 
     def connection_checks(self) -> Iterable[Check]:
-        yield from check_reachable(self.settings.host, self.settings.port, self.timeout)
+        yield from checks.reachable(self.settings, self.timeout)
         yield "Authenticate", self._check_login
+        yield from checks.members(self.settings, self._database)
 
     def missing(self) -> str | None:
         with self._translated():
@@ -219,10 +236,10 @@ class MongoStore(Probed):
 
     def warnings(self) -> Iterable[str]:
         with self._translated():
-            hello = self._sessions.database.command("hello")
+            hello = self._database().command("hello")
             index = self._sessions.index_information().get(TTL_INDEX)
-        if "setName" not in hello and hello.get("msg") != "isdbgrid":
-            yield "This is a single MongoDB server without a replica set: when it stops, there is no other."
+            description = self._database().client.topology_description
+        yield from checks.warnings(self.settings, hello, description)
         if index and index.get("expireAfterSeconds", GRACE) < GRACE:
             yield (
                 "This server deletes sessions as soon as they have expired by its own clock: where that is ahead, "
@@ -231,28 +248,22 @@ class MongoStore(Probed):
             )
 
     def close(self) -> None:
-        sessions = self._opened.pop(os.getpid(), None)
-        if sessions is None:
-            return
-        client = sessions.database.client
-        try:
-            with pymongo.timeout(self.timeout):
-                client.close()
-        except Exception:  # noqa: BLE001 - the driver says goodbye, and a server can answer that with anything
-            client.close()  # it says it once
+        self._client.close(self.timeout)
+
+    def _database(self) -> Database[Document]:
+        return self._client.database()
 
     @property
     def _sessions(self) -> Documents[Document]:
-        """The collection, through this process's client; nothing is connected before its first use."""
-        process = os.getpid()
-        sessions = self._opened.get(process)
-        if sessions is None:
-            client = _connect(self.settings, self._secret, self.timeout, self._ca_file)
-            sessions = client[self.settings.database].get_collection(
-                f"{self.prefix}_sessions", codec_options=CODEC
-            )
-            sessions = self._opened.setdefault(process, sessions)
-        return sessions
+        """The collection, whatever a database of the project prefers."""
+        database = self._database()
+        return database.get_collection(
+            f"{self.prefix}_sessions",
+            codec_options=CODEC,
+            read_preference=ReadPreference.PRIMARY,
+            write_concern=ALONE if is_alone(database) else MAJORITY,
+            read_concern=ReadConcern(),
+        )
 
     def _find(self, key: str) -> Document | None:
         """By the _id alone, which the server finds without planning, and without a cursor around one document."""
@@ -263,6 +274,22 @@ class MongoStore(Probed):
         except errors.NotPrimaryError:
             return sessions.find_one({"_id": key})  # which waits for the new primary
         return found[0] if found else None
+
+    def _find_surely(self, only: Document) -> Document | None:
+        """What a primary that its majority still follows has; where there are no others, that is what was found."""
+        sessions = self._sessions
+        if not is_alone(sessions.database):
+            sessions = sessions.with_options(read_concern=LINEARIZABLE)
+        return sessions.find_one(only)
+
+    def _changed(self, change: Callable[[Document], int], only: Document) -> bool:
+        """Whether a write met a document; one that meets none waits for no majority, and may have been told so by a
+        primary of the past."""
+        if change(only):
+            return True
+        if is_alone(self._database()) or self._find_surely(only) is None:
+            return False
+        return change(only) == 1
 
     def _prepare_once(self) -> None:
         """Before its first record, and once a process: whoever configured the store may not have prepared it."""
@@ -306,8 +333,8 @@ class MongoStore(Probed):
             with self._translated():
                 self._sessions.find_one({"_id": "-"}, {"_id": 1})
         except StoreUnavailable as error:
-            if error.field == "port":
-                check_speaks_tls(self.settings.host, self.settings.port, self.timeout)
+            if error.field in ("port", "host"):
+                checks.check_tls(self.settings, self.timeout)
             raise
 
     @contextmanager
@@ -326,7 +353,12 @@ class MongoStore(Probed):
     def _explained(self, answer: object) -> Exception:
         """What to raise instead of an error, or of an answer that a server can't give."""
         error = answer if isinstance(answer, Exception) else TypeError(f"a {type(answer).__name__}")
-        return explain(error, self.settings, self._secret)
+        failure = explain(error, self.settings, *self._client.secrets())
+        if getattr(failure, "field", None) == "tls":
+            failure = checks.fault_of_files(self.settings, failure)
+        if isinstance(failure, LoginRefused) and self._client.refused():
+            failure.connection_lost = True  # the next try, at once, logs in with what is right by now
+        return failure
 
 
 def fields_of(record: Record) -> Document:
@@ -377,30 +409,3 @@ def live_filter(key: str | None = None) -> Document:
     only = {} if key is None else {"_id": key}
     version = {"$gt": ENDED, **INTEGER}
     return {**only, "expires_at": {"$gt": DatetimeMS(now_ms()), **ONE}, "version": version, **WELL_FORMED}
-
-
-def _connect(
-    settings: MongoSettings, password: str, timeout: float, ca_file: str | None
-) -> MongoClient[Document]:
-    """Return a client that has not connected yet. Raises StoreMisconfigured."""
-    milliseconds = max(1, int(timeout * 1000))
-    options: dict[str, Any] = {
-        "connectTimeoutMS": milliseconds,
-        "serverSelectionTimeoutMS": milliseconds,
-        "timeoutMS": milliseconds,  # for a whole command, with the driver's own second try
-        "tls": settings.tls,
-        "appname": "sessionpersist",
-        "connect": False,
-        "_pool_class": BoundedPool,
-    }
-    if settings.username:
-        login = {
-            "username": settings.username,
-            "password": password,
-            "authSource": settings.auth_source or "admin",
-        }
-        options |= login
-    if settings.tls and ca_file:
-        options["tlsCAFile"] = ca_file
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return MongoClient(host, settings.port, **options)
