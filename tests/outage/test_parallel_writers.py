@@ -18,13 +18,15 @@ pytestmark = pytest.mark.xdist_group("load")  # one at a time: they take all tha
 
 PROCESSES, THREADS = 4, 2
 
-WRITER = """
-import sys, threading, django
+# One Python, which forks: a start of it takes longer than the writing.
+PROGRAM = """
+import json, os, sys, threading, traceback
+import django
 django.setup()
 from django.db import connections
 from sessionpersist.engine import SessionStore
 
-key, first, last, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+processes, threads, keys = map(int, sys.argv[1:])
 
 def write(numbers):
     for number in numbers:
@@ -33,25 +35,31 @@ def write(numbers):
         session.save()
     connections.close_all()
 
-workers = [threading.Thread(target=write, args=(range(first + n, last, threads),)) for n in range(threads)]
-for worker in workers:
-    worker.start()
-for worker in workers:
-    worker.join()
-"""
-CREATE = """
-import django
-django.setup()
-from sessionpersist.engine import SessionStore
+def write_in_threads(numbers):
+    workers = [threading.Thread(target=write, args=(numbers[n::threads],)) for n in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+def in_a_process(action, *arguments):
+    if child := os.fork():
+        return child
+    try:
+        action(*arguments)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
 session = SessionStore()
 session.create()
-print(session.session_key)
-"""
-READ = """
-import sys, json, django
-django.setup()
-from sessionpersist.engine import SessionStore
-print(json.dumps(dict(SessionStore(sys.argv[1]).items())))
+key = session.session_key
+connections.close_all()  # each process has its own
+children = [in_a_process(write_in_threads, range(keys)[n::processes]) for n in range(processes)]
+for child in children:
+    os.waitpid(child, 0)
+print(json.dumps(dict(SessionStore(key).items())))
 """
 
 
@@ -78,30 +86,13 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
 
 @pytest.mark.parametrize("keys", quick_and_long(400, 2000))
 def test_eight_parallel_writers_lose_no_key(site: Site, keys: int) -> None:
-    session_key = run(site, CREATE).strip()
-    share = keys // PROCESSES
-    writers = [
-        start(site, WRITER, session_key, str(n * share), str((n + 1) * share), str(THREADS))
-        for n in range(PROCESSES)
-    ]
-    ends = [(writer.communicate(timeout=180)[1], writer.returncode) for writer in writers]
-    assert ends == [("", 0)] * PROCESSES
-    assert json.loads(run(site, READ, session_key)) == {f"key-{number}": number for number in range(keys)}
-
-
-def run(site: Site, program: str, *arguments: str) -> str:
-    process = start(site, program, *arguments)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    return output
-
-
-def start(site: Site, program: str, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *map(str, (PROCESSES, THREADS, keys))],
         cwd=ROOT,
         env=site.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
+        timeout=180,
     )
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert json.loads(done.stdout) == {f"key-{number}": number for number in range(keys)}
