@@ -13,7 +13,7 @@ from django import forms
 from django.core.management.base import CommandError
 
 from sessionpersist.configuration.forms import STORE_FORMS
-from sessionpersist.configuration.forms.fields import ConsentField, SecretField
+from sessionpersist.configuration.forms.fields import ConsentField, NodesField, SecretField
 from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import ENVIRONMENT
 
@@ -47,7 +47,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         elif isinstance(field, forms.BooleanField):
             parser.add_argument(option_of(name), action=argparse.BooleanOptionalAction, help=_help(name))
         else:
-            parser.add_argument(option_of(name), help=_help(name))
+            several: dict[str, Any] = (
+                {"nargs": "*", "metavar": "HOST:PORT"} if isinstance(field, NodesField) else {}
+            )
+            parser.add_argument(option_of(name), help=_help(name), **several)
 
 
 def every_field() -> dict[str, forms.Field]:
@@ -68,7 +71,8 @@ def given(options: dict[str, Any]) -> Iterator[Given]:
         if isinstance(field, SecretField):
             yield from _given_secret(name, options)
         elif options[name] is not None:
-            yield Given(option_of(name), name, options[name])
+            value = options[name]
+            yield Given(option_of(name), name, "\n".join(value) if isinstance(value, list) else value)
 
 
 def _given_secret(name: str, options: dict[str, Any]) -> Iterator[Given]:

@@ -35,11 +35,15 @@ from tests.servers import Valkey
 from tests.servers.places import free_port
 
 CONTROL = {"line break": "\r\n", "null": "\0", "escape": "\x1b", "C1": "\x85", "line separator": "\u2028"}
+FILES = ("ca_file", "client_certificate", "client_key")
 TEXTS = [
-    *(f"redis_{name}" for name in ("host", "username", "password")),
-    *(f"mongodb_{name}" for name in ("host", "username", "password", "database", "auth_source")),
+    *(f"redis_{name}" for name in ("host", "username", "password", *FILES)),
+    *(f"redis_sentinel_{name}" for name in ("name", "username", "password")),
+    *(f"mongodb_{name}" for name in ("host", "username", "password", "database", "auth_source", *FILES)),
+    "mongodb_replica_set",
     "jdbc_database",
 ]
+LISTS = {"redis_nodes", "mongodb_nodes"}  # of which each line is refused, see test_forms.py
 REFUSED = "This field must not contain control characters, such as line breaks."
 TOO_OFTEN = "Each user can try a store 10 times a minute, and you have. Wait a minute, then try again."
 
@@ -53,9 +57,13 @@ def listener() -> Iterator[socket.socket]:
 
 
 def filled_in(field: str, port: int = 6379) -> dict[str, Any]:
-    """The fields of the type that this one belongs to."""
-    prefix = field.partition("_")[0]
+    """The fields of the type that this one belongs to, with the choices made by which it counts."""
+    prefix, _, name = field.partition("_")
     names = {"host": "127.0.0.1", "port": str(port), "username": "app", "password": "pw", "database": "0"}
+    if name in FILES:
+        names["tls"] = "on"
+    if name.startswith("sentinel"):
+        names |= {"mode": "SENTINEL", "nodes": f"127.0.0.1:{port}", "sentinel_name": "mymaster"}
     return {
         "persistence_type": prefix.upper(),
         **{f"{prefix}_{name}": value for name, value in names.items()},
@@ -64,7 +72,8 @@ def filled_in(field: str, port: int = 6379) -> dict[str, Any]:
 
 def test_the_fields_below_are_all_that_take_text(db: None) -> None:
     fields = shown(LoginConfigurationForm()).items()
-    assert {name for name, bound in fields if isinstance(bound.field, forms.CharField)} == set(TEXTS)
+    texts = {name for name, bound in fields if isinstance(bound.field, forms.CharField)}
+    assert texts - LISTS == set(TEXTS)
 
 
 @pytest.mark.parametrize("character", CONTROL)

@@ -19,7 +19,7 @@ from tests.servers import Valkey
 pytestmark = pytest.mark.xdist_group("browser truth")
 
 Stores = dict[str, Place]
-POLL = 5_000  # milliseconds between two polls of the status, see configuration.js
+POLL = 5_000  # milliseconds between two polls of the status, see status.js
 ONE_POLL = POLL + 10_000  # with the time-outs of the store and a busy machine
 
 

@@ -8,25 +8,49 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.utils.translation import gettext_lazy
 
-from sessionpersist.configuration.forms.validators import is_ip_address, validate_host
+from sessionpersist.configuration.forms.validators import is_ip_address, validate_host, validate_nodes
 from sessionpersist.stores.secret import Secret
+from sessionpersist.stores.settings import lines
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise as Text
 
-LONGEST_NAME = 255  # characters of a user name, as the model's column has it
+LONGEST_NAME = 255  # characters, as the model's columns have it
+LONGEST_PATH = 500
 
 
 class NameField(forms.CharField):
-    """A user name, which may be empty. No browser fills it in."""
+    """The name of a user or a thing. No browser fills it in."""
+
+    def __init__(self, *, required: bool = False, **kwargs: Any) -> None:
+        widget = forms.TextInput(attrs={"autocomplete": "off"})
+        super().__init__(required=required, max_length=LONGEST_NAME, widget=widget, **kwargs)
+
+
+class PathField(forms.CharField):
+    """The path of a file on each node, which may be empty. Whether it is there, the form of the store looks up."""
 
     def __init__(self, **kwargs: Any) -> None:
-        widget = forms.TextInput(attrs={"autocomplete": "off"})
-        super().__init__(required=False, max_length=LONGEST_NAME, widget=widget, **kwargs)
+        widget = forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"})
+        super().__init__(required=False, max_length=LONGEST_PATH, widget=widget, **kwargs)
+
+
+class ChoiceField(forms.ChoiceField):
+    """A choice; ``empty`` is what is meant where none was sent."""
+
+    def __init__(self, *, empty: str = "", **kwargs: Any) -> None:
+        super().__init__(required=False, **kwargs)
+        self.empty = empty
+
+    def clean(self, value: Any) -> str:
+        chosen: str = super().clean(value)
+        return chosen or self.empty
 
 
 class HostField(forms.CharField):
     """A host name, an IPv4 or an IPv6 address; brackets around the latter are taken off."""
+
+    may_hold_secret = False
 
     default_validators = [validate_host]
     default_error_messages = {
@@ -39,16 +63,35 @@ class HostField(forms.CharField):
         return inside if is_ip_address(inside) else text
 
 
+class NodesField(forms.CharField):
+    """Several servers, one ``host:port`` a line."""
+
+    default_validators = [validate_nodes]
+
+    def __init__(self, **kwargs: Any) -> None:
+        attrs = {"rows": 3, "autocomplete": "off", "spellcheck": "false"}
+        super().__init__(widget=forms.Textarea(attrs=attrs), **kwargs)
+
+    def to_python(self, value: Any) -> str:
+        return "\n".join(lines(super().to_python(value) or ""))
+
+
 class NumberField(forms.IntegerField):
-    """A whole number with one sentence for whatever is wrong with it, typed into a plain text input.
+    """A whole number with one sentence for whatever is wrong with it, typed into a plain text input. ``empty`` is what
+    is meant where nothing was entered.
 
     A ``type="number"`` input sends nothing at all for “abc”, and changes its value when one scrolls over it.
     """
 
-    def __init__(self, *, error: Text, **kwargs: Any) -> None:
+    def __init__(self, *, error: Text, empty: int | None = None, **kwargs: Any) -> None:
         messages = dict.fromkeys(("required", "invalid", "min_value", "max_value"), error)
         widget = forms.TextInput(attrs={"inputmode": "numeric", "size": "8", "autocomplete": "off"})
-        super().__init__(error_messages=messages, widget=widget, **kwargs)
+        super().__init__(error_messages=messages, widget=widget, required=empty is None, **kwargs)
+        self.empty = empty
+
+    def clean(self, value: Any) -> int | None:
+        number: int | None = super().clean(value)
+        return self.empty if number is None else number
 
 
 class PortField(NumberField):

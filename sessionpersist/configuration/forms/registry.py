@@ -15,10 +15,10 @@ STORE_FORMS: dict[str, type[StoreForm]] = {
 
 
 def secret_fields() -> list[str]:
-    """Return the names under which the page sends secrets."""
+    """Return the names under which the page sends secrets, or what may hold one."""
     return [
         form.settings.field(name)
         for form in STORE_FORMS.values()
         for name, field in form.base_fields.items()
-        if isinstance(field, SecretField)
+        if isinstance(field, SecretField) or getattr(field, "may_hold_secret", False)
     ]

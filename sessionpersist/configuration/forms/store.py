@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from sessionpersist.configuration import allowed
-from sessionpersist.configuration.forms.fields import ConsentField, SecretField
+from sessionpersist.configuration.forms.fields import ConsentField, NodesField, SecretField
 from sessionpersist.configuration.forms.validators import first_complaint, refuse_control_characters
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores.settings import StoreSettings, build, of_type, reveal
@@ -28,7 +28,7 @@ REMOVE: Text = gettext_lazy("Remove the saved password")
 
 @dataclass(frozen=True)
 class When:
-    """A field counts, and is shown, only while another one has one of these values."""
+    """A field counts, and is shown, only while another one counts and has one of these values (a box: "True")."""
 
     field: str
     values: tuple[str, ...]
@@ -42,7 +42,7 @@ class StoreField(forms.BoundField):
     @property
     def when(self) -> When | None:
         """While what choice it is shown; the field is named as the page names it."""
-        condition = self.form.when.get(self.name)
+        condition = self.form.condition_of(self.name)
         return condition and When(self.form.settings.field(condition.field), condition.values)
 
     @property
@@ -93,7 +93,7 @@ class StoreForm(forms.Form):
         self.removals = {name: self.removal_of(name) for name in self.secrets if self.saved[name]}
         self._set_up_secrets()
         for field in self.fields.values():
-            if isinstance(field, forms.CharField):
+            if isinstance(field, forms.CharField) and not isinstance(field, NodesField):
                 field.validators = [first_complaint(refuse_control_characters, *field.validators)]
 
     # What the page and the command read.
@@ -138,8 +138,7 @@ class StoreForm(forms.Form):
     @cached_property
     def changed_data(self) -> list[str]:
         """The fields that were changed and count."""
-        aside = self._aside()
-        return [name for name in super().changed_data if name not in aside and not self._is_saved(name)]
+        return [name for name in super().changed_data if self._applies(name) and not self._is_saved(name)]
 
     def store_settings(self) -> StoreSettings:
         """Return the settings that were entered. Only once the fields are valid."""
@@ -159,9 +158,10 @@ class StoreForm(forms.Form):
             self._errors, self.cleaned_data = ErrorDict(), {}
 
     def clean(self) -> dict[str, Any]:
-        for name in self._aside():
-            self.errors.pop(name, None)
-            self.cleaned_data[name] = self.saved[name]
+        for name in self.fields:
+            if not self._applies(name):
+                self.errors.pop(name, None)
+                self.cleaned_data[name] = self._unset(name)
         if not self.errors.keys() - set(self.secrets):  # no other text gets to a log: it may be a password
             self.target = self.store_settings().describe()
         if self.looks_up:
@@ -171,16 +171,29 @@ class StoreForm(forms.Form):
     def look_up(self) -> None:
         """Check what takes a look at this node or at a name server; a failure is an error of its field."""
         for name in self.secrets:
-            if name in self.cleaned_data:
+            if name in self.cleaned_data and self._applies(name):
                 self._settle(name)
 
     def field_of(self, blamed: str) -> str | None:
         """Return the field that a step of the probe blames, or None: the form as a whole."""
         return blamed if blamed in self.fields else None
 
-    def _aside(self) -> list[str]:
-        """Return the fields that do not count, as another choice was made; they stay as they are saved."""
-        return [name for name, when in self.when.items() if str(self[when.field].value()) not in when.values]
+    def condition_of(self, name: str) -> When | None:
+        """Return while what choice a field counts, or None: always."""
+        removed = {removal: secret for secret, removal in self.removals.items()}
+        return self.when.get(removed.get(name, name))
+
+    def _applies(self, name: str) -> bool:
+        """Return whether a field counts by the choices that were made. Those that do not are unset when it is saved."""
+        condition = self.condition_of(name)
+        if condition is None:
+            return True
+        chosen = self.cleaned_data.get(condition.field)  # without one that is invalid, nobody knows
+        return self._applies(condition.field) and str(chosen) in condition.values
+
+    def _unset(self, name: str) -> Any:
+        """Return the value of a field that nobody has set."""
+        return next((each.default for each in fields(self.settings) if each.name == name), False)
 
     def _is_saved(self, name: str) -> bool:
         """Return whether a secret was typed that is the saved one: a switch back sends it again."""

@@ -12,6 +12,9 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.stores.addresses import addresses
+
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise as Text
 
@@ -56,6 +59,22 @@ def validate_host(host: str) -> None:
             raise ValidationError(message, code="invalid")
     if len(host) > LONGEST_HOST or not HOST_NAME.fullmatch(host):
         raise ValidationError(_("This is not a host name or an IP address."), code="invalid")
+
+
+def validate_nodes(text: str) -> None:
+    """Refuse what is not one ``host:port`` a line."""
+    for line in text.splitlines():
+        refuse_control_characters(line)
+    try:
+        found = addresses(text)
+    except StoreMisconfigured as error:
+        raise ValidationError(str(error), code="invalid") from error
+    for number, each in enumerate(found, 1):
+        try:
+            validate_host(each.host)
+        except ValidationError as error:
+            message = _("Line {number}: {problem}").format(number=number, problem=error.messages[0])
+            raise ValidationError(message, code="invalid") from error
 
 
 def validate_mongodb_name(name: str) -> None:

@@ -1,0 +1,44 @@
+// HTML that the site's own templates have rendered and escaped, put into the page.
+"use strict";
+
+Object.assign(sessionpersist, {
+    parse(html) {
+        const template = document.createElement("template");
+        template.innerHTML = html;
+        return template.content;
+    },
+
+    paragraph(text, className) {
+        return Object.assign(document.createElement("p"), { textContent: text, className });
+    },
+
+    // Changes the old element into the fresh one in place, so that the focus stays where it is and a bar moves.
+    morph(old, fresh) {
+        if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.id !== fresh.id) {
+            old.replaceWith(fresh);
+            return;
+        }
+        if (old.nodeType !== Node.ELEMENT_NODE) {
+            old.nodeValue = fresh.nodeValue;
+            return;
+        }
+        for (const { name } of [...old.attributes].filter((each) => !fresh.hasAttribute(each.name))) {
+            old.removeAttribute(name);
+        }
+        for (const { name, value } of fresh.attributes) {
+            if (old.getAttribute(name) !== value) {
+                old.setAttribute(name, value);
+            }
+        }
+        const children = [...fresh.childNodes];
+        [...old.childNodes].slice(children.length).forEach((node) => node.remove());
+        children.forEach((child, index) => {
+            const before = old.childNodes[index];
+            if (before) {
+                sessionpersist.morph(before, child);
+            } else {
+                old.append(child);
+            }
+        });
+    },
+});

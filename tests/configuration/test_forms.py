@@ -1,0 +1,158 @@
+"""The forms of the stores: which fields count by which choice, what each refuses, and that no secret is left out."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from sessionpersist.configuration.forms import STORE_FORMS, LoginConfigurationForm, secret_fields
+from sessionpersist.configuration.forms.fields import SecretField
+from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.stores.hosts import NOT_ALLOWED
+from sessionpersist.stores.passwords import EncryptedPasswordField
+from sessionpersist.stores.settings import TYPES, RedisSettings
+from tests.admin.support import PAGE, create_staff, save, shown, typed
+
+pytestmark = pytest.mark.django_db
+
+SENTINEL = {
+    "persistence_type": "REDIS",
+    "redis_mode": "SENTINEL",
+    "redis_nodes": "a.example.org:26379\nb.example.org:26379",
+    "redis_sentinel_name": "mymaster",
+}
+CLUSTER = {"persistence_type": "REDIS", "redis_mode": "CLUSTER", "redis_nodes": "a.example.org:7000"}
+
+
+def filled(data: dict[str, Any]) -> LoginConfigurationForm:
+    """The form after somebody typed this into the page; no store is tried."""
+    form = LoginConfigurationForm(typed(**data), probe=False)
+    form.is_valid()
+    return form
+
+
+def test_every_setting_has_a_field_in_the_form_and_in_the_model() -> None:
+    model = {field.name for field in LoginConfiguration._meta.fields}
+    for name, settings in TYPES.items():
+        names = {each.name for each in fields(settings)}
+        assert names - {"alias"} <= STORE_FORMS[name].base_fields.keys()
+        assert {settings.field(each) for each in names} <= model
+
+
+def test_a_secret_of_the_settings_is_one_in_the_form_and_in_the_model() -> None:
+    for name, settings in TYPES.items():
+        form = STORE_FORMS[name].base_fields
+        assert {each for each in form if isinstance(form[each], SecretField)} == set(settings.secret_names())
+        for secret in settings.secret_names():
+            field = LoginConfiguration._meta.get_field(settings.field(secret))
+            assert isinstance(field, EncryptedPasswordField)
+            assert settings.field(secret) in secret_fields()
+
+
+@pytest.mark.parametrize(
+    ("data", "field", "message"),
+    [
+        ({**SENTINEL, "redis_nodes": ""}, "redis_nodes", "Enter at least one server, as host:port."),
+        ({**SENTINEL, "redis_nodes": "a.example.org"}, "redis_nodes", "Line 1 has no port: enter host:port."),
+        ({**SENTINEL, "redis_nodes": "a:1\nb:0"}, "redis_nodes", "The port of line 2 is not a whole number"),
+        ({**CLUSTER, "redis_nodes": "a:1\nA:1"}, "redis_nodes", "Enter each server once."),
+        ({**CLUSTER, "redis_nodes": "a:1\nb$:2"}, "redis_nodes", "Line 2: This is not a host name"),
+        ({**CLUSTER, "redis_nodes": "a\x00b:1"}, "redis_nodes", "This field must not contain control"),
+        ({**SENTINEL, "redis_sentinel_name": ""}, "redis_sentinel_name", "Enter the name that the Sentinels"),
+        ({**CLUSTER, "redis_mode": "RING"}, "redis_mode", "Select a valid choice."),
+        ({**CLUSTER, "redis_wait_replicas": "-1"}, "redis_wait_replicas", "This must be a whole number"),
+        ({**CLUSTER, "redis_wait_replicas": "many"}, "redis_wait_replicas", "This must be a whole number"),
+        (
+            {**CLUSTER, "redis_tls": "on", "redis_ca_file": "/no/such/file"},
+            "redis_ca_file",
+            "This node has no such file",
+        ),
+        (
+            {**CLUSTER, "redis_tls": "on", "redis_client_key": "/no/such/file"},
+            "redis_client_certificate",
+            "This key needs a client certificate",
+        ),
+    ],
+)
+def test_bad_input_is_refused_at_its_field(data: dict[str, Any], field: str, message: str) -> None:
+    errors = filled(data).errors
+    assert errors.keys() == {field}
+    assert str(errors[field][0]).startswith(message)
+
+
+def test_only_the_fields_of_the_chosen_mode_count_and_the_others_are_unset() -> None:
+    LoginConfiguration(**SENTINEL, redis_sentinel_password="hush").save()
+    form = filled(
+        {"redis_mode": "STANDALONE", "redis_host": "c.example.org", "redis_nodes": "no list at all"}
+    )
+    assert form.is_valid(), form.errors
+    form.save()
+    saved = LoginConfiguration.get_solo()
+    assert saved.store_settings() == RedisSettings(host="c.example.org")
+    assert saved.redis_sentinel_password == ""
+
+
+@pytest.mark.parametrize("data", [SENTINEL, CLUSTER])
+def test_several_servers_need_no_host(data: dict[str, Any]) -> None:
+    form = filled({**data, "redis_host": "", "redis_port": "no port"})
+    assert form.is_valid(), form.errors
+    form.save()
+    assert Revision.objects.latest("pk").store_settings().target[1] == data["redis_mode"]
+
+
+def test_a_page_from_before_the_choice_of_servers_means_one_server() -> None:
+    data = typed(persistence_type="REDIS", redis_host="a.example.org")
+    for name in ("redis_mode", "redis_nodes", "redis_wait_replicas", "redis_ca_file"):
+        data.pop(name, None)
+    form = LoginConfigurationForm(data, probe=False)
+    assert form.is_valid(), form.errors
+    assert form.store_settings() == RedisSettings(host="a.example.org")
+
+
+def test_each_secret_is_kept_and_removed_by_itself() -> None:
+    LoginConfiguration(**SENTINEL, redis_password="one", redis_sentinel_password="two").save()
+    assert filled({}).store_settings().secrets() == {"password": "one", "sentinel_password": "two"}
+    form = filled({"redis_sentinel_password_clear": "on"})
+    assert form.store_settings().secrets() == {"password": "one", "sentinel_password": ""}
+    assert "redis_sentinel_password_clear" in shown(LoginConfigurationForm())
+
+
+def test_no_saved_secret_goes_to_other_servers() -> None:
+    LoginConfiguration(**SENTINEL, redis_password="one", redis_sentinel_password="two").save()
+    errors = filled({"redis_nodes": "evil.example.org:26379"}).errors
+    assert errors.keys() == {"redis_password", "redis_sentinel_password"}
+    assert all("Enter the password again" in each[0] for each in errors.values())
+    assert filled({"redis_sentinel_name": "other"}).errors.keys() == {"redis_password"}
+
+
+def test_servers_that_the_settings_do_not_allow_are_refused(settings: Settings) -> None:
+    settings.SESSIONPERSIST = {"ALLOWED_STORE_HOSTS": ["a.example.org"]}
+    assert filled(SENTINEL).errors == {"redis_nodes": [NOT_ALLOWED]}
+    assert filled(CLUSTER).is_valid()
+
+
+def test_files_of_certificates_count_with_tls_only(tmp_path: Path) -> None:
+    form = filled({**CLUSTER, "redis_ca_file": str(tmp_path / "missing")})
+    assert form.is_valid(), form.errors
+    assert form.store_settings() == RedisSettings(mode="CLUSTER", nodes="a.example.org:7000")
+
+
+def test_the_page_says_while_what_choice_a_field_is_shown() -> None:
+    client = Client()
+    client.force_login(create_staff("eve", "change_loginconfiguration"))
+    page = client.get(PAGE).content.decode()
+    assert 'data-field="redis_nodes" data-when="redis_mode" data-values="SENTINEL CLUSTER"' in page
+    assert 'data-field="redis_ca_file" data-when="redis_tls" data-values="True"' in page
+
+
+def test_neither_secret_is_in_the_page_or_in_the_log() -> None:
+    client = Client()
+    client.force_login(create_staff("eve", "change_loginconfiguration"))
+    response = save(client, **SENTINEL, redis_password="hush-1", redis_sentinel_password="hush-2")
+    assert response.status_code == 200
+    assert "hush" not in response.content.decode()
