@@ -34,6 +34,8 @@ from tests.stores.contract import (
 )
 from tests.stores.test_redis import foreign_values
 
+pytestmark = pytest.mark.xdist_group("cluster")
+
 
 def cluster_store(
     cluster: Cluster | None = None, *, timeout: float = 5, prefix: str = "tests", **changes: Any

@@ -24,6 +24,8 @@ from tests.stores.contract import a_key, a_record
 from tests.stores.test_cluster import asked, fault
 from tests.stores.test_redis import TestRedisStoreOnValkey as OnValkey
 
+pytestmark = pytest.mark.xdist_group("sentinel")
+
 
 def sentinel_store(
     watched: Watched | None = None, *, timeout: float = 5, prefix: str = "tests", **changes: Any
