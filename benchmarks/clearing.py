@@ -53,7 +53,7 @@ def clear(name: str, expired: int) -> Row:
 def _fill(expired: int) -> Any:
     from sessionpersist.handover import routing
 
-    store = routing.current_view().store.current.store
+    store = routing.current_view().current.store
     fill(store, LIVE)
     fill(store, expired, expired=True, first=LIVE)
     return store
@@ -97,7 +97,7 @@ def _plan(statement: tuple[str, Any]) -> dict[str, Any]:
 
     from sessionpersist.handover import routing
 
-    fill(routing.current_view().store.current.store, 2 * LIVE, expired=True, first=10 * LIVE)
+    fill(routing.current_view().current.store, 2 * LIVE, expired=True, first=10 * LIVE)
     with connection.cursor() as cursor:
         if connection.vendor == "mysql":
             cursor.execute("ANALYZE TABLE sessionpersist_storedsession")

@@ -61,7 +61,7 @@ def _fill(count: int) -> None:
 
     snapshot.expire()
     view = routing.current_view()
-    fill(view.store.current.store, count, first=10 * count, revision=view.number)
+    fill(view.current.store, count, first=10 * count, revision=view.number)
 
 
 def _timed(count: int) -> Row:

@@ -63,7 +63,7 @@ class Site:
         """The store itself, for filling."""
         from sessionpersist.handover import routing
 
-        return routing.current_view().store.current.store
+        return routing.current_view().current.store
 
 
 def _rows(name: str, place: Place, sites: dict[str, Site], effort: Effort) -> Iterator[Row]:

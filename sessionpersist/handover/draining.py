@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import groupby, islice
 from time import monotonic
 from typing import Any
 
@@ -19,19 +19,22 @@ from django.utils.translation import gettext as _
 
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.handover import places, routing, snapshot, times
+from sessionpersist.handover import moving, places, routing, snapshot, times
+from sessionpersist.handover.carrying import Place
+from sessionpersist.handover.driving import drive
 from sessionpersist.handover.routing import CurrentView
-from sessionpersist.handover.rules import Role
 from sessionpersist.models import Node, Revision
 from sessionpersist.stores import open_store
-from sessionpersist.stores.base import Record
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
 
-BATCH = 100  # sessions that are moved together
+BATCH = moving.BATCH
+PATIENCE = 5.0  # seconds; a server kills a worker that takes several times as long
 COUNT_AT_MOST = places.COUNT_AT_MOST
-BATCH_BYTES = 1024 * 1024  # of payload; a larger session moves alone
 
-Batch = dict[str, Record]
+
+_passed: dict[
+    int, int
+] = {}  # by revision: what steps of this process have looked at, and nothing could be moved
 
 
 class NotNow(Exception):
@@ -73,13 +76,16 @@ class Moved:
 
 
 class Draining:
-    """One store whose sessions are still moving to the current one."""
+    """One place whose sessions are still moving to the current one, and what is left in it."""
 
-    def __init__(self, view: CurrentView, role: Role) -> None:
-        self.view, self.role = view, role
+    def __init__(self, view: CurrentView, place: Place) -> None:
+        self.view, self.place = view, place
         known = view.snapshot.draining
-        self.number = role.number
-        self.settings: StoreSettings = next(each.settings for each in known if each.number == role.number)
+        self.number = place.number
+        self.passed = (
+            0  # records at the beginning of it that stay where they are, and are not looked at again
+        )
+        self.settings: StoreSettings = next(each.settings for each in known if each.number == place.number)
 
     @property
     def since(self) -> datetime:
@@ -97,26 +103,27 @@ class Draining:
 
     def left(self) -> Left:
         """Count what is left, and remember the most that was. Raises StoreUnavailable."""
-        count = self.role.store.count(COUNT_AT_MOST)
+        count = self.place.store.count(COUNT_AT_MOST)
         revisions = Revision.objects.filter(pk=self.number)
         revisions.filter(Q(most_left=None) | Q(most_left__lt=count)).update(most_left=count)
         most = revisions.values_list("most_left", flat=True).first() or count
         return Left(count, count == COUNT_AT_MOST, most)
 
     def batches(self, size: int = BATCH) -> Iterator[int]:
-        """Move what is left; yield after each batch how many sessions it has moved.
+        """Move what is left; yield after each batch how many sessions it has moved. ``passed`` goes up by what stays.
 
         Raises NotNow, StoreUnavailable; what was moved stays moved.
         """
         self.require_memory_of_site()
-        for batch in batched(self.role.store.scan(), size):
+        for batch in moving.batched(islice(self.place.store.scan(), self.passed, None), size):
             if not self._goes_on():
                 return
-            moved = self.view.store.move_many(self.role, batch)
+            moved = drive(moving.move(self.view, self.place, batch), routing.current_view)
             if routing.current_view().number != self.view.number:
                 for key in batch:
                     routing.current_store().get(key)  # a switch came in between: have it where it belongs now
                 raise NotNow(_("The store was switched again meanwhile."))
+            self.passed += len(batch) - moved
             yield moved
 
     def _goes_on(self) -> bool:
@@ -126,7 +133,7 @@ class Draining:
         raises NotNow where the store was given up, and where another switch is to come.
         """
         require_calm(routing.current_view())
-        if self.view.store.in_transaction():
+        if self.view.in_transaction():
             raise NotNow(_("Sessions can't be moved inside a transaction, which may be rolled back."))
         how = Revision.objects.filter(pk=self.number).values_list("drained_how", flat=True).first()
         if how == "abandoned":
@@ -136,7 +143,7 @@ class Draining:
     def finish(self) -> int:
         """Count what is left; where that is nothing, the handover from this store is over. Raises StoreUnavailable."""
         self.require_memory_of_site()
-        left = self.role.store.count(COUNT_AT_MOST)
+        left = self.place.store.count(COUNT_AT_MOST)
         if left:
             return left
         if self.per_node:
@@ -194,7 +201,7 @@ class Draining:
 
     def _began(self) -> datetime:
         """Since when there may be sessions in it."""
-        in_use = Revision.objects.filter(pk=max(self.role.floor, 1)).values_list("activates_at", flat=True)
+        in_use = Revision.objects.filter(pk=max(self.place.floor, 1)).values_list("activates_at", flat=True)
         return in_use.first() or times.beginning()
 
 
@@ -203,25 +210,32 @@ def going_on() -> list[Draining]:
     snapshot.expire()
     places.learn(snapshot.current())
     view = routing.current_view()
-    numbers = [role.number for role in view.store.sources]
+    numbers = [place.number for place in view.sources]
     unfinished = set(Revision.objects.filter(pk__in=numbers, drained_at=None).values_list("pk", flat=True))
-    return [Draining(view, role) for role in view.store.sources if role.number in unfinished]
+    return [Draining(view, place) for place in view.sources if place.number in unfinished]
 
 
 def move_some(number: int, seconds: float) -> Moved:
-    """Move what is left in the store of a revision, for about that long; at least one batch.
+    """Move what is left in the store of a revision, for about that long; at least one batch in which there is something
+    to move, if that is found within PATIENCE.
 
-    Raises NotNow, StoreUnavailable.
+    Ended records stay where they are, and there may be more of them than a step can look at. The next step of this
+    process goes on where one ended that has found nothing else. Raises NotNow, StoreUnavailable.
     """
     draining = next((each for each in going_on() if each.number == number), None)
     if draining is None:
         return Moved(0, 0, ended=True)
     require_calm(draining.view)
-    moved, give_up = 0, monotonic() + seconds
+    moved, begun = 0, monotonic()
+    draining.passed = _passed.pop(number, 0)
     for count in draining.batches():
         moved += count
-        if moved and monotonic() > give_up:
+        taken = monotonic() - begun
+        if moved and taken > seconds:
             break
+        if not moved and taken > max(seconds, PATIENCE):
+            _passed[number] = draining.passed
+            raise NotNow(_("Only sessions that were logged out were found so far; the search goes on."))
     left = draining.finish()
     return Moved(moved, left, ended=not left)
 
@@ -239,19 +253,3 @@ def abandon(number: int) -> None:
     """Give the store of a revision up: sessions that are still there are logged out, and stay so."""
     Revision.objects.drained(number, "abandoned")
     snapshot.expire()
-
-
-def batched(records: Iterator[tuple[str, Record | None]], size: int = BATCH) -> Iterator[Batch]:
-    """Gather records into batches, by number and by bytes."""
-    batch: Batch = {}
-    total = 0
-    for key, record in records:
-        if record is None:
-            continue  # a foreign record: nothing to move
-        if batch and (len(batch) >= size or total + len(record.payload) > BATCH_BYTES):
-            yield batch
-            batch, total = {}, 0
-        batch[key] = record
-        total += len(record.payload)
-    if batch:
-        yield batch

@@ -1,14 +1,7 @@
 """From what this process knows of the configuration to the store that serves this moment.
 
-A **view** is the revision that a process holds to be current as it begins an operation. Near an activation the views of
-processes differ by the error of their clocks, and a process that was descheduled may wake with a view long gone. So
-
-- a miss, a logout, and the save of a session that has not moved yet, that fall near an activation, wait until all
-  processes agree (``GUARD_SECONDS``);
-- an operation whose view is no longer in force when it ends is done again under the new one;
-- a miss on a snapshot that could not be refreshed is StoreUnavailable.
-
-A hit costs none of this, and in steady state all of it together costs a few comparisons.
+In steady state all of this costs a request a few comparisons. Near a switch, and while anything drains, the rules of
+``rules.py`` are driven here.
 """
 
 from __future__ import annotations
@@ -17,129 +10,94 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
-from typing import Protocol
+from typing import TypeVar
 
 from django.db import DEFAULT_DB_ALIAS
 
 from sessionpersist import conf, forks
-from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
+from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import snapshot
-from sessionpersist.handover.rules import HandoverStore, Role
+from sessionpersist.handover.carrying import Place, View
+from sessionpersist.handover.driving import Rule, drive
+from sessionpersist.handover.rules import Rules
 from sessionpersist.handover.snapshot import Known, Snapshot
 from sessionpersist.handover.unopened import UnopenedStore
 from sessionpersist.signals import store_lost
 from sessionpersist.stores import open_store
-from sessionpersist.stores.base import Drainable, Outcome, Record, Store, restamped, revision_of
+from sessionpersist.stores.base import Drainable, Outcome, Record, revision_of
 from sessionpersist.stores.settings import DatabaseSettings, StoreSettings
-from sessionpersist.stores.transactions import is_committed, may_see_the_past, outside
+from sessionpersist.stores.transactions import is_committed, may_see_the_past
+
+T = TypeVar("T")
 
 logger = logging.getLogger("sessionpersist")
 
 
-class View(Protocol):
-    """What RoutedStore needs to know of a moment."""
+class RoutedStore:
+    """The store in force when a verb is called, whichever that is: the verbs of a store.
 
-    @property
-    def number(self) -> int:
-        """The revision in force."""
+    In steady state (nothing drains, no switch is near) a verb is the store's own, with a look before and a look after.
+    Otherwise it follows the rules (``rules.py``).
+    """
 
-    @property
-    def store(self) -> HandoverStore:
-        """The store in force, with the draining ones behind it."""
-
-    @property
-    def stale(self) -> bool:
-        """Whether the configuration could not be read for so long that another revision may be in force."""
-
-    @property
-    def mixed(self) -> bool:
-        """Whether nodes of 0.2.0 serve the site, too."""
-
-    def undecided(self) -> float:
-        """Seconds until all processes agree on the revision; 0 away from an activation."""
-
-
-class RoutedStore(Store):
-    """The store that is in force when a verb is called, whichever that is: the same contract."""
-
-    def __init__(self, view: Callable[[], View], sleep: Callable[[float], None] = time.sleep) -> None:
-        self._view, self._sleep = view, sleep
+    def __init__(
+        self,
+        view: Callable[[], View],
+        sleep: Callable[[float], None] = time.sleep,
+        rules: Rules | None = None,
+    ) -> None:
+        self._view, self._sleep, self._rules = view, sleep, rules or Rules()
 
     def get(self, key: str) -> Record | None:
-        while True:
-            view = self._view()
-            closing = self._is_closing(view)
-            record = view.store.get(key)
-            if record is not None and not record.ended and self._is_trusted(view):
+        view = self._view()
+        if view.steady_from < monotonic() < view.steady_until:
+            record = view.current.store.get(key)
+            if record is None:
+                if self._is_still(view):
+                    return None
+            elif record.version >= view.oldest:
                 return record
-            # What was not carried because of the next switch is, once that is over.
-            if self._still_holds(view, missed=record is None) and not closing:
-                return record
+        return self._drive(self._rules.get(key))
 
     def create(self, key: str, record: Record) -> bool:
         view = self._view()
-        if revision_of(record.version) != view.number or not view.store.create(key, record):
-            return False
-        while not self._is_in_force(view):
-            # It may lie in a store that nobody looks into any more: have it in the one that is in force.
-            old, view = view, self._view()
-            if self.get(key) is None:
-                moved = record._replace(version=restamped(record.version, view.number))
-                view.store.create(key, moved)
-                old.store.current.store.delete(key, record.version)
-        return True
+        if (
+            view.steady_from < monotonic() < view.steady_until
+            and view.number == revision_of(record.version)
+            and view.current.store.create(key, record)
+        ):
+            if not self._is_still(view):
+                self._drive(self._rules.follow(view, key, record))
+            return True
+        return self._drive(self._rules.create(key, record))
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
         view = self._view()
-        if revision_of(record.version) != view.number:
-            return Outcome.CONFLICT
-        outcome = view.store.replace(key, record, expected)
-        if outcome is Outcome.CONFLICT:
-            if self._is_closing(view):
-                self._still_holds(view, missed=False)  # what is not carried yet can't be saved before that
-            return outcome
-        if outcome is Outcome.SAVED and self._is_in_force(view) and not self._is_closing(view):
-            return outcome
-        # A save under a view that has passed may lie behind the session: the caller reads, merges, and saves again.
-        return outcome if self._still_holds(view, missed=outcome is Outcome.MISSING) else Outcome.CONFLICT
+        if view.steady_from < monotonic() < view.steady_until:
+            if view.number != revision_of(record.version):
+                return Outcome.CONFLICT
+            outcome = view.current.store.replace(key, record, expected)
+            return outcome if self._is_still(view) else Outcome.CONFLICT
+        return self._drive(self._rules.replace(key, record, expected))
 
     def touch(self, key: str, expires_at: int) -> bool:
-        while True:
-            view = self._view()
-            closing = self._is_closing(view)
-            touched = view.store.touch(key, expires_at)
-            if touched and not closing and self._is_in_force(view) and not self._is_closing(view):
-                return True
-            # What was touched where it was not carried yet may just have been read there, to be carried as it was.
-            if self._still_holds(view, missed=not touched) and not touched:
-                return False
+        view = self._view()
+        if view.steady_from < monotonic() < view.steady_until:
+            touched = view.current.store.touch(key, expires_at)
+            if self._is_still(view):
+                return touched
+        return self._drive(self._rules.touch(key, expires_at))
 
     def delete(self, key: str, version: int | None = None) -> bool:
-        before = False  # under a view that has passed
-        while True:
-            view = self._view()
-            if not self._still_holds(view, missed=False):
-                continue
-            deleted = view.store.delete(key, version)
-            # Who can't know of a switch can't vouch for a logout either: the session may just be moving elsewhere.
-            if self._still_holds(view, missed=True):
-                return deleted or (before and (version is None or self._is_gone(key)))
-            before |= deleted
-
-    def _is_gone(self, key: str) -> bool:
-        """Whether nothing is left of what was deleted under a view that has passed. While it was, somebody may have
-        moved it, and others have saved to it since; or be moving it now, who must be kept from that."""
-        record = self.get(key)
-        return (record is None or record.ended) and (self.delete(key) or True)
-
-    def end(self, key: str, expires_at: int) -> None:
-        self._view().store.end(key, expires_at)
+        view, deleted = self._view(), False
+        if view.steady_from < monotonic() < view.steady_until:
+            deleted = view.current.store.delete(key, version)
+            if self._is_still(view):
+                return deleted
+        return self._drive(self._rules.delete(key, version, before=deleted))
 
     def clear_expired(self) -> int:
-        return self._view().store.clear_expired()
-
-    def close(self) -> None:
-        self._view().store.close()
+        return self._view().current.store.clear_expired()
 
     def revision(self) -> int:
         """Return the number of the revision in force, with which a new version is stamped."""
@@ -149,43 +107,33 @@ class RoutedStore(Store):
         """Return whether sessions must be sealed as nodes of 0.2.0 can open them, which serve beside this one."""
         return self._view().mixed
 
-    def _is_in_force(self, view: View) -> bool:
-        return self._view().number == view.number
-
-    def _is_trusted(self, view: View) -> bool:
-        """Whether a hit needs no second look: it can't have been carried under a view that has passed."""
-        return not view.store.sources or (self._is_in_force(view) and not self._is_closing(view))
-
-    def _is_closing(self, view: View) -> bool:
-        """While another handover is still going on, a carry that reaches into the next switch is not to be trusted."""
-        return bool(view.store.sources) and view.undecided() > 0
-
-    def _still_holds(self, view: View, *, missed: bool) -> bool:
-        """Wait until all processes agree, and return whether the view is the one in force.
-
-        Raises StoreUnavailable for a miss (or a logout) of a process that can't know.
-        """
-        if (seconds := view.undecided()) > 0:
-            self._sleep(seconds)
+    def _is_still(self, view: View) -> bool:
+        """Whether a view in steady state is still the one in force, and in steady state."""
         after = self._view()
-        if after.number != view.number:
-            return False
-        if missed and after.stale:
-            raise StoreUnavailable(
-                "The login configuration could not be read for too long to be sure of the store."
-            )
-        return True
+        return after.number == view.number and after.steady_from < monotonic() < after.steady_until
+
+    def _drive(self, rule: Rule[T]) -> T:
+        return drive(rule, self._view, self._sleep)
 
 
-class CurrentView:
+class CurrentView(View):
     """The view of this process, made once a snapshot."""
 
     def __init__(self, known: Snapshot) -> None:
-        self.snapshot = known
-        self.number = max(known.current.number, 0)
-        self.mixed = known.mixed
-        self.store = compose(known)
+        together = by_place([known.current, *known.draining])
+        current, *sources = (place_of(same, known) for same in together)
+        super().__init__(
+            current,
+            sources,
+            longest_life=int(conf.longest_life_seconds() * 1000),
+            renamed=len({each.settings.target for each in together[0]}) > 1,
+        )
+        self.snapshot, self.mixed = known, known.mixed
+        target = known.current.settings
+        self._alias = (target.database or DEFAULT_DB_ALIAS) if isinstance(target, DatabaseSettings) else None
         self._calm_from, self._calm_until = known.calm()
+        if not self.unsettled and not known.kept:
+            self.steady_from, self.steady_until = self._calm_from, min(self._calm_until, known.fresh_until)
 
     @property
     def stale(self) -> bool:
@@ -194,22 +142,11 @@ class CurrentView:
     def undecided(self) -> float:
         return 0.0 if self._calm_from < monotonic() < self._calm_until else self.snapshot.undecided()
 
+    def in_transaction(self) -> bool:
+        return self._alias is not None and not is_committed(self._alias)
 
-def compose(known: Snapshot) -> HandoverStore:
-    """Build the store of a snapshot: the current one, with the draining ones behind it."""
-    places = by_place([known.current, *known.draining])
-    roles = [role_of(same, known) for same in places]
-    target = known.current.settings
-    alias = (target.database or DEFAULT_DB_ALIAS) if isinstance(target, DatabaseSettings) else None
-    return HandoverStore(
-        roles[0],
-        roles[1:],
-        hold=lambda: known.undecided() > 0,
-        longest_life=int(conf.longest_life_seconds() * 1000),
-        in_transaction=lambda: alias is not None and not is_committed(alias),
-        look_outside=lambda get: outside(get) if alias is not None and may_see_the_past(alias) else None,
-        renamed=len({each.settings.target for each in places[0]}) > 1,
-    )
+    def may_see_the_past(self) -> bool:
+        return self._alias is not None and may_see_the_past(self._alias)
 
 
 def by_place(revisions: Iterable[Known]) -> list[list[Known]]:
@@ -224,12 +161,11 @@ def by_place(revisions: Iterable[Known]) -> list[list[Known]]:
     return places
 
 
-def role_of(same: Sequence[Known], known: Snapshot) -> Role:
-    """Return the role of one place, by its revisions, newest first; its floor is the oldest, as it has not been drained
-    since."""
+def place_of(same: Sequence[Known], known: Snapshot) -> Place:
+    """Return one place by its revisions, newest first; its floor is the oldest, as it has not been drained since."""
     newest, oldest = same[0], same[-1]
     floor = 0 if oldest.initial else oldest.number
-    return Role(opened(newest, known), max(newest.number, 0), max(floor, 0))
+    return Place(opened(newest, known), max(newest.number, 0), max(floor, 0))
 
 
 def opened(revision: Known, known: Snapshot) -> Drainable:

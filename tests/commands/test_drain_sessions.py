@@ -20,9 +20,10 @@ from pytest_django import Settings
 
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.handover import draining, snapshot
+from sessionpersist.handover import draining, moving, snapshot
+from sessionpersist.handover.carrying import Place, View
 from sessionpersist.handover.draining import NotNow
-from sessionpersist.handover.rules import HandoverStore, Role
+from sessionpersist.handover.driving import Rule
 from sessionpersist.models import LoginConfiguration, Node, Revision, StoredSession
 from sessionpersist.stores.base import PLACE, Probed, Record, new_version, now_ms
 from sessionpersist.stores.redis.store import RedisStore
@@ -276,7 +277,7 @@ class TestInThisProcess:
         for session in left_in_memory[others:]:
             session.delete()
         later = a_record(life=600_000)._replace(version=new_version(store.view.number))
-        assert store.role.store.create(a_key(), later)
+        assert store.place.store.create(a_key(), later)
         error = str(run("drain_sessions").error)
         assert error.startswith(f"In-Memory of here: {said}")
         assert ("came meanwhile" in error) == bool(others)
@@ -328,7 +329,7 @@ class TestInThisProcess:
 
     def test_large_sessions_are_moved_in_small_batches(self) -> None:
         records = [(a_key(), a_record(bytes(400_000))) for _ in range(5)]
-        sizes = [len(batch) for batch in draining.batched(iter(records))]
+        sizes = [len(batch) for batch in moving.batched(iter(records))]
         assert sizes == [2, 2, 1]
 
     @pytest.mark.parametrize("how", ["drained", "abandoned"])
@@ -354,7 +355,9 @@ class TestInThisProcess:
         """Who knows of no switch yet still adds to it."""
         [store] = draining.going_on()
         assert store.left().most == 3
-        assert store.role.store.create(a_key(), a_record(b"late")._replace(version=new_version(store.number)))
+        assert store.place.store.create(
+            a_key(), a_record(b"late")._replace(version=new_version(store.number))
+        )
         assert store.left() == draining.Left(4, more=False, most=4)
 
     def test_with_several_stores_each_drains_since_the_switch_to_the_next(
@@ -399,19 +402,19 @@ class TestInThisProcess:
     def test_what_is_moved_as_the_store_is_switched_again_is_brought_to_where_it_belongs(
         self, left_in_memory: list[SessionStore], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        move_many = HandoverStore.move_many
+        move = moving.move
 
-        def switched_meanwhile(self: HandoverStore, source: Role, batch: draining.Batch) -> int:
-            moved = move_many(self, source, batch)
+        def switched_meanwhile(view: View, source: Place, batch: moving.Batch) -> Rule[int]:
+            moved = yield from move(view, source, batch)
             choose_memory()
             snapshot.reset()
             return moved
 
         [store] = draining.going_on()
-        monkeypatch.setattr(HandoverStore, "move_many", switched_meanwhile)
+        monkeypatch.setattr(moving, "move", switched_meanwhile)
         with pytest.raises(NotNow, match="switched again"):
             next(store.batches())
-        assert store.role.store.count() == len(left_in_memory)
+        assert store.place.store.count() == len(left_in_memory)
         assert StoredSession.objects.exclude(stored_key=PLACE).count() == 0
 
     def test_ended_records_alone_are_no_step(
@@ -421,8 +424,22 @@ class TestInThisProcess:
         monkeypatch.setattr(draining.Draining.batches, "__defaults__", (1,))
         [store] = draining.going_on()
         for number in range(3):
-            store.role.store.end(f"{number:064}", now_ms() + 60_000)
+            store.place.store.end(f"{number:064}", now_ms() + 60_000)
         assert draining.move_some(store.number, 0).moved == 1
+
+    def test_a_step_ends_where_there_are_more_ended_records_than_it_can_look_at_and_the_next_goes_on_there(
+        self, left_in_memory: list[SessionStore], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(draining.Draining.batches, "__defaults__", (1,))
+        monkeypatch.setattr(draining, "PATIENCE", 0.0)
+        [store] = draining.going_on()
+        for session in left_in_memory[1:]:
+            session.delete()
+        for number in range(3):
+            store.place.store.end(f"{number:064}", now_ms() + 60_000)
+        steps = [a_step(store.number) for _ in range(6)]  # each looks at one record
+        assert isinstance(steps[0], NotNow)
+        assert sum(step.moved for step in steps if isinstance(step, draining.Moved)) == 1
 
     def test_a_node_that_had_its_sessions_in_an_earlier_time_of_the_same_memory_counts(
         self, left_in_memory: list[SessionStore]
@@ -450,6 +467,14 @@ class TestInThisProcess:
     def test_a_rate_that_is_none_is_refused(self, rate: str) -> None:
         error = run("drain_sessions", f"--rate={rate}").error
         assert f"argument --rate: '{rate}' is not a number above 0" in str(error)
+
+
+def a_step(number: int) -> draining.Moved | NotNow:
+    """What one step has come to."""
+    try:
+        return draining.move_some(number, 0)
+    except NotNow as error:
+        return error
 
 
 def choose_memory() -> None:

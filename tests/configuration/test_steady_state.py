@@ -119,7 +119,7 @@ def test_revision_of_a_type_that_this_version_does_not_know_is_an_outage() -> No
     Revision.objects.activate()
     snapshot.reset()
     with pytest.raises(StoreUnavailable, match="CARRIER_PIGEON"):
-        routing.current_view().store.current.store.count()
+        routing.current_view().current.store.count()
 
 
 def unreachable(*arguments: Any) -> Any:

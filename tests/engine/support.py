@@ -15,8 +15,9 @@ from hypothesis import settings as hypothesis_settings
 
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import routing
+from sessionpersist.handover.routing import RoutedStore
 from sessionpersist.session.sealing import stored_key
-from sessionpersist.stores.base import Outcome, Record, Store
+from sessionpersist.stores.base import Outcome, Record
 from tests.servers import MongoDB, Postgres, Server, Valkey, require, shared
 
 Fields = dict[str, Any]
@@ -106,7 +107,7 @@ def record_of(session: SessionStore) -> Record | None:
 class RecordingStore:
     """A store that notes the verbs it is asked, each of them one round trip, and asks the real one."""
 
-    def __init__(self, inner: Store) -> None:
+    def __init__(self, inner: RoutedStore) -> None:
         self.inner = inner
         self.asked: list[str] = []
 
@@ -119,7 +120,7 @@ class RecordingStore:
 class RivalStore(RecordingStore):
     """A store in which somebody else always gets in first, just before a verb: ``before[verb]`` says what they do."""
 
-    def __init__(self, inner: Store, **before: Callable[[], Any]) -> None:
+    def __init__(self, inner: RoutedStore, **before: Callable[[], Any]) -> None:
         super().__init__(inner)
         self.before = before
 

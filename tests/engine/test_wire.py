@@ -21,7 +21,8 @@ from benchmarks.timing import Case
 from sessionpersist import stores
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import routing
-from sessionpersist.stores.base import Record, Store, now_ms
+from sessionpersist.handover.routing import RoutedStore
+from sessionpersist.stores.base import Record, now_ms
 from sessionpersist.testing import override_login_configuration
 from tests.engine.support import extra_database, postgres_values, server_fields
 from tests.load.site import Site
@@ -65,13 +66,13 @@ def relay(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker) ->
 def verbs() -> dict[str, Case]:
     """Each verb of the store that requests use, on a record of its own."""
 
-    def put() -> tuple[Store, str, Record]:
+    def put() -> tuple[RoutedStore, str, Record]:
         store, key = routing.current_store(), secrets.token_hex(32)
         record = Record(b"payload", 7, now_ms(), now_ms() + LIFE)
         assert store.create(key, record)
         return store, key, record
 
-    def verb(call: Callable[[Store, str, Record], Any]) -> Case:
+    def verb(call: Callable[[RoutedStore, str, Record], Any]) -> Case:
         return Case(put, lambda prepared: call(*prepared))
 
     return {

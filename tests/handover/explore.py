@@ -30,28 +30,31 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
-
-from greenlet import greenlet
+from typing import Any, TypeVar, cast
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.handover.rules import Role
+from sessionpersist.handover.carrying import Place
+from sessionpersist.handover.driving import Call
 from sessionpersist.stores.base import Record
 from tests.handover.rules import RULES
 from tests.handover.world import (
     KEY,
     OPERATIONS,
     Fault,
+    Operation,
     Plan,
     Process,
     Rules,
+    Stop,
     World,
+    at,
     contents,
     drain,
     place_of,
 )
 
 Step = tuple[str, Any]
+T = TypeVar("T")
 Chooser = Callable[[list[Step]], int]
 
 
@@ -59,8 +62,8 @@ Chooser = Callable[[list[Step]], int]
 class Running:
     kind: str
     process: Process
-    turn: greenlet
-    waits_for: Process | None = None
+    operation: Operation[None]
+    stopped_at: Stop | None = None  # None before it has begun
     since: int = 0  # the revision of its process when it began
 
 
@@ -90,20 +93,20 @@ def run(plan: Plan, choose: Chooser, rules: Rules) -> Schedule:
 
 def running(world: World, number: int, kind: str, which: int) -> Running:
     process, operation = world.processes[which], OPERATIONS[kind]
-    return Running(kind, process, greenlet(lambda: operation(world, process, number)))
+    return Running(kind, process, operation(world, process, number))
 
 
 def ready(schedule: Schedule) -> Iterator[Step]:
     for number, each in schedule.running.items():
-        if each.waits_for is not None and each.waits_for.in_guard:
+        if isinstance(each.stopped_at, Process) and each.stopped_at.in_guard:
             continue
-        if each.kind == "drain" and not each.turn and not drain_may_begin(each.process):
+        if each.kind == "drain" and each.stopped_at is None and not drain_may_begin(each.process):
             continue
         yield "step", number
 
 
 def drain_may_begin(process: Process) -> bool:
-    return bool(process.view.store.sources) and not process.in_guard and not process.stale
+    return bool(process.view.sources) and not process.in_guard and not process.stale
 
 
 def may_abandon(process: Process, world: World) -> bool:
@@ -111,9 +114,9 @@ def may_abandon(process: Process, world: World) -> bool:
     two names of a place, under whose other name its sessions are still found."""
     if not drain_may_begin(process):
         return False
-    given_up, *others = process.view.store.sources
+    given_up, *others = process.view.sources
     held = world.records_of(given_up)
-    return all(world.records_of(other) is not held for other in (process.view.store.current, *others))
+    return all(world.records_of(other) is not held for other in (process.view.current, *others))
 
 
 def clocks(world: World) -> list[Step]:
@@ -169,7 +172,7 @@ def accidents(schedule: Schedule) -> Iterator[Step]:
         processes = {id(each.process): each.process for n, each in schedule.running.items() if n in begun}
         yield from (("kill", process) for process in processes.values())
     if schedule.failed < plan.faults:
-        at_a_verb = [n for n, each in schedule.running.items() if n in begun and each.waits_for is None]
+        at_a_verb = [n for n, each in schedule.running.items() if isinstance(each.stopped_at, Call)]
         yield from (("fail", (number, fault)) for number in at_a_verb for fault in Fault)
 
 
@@ -246,7 +249,7 @@ def kill(process: Process, schedule: Schedule) -> None:
 def abandon(process: Process, world: World) -> None:
     """Staff give the newest draining store up. Who was only there is logged out, and stays so. That somebody had logged
     out is forgotten with it, where an older store could not be told: a known limit."""
-    source: Role = process.view.store.sources[0]
+    source: Place = process.view.sources[0]
     held = world.records_of(source)
     others = [store for store in world.stores.values() if store.records is not held]
     for key in held:
@@ -262,18 +265,26 @@ def abandon(process: Process, world: World) -> None:
 
 def go_on(number: int, schedule: Schedule, fault: Fault | None = None) -> None:
     each = schedule.running[number]
+    if each.stopped_at is None:
+        schedule.world.begun.add(number)
+        each.since = each.process.revision
     try:
-        if number in schedule.world.begun:
-            each.waits_for = each.turn.switch(fault)
-        else:
-            schedule.world.begun.add(number)
-            each.since = each.process.revision
-            each.waits_for = each.turn.switch()
-    except StoreUnavailable:
-        pass
-    if each.turn.dead:
+        each.stopped_at = next_stop(each.operation, each.stopped_at, fault)
+    except (StopIteration, StoreUnavailable):
         del schedule.running[number]
         schedule.world.begun.discard(number)
+
+
+def next_stop(operation: Operation[Any], stopped_at: Stop | None, fault: Fault | None = None) -> Stop:
+    """Do what an operation has stopped before, and return where it stops next; raises StopIteration at its end."""
+    if not isinstance(stopped_at, Call):
+        return next(operation)
+    if fault is Fault.LOST:
+        return operation.throw(StoreUnavailable(fault.value))
+    answer = getattr(stopped_at.store, stopped_at.verb)(*stopped_at.arguments)
+    if fault is Fault.UNANSWERED:
+        return operation.throw(StoreUnavailable(fault.value))
+    return operation.send(answer)
 
 
 # What must be true in the end.
@@ -293,8 +304,8 @@ def broken(schedule: Schedule) -> str | None:
 def broken_after_a_drain(world: World, reader: Process) -> str | None:
     """The same, when all that is left has been moved and the other stores are gone."""
     for _ in range(2):  # a first one may find a session half moved
-        finish(lambda: drain(world, reader, -1))
-    sources = [each for each in reader.view.store.sources if not world.is_current(each, reader)]
+        finish(drain(world, reader, -1))
+    sources = [each for each in reader.view.sources if not world.is_current(each, reader)]
     left = [each for source in sources for each in world.records_of(source).values()]
     if not all(record.ended for record in left):
         return "something is left in a drained store"
@@ -338,16 +349,17 @@ def expected(log_of: World, key: str) -> set[int]:
 
 
 def at_once(world: World, process: Process, key: str) -> Record | None:
-    found: list[Record | None] = []
-    finish(lambda: found.append(world.routed(process).get(key)))
-    return found[0]
+    return finish(at(process, world.rules.get(key)))
 
 
-def finish(action: Callable[[], object]) -> None:
+def finish(operation: Operation[T]) -> T:
     """Run it to its end; nothing else happens meanwhile."""
-    turn = greenlet(action)
-    while not turn.dead:
-        turn.switch()
+    stopped_at: Stop | None = None
+    while True:
+        try:
+            stopped_at = next_stop(operation, stopped_at)
+        except StopIteration as end:
+            return cast(T, end.value)
 
 
 # Exploring at random.

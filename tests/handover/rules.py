@@ -2,116 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.handover import rules as handover
-from sessionpersist.handover.routing import RoutedStore
-from sessionpersist.handover.rules import HandoverStore, Role
+from sessionpersist.handover import carrying
+from sessionpersist.handover.carrying import Found, Place
+from sessionpersist.handover.driving import LOOK, Rule, Wait
 from sessionpersist.stores.base import Record, revision_of
-from tests.handover.world import LIFE, Plan, Process, Rules, View
-
-
-class OtherRouting(Rules):
-    """With another RoutedStore."""
-
-    Routed: type[RoutedStore]
-
-    def routed(self, view: Callable[[], Any], sleep: Callable[[float], None]) -> RoutedStore:
-        return self.Routed(view, sleep)
-
-
-class WithoutHold(Rules):
-    """Sessions are carried while processes still differ about the current store."""
-
-    plan = Plan(("OLD", "NEW"), (("get", 0), ("save", 0), ("save", 1)))
-
-    def hold(self, process: Process) -> Callable[[], bool]:
-        return lambda: False
+from tests.handover import world
+from tests.handover.world import Plan, Process, Rules, View
 
 
 class WithoutReread(Rules):
     """Who finds the session nowhere takes that for an answer."""
 
-    class Store(HandoverStore):
-        def _locate_moved(self, key: str) -> handover.Found | None:
+    class View(world.View):
+        def locate_moved(self, key: str) -> Rule[Found | None]:
             return None
+            yield LOOK
 
 
 class WithoutEnded(Rules):
     """A logout deletes wherever the session may be, and leaves no mark."""
 
-    class Store(HandoverStore):
-        def delete(self, key: str, version: int | None = None) -> bool:
-            deleted = [role.store.delete(key, version) for role in (*self.sources, self.current)]
-            return any(deleted)
+    class View(world.View):
+        def delete(self, key: str, version: int | None = None) -> Rule[bool]:
+            deleted = False
+            for place in (*self.sources, self.current):
+                deleted |= yield from place.delete(key, version)
+            return deleted
 
 
 class WithoutEras(Rules):
-    """Of two copies the one in the newer store is taken, whatever it is."""
+    """Of two copies the one in the newer place is taken, whatever it is."""
 
-    class Store(HandoverStore):
-        def _is_settled(self, role: Role, record: Record) -> bool:
-            return role is self.current
+    class View(world.View):
+        def is_settled(self, found: Found) -> bool:
+            return found.place is self.current
 
 
 class WithoutFloor(Rules):
-    """What was forgotten in a store that was emptied is taken for a session."""
+    """What was forgotten in a place that was emptied is taken for a session."""
 
-    def store(
-        self, current: Role, sources: Sequence[Role], hold: Callable[[], bool], renamed: bool
-    ) -> HandoverStore:
-        roles = [Role(role.store, role.number, 0) for role in (current, *sources)]
-        return HandoverStore(roles[0], roles[1:], hold, LIFE)
+    class Place(carrying.Place):
+        def is_leftover(self, record: Record) -> bool:
+            return False
 
 
-class WithoutWait(OtherRouting):
-    """Misses and logouts near a switch do not wait for it to be over."""
+class WithoutWait(Rules):
+    """What happens near a switch does not wait for it to be over."""
 
-    class Routed(RoutedStore):
-        def _still_holds(self, view: Any, *, missed: bool) -> bool:
-            return self._is_in_force(view)
+    class View(world.View):
+        def undecided(self) -> float:
+            return 0.0
 
 
-class WithoutAgain(OtherRouting):
-    """An operation whose view has passed when it ends is not done again."""
+class WithoutWaitBefore(Rules):
+    """An operation begins near a switch, too."""
 
-    class Routed(RoutedStore):
-        def _is_in_force(self, view: Any) -> bool:
-            return True
+    def _begin(self, *, logout: bool = False) -> Rule[carrying.View]:
+        view: carrying.View = yield LOOK
+        return view
 
-        def _still_holds(self, view: Any, *, missed: bool) -> bool:
-            if view.undecided():
-                self._sleep(1.0)
-            return True
+
+class WithoutWaitAfter(Rules):
+    """An operation that ends near a switch counts."""
+
+    def _counts(self, view: carrying.View, found: bool, *, missed: bool) -> Rule[bool]:
+        after: carrying.View = yield LOOK
+        return after.number == view.number
+
+
+class WithoutAgain(Rules):
+    """An operation whose view has passed when it ends counts."""
+
+    def _counts(self, view: carrying.View, found: bool, *, missed: bool) -> Rule[bool]:
+        if seconds := view.undecided():
+            yield Wait(seconds)
+        return True
+
+
+class WithoutFollowing(Rules):
+    """A new session is left where it was created, though the view has passed."""
+
+    def follow(self, view: carrying.View, key: str, record: Record) -> Rule[None]:
+        return
+        yield LOOK
+
+
+class WithoutLastLook(Rules):
+    """A logout of one version that was done under a view that has passed is taken for done."""
+
+    def _is_gone(self, key: str) -> Rule[bool]:
+        return True
+        yield LOOK
 
 
 class WithoutStale(Rules):
     """A process that could not read its configuration trusts what it knew."""
 
-    class Trusting(View):
+    class View(world.View):
         stale = False
-
-    def view(self, process: Process, store: HandoverStore) -> View:
-        return self.Trusting(process, store)
 
 
 class WithoutOutage(Rules):
     """A source that can't be asked is taken for one that has no such session."""
 
-    class Forgiving(Role):
-        def get(self, key: str) -> Record | None:
+    class Forgiving(Place):
+        def get(self, key: str) -> Rule[Record | None]:
             try:
-                return super().get(key)
+                return (yield from super().get(key))
             except StoreUnavailable:
                 return None
 
-    def store(
-        self, current: Role, sources: Sequence[Role], hold: Callable[[], bool], renamed: bool
-    ) -> HandoverStore:
-        forgiving = [self.Forgiving(role.store, role.number, role.floor) for role in sources]
-        return HandoverStore(current, forgiving, hold, LIFE)
+    def view(self, process: Process, current: Place, sources: Sequence[Place], *, renamed: bool) -> View:
+        forgiving = [self.Forgiving(place.store, place.number, place.floor) for place in sources]
+        return View(process, current, forgiving, renamed=renamed)
 
 
 class WithoutGrace(Rules):
@@ -125,9 +131,9 @@ class WithoutSecondLine(Rules):
 
     plan = Plan(("OLD", "OLD'"), (("get", 0), ("get", 1), ("drain", 0)))
 
-    class Store(HandoverStore):
-        def _is_of_source(self, record: Record) -> bool:
-            return revision_of(record.version) <= self.current.number
+    class View(world.View):
+        def is_of_source(self, record: Record) -> bool:
+            return revision_of(record.version) <= self.number
 
 
 class WithoutMark(Rules):
@@ -135,20 +141,21 @@ class WithoutMark(Rules):
 
     plan = Plan(("OLD", "OLD'"), (("get", 0), ("logout", 1)))
 
-    def store(
-        self, current: Role, sources: Sequence[Role], hold: Callable[[], bool], renamed: bool
-    ) -> HandoverStore:
-        return HandoverStore(current, sources, hold, LIFE)
+    def view(self, process: Process, current: Place, sources: Sequence[Place], *, renamed: bool) -> View:
+        return View(process, current, sources, renamed=False)
 
 
 RULES: dict[str, type[Rules]] = {
-    "hold": WithoutHold,
     "reread": WithoutReread,
     "ended": WithoutEnded,
     "eras": WithoutEras,
     "floor": WithoutFloor,
     "wait": WithoutWait,
+    "wait before": WithoutWaitBefore,
+    "wait after": WithoutWaitAfter,
     "again": WithoutAgain,
+    "following": WithoutFollowing,
+    "last look": WithoutLastLook,
     "stale": WithoutStale,
     "outage": WithoutOutage,
     "grace": WithoutGrace,

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from sessionpersist.handover.rules import HandoverStore, Role
-from sessionpersist.stores.base import Outcome, Probed, Record
+from sessionpersist.handover.carrying import Found, Place, View
+from sessionpersist.handover.driving import Rule, drive
+from sessionpersist.stores.base import Drainable, Outcome, Probed, Record, Store
 from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.settings import DatabaseSettings
@@ -37,32 +38,52 @@ PAIRS = [
 ]
 ALIAS = "contract_handover"
 
+T = TypeVar("T")
 
-class Handover(HandoverStore):
+
+class Handover(Store):
+    """The verbs of one view, of which everybody is sure."""
+
     number = 0  # of the revision in force; the records of the contract carry the number 0
 
-    def __init__(self, current: Role, sources: list[Role]) -> None:
-        super().__init__(current, sources)
+    def __init__(self, current: Drainable, source: Drainable) -> None:
+        self.view: View = SureView(Place(current, self.number, 0), [Place(source, 0, 0)])
         self._deleted: set[str] = set()
 
     def get(self, key: str) -> Record | None:
-        record = super().get(key)
+        record = self.driven(self.view.get(key))
         return None if record and record.ended and key in self._deleted else record
 
     def create(self, key: str, record: Record) -> bool:
         if key in self._deleted:
             self._deleted.discard(key)
-            self.current.store.end(key, 0)
-        return super().create(key, record)
+            self.view.current.store.end(key, 0)
+        return self.driven(self.view.current.create(key, record))
+
+    def replace(self, key: str, record: Record, expected: int) -> Outcome:
+        return self.driven(self.view.replace(key, record, expected))
+
+    def touch(self, key: str, expires_at: int) -> bool:
+        return self.driven(self.view.touch(key, expires_at))
 
     def delete(self, key: str, version: int | None = None) -> bool:
-        found = self._locate(key)
-        if version is None and (found is None or found[1].ended):
+        found = self.driven(self.view.locate(key))
+        if version is None and (found is None or found.record.ended):
             return False
-        deleted = super().delete(key, version)
+        deleted = self.driven(self.view.delete(key, version))
         if deleted:
             self._deleted.add(key)
         return deleted
+
+    def end(self, key: str, expires_at: int) -> None:
+        self.driven(self.view.end(key, expires_at))
+
+    def close(self) -> None:
+        for place in (self.view.current, *self.view.sources):
+            place.store.close()
+
+    def driven(self, rule: Rule[T]) -> T:
+        return drive(rule, lambda: self.view)
 
 
 class HandoverFromBefore(Handover):
@@ -70,32 +91,48 @@ class HandoverFromBefore(Handover):
 
     number = 1
 
-    def __init__(self, current: Role, sources: list[Role]) -> None:
-        super().__init__(current, sources)
-        self._first: dict[int, int] = {}
-        self._carried: dict[int, int] = {}
+    def __init__(self, current: Drainable, source: Drainable) -> None:
+        super().__init__(current, source)
+        self.view = self.noting = NotingView(self.view.current, self.view.sources)
 
     def get(self, key: str) -> Record | None:
         record = super().get(key)
-        return record and record._replace(version=self._first.get(record.version, record.version))
+        return record and record._replace(version=self.noting.first.get(record.version, record.version))
 
     def create(self, key: str, record: Record) -> bool:
         if not super().create(key, record):
             return False
-        self.current.store.end(key, 0)
-        return self.sources[0].store.create(key, record)
+        self.view.current.store.end(key, 0)
+        return self.view.sources[0].store.create(key, record)
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        return super().replace(key, record, self._carried.get(expected, expected))
+        return super().replace(key, record, self.noting.carried.get(expected, expected))
 
     def delete(self, key: str, version: int | None = None) -> bool:
-        return super().delete(key, version and self._carried.get(version, version))
+        return super().delete(key, version and self.noting.carried.get(version, version))
 
-    def _put(self, key: str, role: Role, record: Record, moved: Record) -> bool:
-        first = self._first[moved.version] = self._first.get(record.version, record.version)
-        put = super()._put(key, role, record, moved)
+
+class SureView(View):
+    stale = False
+
+    def undecided(self) -> float:
+        return 0.0
+
+
+class NotingView(SureView):
+    """Notes how a version was called before its record was carried."""
+
+    def __init__(self, current: Place, sources: Sequence[Place]) -> None:
+        super().__init__(current, sources)
+        self.first: dict[int, int] = {}
+        self.carried: dict[int, int] = {}
+
+    def put(self, key: str, found: Found, moved: Record) -> Rule[bool]:
+        version = found.record.version
+        first = self.first[moved.version] = self.first.get(version, version)
+        put = yield from super().put(key, found, moved)
         if put:
-            self._carried[first] = moved.version
+            self.carried[first] = moved.version
         return put
 
 
@@ -124,7 +161,7 @@ class HandoverContract(VerbsContract):
 
     def make_store(self) -> Handover:
         current, source = (self.store_of(kind) for kind in (self.new, self.old))
-        return self.handover(Role(current, self.handover.number, 0), [Role(source, 0, 0)])
+        return self.handover(current, source)
 
     def make_ready(self, store: Handover) -> None:
         for name in (self.old, self.new):

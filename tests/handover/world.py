@@ -1,22 +1,20 @@
 """A small world for the exploration: stores that are dictionaries, processes with clocks, and what users do.
 
-What runs in it is the real ``RoutedStore`` and ``HandoverStore``. An operation runs in a greenlet that stops before
-every verb of a store; the scheduler (``explore.py``) says when it goes on, and whether that verb fails.
+What runs in it are the real rules. They are generators, and so is an operation made of them: it stops before every verb
+of a store, and the scheduler (``explore.py``) says when it goes on, and whether that verb fails.
 """
 
 from __future__ import annotations
 
 import enum
-import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
-
-from greenlet import getcurrent
+from typing import Any, TypeAlias, TypeVar, cast
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.handover.routing import RoutedStore
-from sessionpersist.handover.rules import HandoverStore, Role
+from sessionpersist.handover import carrying, moving, rules
+from sessionpersist.handover.carrying import Place
+from sessionpersist.handover.driving import Call, Look, Request, Rule, Wait
 from sessionpersist.stores.base import ENDED, Outcome, Record, new_version, now_ms, revision_of
 
 KEY = "session"  # the one that all share; those that log in have one more of their own
@@ -24,7 +22,7 @@ LIFE = 10**9  # milliseconds
 EXPIRES = now_ms() + LIFE
 SAVES = 10  # tries of a save; the engine has more
 
-Verb = TypeVar("Verb", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Fault(enum.Enum):
@@ -34,43 +32,18 @@ class Fault(enum.Enum):
     UNANSWERED = "it was done, but the answer never came"
 
 
-def stop(waits_for: Process | None = None) -> Any:
-    """Give the turn back to the scheduler: before a verb, or until the guard time of a process is over.
-
-    Returns the fault that the scheduler has in mind for the verb.
-    """
-    return getcurrent().parent.switch(waits_for)
-
-
-def stops(verb: Verb) -> Verb:
-    @functools.wraps(verb)
-    def stopped(*arguments: Any) -> Any:
-        fault = stop()
-        if fault is Fault.LOST:
-            raise StoreUnavailable(fault.value)
-        answer = verb(*arguments)
-        if fault is Fault.UNANSWERED:
-            raise StoreUnavailable(fault.value)
-        return answer
-
-    return cast(Verb, stopped)
-
-
 class Dictionary:
-    """A store of the contract whose every verb is one atomic step; it stops before each. Nothing expires."""
+    """A store of the contract whose every verb is one atomic step. Nothing expires."""
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
 
-    @stops
     def get(self, key: str) -> Record | None:
         return self.records.get(key)
 
-    @stops
     def create(self, key: str, record: Record) -> bool:
         return self.records.setdefault(key, record) is record
 
-    @stops
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
         held = self.live(key)
         if held is None:
@@ -80,14 +53,12 @@ class Dictionary:
         self.records[key] = record
         return Outcome.SAVED
 
-    @stops
     def touch(self, key: str, expires_at: int) -> bool:
         held = self.live(key)
         if held is not None:
             self.records[key] = held._replace(expires_at=max(held.expires_at, expires_at))
         return held is not None
 
-    @stops
     def delete(self, key: str, version: int | None = None) -> bool:
         held = self.live(key)
         if held is None or version not in (None, held.version):
@@ -95,28 +66,14 @@ class Dictionary:
         del self.records[key]
         return True
 
-    @stops
     def end(self, key: str, expires_at: int) -> None:
         self.records[key] = Record(b"", ENDED, 0, expires_at)
 
-    @stops
     def scan(self) -> list[tuple[str, Record]]:
         return list(self.records.items())
 
-    @stops
     def count(self) -> int:
         return sum(self.live(key) is not None for key in self.records)
-
-    # A batch is not atomic: each of its parts is a verb.
-
-    def get_many(self, keys: Collection[str]) -> dict[str, Record]:
-        return {key: record for key in keys if (record := self.get(key)) is not None}
-
-    def create_many(self, records: Mapping[str, Record]) -> set[str]:
-        return {key for key, record in records.items() if self.create(key, record)}
-
-    def delete_many(self, versions: Mapping[str, int]) -> set[str]:
-        return {key for key, version in versions.items() if not self.delete(key, version)}
 
     def live(self, key: str) -> Record | None:
         held = self.records.get(key)
@@ -160,10 +117,10 @@ class Plan:
     learn: bool = True
 
 
-class View:
-    def __init__(self, process: Process, store: HandoverStore) -> None:
-        self.process, self.store = process, store
-        self.number = process.revision
+class View(carrying.View):
+    def __init__(self, process: Process, current: Place, sources: Sequence[Place], *, renamed: bool) -> None:
+        super().__init__(current, sources, longest_life=LIFE, renamed=renamed)
+        self.process = process
 
     @property
     def stale(self) -> bool:
@@ -173,27 +130,69 @@ class View:
         return 1.0 if self.process.in_guard else 0.0
 
 
-class Rules:
+class Rules(rules.Rules):
     """How the handover is put together: the code as it is. ``rules.py`` leaves something out."""
 
     grace = True  # a drained store is looked into until what began before has ended
     plan: Plan | None = None  # what to explore; any plan where there is none
 
-    Store = HandoverStore
+    Place = Place
+    View = View
 
-    def store(
-        self, current: Role, sources: Sequence[Role], hold: Callable[[], bool], renamed: bool
-    ) -> HandoverStore:
-        return self.Store(current, sources, hold, LIFE, renamed=renamed)
+    def view(
+        self, process: Process, current: carrying.Place, sources: Sequence[carrying.Place], *, renamed: bool
+    ) -> carrying.View:
+        return self.View(process, current, sources, renamed=renamed)
 
-    def routed(self, view: Callable[[], Any], sleep: Callable[[float], None]) -> RoutedStore:
-        return RoutedStore(view, sleep)
 
-    def hold(self, process: Process) -> Callable[[], bool]:
-        return lambda: process.in_guard
+# Where an operation stops: before a verb, or until the guard time of a process is over.
+Stop: TypeAlias = Call | Process
+Operation: TypeAlias = Generator[Stop, Any, T]
 
-    def view(self, process: Process, store: HandoverStore) -> View:
-        return View(process, store)
+
+def at(process: Process, rule: Rule[T]) -> Operation[T]:
+    """Follow a rule in a process: what it asks of the clock and of the configuration is what this process knows."""
+    try:
+        request = next(rule)
+        while True:
+            try:
+                answer = yield from done(request, process)
+            except StoreUnavailable as error:
+                request = rule.throw(error)
+            else:
+                request = rule.send(answer)
+    except StopIteration as end:
+        return cast(T, end.value)
+
+
+def done(request: Request, process: Process) -> Operation[Any]:
+    match request:
+        case Look():
+            return process.view
+        case Wait():
+            return (yield process)
+        # A batch is not atomic: each of its parts is a verb.
+        case Call(store, "get_many", (keys,)):
+            return (yield from each(store, "get", [(key,) for key in keys], lambda found: found is not None))
+        case Call(store, "create_many", (records,)):
+            return set((yield from each(store, "create", list(records.items()), bool)))
+        case Call(store, "delete_many", (versions,)):
+            return set(
+                (yield from each(store, "delete", list(versions.items()), lambda deleted: not deleted))
+            )
+    return (yield cast(Call, request))
+
+
+def each(
+    store: Any, verb: str, many: list[tuple[Any, ...]], wanted: Callable[[Any], bool]
+) -> Operation[dict[str, Any]]:
+    """Call a verb for each; return the answers that are wanted, by key."""
+    answers: dict[str, Any] = {}
+    for arguments in many:
+        answer = yield Call(store, verb, arguments)
+        if wanted(answer):
+            answers[arguments[0]] = answer
+    return answers
 
 
 @dataclass
@@ -248,40 +247,32 @@ class World:
         for process in self.processes:
             process.view = self.compose(process)
 
-    def compose(self, process: Process) -> View:
+    def compose(self, process: Process) -> carrying.View:
         """The view of a process: its revision, with those before it that are not drained behind it."""
-        roles: dict[str, list[int]] = {}
+        together: dict[str, list[int]] = {}
         for number in range(process.revision, 0, -1):
             if number == process.revision or number not in self.drained:
                 name = self.plan.stores[number - 1]
-                roles.setdefault(place_of(name) if process.knows_places else name, []).append(number)
-        made: list[Role] = [
-            Role(self.stores[self.plan.stores[same[0] - 1]], same[0], same[-1])  # type: ignore[arg-type]
-            for same in roles.values()
+                together.setdefault(place_of(name) if process.knows_places else name, []).append(number)
+        made = [
+            self.rules.Place(cast(Any, self.stores[self.plan.stores[same[0] - 1]]), same[0], same[-1])
+            for same in together.values()
         ]
-        renamed = len({self.plan.stores[number - 1] for number in next(iter(roles.values()))}) > 1
-        store = self.rules.store(made[0], made[1:], self.rules.hold(process), renamed)
-        return self.rules.view(process, store)
+        renamed = len({self.plan.stores[number - 1] for number in next(iter(together.values()))}) > 1
+        return self.rules.view(process, made[0], made[1:], renamed=renamed)
 
-    def routed(self, process: Process) -> RoutedStore:
-        def view() -> View:
-            found: View = process.view
-            return found
-
-        return self.rules.routed(view, lambda seconds: stop(process))
-
-    def numbers_of(self, source: Role) -> set[int]:
+    def numbers_of(self, source: Place) -> set[int]:
         """The revisions that end when this source is drained: its own, and earlier ones of the same store."""
         known = place_of if self.places_are_known else str
         name = known(self.plan.stores[source.number - 1])
         return {n for n in range(1, source.number + 1) if known(self.plan.stores[n - 1]) == name}
 
-    def is_current(self, role: Role, process: Process) -> bool:
-        """Whether a role's store is, under whatever name, the place that a process takes to be current."""
-        return self.records_of(role) is self.records_of(process.view.store.current)
+    def is_current(self, place: Place, process: Process) -> bool:
+        """Whether a place is, under whatever name, the place that a process takes to be current."""
+        return self.records_of(place) is self.records_of(process.view.current)
 
-    def records_of(self, role: Role) -> dict[str, Record]:
-        return cast(Dictionary, role.store).records
+    def records_of(self, place: Place) -> dict[str, Record]:
+        return cast(Dictionary, place.store).records
 
     def after(self, process: Process) -> Process:
         """The process that the next request goes to."""
@@ -291,140 +282,139 @@ class World:
 # What users do, as the engine makes it out of the verbs.
 
 
-def get(world: World, process: Process, number: int) -> None:
-    look(world, process, KEY)
+def get(world: World, process: Process, number: int) -> Operation[None]:
+    yield from look(world, process, KEY)
 
 
-def save(world: World, process: Process, number: int) -> None:
-    save_over(world, process, KEY, world.routed(process).get(KEY), {number})
+def save(world: World, process: Process, number: int) -> Operation[None]:
+    held = yield from at(process, world.rules.get(KEY))
+    yield from save_over(world, process, KEY, held, {number})
 
 
-def touch(world: World, process: Process, number: int) -> None:
-    store = world.routed(process)
-    before, record = len(world.log.logouts), store.get(KEY)
+def touch(world: World, process: Process, number: int) -> Operation[None]:
+    before = len(world.log.logouts)
+    record = yield from at(process, world.rules.get(KEY))
     if record is None or record.ended:
         return world.log.note_found(KEY, record, before)
-    touched = store.touch(KEY, EXPIRES + number + 1)
+    touched = yield from at(process, world.rules.touch(KEY, EXPIRES + number + 1))
     world.log.note_found(KEY, record if touched else None, before)
     if touched and not process.stale:
         world.log.touched = max(EXPIRES + number + 1, world.log.touched)
     return None
 
 
-def logout(world: World, process: Process, number: int) -> None:
-    end(world, process, KEY)
+def logout(world: World, process: Process, number: int) -> Operation[None]:
+    yield from end(world, process, KEY)
 
 
-def login(world: World, process: Process, number: int) -> None:
+def login(world: World, process: Process, number: int) -> Operation[None]:
     """A session gets a new key; what others save under the old one meanwhile comes along."""
-    store, key = world.routed(process), f"login {number}"
-    held = store.get(KEY)
+    key = f"login {number}"
+    held = yield from at(process, world.rules.get(KEY))
     data = {number} | contents(held)
-    create(world, process, key, data)
+    yield from create(world, process, key, data)
     if held is not None and not held.ended:
         world.log.ending.add(KEY)
-        retire(world, process, held, key, data)
+        yield from retire(world, process, held, key, data)
         world.log.logouts.append(KEY)
     world.log.logins.add(key)
-    look(world, world.after(process), key)
+    yield from look(world, world.after(process), key)
 
 
-def arrive(world: World, process: Process, number: int) -> None:
+def arrive(world: World, process: Process, number: int) -> Operation[None]:
     """A new session, which nobody asks for until the end."""
-    create(world, process, key := f"arrived {number}", {number})
+    yield from create(world, process, key := f"arrived {number}", {number})
     world.log.logins.add(key)
 
 
-def guest(world: World, process: Process, number: int) -> None:
+def guest(world: World, process: Process, number: int) -> Operation[None]:
     """Somebody logs in, comes back, saves, logs out, and a thief tries the cookie: each at another process."""
     key = f"guest {number}"
-    create(world, process, key, {number})
-    look(world, process := world.after(process), key)
-    save_over(world, process, key, world.routed(process).get(key), {-number})
-    end(world, process := world.after(process), key)
-    look(world, world.after(process), key)
+    yield from create(world, process, key, {number})
+    yield from look(world, process := world.after(process), key)
+    held = yield from at(process, world.rules.get(key))
+    yield from save_over(world, process, key, held, {-number})
+    yield from end(world, process := world.after(process), key)
+    yield from look(world, world.after(process), key)
 
 
-def drain(world: World, process: Process, number: int) -> None:
+def drain(world: World, process: Process, number: int) -> Operation[None]:
     """What ``draining.py`` does, and at the end with the revision."""
     view = process.view
-    for source in view.store.sources:
-        batch = dict(source.store.scan())
+    for source in view.sources:
+        batch = dict((yield Call(source.store, "scan", ())))
         if process.in_guard:
             return
-        view.store.move_many(source, batch)
+        yield from at(process, moving.move(view, source, batch))
         if process.view.number != view.number:
-            for key in batch:
-                world.routed(process).get(key)  # a switch came in between: have it where it belongs now
+            for key in batch:  # a switch came in between: have it where it belongs now
+                yield from at(process, world.rules.get(key))
             return
         same = world.places_are_known and world.is_current(source, process)
-        if (
-            not same
-            and source.store.count() == 0
-            and process.view.number == view.number
-            and not process.in_guard
-        ):
+        left = 1 if same else (yield Call(source.store, "count", ()))
+        if left == 0 and process.view.number == view.number and not process.in_guard:
             world.ending |= world.numbers_of(source)
             world.unfinished = world.begun - {number}
 
 
-OPERATIONS: dict[str, Callable[[World, Process, int], None]] = {
+OPERATIONS: dict[str, Callable[[World, Process, int], Operation[None]]] = {
     each.__name__: each for each in (get, save, touch, logout, login, arrive, guest, drain)
 }
 
 
-def look(world: World, process: Process, key: str) -> None:
+def look(world: World, process: Process, key: str) -> Operation[None]:
     before = len(world.log.logouts)
-    world.log.note_found(key, world.routed(process).get(key), before)
+    found = yield from at(process, world.rules.get(key))
+    world.log.note_found(key, found, before)
 
 
-def save_over(world: World, process: Process, key: str, held: Record | None, ours: set[int]) -> None:
+def save_over(
+    world: World, process: Process, key: str, held: Record | None, ours: set[int]
+) -> Operation[None]:
     """Save what is ours over what is held, merging what others have saved."""
-    store, before, data = world.routed(process), len(world.log.logouts), set(ours)
+    before, data = len(world.log.logouts), set(ours)
     for _ in range(SAVES):
         if held is None or held.ended:
             return world.log.note_found(key, None, before)
         data |= contents(held)
-        record = sealed(store, data)
-        outcome = store.replace(key, record, held.version)
+        outcome = yield from at(process, world.rules.replace(key, sealed(process, data), held.version))
         if outcome is Outcome.SAVED:
             return world.log.note_saved(key, ours, process)
         if outcome is Outcome.MISSING:
             return world.log.note_found(key, None, before)
-        held = store.get(key)
+        held = yield from at(process, world.rules.get(key))
     raise StoreUnavailable("gave up")
 
 
-def create(world: World, process: Process, key: str, data: set[int]) -> None:
-    store = world.routed(process)
-    record = sealed(store, data)
-    while not store.create(key, record):
-        if revision_of(record.version) == store.revision():
+def create(world: World, process: Process, key: str, data: set[int]) -> Operation[None]:
+    record = sealed(process, data)
+    while not (yield from at(process, world.rules.create(key, record))):
+        if revision_of(record.version) == process.view.number:
             world.log.fault = "I1 refused"
             raise StoreUnavailable("refused")
-        record = sealed(store, data)
+        record = sealed(process, data)
     if process.stale:
         world.log.ending.add(key)  # it may lie in a store that has been drained: a known limit
     world.log.note_saved(key, data, process)
 
 
-def end(world: World, process: Process, key: str) -> None:
+def end(world: World, process: Process, key: str) -> Operation[None]:
     world.log.ending.add(key)
-    world.routed(process).delete(key)
+    yield from at(process, world.rules.delete(key))
     world.log.logouts.append(key)
 
 
-def retire(world: World, process: Process, old: Record, key: str, data: set[int]) -> None:
-    store = world.routed(process)
+def retire(world: World, process: Process, old: Record, key: str, data: set[int]) -> Operation[None]:
     for _ in range(SAVES):
-        if store.delete(KEY, old.version):
+        if (yield from at(process, world.rules.delete(KEY, old.version))):
             return
-        found = store.get(KEY)
+        found = yield from at(process, world.rules.get(KEY))
         if found is None or found.ended:
             return
         old = found
-        save_over(world, process, key, store.get(key), data | contents(old))
-    store.delete(KEY)
+        held = yield from at(process, world.rules.get(key))
+        yield from save_over(world, process, key, held, data | contents(old))
+    yield from at(process, world.rules.delete(KEY))
 
 
 def place_of(name: str) -> str:
@@ -437,6 +427,6 @@ def contents(record: Record | None) -> set[int]:
     return {byte - 128 for byte in record.payload} if record is not None else set()
 
 
-def sealed(store: RoutedStore, data: set[int]) -> Record:
+def sealed(process: Process, data: set[int]) -> Record:
     payload = bytes(sorted(number + 128 for number in data))
-    return Record(payload, new_version(store.revision()), 0, EXPIRES)
+    return Record(payload, new_version(process.view.number), 0, EXPIRES)

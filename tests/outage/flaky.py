@@ -9,7 +9,7 @@ from typing import Any
 
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing
-from sessionpersist.handover.rules import HandoverStore, Role
+from sessionpersist.handover.carrying import Place, View
 from sessionpersist.stores.base import Probed
 from sessionpersist.stores.breaker import Breaker
 from sessionpersist.stores.guarded import GuardedStore
@@ -47,15 +47,15 @@ class FlakyStore(MemoryStore):
         return verb
 
 
-class FixedView:
+class FixedView(View):
     """One store, of which everybody is sure."""
 
-    number = 0
-    stale = mixed = False
+    stale = False
+    steady_until = float("inf")
 
     def __init__(self, store: Probed) -> None:
         self.guarded = GuardedStore(store, "The flaky store")
-        self.store = HandoverStore(Role(self.guarded, 0, 0))
+        super().__init__(Place(self.guarded, 0, 0))
 
     def undecided(self) -> float:
         return 0.0

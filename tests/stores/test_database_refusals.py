@@ -19,12 +19,15 @@ from django.db import connections, transaction
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
-from sessionpersist.handover.rules import HandoverStore, Role
+from sessionpersist.handover import moving
+from sessionpersist.handover.carrying import Place
+from sessionpersist.handover.driving import drive
 from sessionpersist.stores.base import Outcome, Record, new_version, now_ms
 from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.settings import DatabaseSettings
+from tests.handover.test_contract import SureView
 from tests.servers import MariaDB, Postgres, require, shared
 from tests.stores.contract import MINUTE, a_key, a_record
 from tests.stores.databases import added_database
@@ -208,11 +211,11 @@ def test_a_session_too_large_for_the_new_store_is_read_in_the_old_one_and_holds_
     small = {a_key(): of_revision(1, b"small") for _ in range(3)}
     large = {a_key(): of_revision(1, secrets.token_bytes(3 * MEGABYTE))}
     memory.create_many({**small, **large})
-    source = Role(memory, 1, 0)
-    site = HandoverStore(Role(store_of(small_packets), 2, 0), [source])
-    assert site.move_many(source, {**small, **large}) == len(small)
+    source = Place(memory, 1, 0)
+    view = SureView(Place(store_of(small_packets), 2, 0), [source])
+    assert drive(moving.move(view, source, {**small, **large}), lambda: view) == len(small)
     [(key, record)] = large.items()
-    assert site.get(key) == record
+    assert drive(view.get(key), lambda: view) == record
     assert dict(memory.scan()) == large
     memory.close()
 

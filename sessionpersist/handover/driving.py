@@ -1,0 +1,75 @@
+"""What the rules of the handover may ask for, and the few lines that do it for them in a thread.
+
+The rules do no I/O. They are generators: each yields what it wants done, is sent the answer or has the error thrown in,
+and returns what it has come to. Whoever drives them decides how things are done: here a thread that blocks; one day
+an event loop that awaits; in ``tests/handover`` a scheduler that tries every order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from sessionpersist.stores.base import Drainable
+from sessionpersist.stores.transactions import outside
+
+T = TypeVar("T")
+
+
+class Call(NamedTuple):
+    """Call a verb of a store. The answer is the store's."""
+
+    store: Drainable
+    verb: str
+    arguments: tuple[Any, ...]
+
+
+class Wait(NamedTuple):
+    """Wait. There is no answer."""
+
+    seconds: float
+
+
+class Look(NamedTuple):
+    """Look at which view is in force now. The answer is that view."""
+
+
+class Outside(NamedTuple):
+    """Run another rule outside the transaction of this thread. The answer is what it returns."""
+
+    rule: Rule[Any]
+
+
+Request: TypeAlias = Call | Wait | Look | Outside
+Rule: TypeAlias = Generator[Request, Any, T]
+
+LOOK = Look()
+
+
+def drive(rule: Rule[T], look: Callable[[], object], sleep: Callable[[float], None] = time.sleep) -> T:
+    """Run a rule to its end in this thread, and return what it returns."""
+    try:
+        request = next(rule)
+        while True:
+            try:
+                answer = _done(request, look, sleep)
+            except Exception as error:  # noqa: BLE001 - whatever a store raises is for the rule to judge
+                request = rule.throw(error)
+            else:
+                request = rule.send(answer)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def _done(request: Request, look: Callable[[], object], sleep: Callable[[float], None]) -> Any:
+    match request:
+        case Call(store, verb, arguments):
+            return getattr(store, verb)(*arguments)
+        case Wait(seconds):
+            return sleep(seconds)
+        case Look():
+            return look()
+        case Outside(rule):
+            return outside(lambda: drive(rule, look, sleep))
