@@ -72,6 +72,11 @@ def given(options: dict[str, Any]) -> Iterator[Given]:
             yield from _given_secret(name, options)
         elif options[name] is not None:
             value = options[name]
+            if getattr(field, "may_hold_secret", False) and "@" in value:
+                raise CommandError(
+                    f"{option_of(name)}: a password on the command line can be read by others; leave user name and "
+                    "password out of a connection string."
+                )
             yield Given(option_of(name), name, "\n".join(value) if isinstance(value, list) else value)
 
 

@@ -41,6 +41,7 @@ TEXTS = [
     *(f"redis_sentinel_{name}" for name in ("name", "username", "password")),
     *(f"mongodb_{name}" for name in ("host", "username", "password", "database", "auth_source", *FILES)),
     "mongodb_replica_set",
+    "mongodb_alias",
     "jdbc_database",
 ]
 LISTS = {"redis_nodes", "mongodb_nodes"}  # of which each line is refused, see test_forms.py

@@ -15,7 +15,8 @@ from sessionpersist.configuration.forms.fields import SecretField
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.stores.hosts import NOT_ALLOWED
 from sessionpersist.stores.passwords import EncryptedPasswordField
-from sessionpersist.stores.settings import TYPES, RedisSettings
+from sessionpersist.stores.secret import Secret
+from sessionpersist.stores.settings import TYPES, MongoSettings, RedisSettings
 from tests.admin.support import PAGE, create_staff, save, shown, typed
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +41,7 @@ def test_every_setting_has_a_field_in_the_form_and_in_the_model() -> None:
     model = {field.name for field in LoginConfiguration._meta.fields}
     for name, settings in TYPES.items():
         names = {each.name for each in fields(settings)}
-        assert names - {"alias"} <= STORE_FORMS[name].base_fields.keys()
+        assert names <= STORE_FORMS[name].base_fields.keys()
         assert {settings.field(each) for each in names} <= model
 
 
@@ -156,3 +157,77 @@ def test_neither_secret_is_in_the_page_or_in_the_log() -> None:
     response = save(client, **SENTINEL, redis_password="hush-1", redis_sentinel_password="hush-2")
     assert response.status_code == 200
     assert "hush" not in response.content.decode()
+
+
+URI = "mongodb://app:hush%40@a.example.org:27018,b.example.org/sessions?replicaSet=rs0&tls=true&authSource=admin"
+
+
+def test_a_connection_string_is_taken_apart_into_the_fields() -> None:
+    form = filled({"persistence_type": "MONGODB", "mongodb_host": Secret(URI)})
+    assert form.is_valid(), form.errors
+    assert form.store_settings() == MongoSettings(
+        database="sessions",
+        host="a.example.org",
+        port=27018,
+        username="app",
+        password="hush@",
+        auth_source="admin",
+        tls=True,
+        nodes="b.example.org:27017",
+        replica_set="rs0",
+    )
+    assert form.store is not None
+    assert form.store["host"].value() == "a.example.org"
+    assert "hush" not in repr([vars(form), vars(form.store)])
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        (URI + "&maxPoolSize=1000", "The option maxPoolSize has no field here: leave it out."),
+        ("mongodb+srv://app:hush@a.example.org:27018/sessions", "A connection string with mongodb+srv://"),
+    ],
+)
+def test_a_connection_string_that_has_no_fields_is_refused_and_does_not_come_back(
+    uri: str, message: str
+) -> None:
+    client = Client()
+    client.force_login(create_staff("eve", "change_loginconfiguration"))
+    response: Any = save(client, persistence_type="MONGODB", mongodb_host=uri)
+    form = response.context_data["form"]
+    assert str(form.errors["mongodb_host"][0]).startswith(message)
+    assert "hush" not in response.content.decode()
+
+
+def test_the_field_that_takes_a_connection_string_is_hidden_in_reports() -> None:
+    assert "mongodb_host" in secret_fields()
+
+
+def test_the_hosts_of_dns_need_no_port() -> None:
+    data = {"persistence_type": "MONGODB", "mongodb_host": "a.example.org", "mongodb_database": "sessions"}
+    form = filled({**data, "mongodb_srv": "on", "mongodb_port": "", "mongodb_nodes": "no list"})
+    assert form.is_valid(), form.errors
+    assert form.store_settings() == MongoSettings(database="sessions", host="a.example.org", srv=True)
+
+
+def test_who_logs_in_by_certificate_needs_no_password() -> None:
+    data = {"persistence_type": "MONGODB", "mongodb_host": "a.example.org", "mongodb_database": "sessions"}
+    form = filled({**data, "mongodb_mechanism": "MONGODB-X509", "mongodb_username": "CN=site"})
+    assert form.is_valid(), form.errors
+
+
+def test_a_mongodb_database_of_the_project_needs_no_address(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    data = {"persistence_type": "MONGODB", "mongodb_alias": "documents"}
+    assert filled(data).errors.keys() == {"mongodb_alias"}
+    assert filled({**data, "mongodb_alias": "default"}).errors.keys() == {"mongodb_alias"}
+    monkeypatch.setitem(settings.DATABASES, "documents", {"ENGINE": "django_mongodb_backend"})
+    form = filled(data)
+    assert form.is_valid(), form.errors
+    assert form.store_settings() == MongoSettings(alias="documents")
+    assert 'value="documents"' in str(shown(form)["mongodb_alias"])
+
+
+def test_without_a_mongodb_database_in_the_project_none_is_offered() -> None:
+    assert shown(LoginConfigurationForm())["mongodb_alias"].is_hidden

@@ -48,14 +48,17 @@ class ChoiceField(forms.ChoiceField):
 
 
 class HostField(forms.CharField):
-    """A host name, an IPv4 or an IPv6 address; brackets around the latter are taken off."""
-
-    may_hold_secret = False
+    """A host name, an IPv4 or an IPv6 address; brackets around the latter are taken off. ``may_hold_secret``: the form
+    also takes a connection string here, in which there may be a password."""
 
     default_validators = [validate_host]
     default_error_messages = {
         "required": gettext_lazy("Enter the host name or the IP address of the server.")
     }
+
+    def __init__(self, *, may_hold_secret: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.may_hold_secret = may_hold_secret
 
     def to_python(self, value: Any) -> str | None:
         text: str = super().to_python(value) or ""

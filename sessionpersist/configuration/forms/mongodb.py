@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from sessionpersist.configuration.forms.fields import (
     ChoiceField,
+    HostField,
     NameField,
     NodesField,
     SecretField,
@@ -17,35 +20,59 @@ from sessionpersist.configuration.forms.fields import (
 from sessionpersist.configuration.forms.server import FILES, ServerForm
 from sessionpersist.configuration.forms.store import When
 from sessionpersist.configuration.forms.validators import validate_mongodb_auth_source, validate_mongodb_name
+from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.models import MongoMechanism
 from sessionpersist.stores.addresses import addresses
+from sessionpersist.stores.mongodb import alias as aliases
+from sessionpersist.stores.mongodb.uri import from_uri, is_uri
+from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import MongoSettings
 
+if TYPE_CHECKING:
+    from sessionpersist.models import LoginConfiguration
+
+AT_AN_ADDRESS = When("alias", ("",))
 WITH_A_PASSWORD = When(
     "mechanism", tuple(name for name in ("", *MongoMechanism.values) if name != MongoMechanism.X509)
 )
 
 
 class MongoForm(ServerForm):
-    """A server or a replica set."""
+    """A server, a replica set or a MongoDB database of the project. A connection string that is entered as the host is
+    taken apart into the fields."""
 
     settings = MongoSettings
     meaning = gettext_lazy("A collection in a MongoDB database that all nodes share.")
     when = {
         **ServerForm.when,
+        **dict.fromkeys(("host", "srv", "replica_set", "mechanism", "database", "tls"), AT_AN_ADDRESS),
+        **dict.fromkeys(("username", "auth_source"), AT_AN_ADDRESS),
         "port": When("srv", ("False",)),
         "nodes": When("srv", ("False",)),
         "password": WITH_A_PASSWORD,
     }
-    wide = (*ServerForm.wide, "nodes")
+    wide = (*ServerForm.wide, "alias", "nodes")
     terms = {
         **ServerForm.terms,
+        "alias": "MongoDB database of the project, by its alias in DATABASES, instead of an address; '' for none",
         "nodes": "further hosts of the replica set, as host:port",
         "database": "name",
         "auth_source": "database in which the user is defined",
         "mechanism": ", ".join(MongoMechanism.values),
     }
 
+    alias = forms.CharField(
+        label=gettext_lazy("Reached by"),
+        required=False,
+        help_text=gettext_lazy("A database of the project is used through the project's own connection."),
+    )
+    host = HostField(
+        label=gettext_lazy("Host"),
+        may_hold_secret=True,
+        help_text=gettext_lazy(
+            "Or a connection string, mongodb://…, which is taken apart into these fields."
+        ),
+    )
     srv = forms.BooleanField(label=gettext_lazy("Find the hosts by DNS (SRV)"), required=False)
     nodes = NodesField(
         label=gettext_lazy("Further hosts"),
@@ -61,7 +88,7 @@ class MongoForm(ServerForm):
         label=gettext_lazy("Authentication"),
         choices=[("", gettext_lazy("As the server proposes")), *MongoMechanism.choices],
     )
-    password = SecretField(label=gettext_lazy("Password"), sent_to=("host", "port", "srv", "nodes"))
+    password = SecretField(label=gettext_lazy("Password"), sent_to=("alias", "host", "port", "srv", "nodes"))
     database = forms.CharField(
         label=gettext_lazy("Database name"),
         validators=[validate_mongodb_name],
@@ -75,9 +102,27 @@ class MongoForm(ServerForm):
     )
 
     field_order = (
+        "alias",
         *("host", "port", "srv", "nodes", "replica_set"),
         *("mechanism", "username", "password", "database", "auth_source", "tls", *FILES),
     )
+
+    def __init__(self, data: Any, saved: LoginConfiguration, **kwargs: Any) -> None:
+        self.refused_uri: StoreMisconfigured | None = None
+        super().__init__(self._taken_apart(data), saved, **kwargs)
+        self._offer_aliases()
+
+    def clean(self) -> dict[str, Any]:
+        if self.refused_uri:
+            self.errors.pop("host", None)
+            self.add_error("host", str(self.refused_uri))
+        return super().clean()
+
+    def clean_alias(self) -> str:
+        alias: str = self.cleaned_data["alias"]
+        if alias and not aliases.is_mongodb(alias):
+            raise ValidationError(aliases.NO_SUCH.format(alias=alias))
+        return alias
 
     def servers(self) -> Iterator[tuple[str, str, int]]:
         yield from super().servers()
@@ -90,3 +135,28 @@ class MongoForm(ServerForm):
         super().check_login(username, password)
         if password and not username:
             self.add_error("username", _("Enter the user name that this password belongs to."))
+
+    def _taken_apart(self, data: Any) -> Any:
+        """Return the same with a connection string in the place of the host taken apart; see ``clean``."""
+        entered = Secret((data or {}).get(self.settings.field("host"), ""))
+        if not is_uri(entered):
+            return data
+        data = data.copy()
+        try:
+            fields = from_uri(entered)
+        except StoreMisconfigured as error:
+            self.refused_uri = error
+            fields = {"host": ""}  # the password in it is not sent back to the browser
+        for name, value in fields.items():
+            if isinstance(value, bool):
+                data.pop(self.settings.field(name), None)  # as a browser sends an empty box
+            if value is not False:
+                secret = name in self.settings.secret_names()
+                data[self.settings.field(name)] = Secret(value) if secret else value
+        return data
+
+    def _offer_aliases(self) -> None:
+        """The drop-down of the project's MongoDB databases; hidden where there is none."""
+        found = list(dict.fromkeys([*aliases.mongodb_aliases(), *filter(None, [self.saved["alias"]])]))
+        choices = [("", _("An address")), *((each, f"{each} (DATABASES)") for each in found)]
+        self.fields["alias"].widget = forms.Select(choices=choices) if found else forms.HiddenInput()
