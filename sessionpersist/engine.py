@@ -209,14 +209,16 @@ class SessionStore(SessionBase):
     def _audit_login(self, record: Record) -> None:
         if self._logs_in and record.user_id:
             self._logs_in = False
-            audit.login(stored_key(str(self.session_key)), record.user_id)
+            assert self.session_key is not None  # it has just been saved
+            audit.login(self._sealer_of(self.session_key).stored_key, record.user_id)
 
     def _audit_end(self, session_key: str) -> None:
         user_id, self._logs_out = self._logs_out, None
+        name = self._sealer_of(session_key).stored_key
         if user_id is None:
-            audit.ended(stored_key(session_key))
+            audit.ended(name)
         else:
-            audit.logout(stored_key(session_key), user_id)
+            audit.logout(name, user_id)
 
     def _merge_newer(self, data: dict[str, Any]) -> None:
         found = self._read(self.session_key)
