@@ -72,7 +72,7 @@ def report() -> None:
 
 
 def reset() -> None:
-    """Forget what was reported: the next request reports anew. After a fork, and in tests."""
+    """Forget what was reported: the next request reports again. After a fork, and in tests."""
     global _lock, _revision, _due, _sweep_due, _failed
     _lock, _revision, _due, _sweep_due, _failed = threading.Lock(), -1, 0.0, 0.0, False
 

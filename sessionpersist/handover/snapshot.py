@@ -121,7 +121,7 @@ _lost = False  # whether the last read failed, so that the log has one line when
 
 
 def current() -> Snapshot:
-    """Return what this process knows, read anew where the deadline has passed.
+    """Return what this process knows, read again where the deadline has passed.
 
     Raises StoreUnavailable where it has never been able to read the configuration.
     """

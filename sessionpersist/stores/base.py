@@ -41,7 +41,7 @@ INITIAL = 0  # the number of the revision that is in force before anybody has sa
 PLACE = "place"
 PLACE_ID = re.compile("[0-9a-f]{32}")
 RANDOM_BITS = 40  # of a version; with the revision in front it fits the signed 64-bit integers of every store
-COPY_BITS = 8  # of those, the last ones: drawn anew where a record is carried as it is
+COPY_BITS = 8  # of those, the last ones: drawn again where a record is carried as it is
 
 suspicious = logging.getLogger("django.security.SuspiciousSession")
 

@@ -67,7 +67,7 @@ AFTER = {"sqlite": "CAST({m} AS TEXT)", "other": "{m}"}
 EXPIRED = "SELECT stored_key FROM {t} WHERE expires_at <= {m} ORDER BY expires_at LIMIT {batch}"
 
 # One statement a batch. In PostgreSQL nodes that clear at the same time don't wait for each other; the array is there
-# because what stands after an IN may be executed for each row anew, and would then lock rows that are not deleted.
+# because what stands after an IN may be executed again for each row, and would then lock rows that are not deleted.
 # In MySQL they may even deadlock, which the store bears (see GAVE_WAY).
 CLEAR = {
     "sqlite": "DELETE FROM {t} WHERE stored_key IN (" + EXPIRED + ")",

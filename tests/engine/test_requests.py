@@ -37,7 +37,7 @@ def post_login(client: Client) -> HttpResponse:
 
 
 def session_of(client: Client) -> SessionStore:
-    """The session that the client's cookie leads to, read anew."""
+    """The session that the client's cookie leads to, read again."""
     return SessionStore(client.cookies[COOKIE].value)
 
 

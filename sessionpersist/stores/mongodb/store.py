@@ -298,7 +298,7 @@ class MongoStore(Probed):
 
     def _give_grace(self) -> None:
         """Change the index of an earlier release. A user without the right to (dbAdmin) leaves it, see warnings():
-        to make it anew would take a while on a large collection, and it works."""
+        to make it again would take a while on a large collection, and it works."""
         index = {"name": TTL_INDEX, "expireAfterSeconds": GRACE}
         try:
             self._sessions.database.command("collMod", self._sessions.name, index=index)
