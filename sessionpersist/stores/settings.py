@@ -58,6 +58,11 @@ class StoreSettings:
         """Where the sessions are; two settings with the same target share their sessions."""
         return (self.type, *(getattr(self, name) for name in self.identity))
 
+    @property
+    def is_entered(self) -> bool:
+        """Whether anybody has entered where the sessions are to be."""
+        return all(getattr(self, name) != "" for name in self.identity)
+
     def public(self) -> dict[str, Any]:
         """The settings without the secrets, as JSON can hold them."""
         return {name: value for name, value in vars(self).items() if name not in self.secret_names()}
@@ -116,6 +121,10 @@ class RedisSettings(StoreSettings):
         if self.mode == SENTINEL:
             return (self.type, self.mode, nodes, self.sentinel_name, self.database)
         return (self.type, self.mode, nodes) if self.mode == CLUSTER else super().target
+
+    @property
+    def is_entered(self) -> bool:
+        return bool(self.host if self.mode == STANDALONE else lines(self.nodes))
 
     def describe(self) -> str:
         nodes = ", ".join(lines(self.nodes))
@@ -176,6 +185,10 @@ class MongoSettings(StoreSettings):
             return (self.type, self.alias)
         further = tuple(sorted(set(lines(self.nodes))))
         return (*super().target, *(("srv",) if self.srv else ()), *further)
+
+    @property
+    def is_entered(self) -> bool:
+        return bool(self.alias or self.host)
 
     def describe(self) -> str:
         if self.alias:

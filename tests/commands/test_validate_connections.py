@@ -14,6 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
+from sessionpersist.management.commands.validate_connections import every_store
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.stores.settings import TYPES
 from tests.commands.running import Result, run
@@ -123,6 +124,33 @@ def test_all_is_every_store_that_is_filled_in_and_every_database_once() -> None:
     ]
     assert result.error is not None
     assert result.error.startswith("1 of 3 failed: REDIS")
+
+
+@pytest.mark.parametrize(
+    ("fields", "description"),
+    [
+        (
+            {"redis_mode": "CLUSTER", "redis_nodes": "redis.example.org:6379"},
+            "REDIS Cluster at redis.example.org:6379",
+        ),
+        (
+            {"redis_mode": "SENTINEL", "redis_nodes": "a.example.org:26379", "redis_sentinel_name": "main"},
+            "REDIS at “main” of a.example.org:26379, database 0",
+        ),
+        ({"mongodb_alias": "documents"}, "MONGODB, database “documents” of the project"),
+        ({"mongodb_host": "db.example.org"}, "MONGODB at db.example.org:27017, database “”"),
+    ],
+)
+def test_all_has_a_store_that_is_reached_in_another_way_than_by_its_host(
+    fields: dict[str, str], description: str
+) -> None:
+    saved = LoginConfiguration(persistence_type="JDBC", jdbc_database="default", **fields)
+    assert [each.describe() for each in every_store(saved)].count(description) == 1
+
+
+@pytest.mark.parametrize("store_type", ["REDIS", "MONGODB"])
+def test_all_passes_over_a_store_of_which_nothing_was_entered(store_type: str) -> None:
+    assert store_type not in {each.type for each in every_store(LoginConfiguration())}
 
 
 def test_database_that_is_no_longer_in_the_project_fails() -> None:

@@ -94,12 +94,12 @@ def line_of(step: Step, style: Style) -> str:
 def every_store(configuration: LoginConfiguration) -> Iterator[StoreSettings]:
     """Yield the configured store, then all that could be: filled in, or a database of the project."""
     yield settings_of(configuration, configuration.persistence_type)
-    yield settings_of(configuration, "IN_MEMORY")
-    if configuration.redis_host:
-        yield settings_of(configuration, "REDIS")
-    yield from (DatabaseSettings(database=alias) for alias in connections)
-    if configuration.mongodb_host:
-        yield settings_of(configuration, "MONGODB")
+    for store_type in TYPES:
+        settings = settings_of(configuration, store_type)
+        if isinstance(settings, DatabaseSettings):
+            yield from (DatabaseSettings(database=alias) for alias in connections)
+        elif settings.is_entered:
+            yield settings
 
 
 def settings_of(configuration: LoginConfiguration, store_type: str) -> StoreSettings:
