@@ -128,7 +128,11 @@ class Node:
                 stderr=log,
                 start_new_session=True,
             )
-        self._wait()
+        try:
+            self._wait()
+        except BaseException:
+            self.kill()
+            raise
 
     def stop(self) -> None:
         """Shut it down; kill what does not go."""
@@ -155,6 +159,6 @@ class Node:
             try:
                 urllib.request.urlopen(f"{self.url}/static-page/", timeout=5).close()
                 return
-            except (urllib.error.URLError, ConnectionError):
+            except OSError:  # it does not listen yet, or is slow on a busy machine
                 time.sleep(0.05)
         raise TimeoutError(self.log.read_text())

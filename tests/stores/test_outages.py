@@ -24,6 +24,7 @@ from tests.stores.parallel import in_threads
 from tests.stores.places import mongo_store, redis_store
 
 TIMEOUT = 0.5  # seconds
+PATIENT = 10.0  # where nothing is about time: ten that connect at once may take a while
 SLACK = 1.7  # seconds that a busy machine may add; and libpq waits two at least for a connection
 
 SERVERS = [Valkey, Redis, MongoDB, Postgres, MariaDB]
@@ -108,7 +109,9 @@ def test_a_probe_of_a_server_that_hangs_ends_in_time(server: Server) -> None:
     assert not steps[-1].ok
 
 
-def test_after_a_restart_one_more_try_has_a_new_connection(server: Server, store: Probed) -> None:
+def test_after_a_restart_one_more_try_has_a_new_connection(server: Server) -> None:
+    store = MAKERS[type(server)](PATIENT)
+    store.prepare()
     key, record = a_key(), a_record()
     assert store.create(key, record)
     server.restart()
@@ -120,11 +123,12 @@ def test_after_a_restart_one_more_try_has_a_new_connection(server: Server, store
         found = store.get(key)
     assert found == record
     assert lost in ([], [True])  # some drivers notice by themselves
+    store.close()
 
 
 def test_after_a_restart_no_idle_connection_costs_a_request_its_second_try(server: Server) -> None:
     """As many lie idle as were used at a time, and all of them have met the same fate."""
-    guarded = GuardedStore(MAKERS[type(server)](10), "the store")  # ten that connect at once may take a while
+    guarded = GuardedStore(MAKERS[type(server)](PATIENT), "the store")
     key, record = a_key(), a_record()
     assert guarded.create(key, record)
     in_threads([lambda: [guarded.get(key) for _ in range(20)]] * 10)
