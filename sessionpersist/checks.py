@@ -224,9 +224,9 @@ def _overruled(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
     recorded = configuration.overruled_by()
     if recorded is not None:
         yield checks.Warning(
-            f"The Login Configuration says {configuration.store_settings().describe()}, but the site goes by what was "
-            f"last saved: {recorded.describe()}. It was changed other than by saving it, or only a part was loaded.",
-            hint="Save it once more, on the page or with `manage.py login_configuration set`.",
+            f"The Login Configuration says {configuration.store_settings().describe()}, but the site uses what was "
+            f"last saved: {recorded.describe()}. It was changed without being saved, or only part of it was loaded.",
+            hint="Save it again, on the page or with `manage.py login_configuration set`.",
             id="sessionpersist.W004",
         )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TOO_OFTEN = "too_often"
 TRIED_TOO_OFTEN: Text = gettext_lazy(
-    "Each user can try a store {times} times a minute, and you have. Wait a minute, then try again."
+    "Each user can try a store {times} times a minute, and you have reached that limit. Wait a minute, then try again."
 )
 
 

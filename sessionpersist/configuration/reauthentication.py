@@ -31,7 +31,7 @@ FIELD = "your_password"
 ENTERED = "_sessionpersist_entered"  # on a request, where its password was right
 
 LOG_IN_AGAIN: Text = gettext_lazy(
-    "This concerns the sessions of all users, and you logged in too long ago: log out, log in again, then repeat it."
+    "This affects the sessions of all users, and you logged in too long ago: log out, log in again, and repeat it."
 )
 ENTER: Text = gettext_lazy("Enter your password.")
 WRONG: Text = gettext_lazy("This is not your password.")

@@ -15,7 +15,7 @@ from django.core.management.base import CommandError
 from sessionpersist.configuration.forms import STORE_FORMS
 from sessionpersist.configuration.forms.fields import ConsentField, NodesField, SecretField
 from sessionpersist.stores.secret import Secret
-from sessionpersist.stores.settings import ENVIRONMENT
+from sessionpersist.stores.settings import ENVIRONMENT, FILE
 
 
 class Refused(argparse.Action):
@@ -84,6 +84,8 @@ def _given_secret(name: str, options: dict[str, Any]) -> Iterator[Given]:
     option = name.replace("_", "-")
     if options[f"{name}_env"]:
         yield Given(f"--{option}-env", name, ENVIRONMENT + options[f"{name}_env"])
+    if options[f"{name}_file"]:
+        yield Given(f"--{option}-file", name, FILE + options[f"{name}_file"])
     if options[f"{name}_stdin"]:
         yield Given(f"--{option}-stdin", name, read_secret())
     if options[f"no_{name}"]:
@@ -92,10 +94,11 @@ def _given_secret(name: str, options: dict[str, Any]) -> Iterator[Given]:
 
 def _add_secret(parser: argparse.ArgumentParser, name: str) -> None:
     option, one_of = name.replace("_", "-"), parser.add_mutually_exclusive_group()
-    variable = "read it on each node from this variable"
-    one_of.add_argument(f"--{option}-env", metavar="NAME", help=variable)
-    one_of.add_argument(f"--{option}-stdin", action="store_true", help="read it from the standard input")
-    one_of.add_argument(f"--no-{option}", action="store_true", help="remove the saved one")
+    add, what = one_of.add_argument, _help(name)
+    add(f"--{option}-env", metavar="NAME", help=f"{what}: read it on each node from this variable")
+    add(f"--{option}-file", metavar="PATH", help=f"{what}: read it on each node from this file")
+    add(f"--{option}-stdin", action="store_true", help=f"{what}: read it from the standard input")
+    add(f"--no-{option}", action="store_true", help=f"{what}: remove the saved one")
     one_of.add_argument(f"--{option}", nargs="?", action=Refused, help=argparse.SUPPRESS)
 
 

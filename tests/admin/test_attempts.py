@@ -46,7 +46,10 @@ TEXTS = [
 ]
 LISTS = {"redis_nodes", "mongodb_nodes"}  # of which each line is refused, see test_forms.py
 REFUSED = "This field must not contain control characters, such as line breaks."
-TOO_OFTEN = "Each user can try a store 10 times a minute, and you have. Wait a minute, then try again."
+TOO_OFTEN = (
+    "Each user can try a store 10 times a minute, and you have reached that limit. "
+    "Wait a minute, then try again."
+)
 
 
 @pytest.fixture
@@ -165,7 +168,7 @@ class TestTenAMinute:
         found = response.json()
         assert (found["ok"], found["steps"], found["errors"]) == (False, [], {})
         assert TOO_OFTEN in found["html"]
-        assert "correct what is marked" not in found["html"]
+        assert "correct the marked fields" not in found["html"]
         with pytest.raises(TimeoutError):
             listener.accept()
 

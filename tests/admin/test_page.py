@@ -144,7 +144,7 @@ def test_a_test_of_what_is_invalid_asks_nobody(browser: Client) -> None:
     found = browser.post(TEST, typed(persistence_type="REDIS", redis_host="a b"), headers=JSON).json()
     assert (found["ok"], found["steps"]) == (False, [])
     assert list(found["errors"]) == ["redis_host"]
-    assert "correct what is marked" in found["html"]
+    assert "correct the marked fields" in found["html"]
 
 
 def test_without_the_script_the_page_comes_back_with_the_steps(browser: Client) -> None:

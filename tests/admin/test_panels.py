@@ -182,7 +182,7 @@ class TestHandover:
         number = choose(**JDBC)
         node("node-2", revision=number, seconds=0)
         text = text_of(browser.get(PROGRESS))
-        assert "The button moves what the node that answers holds." in text
+        assert "The button moves the sessions of the node that serves the request." in text
         assert "node-1 1 left node-2 has not reported since the switch" in text
 
     def test_who_may_only_look_sees_it_without_buttons(self) -> None:
@@ -227,7 +227,7 @@ class TestMemoryOfEachNode:
         assert "node-1 0 left" in text
         assert "node-2 3,000 left, reported 12 s ago" in text
         assert "node-3 10 left, reported 2 min ago" in text
-        assert "On the node that answers nothing is left to move." in text
+        assert "Nothing is left to move on the node that served this page." in text
         assert "End the handover" not in text
         self.moves_on_and_is_seen_to(browser, left)
 
@@ -243,7 +243,7 @@ class TestMemoryOfEachNode:
         text = text_of(browser.get(url("abandon", left)))
         assert "Abandon In-Memory of every node?" in text
         assert "3,010 sessions have not moved; their users are logged out." in text
-        assert "by figures of which the oldest was reported 2 min ago." in text
+        assert "the oldest figure was reported 2 min ago." in text
         assert "node-2 3,000 left, reported 12 s ago" in text
 
     def test_a_node_that_has_not_reported_since_the_switch_is_named(self, browser: Client, left: int) -> None:
@@ -254,7 +254,7 @@ class TestMemoryOfEachNode:
         assert "node-3 has not reported since the switch" in text
         text = text_of(browser.get(url("abandon", left)))
         assert "at least 7 sessions have not moved; their users are logged out." in text
-        assert "Not in it is what these nodes hold, which have not reported since the switch: node-3." in text
+        assert "These nodes have not reported since the switch and are not included: node-3." in text
 
     def test_where_none_has_reported_the_dialog_does_not_say_0(self, browser: Client, left: int) -> None:
         self.reports("node-2", None, revision=left, minutes=20)
@@ -403,7 +403,7 @@ class TestAbandoning:
         text = text_of(browser.get(url("abandon", number)))
         assert "Abandon JDBC, database “default”?" in text
         assert re.search(r"\d sessions have not moved; their users are logged out\.", text)
-        assert "What is forgotten stays forgotten" in text
+        assert "This cannot be undone" in text
         assert "“Move the rest now” would log nobody out." in text
         assert Revision.objects.get(pk=number).drained_at is None
 
@@ -412,10 +412,12 @@ class TestAbandoning:
         leave_memory()
         choose(**JDBC)
         log_in_again(browser)
-        assert "Nobody can tell how many those are" in text_of(browser.get(url("abandon", number)))
+        assert "The store does not answer, so the number is not known." in text_of(
+            browser.get(url("abandon", number))
+        )
         text = text_of(browser.post(url("abandon", number), follow=True))
         assert re.search(r"REDIS at 127.0.0.1:\d+, database 0 was abandoned\.", text)
-        assert "What was forgotten there stays forgotten." in text
+        assert "The sessions left there are lost." in text
         assert Revision.objects.get(pk=number).drained_how == "abandoned"
         [entry] = log_of()
         assert re.fullmatch(

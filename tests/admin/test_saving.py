@@ -168,7 +168,7 @@ def test_no_password_is_ever_rendered(browser: Client) -> None:
 def test_a_password_that_was_typed_has_to_be_typed_again(browser: Client) -> None:
     page = save(browser, persistence_type="REDIS", redis_port="0", redis_password="typed-pw").content.decode()
     assert "typed-pw" not in page
-    assert "enter it once more" in page
+    assert "enter it again" in page
 
 
 @pytest.mark.parametrize("address", [PAGE, f"{PAGE}test/"])

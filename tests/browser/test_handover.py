@@ -171,7 +171,7 @@ def test_an_old_store_that_died_is_abandoned(visitor: Visitor, user: Visitor, st
     moving.get_by_role("button", name="Move the rest now").click()
     expect(page.locator(".sp-said")).to_contain_text(re.compile("refused|was lost"))
     moving.get_by_role("link", name="Abandon the old store").click()
-    expect(page.get_by_text("Nobody can tell how many those are")).to_be_visible()
+    expect(page.get_by_text("The store does not answer, so the number is not known.")).to_be_visible()
     page.get_by_role("button", name="Abandon it and log them out").click()
     expect(page.locator(".messagelist .success")).to_contain_text("was abandoned")
     page.wait_for_timeout(500)  # each process hears of it

@@ -89,7 +89,7 @@ class TestLight:
         expect(visitor.status()).to_contain_text("✓ Answers")
         page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true, configurable: true })")
         page.clock.run_for(40_000)
-        expect(visitor.status()).to_contain_text("Not asked lately")
+        expect(visitor.status()).to_contain_text("Not checked recently")
         expect(visitor.status()).not_to_contain_text("Answers")
         page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
         expect(visitor.status()).to_contain_text("✓ Answers")

@@ -76,7 +76,7 @@ def test_what_came_meanwhile_is_told(keys: list[str], monkeypatch: pytest.Monkey
     monkeypatch.setattr(adoption, "remove", another_logs_in)
     monkeypatch.setattr("sessionpersist.configuration.leftovers.ROWS", 1000)
     result = run("drain_sessions")
-    assert result.error == f"{DB}: 250 sessions moved, 1 came meanwhile. Run this again."
+    assert result.error == f"{DB}: 250 sessions moved, 1 arrived in the meantime. Run this again."
 
 
 def test_one_session_is_one(keys: list[str]) -> None:

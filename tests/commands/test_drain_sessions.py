@@ -263,7 +263,7 @@ class TestInThisProcess:
         assert (
             "In-Memory of every node: 3,013 sessions have not moved; their users are logged out." in question
         )
-        assert "the oldest was reported 2 min ago" in question
+        assert "the oldest figure was reported 2 min ago" in question
 
     @pytest.mark.parametrize(
         ("others", "said"),
@@ -280,7 +280,7 @@ class TestInThisProcess:
         assert store.place.store.create(a_key(), later)
         error = str(run("drain_sessions").error)
         assert error.startswith(f"In-Memory of here: {said}")
-        assert ("came meanwhile" in error) == bool(others)
+        assert ("arrived in the meantime" in error) == bool(others)
 
     def test_one_session_is_one(self, left_in_memory: list[SessionStore]) -> None:
         for session in left_in_memory[1:]:

@@ -72,7 +72,7 @@ class TestShow:
         configure(persistence_type="REDIS", redis_host="redis.example.org")
         LoginConfiguration.objects.update(redis_host="elsewhere.example.org")
         recorded = "REDIS at redis.example.org:6379, database 0"
-        assert f"the site goes by what was last saved, {recorded}." in show().output
+        assert f"the site uses what was last saved, {recorded}." in show().output
         assert json.loads(show("--json").output)["overruled_by"] == recorded
 
     @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ class TestSet:
         assert result.error is None
         assert "Compare and set" in result.output
         assert "Saved: JDBC, database “default”." in result.output
-        assert "Every process of the site moves to it in 60 s, at one moment." in result.output
+        assert "Every process of the site switches to it in 60 s, all at the same moment." in result.output
         assert (saved().persistence_type, saved().jdbc_database) == ("JDBC", "default")
 
     def test_store_that_activates_at_once_says_so(self, settings: Settings) -> None:

@@ -54,7 +54,7 @@ def consequence(names: list[str]) -> str:
     text = _(
         "In-Memory is the memory of one node, and this site has {count}: {names}. Behind a load balancer users are "
         "logged out for good: as soon as a request reaches a node that does not hold the session, that node "
-        "answers as to a stranger, and the browser gives up its cookie. Confirm only if the load balancer always "
+        "treats the user as a stranger, and the browser drops its cookie. Confirm only if the load balancer always "
         "sends a user to the same node."
     )
     return text.format(count=len(names), names=", ".join(names))

@@ -180,7 +180,7 @@ class LoginConfigurationForm(forms.Form):
         return self.store.store_settings()
 
     def save(self, *, saved_by: str = "") -> LoginConfiguration:
-        """Save, unless somebody else has meanwhile: then nothing is, and Overtaken says who did and when."""
+        """Save. If somebody else has saved in the meantime, nothing is saved, and Overtaken says who did and when."""
         assert self.store is not None
         values = {"persistence_type": self.store.type, **self.store.values()}
         for name, value in values.items():
@@ -243,7 +243,7 @@ def overtaken_by(current: LoginConfiguration) -> Overtaken:
         first = _("Somebody else saved this configuration after you opened this page.")
     now = _("Saved now: {store}.").format(store=current.store_settings().describe())
     advice = _(
-        "Nothing of yours was saved. What you typed is still here, except for a password: save again to put "
-        "it in the place of theirs."
+        "Nothing of yours was saved. What you typed is still here, except for a password: save again to "
+        "replace theirs."
     )
     return Overtaken(f"{first} {now} {advice}", code="overtaken")

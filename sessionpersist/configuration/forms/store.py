@@ -202,7 +202,9 @@ class StoreForm(forms.Form):
     # Secrets.
 
     def _set_up_secrets(self) -> None:
-        text = _("Or env:NAME, to read it on each node from that environment variable. Allowed are {names}.")
+        text = _(
+            "Or env:NAME or file:/path, to read it on each node from that variable or file. Allowed are {names}."
+        )
         for name in self.secrets:
             field = self.fields[name]
             field.help_text = text.format(names=allowed.names_in_words())
@@ -259,7 +261,7 @@ class StoreForm(forms.Form):
         for name in self.secrets:
             if self.data.get(self.add_prefix(name)):
                 self.fields[name].widget.attrs["placeholder"] = _("Enter it again")
-                self[name].help_text = _("A password is not sent back to the browser: enter it once more.")
+                self[name].help_text = _("Passwords are not sent back to the browser: enter it again.")
 
     def make_read_only(self) -> None:
         """For users who may look but not change: no field takes anything, and none asks for anything."""

@@ -69,16 +69,16 @@ class Moving:
 
     def _reservations(self) -> Iterator[str]:
         if self.problem:
-            yield _("Nobody can tell how many those are, as the store does not answer.")
+            yield _("The store does not answer, so the number is not known.")
             if self.most:
                 yield _("The most that was counted there: {most}.").format(most=grouped(self.most))
         if self.per_node and self.oldest:
-            text = _("That is on all nodes together, by figures of which the oldest was reported {age}.")
+            text = _("This is the total of all nodes; the oldest figure was reported {age}.")
             yield text.format(age=self.oldest)
         elif self.per_node:
-            yield _("That is on all nodes together.")
+            yield _("This is the total of all nodes.")
         if self.per_node and self.unknown:
-            text = _("Not in it is what these nodes hold, which have not reported since the switch: {names}.")
+            text = _("These nodes have not reported since the switch and are not included: {names}.")
             yield text.format(names=", ".join(self.unknown))
 
     @property

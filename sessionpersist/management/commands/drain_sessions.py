@@ -100,7 +100,9 @@ class Command(SessionCommand):
         if old.stuck:
             self.stdout.write(self.style.WARNING(f"{name}: {old.about_stuck()}"))
         if left > 0:
-            raise CommandError(f"{name}: {sessions(moved)} moved, {left:,} came meanwhile. Run this again.")
+            raise CommandError(
+                f"{name}: {sessions(moved)} moved, {left:,} arrived in the meantime. Run this again."
+            )
         self.stdout.write(self.style.SUCCESS(f"{name}: {sessions(moved)} moved. {REMOVABLE}"))
 
     def _move(self, store: Draining | Leftovers, counted: Left, rate: float | None) -> int:
@@ -166,9 +168,9 @@ def what_stays(moved: int, left: int) -> str:
     """Say what was moved, and why the rest is still there. (What is no session of ours is not counted.)"""
     stay = f"{left:,} {'is' if left == 1 else 'are'} still there"
     if moved:
-        return f"{sessions(moved)} moved, {stay}: they came meanwhile, or can't be moved yet. Run this again."
+        return f"{sessions(moved)} moved, {stay}: they arrived in the meantime, or can't be moved yet. Run this again."
     return (
-        f"No session could be moved, {stay}: saved by a process that goes by another switch than this one. The page "
+        f"No session could be moved, {stay}: saved by a process that follows another switch than this one. The page "
         "Login Configuration shows what each node uses. Run this again once all use the same store."
     )
 

@@ -20,13 +20,15 @@ from sessionpersist.management.base import SessionCommand, operator, read_config
 from sessionpersist.management.commands.validate_connections import line_of
 from sessionpersist.management.options import Given
 from sessionpersist.models import LoginConfiguration, Revision
-from sessionpersist.stores.settings import ENVIRONMENT, TYPES, StoreSettings, UnreadablePassword, reveal
+from sessionpersist.stores.settings import ENVIRONMENT, FILE, TYPES, StoreSettings, UnreadablePassword, reveal
 
 ABOUT_PASSWORDS = """\
 A password is never given on the command line: every user of the machine could read it there, and the shell keeps it.
   --password-env NAME              each node reads it from its own environment; only the variable's name is saved
+  --password-file PATH             each node reads it from its own file; only the path is saved
   --password-stdin < password.txt  it is read from the standard input (or asked for, in a terminal) and saved encrypted
-The name has to be one that SESSIONPERSIST["SECRETS_ALLOWED"] allows: by default one that begins with SESSIONPERSIST_.
+SESSIONPERSIST["SECRETS_ALLOWED"] says which names and folders may be used: by default names that begin with
+SESSIONPERSIST_.
 Without either, the saved password stays, as long as host, port and TLS do.
 """
 EXAMPLES = """
@@ -41,11 +43,11 @@ examples:
 """
 HANDOVER = (
     "Nobody is logged out while the old store runs: a session moves when its user comes back, and drain_sessions moves "
-    "the rest. If it is down for good, drain_sessions --abandon gives it up."
+    "the rest. If it is down for good, run drain_sessions --abandon."
 )
 OVERRULED = (
-    "What is configured was changed other than by saving it, and has no effect: the site goes by what was last saved, "
-    "{}. Save it once more to have it."
+    "The configuration was changed without being saved, so the change has no effect: the site uses what was last "
+    "saved, {}. Save it again to apply it."
 )
 
 
@@ -169,13 +171,14 @@ def describe_secret(secret: str) -> str:
     """Say what kind of secret is saved."""
     if isinstance(secret, UnreadablePassword):
         return "can't be decrypted: SECRET_KEY has changed"
-    if not secret.startswith(ENVIRONMENT):
+    if not secret.startswith((ENVIRONMENT, FILE)):
         return "saved" if secret else "none"
+    there = "set" if secret.startswith(ENVIRONMENT) else "readable"
     try:
         reveal(secret)
     except StoreMisconfigured:
-        return f"{secret} (not set on this node)"
-    return f"{secret} (set on this node)"
+        return f"{secret} (not {there} on this node)"
+    return f"{secret} ({there} on this node)"
 
 
 def what_is_next(saved: StoreSettings) -> str:
@@ -185,7 +188,7 @@ def what_is_next(saved: StoreSettings) -> str:
     waiting = next((each for each in known.pending if each.settings.target == saved.target), None)
     if waiting is None:
         return f"Every process of the site uses it within {conf.refresh_seconds():g} s."
-    return f"Every process of the site moves to it in {seconds_until(known, waiting):.0f} s, at one moment."
+    return f"Every process of the site switches to it in {seconds_until(known, waiting):.0f} s, all at the same moment."
 
 
 def seconds_until(known: snapshot.Snapshot, pending: snapshot.Known) -> float:
