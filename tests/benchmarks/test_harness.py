@@ -91,6 +91,11 @@ def test_page_gets_the_figures_and_keeps_the_rest(tmp_path: Path, monkeypatch: p
     assert "| REDIS, django-redis | 100 (1), 200 (1) |" in text
 
 
+def test_the_page_of_the_documentation_has_the_section() -> None:
+    text = page.PAGE.read_text()
+    assert text.index(page.BEGIN) < text.index("\nMeasured on ") < text.index(page.END)
+
+
 def test_page_without_the_section_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document, figures = tmp_path / "speed.md", tmp_path / "figures.json"
     document.write_text("Before\n")
