@@ -26,6 +26,7 @@ SCREENSHOTS = ROOT / "docs" / "screenshots"
 # The pictures in README.md and docs/.
 SHOWN = (
     "redis",
+    "sentinel",
     "jdbc",
     "home-redis",
     "wrong-password-mongodb",
