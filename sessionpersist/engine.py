@@ -27,7 +27,6 @@ from sessionpersist.session import adoption, merging
 from sessionpersist.session.sealing import Sealer, beside, stored_key
 from sessionpersist.stores.base import (
     LONGEST_USER_ID,
-    NEVER,
     Outcome,
     Record,
     check_size,
@@ -372,7 +371,7 @@ class SessionStore(SessionBase):
 def sealed_end(expires_at: int) -> int:
     """Return when a session is over at the latest, unless it is saved before: so that not each touch has to be a save,
     a twentieth of its life after it expires, and a minute at least."""
-    return min(expires_at + max((expires_at - now_ms()) // 20, 60_000), NEVER)
+    return expires_at + max((expires_at - now_ms()) // 20, 60_000)
 
 
 def is_key(session_key: object) -> TypeGuard[str]:

@@ -165,7 +165,7 @@ class LoginConfiguration(SingletonModel):
         """Save, and have every process move to the chosen store.
 
         ``saved_by`` is a user name, for the history. ``place`` is the id of the place that was chosen, where somebody
-        has asked for it (see ``Store.place``), and ``initial_place`` that of the store of before anybody had saved one.
+        has asked for it (see ``Probed.place``), and ``initial_place`` that of the store before anybody had saved one.
         """
         self.edition = (self.edition or 0) + 1
         self.saved_at, self.saved_by = timezone.now(), saved_by
@@ -276,7 +276,7 @@ class Revision(models.Model):
     drained_how = models.CharField(max_length=20, blank=True, editable=False)
     # The most sessions that were counted in its store since it is draining: what a progress bar begins with.
     most_left = models.PositiveIntegerField(null=True, editable=False)
-    # The id of the place that its store is, see Store.place(); empty where nobody could ask yet, and for In-Memory.
+    # The id of the place that its store is, see Probed.place(); empty where nobody could ask yet, and for In-Memory.
     place = models.CharField(max_length=32, blank=True, default="", db_default="", editable=False)
     # What was in force before anybody had saved anything: its sessions carry no number of a revision.
     initial = models.BooleanField(default=False, db_default=False, editable=False)
@@ -339,8 +339,8 @@ class Node(models.Model):
     revision = models.PositiveIntegerField(_("revision"))
     seen_at = models.DateTimeField(_("last sign of life"), db_default=Now())
     drained = models.PositiveIntegerField(default=0, editable=False)
-    # The places that this process means, see Store.place(): that of the store in force, and that of its In-Memory store
-    # while sessions may be there.
+    # The places that this process means, see Probed.place(): that of the store in force, and that of its In-Memory
+    # store while sessions may be there.
     place = models.CharField(max_length=32, blank=True, default="", db_default="", editable=False)
     memory = models.CharField(max_length=32, blank=True, default="", db_default="", editable=False)
     # The sessions that are left in the memory of the node while it is draining, as last counted.

@@ -43,7 +43,7 @@ logger = logging.getLogger("sessionpersist")
 class Known:
     """One revision: its number, the store it chose, and when it activates (Unix time of the database, seconds).
     ``initial``: it was in force before it was written, and sessions of that time carry the number 0. ``place`` is the
-    id of the place that its store is, where that is known (see ``Store.place``)."""
+    id of the place that its store is, where that is known (see ``Probed.place``)."""
 
     number: int
     settings: StoreSettings

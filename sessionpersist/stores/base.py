@@ -42,6 +42,7 @@ PLACE = "place"
 PLACE_ID = re.compile("[0-9a-f]{32}")
 RANDOM_BITS = 40  # of a version; with the revision in front it fits the signed 64-bit integers of every store
 COPY_BITS = 8  # of those, the last ones: drawn again where a record is carried as it is
+TOKEN = (1 << RANDOM_BITS - COPY_BITS) - 1  # the bits of a token
 
 suspicious = logging.getLogger("django.security.SuspiciousSession")
 
@@ -69,7 +70,7 @@ def restamped(version: int, revision: int) -> int:
 
 def token_of(version: int) -> int:
     """Return what stays of a version wherever its record is carried: 32 random bits."""
-    return (version & ((1 << RANDOM_BITS) - 1)) >> COPY_BITS
+    return version >> COPY_BITS & TOKEN
 
 
 def revision_of(version: int) -> int:

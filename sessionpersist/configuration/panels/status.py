@@ -24,7 +24,7 @@ class Status:
     pending: str = ""
     pending_at: datetime | None = None
     pending_seconds: int = 0
-    place: str = ""  # see Store.place(); empty for In-Memory, which is another one on each node
+    place: str = ""  # see Probed.place(); empty for In-Memory, which is another one on each node
 
 
 def read_status() -> Status:
