@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.servers import MariaDB, MongoDB, Postgres, Redis, Server, Valkey, require, shared
+from tests.servers import MariaDB, MongoDB, Postgres, Redis, ReplicaSet, Server, Valkey, require, shared
 
 SERVERS: list[type[Server]] = [Valkey, Redis, Postgres, MariaDB, MongoDB]
 ALIAS = "sessions"
@@ -28,8 +28,15 @@ def fields(server: Server) -> dict[str, Any]:
             "mongodb_password": server.password,
             "mongodb_database": server.database,
             "mongodb_auth_source": server.auth_source,
+            **_of_replica_set(server),
         }
     return {"persistence_type": "JDBC", "jdbc_database": ALIAS}
+
+
+def _of_replica_set(server: MongoDB) -> dict[str, Any]:
+    if not isinstance(server, ReplicaSet):
+        return {}
+    return {"mongodb_nodes": "\n".join(server.nodes[1:]), "mongodb_replica_set": server.name}
 
 
 def fields_on(server: type[Server]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -120,22 +120,22 @@ class ReplicaSet(Member):
             client.admin.command("replSetInitiate", config)
         self.wait_for_primary()
 
-    def primary(self) -> Member | None:
-        """The member that accepts writes, if one says so at this moment; of two that do, the newer one."""
+    def primary(self, other_than: Collection[Member] = ()) -> Member | None:
+        """The member that accepts writes, if one says so at this moment; of two that do, the newer one. Those others
+        are not asked."""
         found: dict[Any, Member] = {}
-        for each in (each for each in self.members if each.running):
+        for each in (each for each in self.members if each.running and each not in other_than):
             with suppress(Exception):  # it hangs, or is starting up
                 hello = each.hello()
                 if hello.get("isWritablePrimary"):
                     found[hello["electionId"]] = each
         return found[max(found)] if found else None
 
-    def wait_for_primary(self, other_than: Iterable[Member] = ()) -> Member:
-        """Return the primary as soon as there is one that is not among those."""
+    def wait_for_primary(self, other_than: Collection[Member] = ()) -> Member:
+        """Return the primary as soon as there is one that is not among those, which are not asked."""
         give_up = time.monotonic() + START_SECONDS
         while time.monotonic() < give_up:
-            found = self.primary()
-            if found is not None and found not in other_than:
+            if (found := self.primary(other_than)) is not None:
                 return found
             time.sleep(0.05)
         raise self._failure("has no primary")
