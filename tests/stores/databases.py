@@ -17,7 +17,13 @@ def added_database(alias: str, url: str, **changes: Any) -> Iterator[str]:
     """Have one more database in ``connections``, as if it were in ``settings.DATABASES``."""
     config = database(url, Path("/"))
     config["OPTIONS"] |= changes.pop("OPTIONS", {})
-    config |= changes
+    with imported(alias, config | changes):
+        yield alias
+
+
+@contextmanager
+def imported(alias: str, config: dict[str, Any]) -> Iterator[str]:
+    """The same with what stands in ``settings.DATABASES``."""
     before = dict(connections.settings)
     connections.settings.update(connections.configure_settings({**before, alias: config}))
     try:

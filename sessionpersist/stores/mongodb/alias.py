@@ -6,9 +6,9 @@ is what the project has set up, so no second client is made beside it.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
-from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
@@ -32,14 +32,21 @@ def is_mongodb(alias: str) -> bool:
 
 
 def engine_of(alias: str) -> str:
-    return str(django_settings.DATABASES.get(alias, {}).get("ENGINE", ""))
+    """Return the dotted name of its backend; "" where there is no such database."""
+    return str(connections.settings.get(alias, {}).get("ENGINE", ""))
+
+
+_connecting = threading.Lock()
 
 
 def database_of(alias: str) -> Any:
     """Return PyMongo's database object of this thread's connection. Raises StoreMisconfigured."""
     connection = connection_to(alias)
     if connection.vendor == "mongodb":
-        return connection.database  # django-mongodb-backend makes it at its first use
+        if "database" not in vars(connection):
+            with _connecting:  # of threads that come first together, it would have each make a client
+                return connection.database
+        return connection.database
     if connection.connection is None:
         # Closed at the end of a request, and djongo would hand out the client that it has closed.
         connection.client_connection = None
@@ -49,7 +56,7 @@ def database_of(alias: str) -> Any:
 
 def connection_to(alias: str) -> Any:
     """Return this thread's connection. Raises StoreMisconfigured."""
-    if not is_mongodb(alias) or alias not in connections:
+    if not is_mongodb(alias):
         raise StoreMisconfigured(NO_SUCH.format(alias=alias), "alias")
     try:
         return connections[alias]
@@ -74,6 +81,8 @@ _inherited: list[Any] = []
 
 def _let_go() -> None:
     """In a forked child: a client belongs to the parent, and its threads are not here."""
+    global _connecting
+    _connecting = threading.Lock()
     for connection in connections.all(initialized_only=True):
         if not is_mongodb(connection.alias):
             continue
