@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run demo test test-long floors screenshots bench bench-quick docs check format lock build wheel clean
+.PHONY: help run demo test test-long floors djongo screenshots bench bench-quick docs check format lock build wheel clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,13 +51,16 @@ test-long: $(VENV)/.dev ## Run what takes its time: long loads, large exploratio
 floors: $(VENV)/.floors ## Run the tests of the stores on the oldest versions that the wheel allows
 	@build/floors/bin/python -m pytest $(or $(ARGS),tests/stores tests/probing tests/engine)
 
+djongo: $(VENV)/.djongo ## Run the tests of a MongoDB database of the project on djongo's fork
+	@build/djongo/bin/python -m pytest $(or $(ARGS),tests/stores/test_mongodb_alias.py)
+
 screenshots: $(VENV)/.dev ## Take the pictures in docs/screenshots again (needs chromium)
 	@UPDATE_SCREENSHOTS=1 REQUIRE_BROWSER=1 $(PYTHON) -m pytest tests/browser
 
-bench: $(VENV)/.bench ## Measure speed beside Django's own engines (minutes; ARGS="--help")
+bench: $(VENV)/.dev ## Measure speed beside Django's own engines (minutes; ARGS="--help")
 	@$(PYTHON) -m benchmarks --json benchmarks.json $(ARGS)
 
-bench-quick: $(VENV)/.bench ## The same with less of everything, in under a minute
+bench-quick: $(VENV)/.dev ## The same with less of everything, in under a minute
 	@$(PYTHON) -m benchmarks --quick $(ARGS)
 
 docs: $(VENV)/.dev ## Build the documentation into build/docs (ARGS=serve shows it while you write)
@@ -115,9 +118,12 @@ $(VENV)/.floors: requirements-floors.txt requirements-test.txt pyproject.toml $(
 	  --requirement requirements-test.txt django-environ '.[all]'
 	@touch $@
 
-$(VENV)/.bench: requirements-bench.txt $(VENV)/.dev
-	@echo "Installing requirements-bench.txt into $(VENV) …"
-	@$(PYTHON) -m pip install --quiet --requirement requirements-bench.txt
+# Its fork pins an sqlparse that is older than the site's.
+$(VENV)/.djongo: requirements-test.txt requirements.txt pyproject.toml $(VENV)/.made
+	@echo "Installing djongo's fork into build/djongo …"
+	@$(PYTHON) -m venv --clear build/djongo
+	@build/djongo/bin/python -m pip install --quiet --requirement requirements-test.txt \
+	  --requirement requirements.txt '.[djongo]'
 	@touch $@
 
 $(VENV)/.made:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,6 @@ class Comer:
     browser: Browser
     name: str
     ended: list[str] = field(default_factory=list)
-    open: str | None = None
     faults: list[str] = field(default_factory=list)
 
     def come_and_go(self) -> None:
@@ -140,13 +140,10 @@ class FailOver:
             assert self.first_success() - self.elected < SOON
 
     def first_success(self) -> float:
-        """When a visit counted again after one had failed; the fault itself where none failed."""
+        """When visits counted again: the end of the longest time in which none did."""
         visits = [answer for browser in self.running.visitors for answer in browser.answers]
-        failed = [answer.at for answer in visits if answer.status != 200 and answer.at > self.begun]
-        later = [
-            answer.at for answer in visits if answer.status == 200 and failed and answer.at > min(failed)
-        ]
-        return min(later, default=self.begun)
+        kept = sorted(answer.at for answer in visits if answer.status == 200)
+        return max(pairwise(kept), key=lambda between: between[1] - between[0])[1]
 
     def check_logouts(self) -> None:
         """None that was acknowledged comes back."""
