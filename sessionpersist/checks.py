@@ -10,6 +10,7 @@ import difflib
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.stores import build_store, hosts
 from sessionpersist.stores.memory import try_memory
-from sessionpersist.stores.settings import ENVIRONMENT, TYPES, MemorySettings, StoreSettings
+from sessionpersist.stores.settings import ENVIRONMENT, FILE, TYPES, MemorySettings, StoreSettings
 
 if TYPE_CHECKING:
     from sessionpersist.models import LoginConfiguration
@@ -278,20 +279,30 @@ def _adopted_into_memory(in_force: StoreSettings) -> Iterator[CheckMessage]:
 
 
 def _variables(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
-    """W007: a password is read from a variable that nobody could choose any more."""
-    secrets = (
+    """W007: a password is read from a variable or a file that nobody could choose any more."""
+    secrets = {
         getattr(configuration, cls.field(name)) for cls in TYPES.values() for name in cls.secret_names()
-    )
-    names = {each.removeprefix(ENVIRONMENT) for each in secrets if each.startswith(ENVIRONMENT)}
-    for name in sorted(names):
-        if not allowed.may_name(name):
-            yield checks.Warning(
-                f"The Login Configuration reads a password from the environment variable {name}, which is not allowed: "
-                "it works until somebody saves the configuration.",
-                hint="Rename the variable so that it begins with SESSIONPERSIST_, or add its name to "
-                "SESSIONPERSIST['SECRETS_ALLOWED']. One that holds a secret of the project is never allowed.",
-                id="sessionpersist.W007",
-            )
+    }
+    for source in sorted(filter(None, map(_source_not_allowed, secrets))):
+        yield checks.Warning(
+            f"The Login Configuration reads a password from the {source}, which is not allowed: it works until "
+            "somebody saves the configuration.",
+            hint="Rename the variable so that it begins with SESSIONPERSIST_, or add its name, or the folder of the "
+            "file, to SESSIONPERSIST['SECRETS_ALLOWED']. One that holds a secret of the project is never allowed.",
+            id="sessionpersist.W007",
+        )
+
+
+def _source_not_allowed(secret: str) -> str | None:
+    """Name what a secret is read from, where that may not be used."""
+    if secret.startswith(ENVIRONMENT):
+        name = secret.removeprefix(ENVIRONMENT)
+        return None if allowed.may_name(name) else f"environment variable {name}"
+    if secret.startswith(FILE):
+        path = secret.removeprefix(FILE)
+        with suppress(StoreMisconfigured, ValueError):  # it can't be read, which is E006
+            return None if allowed.may_read(path) else f"file {path}"
+    return None
 
 
 def _trouble_of_memory() -> str | None:

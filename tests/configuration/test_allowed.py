@@ -230,6 +230,15 @@ class TestSavedBefore:
         settings.SESSIONPERSIST = {"SECRETS_ALLOWED": ["OTHER"]}
         assert self.warnings() == []
 
+    def test_check_warns_of_a_file_as_well(self, settings: Settings, tmp_path: Path) -> None:
+        (tmp_path / "password").write_text("pw")
+        LoginConfiguration.objects.update(redis_password=f"file:{tmp_path}/password")
+        settings.SESSIONPERSIST = {"SECRETS_ALLOWED": ["/run/secrets"]}
+        [warning] = [each for each in run_checks(databases=["default"]) if each.id == "sessionpersist.W007"]
+        assert f"from the file {tmp_path}/password, which is not allowed" in warning.msg
+        settings.SESSIONPERSIST = {"SECRETS_ALLOWED": [str(tmp_path)]}
+        assert self.warnings() == []
+
     def test_saving_it_once_more_is_refused(self) -> None:
         form = LoginConfigurationForm(
             LoginConfigurationForm.data_of(LoginConfiguration.get_solo()) | {"redis_tls": True}, probe=False
