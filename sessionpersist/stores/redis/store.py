@@ -90,14 +90,6 @@ class RedisStore(Probed):
         self._options = options_of(credentials, self._certificates, timeout)
         self._wire = self._connected()
 
-    def _connected(self) -> Link:
-        """Return the way to the server."""
-        settings = self.settings
-        check_address(self.name, settings.host, settings.port)
-        check_literal(settings.host)
-        pool = pool_of_one(settings.host, settings.port, settings.database, self._options)
-        return Wire(pool, self.timeout, settings.wait_replicas)
-
     @classmethod
     def of(cls, settings: RedisSettings) -> RedisStore:
         kind: type[RedisStore] = import_string(SEVERAL[settings.mode]) if settings.mode in SEVERAL else cls
@@ -201,6 +193,17 @@ class RedisStore(Probed):
     def warnings(self) -> Iterable[str]:
         yield from self._warnings_of(self._wire, "This server")
 
+    def close(self) -> None:
+        self._wire.close()
+
+    def _connected(self) -> Link:
+        """Return the way to the server."""
+        settings = self.settings
+        check_address(self.name, settings.host, settings.port)
+        check_literal(settings.host)
+        pool = pool_of_one(settings.host, settings.port, settings.database, self._options)
+        return Wire(pool, self.timeout, settings.wait_replicas)
+
     def _warnings_of(self, wire: Link, server: str) -> Iterable[str]:
         memory, persistence = self._information("memory", wire), self._information("persistence", wire)
         if memory.get("maxmemory", "0") != "0" and memory.get("maxmemory_policy") != "noeviction":
@@ -220,9 +223,6 @@ class RedisStore(Probed):
                 f"{server} has {replicas}, asynchronous: a fail-over can lose the last writes, a logout among "
                 "them. Waiting for a replica prevents that."
             )
-
-    def close(self) -> None:
-        self._wire.close()
 
     def _name(self, key: str) -> str:
         return f"{self.prefix}:{key}"
