@@ -22,6 +22,7 @@ PORTIONS = 20
 SEARCH = 150_000  # schedules at the most, to find what a missing rule breaks
 
 Found = tuple[int, dict[str, list[str]]]
+Pair = tuple[str, str]
 
 PAIRS = list(itertools.combinations_with_replacement(OPERATIONS, 2))
 # Where more of the interruptions matter than one.
@@ -64,33 +65,40 @@ def test_no_schedule_at_random_breaks_an_invariant(workers: ProcessPoolExecutor,
     assert check(portions) == schedules
 
 
-@pytest.mark.long
+@pytest.mark.parametrize("pairs", quick_and_long(DEEPER, PAIRS))
 @pytest.mark.parametrize("kill", [False, True], ids=["all live", "one is killed"])
 def test_no_schedule_with_one_interruption_breaks_an_invariant(
-    workers: ProcessPoolExecutor, kill: bool
+    workers: ProcessPoolExecutor, kill: bool, pairs: list[Pair]
 ) -> None:
     check_exhaustively(
-        workers, [Plan(("OLD", "NEW"), ((one, 0), (other, 1)), kill=kill) for one, other in PAIRS], 1
+        workers, [Plan(("OLD", "NEW"), ((one, 0), (other, 1)), kill=kill) for one, other in pairs], 1
     )
 
 
-@pytest.mark.long
+@pytest.mark.parametrize("pairs", quick_and_long(DEEPER[:1], DEEPER))
 def test_no_schedule_with_one_interruption_in_a_switch_back_breaks_an_invariant(
-    workers: ProcessPoolExecutor,
+    workers: ProcessPoolExecutor, pairs: list[Pair]
 ) -> None:
     check_exhaustively(
-        workers, [Plan(("OLD", "NEW", "OLD"), ((one, 0), (other, 1))) for one, other in DEEPER], 1
+        workers, [Plan(("OLD", "NEW", "OLD"), ((one, 0), (other, 1))) for one, other in pairs], 1
     )
 
 
-@pytest.mark.long
+@pytest.mark.parametrize(
+    "stores",
+    [
+        ("OLD", "OLD'"),
+        pytest.param(("OLD", "NEW", "OLD'"), marks=pytest.mark.long),
+        pytest.param(("OLD", "OLD'", "NEW"), marks=pytest.mark.long),
+    ],
+    ids="-".join,
+)
 def test_no_schedule_in_which_a_store_drains_into_itself_under_another_name_breaks_an_invariant(
-    workers: ProcessPoolExecutor,
+    workers: ProcessPoolExecutor, stores: tuple[str, ...]
 ) -> None:
     """From a report: a store that was entered under another name logged everybody out on their second page."""
-    for stores in (("OLD", "OLD'"), ("OLD", "NEW", "OLD'"), ("OLD", "OLD'", "NEW")):
-        plans = [Plan(stores, ((one, 0), (other, 1)), learn=False) for one, other in DEEPER]
-        check_exhaustively(workers, plans, 1)
+    plans = [Plan(stores, ((one, 0), (other, 1)), learn=False) for one, other in DEEPER]
+    check_exhaustively(workers, plans, 1)
 
 
 @pytest.mark.long
@@ -98,7 +106,6 @@ def test_no_schedule_with_two_interruptions_breaks_an_invariant(workers: Process
     check_exhaustively(workers, [Plan(("OLD", "NEW"), ((one, 0), (other, 1))) for one, other in DEEPER], 2)
 
 
-@pytest.mark.long
 def test_with_any_rule_left_out_the_exploration_reports_it(workers: ProcessPoolExecutor) -> None:
     searches = {rule: workers.submit(first_fault, SEARCH, SEED, rule) for rule in RULES}
     found = {rule: search.result() for rule, search in searches.items()}
