@@ -28,7 +28,7 @@ from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.stores import build_store, hosts
 from sessionpersist.stores.memory import try_memory
-from sessionpersist.stores.settings import ENVIRONMENT, FILE, TYPES, MemorySettings, StoreSettings
+from sessionpersist.stores.settings import ENVIRONMENT, FILE, TYPES, MemorySettings, StoreSettings, reveal
 
 if TYPE_CHECKING:
     from sessionpersist.models import LoginConfiguration
@@ -211,9 +211,13 @@ def check_configuration(databases: Sequence[str] | None = None, **kwargs: Any) -
 
 
 def _unusable_store(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
-    """E006: this node can't open the configured store, by its driver, its ``env:`` password or its database alias."""
+    """E006: this node can't open the configured store, by its driver, its ``env:`` or ``file:`` password or its
+    database alias."""
     try:
-        build_store(configuration.store_settings()).close()
+        settings = configuration.store_settings()
+        build_store(settings).close()
+        for name, secret in settings.secrets().items():
+            reveal(secret, name)  # one in a file is read by the store at a login, and no sooner
     except StoreMisconfigured as error:
         hint = "See `manage.py validate_connections`; `manage.py login_configuration set` changes the configuration."
         text = f"The configured session store can't be opened. {error}"

@@ -178,6 +178,19 @@ class TestFiles:
             with pytest.raises(StoreMisconfigured, match="may not be used here"):
                 allowed.check_variable(f"file:{path}")
 
+    @pytest.mark.django_db
+    def test_check_warns_of_one_that_may_no_longer_be_used_or_is_not_there(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
+        (folder / "redis").write_text("hush")
+        (tmp_path / "elsewhere").write_text("hush")
+        said = {f"{tmp_path}/elsewhere": ["W007"], f"{folder}/gone": ["E006"], f"{folder}/redis": []}
+        for path, ids in said.items():
+            fields = {"redis_host": "redis.example.org", "redis_password": f"file:{path}"}
+            LoginConfiguration(persistence_type="REDIS", **fields).save()
+            found = [each for each in run_checks(databases=["default"]) if path in each.msg]
+            assert [each.id for each in found] == [f"sessionpersist.{each}" for each in ids], path
+
     def test_a_folder_allows_no_variable(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(str(folder), "hush")
         with pytest.raises(StoreMisconfigured, match="may not be used here"):
