@@ -41,5 +41,11 @@ def test_the_fields_of_sentinel_and_of_tls_appear_when_they_are_chosen(
         screenshot(visitor.page, "sentinel", '.sp-group[data-type="REDIS"]')
 
         visitor.field(place, "Servers").select_option("CLUSTER")
+        expect(visitor.field(place, "Wait for replicas")).to_be_hidden()
+        visitor.group(place).get_by_text("More settings").click()
+        visitor.field(place, "Wait for replicas").fill("many")
+        visitor.group(place).get_by_text("More settings").click()
+        visitor.test_connection()
+        expect(visitor.errors(place, "Wait for replicas")).to_be_visible()
         expect(nodes).to_be_visible()
         expect(name).to_be_hidden()

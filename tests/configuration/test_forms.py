@@ -231,3 +231,17 @@ def test_a_mongodb_database_of_the_project_needs_no_address(
 
 def test_without_a_mongodb_database_in_the_project_none_is_offered() -> None:
     assert shown(LoginConfigurationForm())["mongodb_alias"].is_hidden
+
+
+def test_what_most_sites_leave_alone_is_shown_once_it_is_set() -> None:
+    def opened(**data: str) -> bool:
+        form = filled({**CLUSTER, **data})
+        assert form.store is not None
+        return form.store.uses_further_fields()
+
+    assert not opened()
+    assert opened(redis_wait_replicas="1")
+    assert opened(redis_wait_replicas="many")
+    form = filled({"persistence_type": "MONGODB", "mongodb_host": URI})
+    assert form.store is not None
+    assert form.store.uses_further_fields()

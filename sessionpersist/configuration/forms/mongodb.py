@@ -52,6 +52,7 @@ class MongoForm(ServerForm):
         "password": WITH_A_PASSWORD,
     }
     wide = (*ServerForm.wide, "alias", "nodes")
+    further = ("srv", "nodes", "replica_set", "mechanism")
     terms = {
         **ServerForm.terms,
         "alias": "MongoDB database of the project, by its alias in DATABASES, instead of an address; '' for none",

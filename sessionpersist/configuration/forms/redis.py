@@ -39,6 +39,7 @@ class RedisForm(ServerForm):
         "database": When("mode", (STANDALONE, SENTINEL)),
     }
     wide = (*ServerForm.wide, "mode", "nodes", "sentinel_name")
+    further = ("wait_replicas",)
     terms = {
         **ServerForm.terms,
         "mode": f"{STANDALONE}, {SENTINEL} or {CLUSTER}",

@@ -68,6 +68,7 @@ class StoreForm(forms.Form):
     meaning: ClassVar[Text]  # one line for the choice of the store
     when: ClassVar[dict[str, When]] = {}
     wide: ClassVar[tuple[str, ...]] = ()  # the fields that take a whole row
+    further: ClassVar[tuple[str, ...]] = ()  # the fields that most sites leave alone: shown on demand
     terms: ClassVar[dict[str, str]] = {}  # what the command calls a field where the label does not say enough
 
     bound_field_class = StoreField
@@ -124,6 +125,20 @@ class StoreForm(forms.Form):
     @property
     def consents(self) -> list[str]:
         return [name for name, field in self.fields.items() if isinstance(field, ConsentField)]
+
+    def plain_fields(self) -> list[forms.BoundField]:
+        """Return the fields that are always shown."""
+        return [bound for bound in self.visible_fields() if bound.name not in self.further]
+
+    def further_fields(self) -> list[forms.BoundField]:
+        """Return the fields that are shown on demand."""
+        return [self[name] for name in self.further]
+
+    def uses_further_fields(self) -> bool:
+        """Return whether one of them is set, or has an error: then all are shown at once."""
+        return any(
+            bound.errors or str(bound.value() or "") not in ("", "0") for bound in self.further_fields()
+        )
 
     def add_prefix(self, field_name: str) -> str:
         return self.settings.field(field_name)

@@ -53,6 +53,7 @@
                 }
                 list.id = `${input.id}_error`;
                 row.classList.add("errors");
+                row.closest("details")?.setAttribute("open", "");
                 row.insertBefore(list, row.querySelector(".help"));
                 input.setAttribute("aria-invalid", "true");
                 describe(input, () => true, [list.id]);
