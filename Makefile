@@ -18,8 +18,8 @@ PRODUCTION := ENV_FILE= DEBUG=false ALLOWED_HOSTS=www.example.org DATABASE_URL=s
 
 # Two processes a core, as half of what tests do is wait; not so where they put the machine under load. Tests that have
 # an expensive fixture in common have the mark xdist_group, and are run by one process.
-AT_ONCE := -n auto --dist loadgroup
-AT_ONCE_LONG := -n 2 --dist loadgroup
+AT_ONCE := -n $(or $(WORKERS),auto) --dist loadgroup
+AT_ONCE_LONG := -n $(or $(WORKERS),2) --dist loadgroup
 
 # The tests start hundreds of Pythons, each of which would compile all of the app again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -42,7 +42,7 @@ run: $(VENV)/.site .env ## Serve the site on http://127.0.0.1:8000 (PORT=… and
 demo: $(VENV)/.dev ## Show two nodes that share real stores: Valkey, PostgreSQL, MongoDB
 	@$(PYTHON) -m project.demo $(ARGS)
 
-test: $(VENV)/.dev ## Run the tests in minutes, several at once (ARGS="tests/site -x" for some of them, one by one)
+test: $(VENV)/.dev ## Run the tests in minutes, several at once (WORKERS=3; ARGS="tests/site -x" for some, one by one)
 	@$(PYTHON) -m pytest -m "not long" $(or $(ARGS),$(AT_ONCE))
 
 test-long: $(VENV)/.dev ## Run what takes its time: long loads, large explorations (ARGS=… as above)

@@ -302,7 +302,7 @@ def processes_that_switched(place: site.Site) -> set[tuple[str, int]]:
 def who_answers(node: site.Node, page: str, seconds: float = 1.5) -> set[int]:
     """Call a page from several clients at once, so that every worker has something to do; return their pids."""
     browsers = [Browser([node.url]) for _ in range(8)]
-    with Load(browsers, lambda browser: browser.get(page)):
+    with Load(browsers, lambda browser: browser.get(page), pause=0.1):
         time.sleep(seconds)
     return {answer.body["pid"] for browser in browsers for answer in browser.answers}
 
