@@ -13,14 +13,15 @@ import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from copy import copy
-from time import monotonic
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, cast
 
 import redis
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from sessionpersist import forks
 from sessionpersist.stores.addresses import Address
+from sessionpersist.stores.connecting import left
 from sessionpersist.stores.redis.wire import (
     SMALL,
     EncryptedConnection,
@@ -32,8 +33,10 @@ from sessionpersist.stores.redis.wire import (
     time_left,
 )
 
-ANNOUNCEMENT = "+switch-master"
+# Of another primary; the Sentinel that makes it says so a second earlier.
+ANNOUNCEMENTS = ("+switch-master", "+promoted-slave")
 PATIENCE = 10.0  # seconds without an announcement, after which the Sentinels are asked whether one was missed
+AGAIN = 0.1  # seconds, after a Sentinel has named a replica
 PAUSE = 1.0  # seconds, after no Sentinel could be listened to
 
 logger = logging.getLogger("sessionpersist")
@@ -54,18 +57,30 @@ class PrimaryPool(LogsInAgain, SentinelConnectionPool):
 class OneSentinel(redis.Redis):
     """The driver's client of one Sentinel. It gets half of the time that is left: others can be asked, too."""
 
+    def __init__(self, watched: str, pool: Any) -> None:
+        """``watched`` is the name of the primary."""
+        super().__init__(connection_pool=pool)
+        self.watched = watched
+
     def sentinel_masters(self) -> Any:
+        """What the driver looks at still has the old primary for a second after another one was promoted, and what the
+        old one is told then is lost. So the address is asked for, too."""
         with in_time(monotonic() + time_left() / 2):
-            return super().sentinel_masters()
+            found: Any = super().sentinel_masters()
+            if (state := found.get(self.watched)) is not None:
+                host, port = cast("Any", self.sentinel_get_master_addr_by_name(self.watched))
+                if (host := host.decode(), port) != (state["ip"], state["port"]):
+                    state |= {"ip": host, "port": port, "is_sdown": False, "is_odown": False}
+        return found
 
 
 class Sentinels(Sentinel):
     """The driver's Sentinel, on our connections. Several threads may ask."""
 
-    def __init__(self, addresses: Sequence[Address], options: dict[str, Any]) -> None:
+    def __init__(self, name: str, addresses: Sequence[Address], options: dict[str, Any]) -> None:
         super().__init__([])  # type: ignore[no-untyped-call]
         pools = [pool_of_one(*address, 0, options) for address in addresses]
-        self.sentinels = [OneSentinel(connection_pool=pool) for pool in pools]
+        self.sentinels = [OneSentinel(name, pool) for pool in pools]
 
     def discover_master(self, service_name: str) -> Any:
         """The driver puts the one that answered first; two threads that do so at once would lose one."""
@@ -74,6 +89,21 @@ class Sentinels(Sentinel):
         found = Sentinel.discover_master(asking, service_name)  # type: ignore[no-untyped-call]
         self.sentinels = asking.sentinels
         return found
+
+    def ask_others_first(self) -> None:
+        first, *others = self.sentinels
+        self.sentinels = [*others, first]
+
+
+def is_primary(connection: Any, give_up: float) -> bool:
+    """Ask a server on a new connection of the driver; one that does not tell this user is believed to be."""
+    connection._sock.allow(give_up, SMALL, left(give_up))
+    connection.send_command("ROLE", check_health=False)
+    try:
+        role = connection.read_response()
+    except redis.ResponseError:
+        return True
+    return not isinstance(role, list) or role[:1] == [b"master"]
 
 
 class PrimaryWire(Wire):
@@ -120,8 +150,15 @@ class PrimaryWire(Wire):
         self._lock, self._listener = threading.Lock(), None
 
     def _open(self, give_up: float) -> Any:
+        """Connect to who is named, and is, the primary: what a replica has may be of the past. In a planned fail-over
+        one Sentinel knows of the new one a second before another."""
         last = self._pool.master_address
-        connection = super()._open(give_up)
+        while not is_primary(connection := super()._open(give_up), give_up):
+            self._discard(connection)
+            self.sentinel.ask_others_first()
+            if monotonic() + AGAIN > give_up:
+                raise redis.ReadOnlyError("the server that a Sentinel names is a replica")
+            sleep(AGAIN)
         if last not in (None, self._pool.master_address):
             self.give_up_connections()  # they lead to the one before
         if self._listener is None:
@@ -185,8 +222,9 @@ class Listener:
         with in_time(monotonic() + self._timeout / 2):
             connection = self._connection = pool.get_connection()
         try:
-            connection.send_command("SUBSCRIBE", ANNOUNCEMENT, check_health=False)
-            connection.read_response()
+            connection.send_command("SUBSCRIBE", *ANNOUNCEMENTS, check_health=False)
+            for _ in ANNOUNCEMENTS:
+                connection.read_response()
             self._silent = False
             self._give_up_the_last()  # it may have been announced before
             connection._sock.allow(monotonic() + PATIENCE, SMALL, PATIENCE)

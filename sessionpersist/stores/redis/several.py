@@ -106,7 +106,7 @@ class SentinelStore(SeveralStore):
         login = Credentials(settings.sentinel_username, settings.sentinel_password, field="sentinel_password")
         self._sentinel_login = login
         self._sentinel_options = options_of(login, self._certificates, self.timeout)
-        sentinels = Sentinels(self.seeds, self._sentinel_options)
+        sentinels = Sentinels(settings.sentinel_name, self.seeds, self._sentinel_options)
         options = {**self._options, "db": settings.database}
         return PrimaryWire(settings.sentinel_name, sentinels, options, self.timeout, settings.wait_replicas)
 

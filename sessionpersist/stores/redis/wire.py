@@ -32,7 +32,7 @@ from sessionpersist.stores.hosts import check_addresses
 # wait for the whole time-out and be refused.
 IDLE_SECONDS = 30.0
 SMALL = 1024 * 1024  # bytes that an answer without a record may have, and all of them as the driver connects
-WAITED = 0.75  # of the time-out, for replicas: what is left is for the answer
+WAITED = 0.7  # of the time-out, for replicas: what is left is for the answer
 SHORT = 16 * 1024  # bytes that a kernel takes at once
 # When the verb gives up for which a connection is being made: the driver's pool has no room to pass it on.
 _gives_up: ContextVar[float] = ContextVar("sessionpersist_redis_gives_up")
