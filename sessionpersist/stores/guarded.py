@@ -116,24 +116,26 @@ class GuardedStore(Drainable):
             )
         begun = monotonic()
         try:
-            answer = call()
+            answer = self._twice(call, again or call, begun)
         except StoreUnavailable as error:
-            answer = self._second_try(error, again or call, blamed, begun)
+            if error.answered:
+                self._note_refusal(error)
+            elif blamed:
+                self._note_fault(error)
+            raise
         if self.breaker.succeeded():
             self._report_recovered()
         return answer
 
-    def _second_try(self, error: StoreUnavailable, again: Callable[[], T], blamed: bool, begun: float) -> T:
+    @staticmethod
+    def _twice(call: Callable[[], T], again: Callable[[], T], begun: float) -> T:
         try:
-            if error.connection_lost and monotonic() - begun <= conf.timeout_seconds() / 2:
-                return again()
-            raise error
-        except StoreUnavailable as last:
-            if last.answered:
-                self._note_refusal(last)
-            elif blamed:
-                self._note_fault(last)
-            raise
+            return call()
+        except StoreUnavailable as error:
+            if not error.connection_lost or monotonic() - begun > conf.timeout_seconds() / 2:
+                raise
+        # Outside the handler: a second failure is not to have the first as its context, which would explain it wrongly.
+        return again()
 
     def _note_fault(self, error: StoreUnavailable) -> None:
         self._last_fault = printable(error, LONGEST_TEXT)  # before others are turned away for it

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
 
 import pytest
 from django.contrib.auth.models import User
@@ -94,14 +93,15 @@ def test_a_server_that_refuses_after_an_outage_can_be_asked_again(
 
 
 def test_a_second_try_that_is_refused_is_no_outage(guarded: GuardedStore, refusing: RefusingStore) -> None:
-    lost = StoreUnavailable("The connection was lost.", connection_lost=True)
+    def lose() -> None:
+        raise StoreUnavailable("The connection was lost.", connection_lost=True)
 
     def refuse() -> None:
         raise REFUSAL
 
     for _ in range(FAULTS):
         with pytest.raises(StoreUnavailable, match="full"):
-            guarded._second_try(lost, refuse, blamed=True, begun=monotonic())
+            guarded._guarded(lose, refuse)
     assert guarded.breaker.healthy
 
 
