@@ -39,7 +39,7 @@ run: $(VENV)/.site .env ## Serve the site on http://127.0.0.1:8000 (PORT=… and
 	@echo
 	@$(MANAGE) runserver $(ADDRESS):$(PORT)
 
-demo: $(VENV)/.dev ## Show two nodes that share real stores: Valkey, PostgreSQL, MongoDB
+demo: $(VENV)/.dev ## Show two nodes that share real stores (ARGS=--cluster, --sentinel or --replica-set: one to see fail over)
 	@$(PYTHON) -m project.demo $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests in minutes, several at once (WORKERS=3; ARGS="tests/site -x" for some, one by one)

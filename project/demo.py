@@ -1,7 +1,8 @@
 """`make demo`: two nodes of the site and three real stores on this machine, to switch between by hand.
 
-The nodes share one PostgreSQL for their configuration, as two machines behind a load balancer would. All of
-it lies in a temporary folder and is gone afterwards.
+The nodes share one PostgreSQL for their configuration, as two machines behind a load balancer would. With
+`--cluster`, `--sentinel` or `--replica-set` they begin on a store of several servers, one of which can be killed
+to see it fail over. All of it lies in a temporary folder and is gone afterwards.
 """
 
 import argparse
@@ -16,15 +17,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from project import demo_stores
+from project.demo_stores import Store
 from tests.servers import MongoDB, Postgres, Server, ServerError, Valkey
 from tests.servers.places import LOOPBACK, is_free
 from tests.servers.process import GuardedProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 PORTS = (8001, 8002)
-STORES: tuple[type[Server], ...] = (Valkey, Postgres, MongoDB)
 CONFIGURATION_PAGE = "/admin/sessionpersist/loginconfiguration/"
 REPORTS = "reports"
 
@@ -33,8 +36,15 @@ Your browser sends one cookie to all nodes, as it would to a load balancer. In-M
 choose another store before you visit the next node. Ctrl-C stops everything.
 """
 
+KILLED = """\
+Kill a primary and reload a page: for up to {seconds} seconds some answers are a 503, then another server has
+taken over, and you are still logged in. Test connection shows who is the primary. A server that was killed
+comes back after {away:.0f} seconds, as a replica.
+"""
+
 START_SECONDS = 30.0
 LOOK_SECONDS = 0.5
+AWAY_SECONDS = 30.0  # before a server that was killed is started again
 LOG_LINES = 25
 
 Environment = Mapping[str, str]
@@ -114,8 +124,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse(arguments: Sequence[str] | None) -> list[int]:
-    """The ports of the nodes, from the command line."""
+@dataclass(frozen=True)
+class Chosen:
+    """What the command line says: the ports of the nodes, and which store of several servers to begin on."""
+
+    ports: Sequence[int]
+    several: str | None = None
+
+
+def parse(arguments: Sequence[str] | None) -> Chosen:
+    """What the command line says."""
     parser = argparse.ArgumentParser(prog="make demo", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--ports",
@@ -124,7 +142,12 @@ def parse(arguments: Sequence[str] | None) -> list[int]:
         metavar="PORT",
         help=f"one node a port (default: {PORTS[0]} {PORTS[1]}); with make: ARGS='--ports 9001 9002 9003'",
     )
-    return [port_of(text) for text in parser.parse_args(arguments).ports]
+    several = parser.add_mutually_exclusive_group()
+    for name, (cls, _) in demo_stores.SEVERAL.items():
+        text = f"begin on a {cls.title} as well, which you can see fail over; with make: ARGS=--{name}"
+        several.add_argument(f"--{name}", dest="several", action="store_const", const=name, help=text)
+    found = parser.parse_args(arguments)
+    return Chosen([port_of(text) for text in found.ports], found.several)
 
 
 def port_of(text: str | int) -> int:
@@ -138,33 +161,52 @@ def port_of(text: str | int) -> int:
     return port
 
 
-def run(ports: Sequence[int]) -> None:
-    """Starts everything, says what is where, and watches the nodes; stops everything on the way out."""
-    check_possible(ports)
+def run(chosen: Chosen) -> None:
+    """Starts everything, says what is where, and watches it; stops everything on the way out."""
+    check_possible(chosen)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sessionpersist-demo-")))
         print("Starting Valkey, PostgreSQL and MongoDB …", flush=True)
-        # Plain passwords, which a double click selects.
-        valkey = stack.enter_context(Valkey(password=secrets.token_hex(8)))
-        postgres = stack.enter_context(Postgres(password=secrets.token_hex(8)))
-        mongodb = stack.enter_context(MongoDB(password=secrets.token_hex(8)))
+        valkey = stack.enter_context(Valkey(password=demo_stores.new_password()))
+        postgres = stack.enter_context(Postgres(password=demo_stores.new_password()))
+        mongodb = stack.enter_context(MongoDB(password=demo_stores.new_password()))
+        several = started(chosen.several, stack)
         environment = site_environment(postgres)
         manage(environment, "migrate", "--no-input", "--verbosity=0")
         account = manage(environment, "create_dev_staff", f"--password-file={folder / 'password'}")
-        print(f"Starting {len(ports)} nodes …", flush=True)
-        nodes = stack.enter_context(running_nodes(ports, folder, environment))
-        print(describe(nodes, account, valkey, postgres, mongodb), flush=True)
-        watch(nodes)
+        if several:
+            environment |= several.variables
+            at_once = {
+                **environment,
+                "ACTIVATION_SECONDS": "0",
+            }  # no node runs yet that would have to be told
+            manage(at_once, "login_configuration", "set", *several.options)
+        print(f"Starting {len(chosen.ports)} nodes …", flush=True)
+        nodes = stack.enter_context(running_nodes(chosen.ports, folder, environment))
+        stores = [*demo_stores.single(valkey, mongodb), *([several] if several else [])]
+        logs = {server.title: server.log_file for server in (valkey, postgres, mongodb)}
+        print(describe(nodes, account, postgres, stores, logs), flush=True)
+        watch(nodes, several.members if several else ())
 
 
-def check_possible(ports: Sequence[int]) -> None:
+def started(name: str | None, stack: ExitStack) -> Store | None:
+    """The store of several servers of that name, running until the stack is closed."""
+    if name is None:
+        return None
+    cls, start = demo_stores.SEVERAL[name]
+    print(f"Starting a {cls.title} …", flush=True)
+    return start(stack)
+
+
+def check_possible(chosen: Chosen) -> None:
     """Raises DemoError with what stands in the way, before anything is started."""
-    for port in ports:
+    for port in chosen.ports:
         if not is_free(port):
             raise DemoError(f"Port {port} is in use: end what listens there, or choose others with --ports.")
-    if len(set(ports)) < len(ports):
+    if len(set(chosen.ports)) < len(chosen.ports):
         raise DemoError("Each node needs a port of its own.")
-    for cls in STORES:
+    several = [demo_stores.SEVERAL[chosen.several][0]] if chosen.several else []
+    for cls in (*demo_stores.SINGLE, *several):
         if reason := cls.available():
             raise DemoError(reason)
 
@@ -206,50 +248,77 @@ def running_nodes(ports: Sequence[int], folder: Path, environment: Environment) 
         yield nodes
 
 
-def watch(nodes: Sequence[Node]) -> None:
-    """Returns never: a node that ends raises DemoError, Ctrl-C and SIGTERM raise KeyboardInterrupt."""
+def watch(nodes: Sequence[Node], members: Sequence[Server]) -> None:
+    """Returns never: a node that ends raises DemoError, Ctrl-C and SIGTERM raise KeyboardInterrupt.
+
+    A member of a store that ends is started again after a while.
+    """
+    ended: dict[Server, float] = {}
     while True:
         for node in nodes:
             node.check()
+        for member in members:
+            bring_back(member, ended)
         time.sleep(LOOK_SECONDS)
 
 
+def bring_back(member: Server, ended: dict[Server, float]) -> None:
+    """Starts a server that has been down for long enough; `ended` says since when each is (monotonic seconds)."""
+    if member.running:
+        return
+    now = time.monotonic()
+    if member not in ended:
+        ended[member] = now
+        print(f"{address_of(member)} is down.", flush=True)
+    elif now > ended[member] + AWAY_SECONDS:
+        del ended[member]
+        member.start()
+        print(f"{address_of(member)} is back. To kill it again: {kill_command(member)}", flush=True)
+
+
 def describe(
-    nodes: Sequence[Node], account: str, valkey: Valkey, postgres: Postgres, mongodb: MongoDB
+    nodes: Sequence[Node],
+    account: str,
+    postgres: Postgres,
+    stores: Sequence[Store],
+    logs: Mapping[str, Path],
 ) -> str:
     """The block that tells a person where to go and what to type into the form."""
-    redis = {
-        "Host": valkey.host,
-        "Port": valkey.port,
-        "Password": valkey.password,
-        "Database": valkey.database,
-    }
-    mongo = {
-        "Database name": mongodb.database,
-        "Host": mongodb.host,
-        "Port": mongodb.port,
-        "User name": mongodb.username,
-        "Password": mongodb.password,
-        "Authentication database": mongodb.auth_source,
-    }
-    databases = {"Database": f"default or {REPORTS}", "(server)": f"{postgres.host}:{postgres.port}"}
-    logs = {node.name: node.log_file for node in nodes}
-    logs |= {server.title: server.log_file for server in (valkey, postgres, mongodb)}
+    databases = {"Database": f"default or {REPORTS}", "(server)": address_of(postgres)}
     sections = [
         section("Nodes", {node.name: f"{node.url}/" for node in nodes}),
         section("Login Configuration", {"page": nodes[0].url + CONFIGURATION_PAGE}),
         section("Staff account", dict(line.split(":", 1) for line in account.splitlines() if ":" in line)),
-        section("REDIS (Valkey)", redis),
         section("JDBC (PostgreSQL)", databases),
-        section("MONGODB", mongo),
-        section("Logs", logs),
+        *(section(store.title, store.rows) for store in stores),
+        section("Logs", {**{node.name: node.log_file for node in nodes}, **logs}),
+        *(how_to_kill(store) for store in stores if store.members),
     ]
     return "\n".join(["", *sections, NOTE])
 
 
+def how_to_kill(store: Store) -> str:
+    """The members of a store as `kill` takes them, and what there is to see then."""
+    roles = {member: "primary" if member in store.primaries else "replica" for member in store.members}
+    rows = {address_of(member): f"{kill_command(member)}  {role}" for member, role in roles.items()}
+    text = KILLED.format(seconds=store.seconds, away=AWAY_SECONDS)
+    return "\n".join([section(f"{store.title}, which the nodes begin on", rows), text])
+
+
+def kill_command(server: Server) -> str:
+    """What ends a server as a crash would."""
+    return f"kill -9 {server.processes()[0]}"
+
+
+def address_of(server: Server) -> str:
+    return f"{server.host}:{server.port}"
+
+
 def section(title: str, rows: Mapping[str, object]) -> str:
     """A title and its rows in two columns, with an empty line after them."""
-    return "\n".join([title, *(f"  {name:<12} {str(value).strip()}" for name, value in rows.items()), ""])
+    width = max([12, *map(len, rows)])
+    texts = {name: str(value).strip().replace("\n", f"\n{' ' * (width + 3)}") for name, value in rows.items()}
+    return "\n".join([title, *(f"  {name:<{width}} {text}" for name, text in texts.items()), ""])
 
 
 if __name__ == "__main__":

@@ -85,7 +85,6 @@ def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Live]:
     with Node(site, "node-1") as first, Node(site, "node-2") as second:
         urls = [first.url, second.url]
         operator = Operator(site, urls)
-        operator.log_in()
         visitors = [Visitor(urls, f"visitor-{number}") for number in range(size.visitors)]
         for visitor in visitors:
             visitor.log_in()

@@ -17,32 +17,26 @@ NAME, PASSWORD = "operator", "for-this-test-only-1"
 PAGE = "/admin/sessionpersist/loginconfiguration/"
 
 
-class Operator:
+class Person:
     """Uses the nodes in turn, with a session and a CSRF token as a browser has them."""
 
-    def __init__(self, site: Site, urls: Sequence[str]) -> None:
-        site.environment["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
-        site.manage("createsuperuser", "--no-input", f"--username={NAME}", "--email=operator@example.org")
+    def __init__(self, urls: Sequence[str]) -> None:
         self._urls = itertools.cycle(urls)
         cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
         self._opener = urllib.request.build_opener(cookies)
 
-    def log_in(self) -> None:
-        text = self._send("/admin/login/", "login-form", username=NAME, password=PASSWORD)
+    def log_in(self, name: str, password: str) -> None:
+        text = self._send("/admin/login/", "login-form", username=name, password=password)
         assert "Site administration" in text, text
-
-    def switch_to(self, **fields: object) -> None:
-        """Type these into the page and press “Save”."""
-        text = self._send(PAGE, "loginconfiguration_form", your_password=PASSWORD, **fields)
-        assert "Saved." in text, re.findall(r'class="error.*', text)
 
     def _send(self, path: str, form: str, **typed: object) -> str:
         """Fill in a form of a page and send it, to another node than showed it. Return what is shown then."""
-        shown = self._open(path)
+        shown = self.open(path)
         values = Form.of(shown, form) | {name: str(value) for name, value in typed.items()}
-        return self._open(path, urllib.parse.urlencode(values).encode())
+        return self.open(path, urllib.parse.urlencode(values).encode())
 
-    def _open(self, path: str, data: bytes | None = None) -> str:
+    def open(self, path: str, data: bytes | None = None) -> str:
+        """Return what a page shows."""
         try:
             return self._ask(path, data)
         except urllib.error.URLError as error:
@@ -54,6 +48,21 @@ class Operator:
         with self._opener.open(next(self._urls) + path, data, timeout=60) as answer:
             text: str = answer.read().decode()
             return text
+
+
+class Operator(Person):
+    """One who may change the configuration of a site."""
+
+    def __init__(self, site: Site, urls: Sequence[str]) -> None:
+        super().__init__(urls)
+        site.environment["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
+        site.manage("createsuperuser", "--no-input", f"--username={NAME}", "--email=operator@example.org")
+        self.log_in(NAME, PASSWORD)
+
+    def switch_to(self, **fields: object) -> None:
+        """Type these into the page and press “Save”."""
+        text = self._send(PAGE, "loginconfiguration_form", your_password=PASSWORD, **fields)
+        assert "Saved." in text, re.findall(r'class="error.*', text)
 
 
 class Form(HTMLParser):
