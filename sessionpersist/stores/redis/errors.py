@@ -213,7 +213,22 @@ def _explain_connecting(chain: list[BaseException], settings: RedisSettings) -> 
         if isinstance(cause, ConnectionRefusedError | socket.gaierror):
             return unreachable(settings.host, settings.port, cause)
         if isinstance(cause, FileNotFoundError | PermissionError | IsADirectoryError):
-            return StoreUnavailable("The file of TLS_CA_FILE can't be read.", "tls")
+            own = (
+                "client_certificate"
+                if settings.client_certificate
+                else "ca_file"
+                if settings.ca_file
+                else "tls"
+            )
+            which = "The file of TLS_CA_FILE" if own == "tls" else "A file of the certificates"
+            return StoreUnavailable(f"{which} can't be read.", own)
+        if any(words in str(cause).lower() for words in ("certificate required", "certificate_required")):
+            return StoreUnavailable(
+                "This REDIS server wants a client certificate."
+                if not settings.client_certificate
+                else "This REDIS server did not accept the client certificate.",
+                "client_certificate",
+            )
         if isinstance(cause, ssl.SSLError) or "handshake" in str(cause):
             return StoreUnavailable(
                 "The TLS handshake with REDIS failed: the server may not speak TLS, or its certificate is not "

@@ -196,7 +196,8 @@ class Listener:
             try:
                 self._listen_to_any()
             except Exception as error:  # noqa: BLE001 - it tries again, and the log has it once
-                if not self._silent and not self._stopped.is_set():
+                ending = self._stopped.is_set() or not threading.main_thread().is_alive()
+                if not self._silent and not ending:
                     logger.warning(
                         "No Sentinel of “%s” can be listened to (%s).", self._name, type(error).__name__
                     )

@@ -32,7 +32,7 @@ from sessionpersist.stores.hosts import check_addresses
 # wait for the whole time-out and be refused.
 IDLE_SECONDS = 30.0
 SMALL = 1024 * 1024  # bytes that an answer without a record may have, and all of them as the driver connects
-WAITED = 0.7  # of the time-out, for replicas: what is left is for the answer
+WAITED = 0.7  # of the time that is left, for replicas: what is left is for the answer
 SHORT = 16 * 1024  # bytes that a kernel takes at once
 # When the verb gives up for which a connection is being made: the driver's pool has no room to pass it on.
 _gives_up: ContextVar[float] = ContextVar("sessionpersist_redis_gives_up")
@@ -158,7 +158,6 @@ class Link(ABC):
         """``timeout`` in seconds is for all that is asked at once; ``replicas`` is how many must have what is written
         before it counts."""
         self.timeout, self.replicas = timeout, replicas
-        self._wait = ("WAIT", replicas, max(1, int(timeout * 1000 * WAITED)))
         if not replicas:
             self.write = self.ask  # type: ignore[method-assign] # which is all that there is to do
 
@@ -179,7 +178,9 @@ class Link(ABC):
         self, commands: Sequence[Command], give_up: float = 0.0, most: int = SMALL, name: str = ""
     ) -> list[Any]:
         """Ask, and wait for the replicas in the same exchange. Raises Unconfirmed, too."""
-        *answers, confirmed = self.ask([*commands, self._wait], give_up, most, name)
+        seconds = left(give_up) if give_up else self.timeout
+        wait = ("WAIT", self.replicas, max(1, int(seconds * 1000 * WAITED)))
+        *answers, confirmed = self.ask([*commands, wait], give_up, most, name)
         if any(map(_is_written, answers)):
             if isinstance(confirmed, Exception):
                 raise confirmed
