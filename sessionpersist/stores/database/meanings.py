@@ -122,6 +122,9 @@ WORDS: Mapping[str, Meaning] = {
 # While connecting.
 REFUSED = Meaning("refused the user name or the password that DATABASES gives", answered=False)
 UNKNOWN = Meaning("does not exist on its server, or its user does not", answered=False)
+NO_CERTIFICATE = Meaning("wants a client certificate (sslcert and sslkey in OPTIONS)", answered=False)
+BAD_CERTIFICATE = Meaning("does not accept the client certificate that DATABASES gives", answered=False)
+BAD_FILES = Meaning("can't be reached: a file of certificates in OPTIONS can't be used", answered=False)
 LATE = Meaning("did not answer in time", answered=False)
 UNRESOLVED = Meaning("has a host name that does not resolve", answered=False)
 CLOSED_PORT = Meaning("can't be reached: nothing listens at its host and port", answered=False)
@@ -133,6 +136,11 @@ CONNECTING: Mapping[Any, Meaning] = {
 }
 CONNECTING_WORDS: Mapping[str, Meaning] = {
     **WORDS,
+    **dict.fromkeys(("valid client certificate", "certificate required"), NO_CERTIFICATE),
+    **dict.fromkeys(("certificate authentication failed", "unknown ca"), BAD_CERTIFICATE),
+    **dict.fromkeys(
+        ("certificate file", "private key file", "certificate present, but not private"), BAD_FILES
+    ),
     "authentication failed": REFUSED,
     "does not exist": UNKNOWN,
     **dict.fromkeys(("timed out", "timeout expired", "couldn't get a connection"), LATE),

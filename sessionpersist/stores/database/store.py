@@ -22,7 +22,7 @@ from sessionpersist import conf, forks
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import sql
 from sessionpersist.stores.base import ENDED, Check, Outcome, Probed, Record, note_foreign, now_ms
-from sessionpersist.stores.database import meanings, tables
+from sessionpersist.stores.database import meanings, replication, tables
 from sessionpersist.stores.database.meanings import (
     Duplicate,
     GaveWay,
@@ -81,6 +81,7 @@ class DatabaseStore(Probed):
         self._first = b"" if connection.vendor == "sqlite" else ""  # before every key, as a page takes it
         self._prepared = migrated and router.allow_migrate_model(self.alias, tables.stored_session())
         self._rehearsing = False
+        self._before = ""  # what each statement begins with; known once the servers have been looked at
 
     @classmethod
     def of(cls, settings: DatabaseSettings) -> Self:
@@ -207,8 +208,10 @@ class DatabaseStore(Probed):
             yield "SQLite is a file on one machine: it is not shared by several nodes."
         with self._connected(self._until()) as connection:
             narrow = tables.narrowness(connection)
+            told = list(replication.warnings(connection, self.timeout))
         if narrow:
             yield narrow
+        yield from told
 
     def close(self) -> None:
         """Nothing to give back: the connections are Django's."""
@@ -305,7 +308,7 @@ class DatabaseStore(Probed):
                     if answer := prepared.execute(connection, statement, parameters, until):
                         return Answer(*answer)
         with self._reached(until) as connection, connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
+            cursor.execute(self._before + statement, parameters)
             return Answer(cursor.fetchall() if cursor.description else [], cursor.rowcount)
 
     @contextmanager
@@ -380,6 +383,9 @@ class DatabaseStore(Probed):
         self._prepared = True
 
     def _prepare_if_needed(self) -> None:
+        if self._mysql:
+            with self._connected(self._until()) as connection:
+                self._before = replication.before_statements(connection)
         if self._missing_parts():
             self._prepare()
         elif self.place() is None:
