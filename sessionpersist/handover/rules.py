@@ -18,6 +18,11 @@ Where the rule would cost more than it gives:
 - A logout of one version that counted under no view finds nothing the second time. So somebody looks what is left.
 - A miss or a logout on a configuration that could not be read is StoreUnavailable: this process can't know of a switch.
 
+So while anything drains, a page waits for up to half a second after a switch, and for up to a second around one where
+another handover is still going on. Reading a session where it is, near a switch, would save that. Tried, it loses
+sessions: an operation that was overtaken may have carried one to a place that was found empty meanwhile, and relies on
+being done again to bring it on.
+
 What the rule is around is in ``carrying.py``; what drives both, in ``driving.py``.
 """
 

@@ -103,7 +103,7 @@ def test_no_schedule_in_which_a_store_drains_into_itself_under_another_name_brea
 
 @pytest.mark.long
 def test_no_schedule_with_two_interruptions_breaks_an_invariant(workers: ProcessPoolExecutor) -> None:
-    check_exhaustively(workers, [Plan(("OLD", "NEW"), ((one, 0), (other, 1))) for one, other in DEEPER], 2)
+    check_exhaustively(workers, [Plan(("OLD", "NEW"), ((one, 0), (other, 1))) for one, other in PAIRS], 2)
 
 
 def test_with_any_rule_left_out_the_exploration_reports_it(workers: ProcessPoolExecutor) -> None:
