@@ -6,6 +6,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +15,7 @@ import pytest
 
 from tests.load.clients import Browser, Load
 from tests.load.operator import Operator
-from tests.load.places import Place, places
+from tests.load.places import Place, places, several
 from tests.load.site import Node, Site
 from tests.load.users import Comer, Visitor
 from tests.sizes import quick_and_long
@@ -71,12 +72,19 @@ class Live:
 def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Live]:
     size: Size = request.param
     walk = every_pair(places(tmp_path.name)[: size.stores])
+    with used(walk, size, tmp_path) as live:
+        yield live
+
+
+@contextmanager
+def used(walk: list[Place], size: Size, folder: Path) -> Iterator[Live]:
+    """A site with its users logged in, whose sessions are in the first of these stores."""
     site = Site(
-        tmp_path,
+        folder,
         {alias: url for place in walk for alias, url in place.databases.items()},
         REFRESH_SECONDS=REFRESH,
         ACTIVATION_SECONDS=ACTIVATION,
-        KEY_PREFIX=tmp_path.name,
+        KEY_PREFIX=folder.name,
         TIMEOUT_SECONDS=5,
     )
     site.migrate()
@@ -103,6 +111,27 @@ def test_the_walk_has_every_ordered_pair_once(tmp_path: Path) -> None:
     steps = list(itertools.pairwise(every_pair(kinds)))
     assert set(steps) == set(itertools.permutations(kinds, 2))
     assert len(steps) == len(set(steps))
+
+
+THERE_AND_BACK = ["Valkey", "Cluster", "Valkey"]
+EVERYWHERE = ["Valkey", "ReplicaSet", "Cluster", "Sentinel", "ReplicaSet", "Valkey", "Sentinel", "Cluster"]
+
+
+@pytest.mark.parametrize(
+    ("names", "size"),
+    [
+        pytest.param(THERE_AND_BACK, Size(2, visitors=12, comers=3), id="quick"),
+        pytest.param([*EVERYWHERE, "Valkey"], Size(4, 50, 6), id="long", marks=pytest.mark.long),
+    ],
+)
+def test_nor_on_the_way_from_one_server_to_several_and_back(
+    names: list[str], size: Size, tmp_path: Path
+) -> None:
+    kinds = several(tmp_path.name)
+    with used([kinds[name] for name in names], size, tmp_path) as live:
+        under_load(live, lambda switch: None)
+        check(live)
+        assert all(visitor.lost_in_all == 0 for visitor in live.visitors)
 
 
 def test_nor_when_a_node_is_killed_and_started_again_meanwhile(live: Live) -> None:

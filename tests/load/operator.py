@@ -72,7 +72,7 @@ class Form(HTMLParser):
         super().__init__()
         self.identity, self.inside = identity, False
         self.values: dict[str, str] = {}
-        self.select = ""
+        self.select = self.area = ""
 
     @classmethod
     def of(cls, text: str, identity: str) -> dict[str, str]:
@@ -86,12 +86,21 @@ class Form(HTMLParser):
             self.inside = found.get("id") == self.identity
         elif self.inside and tag == "select":
             self.select = found["name"]
+        elif self.inside and tag == "textarea":
+            self.area = found["name"]
+            self.values[self.area] = ""
         elif self.inside:
             self.values |= dict(self._value_of(tag, found))
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "form":
             self.inside = False
+        if tag == "textarea":
+            self.area = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.area:
+            self.values[self.area] += data.removeprefix("\n")  # which a browser passes over, too
 
     def _value_of(self, tag: str, found: dict[str, str]) -> Iterator[tuple[str, str]]:
         if tag == "option" and "selected" in found:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from sessionpersist.stores.base import PLACE
 from sessionpersist.stores.redis.store import unpack
 from tests.load import stores
-from tests.servers import MariaDB, MongoDB, Postgres, Valkey, require, shared
+from tests.servers import Cluster, MariaDB, MongoDB, Postgres, ReplicaSet, Valkey, Watched, require, shared
 
 TABLE = "sessionpersist_storedsession"
 LIVE = f"SELECT COUNT(*) FROM {TABLE} WHERE version <> 0"  # noqa: S608 - no input
@@ -34,14 +34,35 @@ def places(prefix: str) -> list[Place]:
     return found if MariaDB.available() else [*found, mariadb()]
 
 
-def valkey(prefix: str) -> Place:
-    def count() -> int:
-        with shared(Valkey).connect() as client:
-            keys = [key for key in client.scan_iter(f"{prefix}:*") if not key.endswith(f":{PLACE}".encode())]
-            values = client.mget(keys or ["none"])
-        return sum(not unpack(value).ended for value in values if value)
+def several(prefix: str) -> dict[str, Place]:
+    """One Valkey, and what is more than one server, by their names."""
+    for server in (Valkey, Cluster, Watched, ReplicaSet):
+        require(server)
+    found = [valkey(prefix), cluster(prefix), sentinel(prefix), mongodb(prefix, ReplicaSet)]
+    return {place.name: place for place in found}
 
-    return Place("Valkey", stores.fields_on(Valkey), count)
+
+def valkey(prefix: str) -> Place:
+    return Place("Valkey", stores.fields_on(Valkey), lambda: count_on([shared(Valkey)], prefix))
+
+
+def cluster(prefix: str) -> Place:
+    return Place("Cluster", stores.fields_on(Cluster), lambda: count_on(shared(Cluster).members, prefix))
+
+
+def sentinel(prefix: str) -> Place:
+    return Place("Sentinel", stores.fields_on(Watched), lambda: count_on([shared(Watched).primary()], prefix))
+
+
+def count_on(servers: Iterable[Valkey], prefix: str) -> int:
+    """Count the live sessions on all of these."""
+    found = 0
+    for server in servers:
+        with server.connect() as client:
+            keys = [key for key in client.scan_iter(f"{prefix}:*") if not key.endswith(f":{PLACE}".encode())]
+            values = map(client.get, keys)  # one by one: those of a cluster are not in one slot
+            found += sum(not unpack(value).ended for value in values if value)
+    return found
 
 
 def postgres() -> Place:
@@ -74,14 +95,14 @@ def mariadb() -> Place:
     return Place("MariaDB", jdbc("on_mariadb"), count, {"on_mariadb": url})
 
 
-def mongodb(prefix: str) -> Place:
+def mongodb(prefix: str, kind: type[MongoDB] = MongoDB) -> Place:
     def count() -> int:
-        server = shared(MongoDB)
+        server = shared(kind)
         with server.connect() as client:
             sessions = client[server.database][f"{prefix}_sessions"]
             return sessions.count_documents({"_id": {"$ne": PLACE}, "version": {"$ne": 0}})
 
-    return Place("MongoDB", stores.fields_on(MongoDB), count)
+    return Place(kind.__name__, stores.fields_on(kind), count)
 
 
 def jdbc(alias: str) -> dict[str, Any]:

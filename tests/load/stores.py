@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.servers import MariaDB, MongoDB, Postgres, Redis, ReplicaSet, Server, Valkey, require, shared
+from tests.servers import (
+    Cluster,
+    MariaDB,
+    MongoDB,
+    Postgres,
+    Redis,
+    ReplicaSet,
+    Server,
+    Valkey,
+    Watched,
+    require,
+    shared,
+)
+from tests.servers.sentinel import NAME
 
 SERVERS: list[type[Server]] = [Valkey, Redis, Postgres, MariaDB, MongoDB]
 ALIAS = "sessions"
@@ -15,9 +28,8 @@ def fields(server: Server) -> dict[str, Any]:
     if isinstance(server, Redis):
         return {
             "persistence_type": "REDIS",
-            "redis_host": server.host,
-            "redis_port": server.port,
             "redis_password": server.password,
+            **_of_redis(server),
         }
     if isinstance(server, MongoDB):
         return {
@@ -33,9 +45,22 @@ def fields(server: Server) -> dict[str, Any]:
     return {"persistence_type": "JDBC", "jdbc_database": ALIAS}
 
 
+def _of_redis(server: Redis) -> dict[str, Any]:
+    if isinstance(server, Cluster):
+        return {"redis_mode": "CLUSTER", "redis_nodes": server.nodes}
+    if isinstance(server, Watched):
+        return {
+            "redis_mode": "SENTINEL",
+            "redis_nodes": server.nodes,
+            "redis_sentinel_name": NAME,
+            "redis_sentinel_password": server.sentinel_password,
+        }
+    return {"redis_mode": "STANDALONE", "redis_host": server.host, "redis_port": server.port}
+
+
 def _of_replica_set(server: MongoDB) -> dict[str, Any]:
     if not isinstance(server, ReplicaSet):
-        return {}
+        return {"mongodb_nodes": "", "mongodb_replica_set": ""}
     return {"mongodb_nodes": "\n".join(server.nodes[1:]), "mongodb_replica_set": server.name}
 
 
