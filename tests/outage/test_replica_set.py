@@ -146,7 +146,8 @@ class FailOver:
         if all(answer.status == 200 for answer in visits):
             return self.begun
         kept = sorted(answer.at for answer in visits if answer.status == 200)
-        return max(pairwise(kept), key=lambda between: between[1] - between[0])[1]
+        gaps = [(after - before, after) for before, after in pairwise(kept) if after > self.begun]
+        return max(gaps, default=(0.0, float("inf")))[1]
 
     def check_logouts(self) -> None:
         """None that was acknowledged comes back."""

@@ -17,6 +17,7 @@ from sessionpersist.stores.base import Check
 from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.mongodb.alias import advice
 from sessionpersist.stores.mongodb.client import hosts_by_name, hosts_of, is_alone
+from sessionpersist.stores.mongodb.errors import NO_HOSTS
 from sessionpersist.stores.servers import check_reachable, check_speaks_tls, hangs_up
 from sessionpersist.stores.settings import MongoSettings
 
@@ -46,8 +47,7 @@ def reachable(settings: MongoSettings, timeout: float) -> Iterator[Check]:
             try:
                 hosts[:] = hosts_by_name(settings, timeout)
             except (PyMongoError, ValueError) as error:
-                sentence = f"The name server knows no MONGODB hosts under “{settings.host}” (SRV)."
-                raise StoreUnavailable(sentence, "host") from error
+                raise StoreUnavailable(NO_HOSTS.format(host=settings.host), "host") from error
             return ", ".join(map(str, hosts))
 
         yield "Look up the hosts", look_up

@@ -102,14 +102,14 @@ class HostsClient:
         self._settings, self._credentials, self._timeout = settings, credentials, timeout
         files = (settings.ca_file or ca_file or "", settings.client_certificate, settings.client_key)
         self._certificates = Certificates(*files) if settings.tls else Certificates()
-        self._opened: dict[int, MongoClient[Document]] = {}
+        self._opened: dict[int, Database[Document]] = {}
 
     def database(self) -> Database[Document]:
         process = os.getpid()
-        client = self._opened.get(process)
-        if client is None:
-            client = self._opened.setdefault(process, self._open())
-        return client[self._settings.database]
+        database = self._opened.get(process)
+        if database is None:
+            database = self._opened.setdefault(process, self._open()[self._settings.database])
+        return database
 
     def refused(self) -> bool:
         """A login that changes from time to time is asked for again, by a client of its own."""
@@ -121,9 +121,9 @@ class HostsClient:
         return self._credentials.secrets
 
     def close(self, timeout: float) -> None:
-        client = self._opened.pop(os.getpid(), None)
-        if client is not None:
-            _close(client, timeout)
+        database = self._opened.pop(os.getpid(), None)
+        if database is not None:
+            _close(database.client, timeout)
 
     def _open(self) -> MongoClient[Document]:
         milliseconds = max(1, int(self._timeout * 1000))
@@ -186,7 +186,11 @@ class AliasClient:
 
 def is_alone(database: Database[Document]) -> bool:
     """Return whether the server is known to be one without a replica set."""
-    return database.client.topology_description.topology_type_name == "Single"
+    description = database.client.topology_description
+    if description.topology_type_name != "Single":
+        return False
+    # The project may have told its driver to speak to one member only.
+    return all(each.server_type_name == "Standalone" for each in description.server_descriptions().values())
 
 
 def _uri(settings: MongoSettings) -> str:

@@ -19,6 +19,7 @@ from sessionpersist.stores.texts import causes, harmless, named, scrubbed
 AUTHENTICATION_FAILED, USER_NOT_FOUND, UNAUTHORIZED = 18, 11, 13
 TOO_LARGE, OTHER_CASE, TIME_LIMIT = 17280, 13297, 50
 X509 = "MONGODB-X509"
+NO_HOSTS = "The name server knows no MONGODB hosts under “{host}” (SRV), or did not answer in time."
 NOT_PRIMARY = (10107, 13435, 13436, 10058)
 
 
@@ -154,6 +155,8 @@ def _explain_failure(error: Exception, settings: MongoSettings, secrets: Sequenc
         return StoreUnavailable(
             "MONGODB does not take this user name or password: a character in it is not allowed.", "password"
         )
+    if isinstance(error, errors.ConfigurationError) and settings.srv:
+        return StoreUnavailable(NO_HOSTS.format(host=settings.host), "host")
     if isinstance(error, errors.ConfigurationError):
         return StoreMisconfigured(
             f"MONGODB can't be reached with these settings: {scrubbed(str(error), *secrets)}"

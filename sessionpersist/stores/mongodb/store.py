@@ -8,6 +8,7 @@ whatever finds nothing asks once more, in a way that a majority vouches for.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import pairwise
@@ -45,8 +46,8 @@ from sessionpersist.stores.settings import MongoSettings
 
 Document = dict[str, Any]
 MAJORITY = WriteConcern("majority")
-# One server is its own majority. It need not wait for its journal, as it does not with any other client.
-ALONE = WriteConcern("majority", j=False)
+# One server is its own majority; asked for one, it would wait for its journal with every write.
+ALONE = WriteConcern(1)
 LINEARIZABLE = ReadConcern("linearizable")
 TTL_INDEX = "expires_at_ttl"
 # Seconds that the server keeps what has expired by its own clock: one that is ahead of the nodes' would delete live
@@ -87,6 +88,7 @@ class MongoStore(Probed):
         self.settings, self.timeout, self.prefix = settings, timeout, prefix
         self._client = client_for(settings, password, timeout, ca_file)
         self._prepared = False
+        self._last = threading.local()
 
     @classmethod
     def of(cls, settings: MongoSettings) -> Self:
@@ -255,8 +257,16 @@ class MongoStore(Probed):
 
     @property
     def _sessions(self) -> Documents[Document]:
-        """The collection, whatever a database of the project prefers."""
+        """The collection, whatever a database of the project prefers: the same as long as the servers are."""
         database = self._database()
+        seen = (database, database.client.topology_description)
+        last, found = self._last, getattr(self._last, "seen", None)
+        if found is None or found[0] is not seen[0] or found[1] is not seen[1]:
+            last.seen, last.sessions = seen, self._collection(database)
+        sessions: Documents[Document] = last.sessions
+        return sessions
+
+    def _collection(self, database: Database[Document]) -> Documents[Document]:
         return database.get_collection(
             f"{self.prefix}_sessions",
             codec_options=CODEC,
