@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 import unittest
 from collections.abc import Iterator
 from importlib import import_module
@@ -25,7 +26,7 @@ from sessionpersist.checks import check_initial, check_options
 from tests.docs.pages import REFERENCE, ROOT, Block, blocks, named, rows
 
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
-EXTRAS = {"redis", "mongodb", "postgresql", "all"}
+EXTRAS = set(tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"])
 # What is run in the docs beside manage.py, make and pip.
 PROGRAMS = {".venv/bin/python", "export", "python", "source"}
 KNOWN_VARIABLES = {*named(rows(REFERENCE / "environment.md")), "SESSIONPERSIST_REDIS_PASSWORD"}
