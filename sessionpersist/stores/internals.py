@@ -49,6 +49,32 @@ INTERNALS = (
         "stores/redis/wire.py",
     ),
     Internal(
+        "redis_topology",
+        "redis",
+        "NodesManager asks the nodes that it is given, on pools of its connection_pool_class, and has slots_cache and "
+        "nodes_cache, whose nodes have host, port and server_type; it fails with an IndexError where nobody has a slot",
+        "stores/redis/cluster.py",
+    ),
+    Internal(
+        "redis_redirections",
+        "redis",
+        "MovedError and AskError are made of what follows the code, and have host and port",
+        "stores/redis/cluster.py, stores/redis/wire.py",
+    ),
+    Internal(
+        "redis_sentinels",
+        "redis",
+        "Sentinel.discover_master() asks sentinel_masters() of each of its sentinels, and puts the one that knew first",
+        "stores/redis/sentinel.py",
+    ),
+    Internal(
+        "redis_primary",
+        "redis",
+        "a connection of SentinelConnectionPool asks where the primary is, then connects by _connect(); the pool keeps "
+        "that as master_address",
+        "stores/redis/sentinel.py",
+    ),
+    Internal(
         "redis_codes",
         "redis",
         "the code of an error reply is the class of the error, or stays in its text",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 from redis.crc import key_slot
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
@@ -32,6 +34,7 @@ from tests.stores.contract import (
     a_key,
     a_record,
 )
+from tests.stores.fake import serving
 from tests.stores.test_redis import foreign_values
 
 pytestmark = pytest.mark.xdist_group("cluster")
@@ -268,3 +271,95 @@ def test_each_primary_has_a_breaker_of_its_own() -> None:
                 store.get(key)
         assert monotonic() - begun < 0.5 * 3, "the breaker of the dead one is open"
         store.close()
+
+
+def talking(answers: dict[bytes, Callable[[], bytes]]) -> Callable[[socket.socket], None]:
+    """A node that answers what has such a word in it, and OK to all else."""
+
+    def talk(caller: socket.socket) -> None:
+        while asked := caller.recv(4096):
+            answer = next((each() for word, each in answers.items() if word in asked), b"+OK\r\n")
+            caller.sendall(answer)
+
+    return talk
+
+
+def slots_at(host: str, port: int) -> bytes:
+    """All slots are at one node, as CLUSTER SLOTS tells it."""
+    return b"*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n$%d\r\n%s\r\n:%d\r\n$40\r\n%s\r\n" % (
+        len(host),
+        host.encode(),
+        port,
+        b"0" * 40,
+    )
+
+
+class TestHostileNodes:
+    def test_a_node_that_sends_a_request_round_and_round_is_given_up(self) -> None:
+        at: list[int] = []
+        moved = lambda: b"-MOVED 0 127.0.0.1:%d\r\n" % at[0]  # noqa: E731
+        answers = {b"SLOTS": lambda: slots_at("127.0.0.1", at[0]), b"GETRANGE": moved}
+        with serving(talking(answers)) as port:
+            at.append(port)
+            store = cluster_of(port)
+            with pytest.raises(StoreUnavailable, match="do not agree"):
+                store.get(a_key())
+            store.close()
+
+    @pytest.mark.parametrize("answer", [b"-MOVED somewhere\r\n", b"-ASK 1\r\n", b"-MOVED 1 :\r\n"])
+    def test_a_redirection_to_nowhere_is_told(self, answer: bytes) -> None:
+        at: list[int] = []
+        answers = {b"SLOTS": lambda: slots_at("127.0.0.1", at[0]), b"GETRANGE": lambda: answer}
+        with serving(talking(answers)) as port:
+            at.append(port)
+            store = cluster_of(port)
+            with pytest.raises(StoreUnavailable):
+                store.get(a_key())
+            store.close()
+
+    def test_a_node_that_is_announced_has_to_be_allowed(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {"ALLOWED_STORE_HOSTS": ["127.0.0.1"]}
+        with serving(talking({b"SLOTS": lambda: slots_at("127.0.0.2", 6379)})) as port:
+            store = cluster_of(port)
+            with pytest.raises(StoreMisconfigured, match="ALLOWED_STORE_HOSTS") as caught:
+                store.get(a_key())
+            assert caught.value.field == "nodes"
+            store.close()
+
+    def test_nor_may_a_redirection_lead_elsewhere(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {"ALLOWED_STORE_HOSTS": ["127.0.0.1"]}
+        at: list[int] = []
+        answers = {
+            b"SLOTS": lambda: slots_at("127.0.0.1", at[0]),
+            b"GETRANGE": lambda: b"-MOVED 0 127.0.0.2:6379\r\n",
+        }
+        with serving(talking(answers)) as port:
+            at.append(port)
+            store = cluster_of(port)
+            with pytest.raises(StoreMisconfigured, match="ALLOWED_STORE_HOSTS"):
+                store.get(a_key())
+            store.close()
+
+    def test_a_node_that_is_silent_holds_nobody_longer_than_the_time_out(self) -> None:
+        with serving(lambda caller: sleep(3)) as port:
+            store = cluster_of(port)
+            begun = monotonic()
+            with pytest.raises(StoreUnavailable):
+                store.get(a_key())
+            assert monotonic() - begun < 1.5
+            store.close()
+
+    @pytest.mark.parametrize(
+        "answer", [b"*0\r\n", b":1\r\n", b"*1\r\n:1\r\n", b"$-1\r\n", b"*1\r\n*1\r\n:0\r\n"]
+    )
+    def test_a_topology_that_is_none_is_told(self, answer: bytes) -> None:
+        with serving(talking({b"SLOTS": lambda: answer})) as port:
+            store = cluster_of(port)
+            with pytest.raises(StoreUnavailable):
+                store.get(a_key())
+            store.close()
+
+
+def cluster_of(port: int) -> ClusterStore:
+    settings = RedisSettings(mode="CLUSTER", nodes=f"127.0.0.1:{port}")
+    return ClusterStore(settings, "", 1, "tests")

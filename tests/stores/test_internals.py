@@ -33,14 +33,18 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 from pymongo import _csot
 from pymongo.synchronous.pool import Connection, Pool
+from redis.cluster import ClusterNode, NodesManager
 from redis.connection import DefaultParser, SSLConnection
+from redis.exceptions import AskError, MovedError
+from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from sessionpersist.models import StoredSession
 from sessionpersist.stores.internals import INTERNALS
 from sessionpersist.stores.redis.errors import CODES
 from tests.probing.answering import Answering
 from tests.probing.test_hostile_servers import op_msg
-from tests.servers import MariaDB, MongoDB, Postgres, Redis, Valkey, require, shared
+from tests.servers import Cluster, MariaDB, MongoDB, Postgres, Redis, Valkey, require, shared
+from tests.servers.cluster import Node
 from tests.servers.places import free_port
 from tests.stores.test_errors import NO_SUCH_HOST, unblocked
 
@@ -167,6 +171,74 @@ def test_canary_redis_parser(valkey: Any) -> None:
     valkey.send_command("NOSUCH")
     with pytest.raises(redis.ResponseError, match="ours: unknown command"):
         valkey.read_response()
+
+
+def test_canary_redis_topology() -> None:
+    require(Cluster)
+    cluster = shared(Cluster)
+    made: list[tuple[str, int]] = []
+
+    def pool(host: str, port: int, **_: Any) -> Any:
+        made.append((host, port))
+        return redis.ConnectionPool(host=host, port=port, password=cluster.password, protocol=2)
+
+    manager: Any = NodesManager
+    node: Any = ClusterNode
+    first = node(cluster.host, cluster.port)
+    found = manager([first], from_url=True, connection_pool_class=pool, dynamic_startup_nodes=False)
+    assert made[0] == (cluster.host, cluster.port)
+    assert len(found.slots_cache) == 16384
+    assert {each[0].port for each in found.slots_cache.values()} == {each.port for each in cluster.members}
+    assert {(each.host, each.server_type) for each in found.nodes_cache.values()} == {
+        (cluster.host, "primary")
+    }
+    found.close()
+    with Node(cluster.password) as alone, pytest.raises(IndexError):
+        manager([node(alone.host, alone.port)], from_url=True, connection_pool_class=pool)
+
+
+def test_canary_redis_redirections() -> None:
+    for kind in (MovedError, AskError):
+        error: Any = kind("3999 ::1:6381")
+        assert (error.host, error.port) == ("::1", 6381)
+    assert issubclass(MovedError, AskError)
+
+
+def test_canary_redis_sentinels() -> None:
+    asked: list[str] = []
+
+    class Fake:
+        def __init__(self, name: str, masters: dict[str, Any]) -> None:
+            self.name, self.masters = name, masters
+
+        def sentinel_masters(self) -> dict[str, Any]:
+            asked.append(self.name)
+            return self.masters
+
+    up = {"is_master": True, "is_sdown": False, "is_odown": False, "num-other-sentinels": 2}
+    first, second = Fake("first", {}), Fake("second", {"main": {"ip": "h", "port": 1, **up}})
+    sentinel: Any = Sentinel([])  # type: ignore[no-untyped-call]
+    sentinel.sentinels = [first, second]
+    assert sentinel.discover_master("main") == ("h", 1)
+    assert asked == ["first", "second"]
+    assert sentinel.sentinels == [second, first]
+
+
+def test_canary_redis_primary(valkey: Any) -> None:
+    class Known:
+        def discover_master(self, service_name: str) -> tuple[str, int]:
+            return valkey.host, valkey.port
+
+    class Counting(CountingConnection, SentinelManagedConnection):
+        pass
+
+    made: Any = SentinelConnectionPool
+    pool = made("main", Known(), connection_class=Counting, password=shared(Valkey).password, protocol=2)
+    assert pool.master_address is None
+    connection = pool.get_connection()
+    assert pool.master_address == (valkey.host, valkey.port)
+    assert isinstance(connection._sock, CountingSocket)
+    pool.disconnect()
 
 
 @pytest.mark.parametrize(("name", "code"), CODES.items())

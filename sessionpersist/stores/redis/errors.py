@@ -17,7 +17,7 @@ from sessionpersist.stores.hosts import NOT_ALLOWED, HostNotAllowed
 from sessionpersist.stores.redis.cluster import NoSlots, Relocated
 from sessionpersist.stores.redis.wire import ADDRESS, AnswerTooLarge, Unconfirmed, Unexpected
 from sessionpersist.stores.servers import unreachable
-from sessionpersist.stores.settings import STANDALONE, RedisSettings
+from sessionpersist.stores.settings import CLUSTER, STANDALONE, RedisSettings
 from sessionpersist.stores.texts import causes, harmless, named, scrubbed
 
 # The driver cuts off the code that a reply begins with, and makes it the class of the error.
@@ -86,6 +86,8 @@ REPLIES = (
     Reply("without any password configured", NO_PASSWORD, "password"),
     Reply("AUTH, but no password is set", NO_PASSWORD, "password"),
 )
+UNSETTLED = "The nodes of this REDIS Cluster do not agree on which of them has this session."
+IN_A_CLUSTER = tuple(Reply(code, UNSETTLED, "nodes") for code in ("MOVED", "ASK", "TRYAGAIN"))
 # The driver's class for a reply that it knows, and what servers say where the command was in a script.
 FORBIDDEN = re.compile("^NOPERM|ACL failure in script|The user executing the script can't")
 KEYS = re.compile(r"access .{0,16}\bkeys?\b", re.IGNORECASE)
@@ -171,7 +173,7 @@ def _explain_reply(words: str, settings: RedisSettings) -> Exception | None:
             "port",
             answered=True,
         )
-    for reply in REPLIES:
+    for reply in (*IN_A_CLUSTER, *REPLIES) if settings.mode == CLUSTER else REPLIES:
         if re.search(rf"\b{re.escape(reply.words)}\b", words):
             return StoreUnavailable(reply.sentence, reply.field, answered=reply.answered)
     return None

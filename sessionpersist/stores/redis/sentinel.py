@@ -90,6 +90,10 @@ class Sentinels(Sentinel):
         self.sentinels = asking.sentinels
         return found
 
+    def close(self) -> None:
+        for each in self.sentinels:
+            each.connection_pool.disconnect()
+
     def ask_others_first(self) -> None:
         first, *others = self.sentinels
         self.sentinels = [*others, first]

@@ -37,6 +37,14 @@ SHORT = 16 * 1024  # bytes that a kernel takes at once
 # When the verb gives up for which a connection is being made: the driver's pool has no room to pass it on.
 _gives_up: ContextVar[float] = ContextVar("sessionpersist_redis_gives_up")
 
+OF_A_CLUSTER: dict[str, Any] = {
+    "MOVED": redis.exceptions.MovedError,
+    "ASK": redis.exceptions.AskError,
+    "TRYAGAIN": redis.exceptions.TryAgainError,
+    "CLUSTERDOWN": redis.exceptions.ClusterDownError,
+    "MASTERDOWN": redis.exceptions.MasterDownError,
+    "CROSSSLOT": redis.exceptions.ClusterCrossSlotError,
+}
 Command = tuple[Any, ...]
 ADDRESS = "sessionpersist_address"  # what an error is given: where the server is
 
@@ -53,15 +61,21 @@ class Parser(DefaultParser):  # type: ignore[misc, valid-type] # whichever the d
     """The driver's parser, with an error for each error that a server can send.
 
     The driver's own fails at "MOVED somewhere", and where that is within a map, hiredis takes the process down with it.
+    Before redis-py 6 only the parser for a Cluster knows what a Cluster says.
     """
 
     @classmethod
     def parse_error(cls, response: Any) -> Exception:
         try:
             error: Exception = super().parse_error(response)
+            code, _, rest = str(response).partition(" ")
+            return (
+                OF_A_CLUSTER[code](rest)
+                if type(error) is redis.ResponseError and code in OF_A_CLUSTER
+                else error
+            )
         except Exception:  # noqa: BLE001 - a server can say anything
             return redis.ResponseError(str(response))
-        return error
 
 
 class CountingSocket:
