@@ -88,7 +88,7 @@ def line_of(step: Step, style: Style) -> str:
     if step.warning:
         return f"  {style.WARNING('warning')}  {step.message}"
     word = style.SUCCESS("ok     ") if step.ok else style.ERROR("FAILED ")
-    return f"  {word}  {step.name:<18} {step.milliseconds:>8.1f} ms  {step.message}".rstrip()
+    return f"  {word}  {step.name:<22} {step.milliseconds:>8.1f} ms  {step.message}".rstrip()
 
 
 def every_store(configuration: LoginConfiguration) -> Iterator[StoreSettings]:

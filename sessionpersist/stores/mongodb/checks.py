@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -98,9 +98,11 @@ def members(settings: MongoSettings, database: Callable[[], Database[dict[str, A
 
 
 def warnings(
-    settings: MongoSettings, hello: Mapping[str, Any], description: TopologyDescription
+    settings: MongoSettings, hello: Mapping[str, Any], description: TopologyDescription, timeout: float
 ) -> Iterable[str]:
     """Yield what staff should know of the servers: how many may fail, and which of them have."""
+    if silent := _silent_hosts(settings, description, timeout):
+        yield f"Hosts that are entered and do not answer: {', '.join(map(str, silent))}."
     if settings.alias and (told := advice(settings.alias)):
         yield told
     if "setName" in hello:
@@ -130,8 +132,7 @@ def _of_replica_set(
 
 def _connect_to_any(hosts: list[Address], timeout: float) -> str:
     """Return which hosts answer. Raises StoreUnavailable, on the first host, where none does."""
-    with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
-        faults = list(pool.map(lambda host: _fault_of(host, timeout), hosts))
+    faults = _faults_of(hosts, timeout)
     said = [f"{host}: {fault or 'answers'}" for host, fault in zip(hosts, faults, strict=True)]
     for fault in faults:
         if isinstance(fault, StoreMisconfigured):
@@ -139,6 +140,21 @@ def _connect_to_any(hosts: list[Address], timeout: float) -> str:
     if all(faults):
         raise StoreUnavailable(f"None of the hosts can be reached. {' '.join(said)}", "host")
     return " ".join(said) if any(faults) else ", ".join(map(str, hosts))
+
+
+def _silent_hosts(settings: MongoSettings, description: TopologyDescription, timeout: float) -> list[Address]:
+    """Return the hosts that were entered, are not known as members, which are asked anyway, and do not answer."""
+    if settings.alias or settings.srv:
+        return []
+    members = dict(_roles(description))
+    others = [host for host in hosts_of(settings) if host not in members]
+    return [host for host, fault in zip(others, _faults_of(others, timeout), strict=True) if fault]
+
+
+def _faults_of(hosts: Sequence[Address], timeout: float) -> list[StoreUnavailable | None]:
+    """Try all of these at once, and return why each can't be reached, or None."""
+    with ThreadPoolExecutor(max_workers=len(hosts) or 1) as pool:
+        return list(pool.map(lambda host: _fault_of(host, timeout), hosts))
 
 
 def _fault_of(host: Address, timeout: float) -> StoreUnavailable | None:

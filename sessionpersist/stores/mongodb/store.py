@@ -241,7 +241,7 @@ class MongoStore(Probed):
             hello = self._database().command("hello")
             index = self._sessions.index_information().get(TTL_INDEX)
             description = self._database().client.topology_description
-        yield from checks.warnings(self.settings, hello, description)
+        yield from checks.warnings(self.settings, hello, description, self.timeout)
         if index and index.get("expireAfterSeconds", GRACE) < GRACE:
             yield (
                 "This server deletes sessions as soon as they have expired by its own clock: where that is ahead, "
