@@ -312,9 +312,26 @@ class View(ABC):
             if not self.is_of_source(later):
                 return moved if revision_of(later.version) == self.number else None
             if revision_of(later.version) >= max(source.floor, revision_of(record.version)):
-                again = later._replace(version=restamped(later.version, self.number))
-                if (yield from self.current.replace(key, again, moved.version)) is not Outcome.SAVED:
+                merged = yield from self.bring_along(key, later, moved)
+                if merged is None:
                     break
-                moved = again
+                moved = merged
             record = later
         return moved
+
+    def bring_along(self, key: str, later: Record, moved: Record) -> Rule[Record | None]:
+        """Have what a source holds by now in the current place, where ``moved`` was put; return what is there then, or
+        None where somebody has already built on it, or ended it."""
+        if self.is_same_write(later, moved):
+            # A copy that was carried to the source. Somebody may have touched the one in the current place, and a touch
+            # doesn't change the version: written over, it would be lost.
+            if not (yield from self.current.touch(key, later.expires_at)):
+                return None
+            return moved._replace(expires_at=max(moved.expires_at, later.expires_at))
+        again = later._replace(version=restamped(later.version, self.number))
+        saved = (yield from self.current.replace(key, again, moved.version)) is Outcome.SAVED
+        return again if saved else None
+
+    def is_same_write(self, one: Record, other: Record) -> bool:
+        """Whether both are copies of one save. They may still differ in how long they live, as a touch is no save."""
+        return one.payload == other.payload

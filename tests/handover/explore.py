@@ -500,9 +500,13 @@ def describe(schedule: Schedule) -> str:
     return f"{schedule.world.plan}\n    " + ", ".join(names) + f"\n    {schedule.world.log}"
 
 
-def explore(runs: int, seed: int, without: str = "") -> tuple[int, dict[str, list[str]]]:
-    """Explore at random, with a rule left out or none; as ``faults``. For other processes to call."""
-    return faults(at_random(runs, seed, rules(without)))
+def explore(
+    runs: int, seed: int, without: str = "", plan: Plan | None = None
+) -> tuple[int, dict[str, list[str]]]:
+    """Explore at random, any plan or one, with a rule left out or none; as ``faults``. For other processes to call."""
+    explored = rules(without)
+    explored.plan = plan or explored.plan
+    return faults(at_random(runs, seed, explored))
 
 
 def explore_exhaustively(plan: Plan, preemptions: int) -> tuple[int, dict[str, list[str]]]:

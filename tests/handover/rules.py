@@ -12,6 +12,9 @@ from sessionpersist.stores.base import Record, revision_of
 from tests.handover import world
 from tests.handover.world import Plan, Process, Rules, View
 
+# A drain sleeps through the second switch, and then makes a copy where the session was before. Found by chance.
+TOUCHED_IN_A_CHAIN = Plan(("OLD", "NEW", "THIRD"), (("touch", 0), ("drain", 2), ("get", 1)), processes=3)
+
 
 class WithoutReread(Rules):
     """Who finds the session nowhere takes that for an answer."""
@@ -145,6 +148,16 @@ class WithoutMark(Rules):
         return View(process, current, sources, renamed=False)
 
 
+class WithoutSameWrite(Rules):
+    """A copy that comes along from a source is written over what was carried, though it is the same."""
+
+    plan = TOUCHED_IN_A_CHAIN
+
+    class View(world.View):
+        def is_same_write(self, one: Record, other: Record) -> bool:
+            return False
+
+
 RULES: dict[str, type[Rules]] = {
     "reread": WithoutReread,
     "ended": WithoutEnded,
@@ -161,4 +174,5 @@ RULES: dict[str, type[Rules]] = {
     "grace": WithoutGrace,
     "second line": WithoutSecondLine,
     "mark": WithoutMark,
+    "same write": WithoutSameWrite,
 }

@@ -13,7 +13,7 @@ from sessionpersist.handover.carrying import Place, View
 from sessionpersist.handover.driving import LOOK, Call, Rule, Wait, drive
 from sessionpersist.handover.routing import RoutedStore
 from sessionpersist.handover.rules import Rules
-from sessionpersist.stores.base import Outcome, Record, new_version, revision_of
+from sessionpersist.stores.base import Outcome, Record, new_version, restamped, revision_of
 from sessionpersist.stores.memory import MemoryStore
 from tests.handover.test_contract import SureView
 from tests.stores.contract import a_key, a_record
@@ -79,6 +79,30 @@ def test_unless_somebody_has_built_on_what_was_carried(stores: tuple[MemoryStore
 
     drive_until(SureView(Place(new, 2, 2), [Place(old, 1, 0)]).get(key), old, "delete", both)
     assert new.get(key) == built
+
+
+def test_a_copy_that_a_drain_makes_too_late_takes_back_no_touch(
+    stores: tuple[MemoryStore, MemoryStore], tmp_path: Path
+) -> None:
+    """From a review, of two switches in a row: the drain from the first place to the second ended after the second
+    switch, and what it had put there was written over the session in the third."""
+    old, new = stores
+    third = MemoryStore(tmp_path / "third", "site", timeout=5)
+    key, record = a_key(), of_revision(1)
+    old.create(key, record)
+    copied = record._replace(version=restamped(record.version, 2), expires_at=record.expires_at + 1)
+
+    def both() -> None:
+        assert third.touch(key, record.expires_at + 5_000)
+        assert new.create(key, copied)
+
+    view = SureView(Place(third, 3, 3), [Place(new, 2, 2), Place(old, 1, 0)])
+    found, held = drive_until(view.get(key), new, "delete", both), third.get(key)
+    third.close()
+    assert held is not None
+    assert held.expires_at == record.expires_at + 5_000
+    assert found == held._replace(expires_at=copied.expires_at)
+    assert new.get(key) is None
 
 
 def test_an_error_of_a_store_reaches_the_rule_that_asked() -> None:

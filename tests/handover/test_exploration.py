@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 import pytest
 
 from tests.handover.explore import explore, explore_exhaustively, first_fault
-from tests.handover.rules import RULES
+from tests.handover.rules import RULES, TOUCHED_IN_A_CHAIN
 from tests.handover.world import OPERATIONS, Plan
 from tests.sizes import quick_and_long
 
@@ -62,6 +62,19 @@ def check_exhaustively(workers: ProcessPoolExecutor, plans: list[Plan], interrup
 @pytest.mark.parametrize("schedules", quick_and_long(4_000, 200_000))
 def test_no_schedule_at_random_breaks_an_invariant(workers: ProcessPoolExecutor, schedules: int) -> None:
     portions = [workers.submit(explore, schedules // PORTIONS, SEED + number) for number in range(PORTIONS)]
+    assert check(portions) == schedules
+
+
+@pytest.mark.parametrize("schedules", quick_and_long(6_000, 60_000))
+def test_no_schedule_in_which_a_drain_sleeps_through_a_second_switch_loses_a_touch(
+    workers: ProcessPoolExecutor, schedules: int
+) -> None:
+    """From a review: a copy that a drain had made too late was written over the session, which had been touched since:
+    4 times in 15,000."""
+    portions = [
+        workers.submit(explore, schedules // PORTIONS, SEED + number, "", TOUCHED_IN_A_CHAIN)
+        for number in range(PORTIONS)
+    ]
     assert check(portions) == schedules
 
 
