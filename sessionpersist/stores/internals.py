@@ -159,6 +159,18 @@ INTERNALS = (
         "stores/mongodb/errors.py",
     ),
     Internal(
+        "django_mongodb_backend_pools",
+        "django-mongodb-backend",
+        "a connection keeps its database as an attribute, and the client of each alias in _connection_pools",
+        "stores/mongodb/alias.py",
+    ),
+    Internal(
+        "djongo_client",
+        "djongo-certego",
+        "a connection that has no client_connection makes one, and connection is then PyMongo's database",
+        "stores/mongodb/alias.py",
+    ),
+    Internal(
         "django_connecting",
         "Django",
         "a database connection opens itself by its get_new_connection(), to which it hands its parameters",
