@@ -55,7 +55,7 @@ def test_a_client_certificate_opens_a_server_that_wants_one() -> None:
         without = server._own(client_certificate="", client_key="")
         with pytest.raises(StoreUnavailable, match="wants a client certificate") as caught:
             without.get(a_key())
-        assert caught.value.field == "client_certificate"
+        assert caught.value.field in ("client_certificate", "tls")  # it may hang up before we have read why
 
 
 def test_a_certificate_that_cannot_be_used_is_told_at_its_field(tmp_path: Path) -> None:

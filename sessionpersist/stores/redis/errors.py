@@ -232,9 +232,11 @@ def _explain_connecting(chain: list[BaseException], settings: RedisSettings) -> 
                 "client_certificate",
             )
         if isinstance(cause, ssl.SSLError) or "handshake" in str(cause):
+            # Its wish for one gets lost where it hangs up before we have read it.
+            wish = "" if settings.client_certificate else " Or it wants a client certificate."
             return StoreUnavailable(
                 "The TLS handshake with REDIS failed: the server may not speak TLS, or its certificate is not "
-                "trusted.",
+                f"trusted.{wish}",
                 "tls",
             )
     return None
