@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores.settings import lines
 
 MOST = 100  # servers
+PORT = re.compile("0*([0-9]{1,5})")
 
 
 class Address(NamedTuple):
@@ -16,6 +21,14 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def plain(self) -> Address:
+        """The same server in one way of writing it: ``H.`` is ``h``, and ``0:0:0:0:0:0:0:1`` is ``::1``."""
+        host = self.host.lower().removesuffix(".")
+        with suppress(ValueError):  # a name
+            host = str(ipaddress.ip_address(host))
+        return Address(host, self.port)
 
 
 def addresses(text: str, field: str = "nodes") -> list[Address]:
@@ -29,9 +42,23 @@ def addresses(text: str, field: str = "nodes") -> list[Address]:
         raise StoreMisconfigured("Enter at least one server, as host:port.", field)
     if len(found) > MOST:
         raise StoreMisconfigured(f"Enter at most {MOST} servers: the others are found by themselves.", field)
-    if len({(host.lower(), port) for host, port in found}) < len(found):
-        raise StoreMisconfigured("Enter each server once.", field)
+    check_distinct(found, field)
     return found
+
+
+def check_distinct(found: Iterable[Address], field: str = "nodes") -> None:
+    """Raise StoreMisconfigured, on that field, where one of the servers is there twice."""
+    plain = [each.plain for each in found]
+    if len(set(plain)) < len(plain):
+        raise StoreMisconfigured("Enter each server once.", field)
+
+
+def port_of(text: str) -> int | None:
+    """Return the TCP port that is written there, or None. However many digits there are, it takes no time."""
+    # Python itself refuses to read thousands of digits, with a ValueError, be they zeros.
+    written = PORT.fullmatch(text)
+    port = int(written[1]) if written else 0
+    return port if 0 < port < 65536 else None
 
 
 def _address(line: str, number: int, field: str) -> Address:
@@ -44,6 +71,7 @@ def _address(line: str, number: int, field: str) -> Address:
         raise StoreMisconfigured(
             f"Line {number} is not the name or the address of a host, a colon and a port.", field
         )
-    if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536):
+    number_of_port = port_of(port)
+    if number_of_port is None:
         raise StoreMisconfigured(f"The port of line {number} is not a whole number from 1 to 65535.", field)
-    return Address(host, int(port))
+    return Address(host, number_of_port)

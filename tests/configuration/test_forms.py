@@ -86,6 +86,35 @@ def test_bad_input_is_refused_at_its_field(data: dict[str, Any], field: str, mes
     assert str(errors[field][0]).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "nodes"),
+    [
+        ("a.example.org", "27017", "b.example.org:27017\nA.example.org.:27017"),
+        ("a.example.org.", "027017", "a.example.org:27017"),
+        ("::1", "1", "[0:0:0:0:0:0:0:1]:1"),
+        ("mongodb://a.example.org,b.example.org,a.example.org/sessions", "", ""),
+    ],
+)
+def test_a_host_of_mongodb_that_is_among_the_further_ones_is_refused(
+    host: str, port: str, nodes: str
+) -> None:
+    data = {"persistence_type": "MONGODB", "mongodb_host": host, "mongodb_database": "sessions"}
+    form = filled({**data, "mongodb_port": port, "mongodb_nodes": nodes})
+    assert form.errors == {"mongodb_nodes": ["Enter each server once."]}
+
+
+@pytest.mark.parametrize("port", ["9" * 5000, "0" * 5000, "00655350", "1.5e3", "६५"])
+def test_a_port_of_any_length_is_a_sentence_and_no_crash(port: str) -> None:
+    assert filled({**SENTINEL, "redis_nodes": f"a:{port}"}).errors.keys() == {"redis_nodes"}
+    data = {"persistence_type": "MONGODB", "mongodb_database": "sessions"}
+    assert filled({**data, "mongodb_host": f"mongodb://a:{port}/"}).errors.keys() == {"mongodb_host"}
+    for name in ("mongodb", "redis"):
+        data = {"persistence_type": name.upper(), "mongodb_database": "sessions", f"{name}_host": "a"}
+        found = filled({**data, f"{name}_port": port})
+        assert found.errors.keys() <= {f"{name}_port"}
+        assert found.errors or port == "६५"  # digits of any script, as Django reads a whole number
+
+
 def test_only_the_fields_of_the_chosen_mode_count_and_the_others_are_unset() -> None:
     LoginConfiguration(**SENTINEL, redis_sentinel_password="hush").save()
     form = filled(

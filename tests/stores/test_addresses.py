@@ -18,6 +18,10 @@ BAD = {
     "a:0": "The port of line 1",
     "a:65536": "The port of line 1",
     "a:99999999999999999999": "The port of line 1",
+    f"a:{'9' * 5000}": "The port of line 1",
+    f"a:{'0' * 5000}": "The port of line 1",
+    "a:00655350": "The port of line 1",
+    "a:1_0": "The port of line 1",
     "a:-1": "The port of line 1",
     "a:६": "The port of line 1",
     ":6379": "Line 1 is not the name",
@@ -26,6 +30,9 @@ BAD = {
     "a b:1": "Line 1 is not the name",
     "a:1,b:2": "Line 1 is not the name",
     "a:1\nb:2\nA:1": "Enter each server once",
+    "a.example:1\nA.Example.:1": "Enter each server once",
+    "[::1]:1\n[0:0:0:0:0:0:0:1]:1": "Enter each server once",
+    "[2001:DB8::A]:1\n[2001:db8:0::a]:01": "Enter each server once",
     "\n".join(f"a:{port}" for port in range(1, 200)): "Enter at most 100",
 }
 
@@ -43,3 +50,7 @@ def test_names_and_addresses_are_read_in_order() -> None:
     assert found == [("redis-1.example.org", 6379), ("10.0.0.7", 7000), ("2001:db8::1", 7001)]
     assert [str(each) for each in found[1:]] == ["10.0.0.7:7000", "[2001:db8::1]:7001"]
     assert addresses("a:1") == [Address("a", 1)]
+
+
+def test_zeros_before_a_port_say_nothing_however_many() -> None:
+    assert addresses(f"a:{'0' * 5000}6379\nb:065535\na:06380") == [("a", 6379), ("b", 65535), ("a", 6380)]

@@ -22,6 +22,7 @@ from tests.stores.contract import a_key, a_record
         ("mongodb://db.example", {"host": "db.example", "port": 27017, "nodes": "", "tls": False}),
         ("MONGODB://db:1234/", {"host": "db", "port": 1234}),
         ("mongodb://[::1]:7/app", {"host": "::1", "port": 7, "database": "app"}),
+        (f"mongodb://h:{'0' * 5000}7/", {"host": "h", "port": 7}),
         ("mongodb://[::1]/app", {"host": "::1", "port": 27017}),
         (
             "mongodb://a,b:1,[fe80::1]:2/app?replicaSet=rs0",
@@ -95,6 +96,9 @@ def test_an_option_that_cannot_be_kept_is_refused_by_its_name(options: str, name
         "mongodb://app:hush@h:0",
         "mongodb://app:hush@h:70000",
         "mongodb://app:hush@h:port",
+        "mongodb://app:hush@h:" + "9" * 5000,
+        "mongodb://app:hush@h:" + "0" * 5000,
+        "mongodb://app:hush@h:00655350",
         "mongodb://app:hush@a,,b",
         "mongodb://app:hush@::1",
         "mongodb://app:hush@/tmp/mongodb-27017.sock",

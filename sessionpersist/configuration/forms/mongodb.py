@@ -22,7 +22,7 @@ from sessionpersist.configuration.forms.store import When
 from sessionpersist.configuration.forms.validators import validate_mongodb_auth_source, validate_mongodb_name
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.models import MongoMechanism
-from sessionpersist.stores.addresses import addresses
+from sessionpersist.stores.addresses import Address, addresses, check_distinct
 from sessionpersist.stores.mongodb import alias as aliases
 from sessionpersist.stores.mongodb.uri import from_uri, is_uri
 from sessionpersist.stores.secret import Secret
@@ -124,6 +124,16 @@ class MongoForm(ServerForm):
         if alias and not aliases.is_mongodb(alias):
             raise ValidationError(aliases.NO_SUCH.format(alias=alias))
         return alias
+
+    def clean_nodes(self) -> str:
+        nodes: str = self.cleaned_data["nodes"]
+        host, port = self.cleaned_data.get("host"), self.cleaned_data.get("port")
+        if nodes and host and port and not self.cleaned_data.get("srv"):
+            try:
+                check_distinct([Address(host, port), *addresses(nodes)])
+            except StoreMisconfigured as error:
+                raise ValidationError(str(error)) from error
+        return nodes
 
     def servers(self) -> Iterator[tuple[str, str, int]]:
         yield from super().servers()

@@ -17,7 +17,7 @@ from pymongo.database import Database
 from pymongo.uri_parser import parse_uri
 
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.stores.addresses import Address, addresses
+from sessionpersist.stores.addresses import Address, addresses, check_distinct
 from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.credentials import Credentials
 from sessionpersist.stores.hosts import check_literal
@@ -58,7 +58,9 @@ def client_for(
 def hosts_of(settings: MongoSettings) -> list[Address]:
     """Return the hosts that staff have entered, in their order. Raises StoreMisconfigured on "nodes"."""
     further = addresses(settings.nodes) if lines(settings.nodes) else []
-    return [Address(settings.host, settings.port), *further]
+    hosts = [Address(settings.host, settings.port), *further]
+    check_distinct(hosts)
+    return hosts
 
 
 def hosts_by_name(settings: MongoSettings, timeout: float) -> list[Address]:

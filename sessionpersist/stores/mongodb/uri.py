@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.stores.addresses import Address
+from sessionpersist.stores.addresses import Address, port_of
 
 SCHEMES = {"mongodb://": False, "mongodb+srv://": True}
 MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-1", "MONGODB-X509")
@@ -101,15 +101,12 @@ def _address(text: str) -> Address:
         raise _refused(
             "A host of this connection string is no name and no address; IPv6 is written in brackets."
         )
-    if (
-        not host
-        or set(host) & set("%[] \t")
-        or not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536)
-    ):
+    number = port_of(port)
+    if not host or set(host) & set("%[] \t") or number is None:
         raise _refused(
             "A host of this connection string is not a name, or its port not a number from 1 to 65535."
         )
-    return Address(host, int(port))
+    return Address(host, number)
 
 
 def _options(query: str) -> Iterator[tuple[str, Any]]:
