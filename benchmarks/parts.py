@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
-from benchmarks import clearing, comparison, dispatch, draining, pages, scale, tables
+from benchmarks import clearing, comparison, dispatch, draining, pages, primary, scale, tables
 from benchmarks.contents import SIZES
 from benchmarks.goals import GOAL_SIZE
 from benchmarks.timing import FULL, QUICK, Effort
@@ -58,6 +58,11 @@ def draining_part(options: Namespace) -> Rows:
     return rows
 
 
+def primary_part(options: Namespace) -> Rows:
+    rows: Rows = apart(primary.measure, primary.QUICK_COUNTS if options.quick else primary.FULL_COUNTS)
+    return rows
+
+
 def requests_part(options: Namespace) -> Rows:
     stores = options.store or (STORES[:1] if options.quick else STORES)
     return [apart(pages.serve, store, quick=options.quick) for store in stores]
@@ -70,6 +75,7 @@ PARTS = {
     "scale": Part(scale_part, tables.scale),
     "clearing": Part(clearing_part, tables.clearing),
     "draining": Part(draining_part, tables.draining),
+    "primary": Part(primary_part, tables.primary),
 }
 
 QUICK_PARTS = ("operations", "dispatch", "requests")  # what a quick run has time for, unless others are named

@@ -124,6 +124,19 @@ def draining(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def primary(rows: list[Row]) -> str:
+    """What one primary of REDIS can do."""
+    lines = [
+        "",
+        "One primary of REDIS: memory of a session, and CPU time of a request in µs (requests a second of a core)",
+    ]
+    for row in rows:
+        times = ", ".join(f"{name} {us} ({1_000_000 / us:,.0f})" for name, us in row["cpu_us"].items())
+        size = f"{row['bytes']} bytes a session of {row['sessions']:,}, {row['memory_usage']} by MEMORY USAGE"
+        lines.append(f"  {row['server']}: {size}; {times}")
+    return "\n".join(lines)
+
+
 def verdict(figure: float, goal: float, *, more_is_better: bool = False) -> str:
     """Say whether a figure reaches its goal."""
     return "reached" if (figure >= goal if more_is_better else figure <= goal) else "MISSED"

@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from redis.crc import key_slot
 
 from benchmarks import figures as page
 from benchmarks.contents import SIZES, content, length
 from benchmarks.goals import goal
+from benchmarks.primary import PREFIX, names
 from benchmarks.relay import Relay
 from benchmarks.timing import Case, Effort, in_turns, ratio, summary
 
@@ -39,6 +41,13 @@ def test_ratio_is_that_of_each_round_so_a_slow_one_is_slow_for_both() -> None:
     ours, theirs = [[100], [9000], [110]], [[200], [18000], [200]]
     assert ratio(ours, theirs) == {"median": 0.5, "q1": 0.5, "q3": 0.55}
     assert summary(ours) == {"median_us": 0.11, "p99_us": 9.0, "samples": 3}
+
+
+def test_names_are_as_long_as_those_of_the_store_also_where_they_are_in_few_slots() -> None:
+    alone, together = names(100), names(100, slots=3)
+    assert {len(name) for name in (*alone, *together)} == {len(PREFIX) + 64}
+    assert len({key_slot(name.encode()) for name in together}) == 3
+    assert len(set(alone)) == len(set(together)) == 100
 
 
 def test_goals_are_for_the_small_session_and_the_named_rival() -> None:
