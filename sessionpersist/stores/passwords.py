@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import hmac
 from typing import TYPE_CHECKING, Any
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.db import models
 from django.db.models.query_utils import DeferredAttribute
-from django.utils.encoding import force_bytes
 
-from sessionpersist.stores.secret import Sealed, Secret, SecretBytes, secret_keys
-from sessionpersist.stores.settings import UnreadablePassword
+from sessionpersist.stores.secret import Sealed, Secret, UnreadablePassword, decrypt, encrypt
 
 DUMPED = "encrypted:"  # what a ciphertext in a dump begins with
-
-
-def encrypt(password: str) -> str:
-    """Return the password as text that only the site's secret key opens."""
-    return _fernet().encrypt(password.encode()).decode()
-
-
-def decrypt(text: str) -> Secret:
-    """Return the password, or an UnreadablePassword where no secret key of the site opens it."""
-    try:
-        return Secret(_fernet().decrypt(text).decode())
-    except InvalidToken:
-        return UnreadablePassword(text)
-
-
-def _fernet() -> MultiFernet:
-    return MultiFernet([Fernet(base64.urlsafe_b64encode(_key(secret))) for secret in secret_keys()])
-
-
-def _key(secret: str | bytes) -> bytes:
-    return SecretBytes(hmac.digest(b"sessionpersist.passwords.v1", force_bytes(secret), "sha256"))
 
 
 if TYPE_CHECKING:

@@ -8,9 +8,13 @@ the text as it is.
 
 from __future__ import annotations
 
+import base64
+import hmac
 from typing import Any
 
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
+from django.utils.encoding import force_bytes
 
 MASKED = "'…'"
 
@@ -30,9 +34,16 @@ class Secret(str):
         return self
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        from sessionpersist.stores.passwords import decrypt, encrypt  # needs the settings
-
         return decrypt, (encrypt(self),)
+
+
+class UnreadablePassword(Secret):
+    """A saved password that this process can't decrypt; it carries the ciphertext, so saving loses nothing."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return UnreadablePassword, (str(self),)
 
 
 class SecretBytes(bytes):
@@ -76,6 +87,27 @@ class Sealed:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Sealed, (self._secret,)
+
+
+def encrypt(password: str) -> str:
+    """Return the password as text that only the site's secret key opens."""
+    return _fernet().encrypt(password.encode()).decode()
+
+
+def decrypt(text: str) -> Secret:
+    """Return the password, or an UnreadablePassword where no secret key of the site opens it."""
+    try:
+        return Secret(_fernet().decrypt(text).decode())
+    except InvalidToken:
+        return UnreadablePassword(text)
+
+
+def _fernet() -> MultiFernet:
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(_password_key(secret))) for secret in secret_keys()])
+
+
+def _password_key(secret: str | bytes) -> bytes:
+    return SecretBytes(hmac.digest(b"sessionpersist.passwords.v1", force_bytes(secret), "sha256"))
 
 
 _known: tuple[Secret | SecretBytes, ...] = ()

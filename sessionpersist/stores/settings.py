@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.stores.secret import Sealed, Secret
+from sessionpersist.stores.secret import Sealed, Secret, UnreadablePassword
 
 ENVIRONMENT = "env:"
 FILE = "file:"
@@ -279,12 +279,3 @@ def _read(path: str, field: str) -> Secret:
     except (OSError, ValueError):  # no cause: it could quote what is in the file
         message = f"The file {path or '(no path given)'} can't be read on this node, or holds no password."
         raise StoreMisconfigured(message, field) from None
-
-
-class UnreadablePassword(Secret):
-    """A saved password that this process can't decrypt; it carries the ciphertext, so saving loses nothing."""
-
-    __slots__ = ()
-
-    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
-        return UnreadablePassword, (str(self),)

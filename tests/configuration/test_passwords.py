@@ -16,9 +16,8 @@ from pytest_django import Settings
 from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.models import LoginConfiguration, Revision
-from sessionpersist.stores.passwords import decrypt, encrypt
-from sessionpersist.stores.secret import Sealed
-from sessionpersist.stores.settings import RedisSettings, UnreadablePassword, reveal
+from sessionpersist.stores.secret import Sealed, UnreadablePassword, decrypt, encrypt
+from sessionpersist.stores.settings import RedisSettings, reveal
 
 PASSWORD = "s3cret-ümlaut-\U0001f511"
 

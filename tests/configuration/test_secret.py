@@ -17,12 +17,11 @@ from sessionpersist.configuration import probing
 from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.engine import SessionStore
 from sessionpersist.models import LoginConfiguration, Revision
-from sessionpersist.stores.secret import MASKED, Sealed, Secret, SecretBytes, secret_keys
+from sessionpersist.stores.secret import MASKED, Sealed, Secret, SecretBytes, UnreadablePassword, secret_keys
 from sessionpersist.stores.settings import (
     MongoSettings,
     RedisSettings,
     StoreSettings,
-    UnreadablePassword,
     reveal,
 )
 

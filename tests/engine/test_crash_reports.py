@@ -41,8 +41,7 @@ from sessionpersist import engine, stores
 from sessionpersist.configuration.views import wrapping
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.session import sealing
-from sessionpersist.stores import passwords
-from sessionpersist.stores.secret import secret_keys
+from sessionpersist.stores.secret import _password_key, secret_keys
 from sessionpersist.stores.texts import causes
 from sessionpersist.testing import override_login_configuration
 from tests.admin.support import create_staff, login_of, save
@@ -167,7 +166,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def derived() -> dict[str, str]:
     """SECRET_KEY, and what is made of it, as bytes are shown."""
     (secret_key,) = secret_keys()
-    made = [sealing._master(secret_key).secret, passwords._key(secret_key)]
+    made = [sealing._master(secret_key).secret, _password_key(secret_key)]
     shown = {bytes.__repr__(each)[2:-1]: "a derived key" for each in map(bytes, made)}
     return {str(secret_key): "SECRET_KEY", **shown, **{each.hex(): "a derived key" for each in made}}
 

@@ -21,7 +21,8 @@ from sessionpersist.handover import places, snapshot, times
 from sessionpersist.initial import initial_settings
 from sessionpersist.models import LoginConfiguration, PersistenceType, Revision
 from sessionpersist.stores.probe import Step
-from sessionpersist.stores.settings import MemorySettings, StoreSettings, UnreadablePassword, fields_of
+from sessionpersist.stores.secret import UnreadablePassword
+from sessionpersist.stores.settings import MemorySettings, StoreSettings, fields_of
 from sessionpersist.stores.transactions import after_commit
 
 if TYPE_CHECKING:

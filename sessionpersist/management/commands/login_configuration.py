@@ -20,7 +20,8 @@ from sessionpersist.management.base import SessionCommand, operator, read_config
 from sessionpersist.management.commands.validate_connections import line_of
 from sessionpersist.management.options import Given
 from sessionpersist.models import LoginConfiguration, Revision
-from sessionpersist.stores.settings import ENVIRONMENT, FILE, TYPES, StoreSettings, UnreadablePassword, reveal
+from sessionpersist.stores.secret import UnreadablePassword
+from sessionpersist.stores.settings import ENVIRONMENT, FILE, TYPES, StoreSettings, reveal
 
 ABOUT_PASSWORDS = """\
 A password is never given on the command line: every user of the machine could read it there, and the shell keeps it.
