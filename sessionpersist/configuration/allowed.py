@@ -63,7 +63,7 @@ def check_variable(password: str, field: str = "password") -> None:
 def names_in_words() -> str:
     """Return what SECRETS_ALLOWED allows, for staff."""
     entries = (
-        entry.removesuffix("*") + "…" if _is_prefix(entry) else entry for entry in conf.secrets_allowed()
+        entry.removesuffix("*") + "*" if _is_prefix(entry) else entry for entry in conf.secrets_allowed()
     )
     return ", ".join(entries) or _("none")
 

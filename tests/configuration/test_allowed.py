@@ -22,7 +22,7 @@ from tests.admin.support import TEST, create_staff, shown, typed
 from tests.commands.running import run
 from tests.servers import Valkey, require, shared
 
-SENTENCE = "This variable is not set on this node, or may not be used here. Allowed are SESSIONPERSIST_…."
+SENTENCE = "This variable is not set on this node, or may not be used here. Allowed are SESSIONPERSIST_*."
 
 pytestmark = pytest.mark.django_db
 
@@ -111,7 +111,7 @@ def test_entry_with_an_underscore_or_a_star_at_its_end_is_a_prefix(
 def test_help_names_what_is_allowed(settings: Settings) -> None:
     settings.SESSIONPERSIST = {"SECRETS_ALLOWED": ["REDIS_PASSWORD", "SITE_", "SHOP*"]}
     assert (
-        "Allowed are REDIS_PASSWORD, SITE_…, SHOP…."
+        "Allowed are REDIS_PASSWORD, SITE_*, SHOP*."
         in shown(LoginConfigurationForm())["redis_password"].help_text
     )
     settings.SESSIONPERSIST = {"SECRETS_ALLOWED": []}
