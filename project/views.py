@@ -7,8 +7,8 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from sessionpersist.conf import node_name
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.handover.nodes import node_name
 from sessionpersist.handover.routing import current_settings
 
 

@@ -40,17 +40,17 @@ def forget_configuration(**kwargs: Any) -> None:
 
 
 @receiver(user_logged_in)
-def note_login(request: Any, user: Any, **kwargs: Any) -> None:
+def pass_on_login(request: Any, user: Any, **kwargs: Any) -> None:
     """Sent by ``login()``, after it has put the user into the session."""
     session = getattr(request, "session", None)
     if isinstance(session, SessionStore) and user is not None:
         session.note_login(user._meta.pk.value_to_string(user))
     if session is not None and user is not None:
-        logins.note_login(request, user)
+        logins.note_proof(request, user)
 
 
 @receiver(user_logged_out)
-def note_logout(request: Any, user: Any, **kwargs: Any) -> None:
+def pass_on_logout(request: Any, user: Any, **kwargs: Any) -> None:
     """Sent before the session is flushed; without a user where nobody was logged in."""
     session = getattr(request, "session", None)
     if isinstance(session, SessionStore) and user is not None:

@@ -16,7 +16,7 @@ NOTE = "_sessionpersist_proved"  # in the session: who it was, and when they las
 CANDIDATES = 2  # fields of a login form that may hold the password: a check takes a good part of a second
 
 
-def note_login(request: HttpRequest, user: Any) -> None:
+def note_proof(request: HttpRequest, user: Any) -> None:
     """Note in the session when this user has logged in, and whether by a password. Called after the login.
 
     Django does not say by what a user has logged in, and single sign-on may come by the same backend. So the password

@@ -11,16 +11,15 @@ from django.db import connections
 
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores import build_store
-from sessionpersist.stores import probe as checks
 from sessionpersist.stores.base import Probed
-from sessionpersist.stores.probe import Step
+from sessionpersist.stores.probe import Step, run, timed
 from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import DatabaseSettings, StoreSettings, reveal
 from sessionpersist.stores.texts import printable
 
 logger = logging.getLogger("sessionpersist")
 
-QUIET = 60.0  # seconds before the same failure is logged once more
+REPEATED_AFTER = 60.0  # seconds before the same failure is logged once more
 _logged = ("", 0.0)  # the last line, and until when it is not repeated
 
 
@@ -31,12 +30,12 @@ def probe(settings: StoreSettings, *, prepare: bool = False) -> list[Step]:
     """
     hidden = secrets_of(settings)
     built: list[Probed] = []
-    opened = checks.timed("Open", lambda: built.append(build_store(settings)), hidden)
+    opened = timed("Open", lambda: built.append(build_store(settings)), hidden)
     if not opened.ok:
         return [opened]
     (store,) = built
-    steps = checks.run(store, prepare=prepare, hidden=hidden)
-    closed = checks.timed("Close", store.close, hidden)
+    steps = run(store, prepare=prepare, hidden=hidden)
+    closed = timed("Close", store.close, hidden)
     if not closed.ok:
         steps.append(closed)
     if failed := failure(steps):
@@ -52,7 +51,7 @@ def _log(settings: StoreSettings, failed: Step) -> None:
     last, quiet_until = _logged
     if line != last or monotonic() >= quiet_until:
         logger.warning("A store was tried and failed: %s", line)
-        _logged = line, monotonic() + QUIET
+        _logged = line, monotonic() + REPEATED_AFTER
 
 
 def identify(settings: StoreSettings) -> str:
@@ -66,7 +65,7 @@ def identify(settings: StoreSettings) -> str:
         with closing(build_store(settings)) as store:
             places.append(store.place())
 
-    checks.timed("Place", ask, secrets_of(settings))
+    timed("Place", ask, secrets_of(settings))
     return (places and places[0]) or ""
 
 

@@ -17,8 +17,7 @@ from django.utils import timezone
 from sessionpersist.configuration import probing
 from sessionpersist.handover import times
 from sessionpersist.stores import open_store
-from sessionpersist.stores import probe as checks
-from sessionpersist.stores.probe import Step
+from sessionpersist.stores.probe import Step, timed
 from sessionpersist.stores.settings import StoreSettings
 
 LIFE_SECONDS = 1.0
@@ -92,12 +91,12 @@ def reset() -> None:
 
 def _look(settings: StoreSettings, last: Pulse | None) -> Pulse:
     hidden = probing.secrets_of(settings)
-    read = checks.timed("Read", lambda: _read(settings), hidden)
+    read = timed("Read", lambda: _read(settings), hidden)
     taken_at, at = monotonic(), times.local(timezone.now())
     warnings, warned_at = (last.warnings, last.warned_at) if last else ((), float("-inf"))
     if read.ok and taken_at - warned_at >= WARNINGS_LIFE_SECONDS:
         found: list[str] = []
-        checks.timed("Warnings", lambda: found.extend(open_store(settings).store.warnings()), hidden)
+        timed("Warnings", lambda: found.extend(open_store(settings).store.warnings()), hidden)
         warnings, warned_at = found, taken_at
     return Pulse(settings, read, warnings, warned_at, taken_at, at)
 

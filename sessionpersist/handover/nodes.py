@@ -44,11 +44,6 @@ _sweep_due = 0.0
 _failed = False  # whether the last report failed, so that the log has one line of it
 
 
-def node_name() -> str:
-    """Return the name of this node: ``SESSIONPERSIST["NODE_NAME"]``, or the host name."""
-    return conf.node_name()
-
-
 def live_names() -> list[str]:
     """Return the names of the nodes that were heard from in the last hour."""
     live = Node.objects.filter(seen_at__gte=Now() - LIVE)
@@ -112,7 +107,7 @@ def _write(number: int, meant: dict[str, Any]) -> None:
                 Revision.objects.begin()
                 snapshot.expire()
                 number = _revision = snapshot.current().current.number
-            node = Node(name=node_name(), process=os.getpid(), revision=max(number, 0), **meant)
+            node = Node(name=conf.node_name(), process=os.getpid(), revision=max(number, 0), **meant)
             _upsert(connection, node, meant)
             if monotonic() >= _sweep_due:
                 _sweep_due = monotonic() + SWEEP_SECONDS

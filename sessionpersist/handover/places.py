@@ -28,7 +28,7 @@ COUNT_AT_MOST = 50_000  # sessions of a draining store: to count more would take
 logger = logging.getLogger("sessionpersist")
 
 
-def before_saving() -> str:
+def learn_before_saving() -> str:
     """Note the places in force, before another is saved; return that of the store of before anybody has saved one,
     which no revision can note yet (``""``: there is a revision, or nobody can tell)."""
     known = snapshot.current()

@@ -11,19 +11,19 @@ from typing import Any
 
 from sessionpersist import forks
 
-Address = tuple[Any, ...]
+AddressInfo = tuple[Any, ...]
 
 # What is being looked up right now. A name server that is silent holds one thread for each name, however many ask.
-_lookups: dict[tuple[str, int], Future[list[Address]]] = {}
+_lookups: dict[tuple[str, int], Future[list[AddressInfo]]] = {}
 _lock = threading.Lock()
 
 
-def resolve(host: str, port: int, give_up: float) -> list[Address]:
+def resolve(host: str, port: int, give_up: float) -> list[AddressInfo]:
     """Return what ``socket.getaddrinfo`` does, by that time of the monotonic clock; TimeoutError after it."""
     return numeric(host, port) or _lookup(host, port).result(left(give_up))
 
 
-def numeric(host: str, port: int) -> list[Address]:
+def numeric(host: str, port: int) -> list[AddressInfo]:
     """Return the address that is written as the host; nothing where that is a name."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
@@ -35,16 +35,16 @@ def connect(host: str, port: int, give_up: float, check: Callable[[str, list[str
     """Return a connection to a host. ``check`` gets its name and all its addresses before any of them is connected, and
     raises where that may not be."""
     found = resolve(host, port, give_up)
-    check(host, hosts_of(found))
+    check(host, ip_addresses(found))
     return connect_to(found, give_up)
 
 
-def hosts_of(found: Sequence[Address]) -> list[str]:
+def ip_addresses(found: Sequence[AddressInfo]) -> list[str]:
     """Return the addresses that ``resolve`` has found, as text."""
     return [str(each[4][0]) for each in found]
 
 
-def connect_to(found: Sequence[Address], give_up: float) -> socket.socket:
+def connect_to(found: Sequence[AddressInfo], give_up: float) -> socket.socket:
     """Return a connection to the first of the addresses that takes it. Each of them gets its share of the time that is
     left: the first may be silent."""
     error: OSError = OSError("the name has no address")
@@ -74,7 +74,7 @@ def left(give_up: float) -> float:
     return seconds
 
 
-def _lookup(host: str, port: int) -> Future[list[Address]]:
+def _lookup(host: str, port: int) -> Future[list[AddressInfo]]:
     with _lock:
         running = _lookups.get((host, port))
         if running is None:
@@ -85,7 +85,7 @@ def _lookup(host: str, port: int) -> Future[list[Address]]:
         return running
 
 
-def _look_up(host: str, port: int, answer: Future[list[Address]]) -> None:
+def _look_up(host: str, port: int, answer: Future[list[AddressInfo]]) -> None:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except BaseException as error:  # noqa: BLE001 - whoever waits raises it

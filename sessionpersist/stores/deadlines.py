@@ -149,13 +149,13 @@ class _Watch:
 _watch = _Watch()
 
 
-def _watch_anew() -> None:
+def _start_over() -> None:
     """In a forked child, which has not inherited the thread."""
     global _watch
     _watch = _Watch()
 
 
-forks.in_child(forks.Layer.CONNECTIONS, _watch_anew)
+forks.in_child(forks.Layer.CONNECTIONS, _start_over)
 
 
 def _socket_of(raw: Any) -> int | None:

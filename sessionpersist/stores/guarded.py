@@ -27,7 +27,7 @@ from sessionpersist.stores.texts import LONGEST_TEXT, driver_words, printable
 
 T = TypeVar("T")
 
-QUIET = 60.0  # seconds between two lines of the log about requests that a server refused
+REFUSALS_EVERY = 60.0  # seconds between two lines of the log about requests that a server refused
 
 logger = logging.getLogger("sessionpersist")
 
@@ -147,7 +147,7 @@ class GuardedStore(Drainable):
         if self.breaker.succeeded():
             self._report_recovered()
         if (now := monotonic()) >= self._quiet_until:
-            self._quiet_until = now + QUIET
+            self._quiet_until = now + REFUSALS_EVERY
             logger.error("%s refused a request: %s", self.description, _in_full(error))
 
     def _report_lost(self, error: StoreUnavailable) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.stores.connecting import hosts_of, numeric, resolve
+from sessionpersist.stores.connecting import ip_addresses, numeric, resolve
 
 ANY_PORT = 0
 NOT_ALLOWED = "The settings of this site do not allow a session store at this host (ALLOWED_STORE_HOSTS)."
@@ -42,7 +42,7 @@ def check_host(host: str, port: int, timeout: float) -> None:
     found: list[str] = []
     if allowed.networks:
         with suppress(OSError, UnicodeError):  # that it does not resolve is no other answer
-            found = hosts_of(resolve(host, port, monotonic() + timeout))
+            found = ip_addresses(resolve(host, port, monotonic() + timeout))
     if not (found and _are_inside(found, allowed.networks)):
         raise StoreMisconfigured(NOT_ALLOWED, "host")
 
@@ -53,7 +53,7 @@ def check_literal(host: str) -> None:
     if allowed is None or _is_named(host, allowed):
         return
     found = numeric(host, ANY_PORT)
-    if not allowed.networks or (found and not _are_inside(hosts_of(found), allowed.networks)):
+    if not allowed.networks or (found and not _are_inside(ip_addresses(found), allowed.networks)):
         raise StoreMisconfigured(NOT_ALLOWED, "host")
 
 

@@ -44,7 +44,7 @@ from sessionpersist.stores.sql import (
     EVERY,
     a_place,
     page_of,
-    record_of,
+    record_of_row,
     statements,
     values_of,
 )
@@ -100,7 +100,7 @@ class MemoryStore(Probed):
     def get(self, key: str) -> Record | None:
         try:
             row = self._row(SQL.get, key, now_ms())
-            return record_of(row) if row else None
+            return record_of_row(row) if row else None
         except ForeignRecord:
             note_foreign(self.name)
             return None

@@ -29,19 +29,21 @@ def check_address(label: str, host: str, port: int) -> None:
 def check_reachable(host: str, port: int, timeout: float) -> Iterator[Check]:
     """The first two checks of every store on a server: resolve the name, open a TCP connection."""
 
-    found: list[connecting.Address] = []  # the name is asked for once: what is checked is what is connected
+    found: list[
+        connecting.AddressInfo
+    ] = []  # the name is asked for once: what is checked is what is connected
 
     def look_up() -> str:
         try:
             found[:] = connecting.resolve(host, port, time.monotonic() + timeout)
-            check_addresses(host, connecting.hosts_of(found))
+            check_addresses(host, connecting.ip_addresses(found))
         except TimeoutError as error:
             raise StoreUnavailable(f"The name server did not answer in time for “{host}”.", "host") from error
         except HostNotAllowed as error:
             raise StoreMisconfigured(NOT_ALLOWED, "host") from error
         except (OSError, ValueError) as error:
             raise unreachable(host, port, socket.gaierror()) from error
-        return ", ".join(sorted(set(connecting.hosts_of(found))))
+        return ", ".join(sorted(set(connecting.ip_addresses(found))))
 
     def connect() -> None:
         try:

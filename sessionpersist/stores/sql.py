@@ -178,7 +178,7 @@ def in_ascii(user_id: str) -> str:
     return user_id.encode("ascii", "backslashreplace").decode()[:LONGEST_USER_ID]
 
 
-def record_of(row: Sequence[object]) -> Record:
+def record_of_row(row: Sequence[object]) -> Record:
     """Return the record of a row; psycopg 2 answers with a memoryview for bytes. Raises ForeignRecord."""
     payload, version, created_at, expires_at, user_id = row
     if isinstance(payload, memoryview):
@@ -195,7 +195,7 @@ def records_of(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, Record | No
         try:
             if isinstance(values[-1], bytes):
                 values[-1] = values[-1].decode(errors="replace")  # in a count it is a session like any other
-            yield name, record_of(values)
+            yield name, record_of_row(values)
         except ForeignRecord:
             yield name, None
 

@@ -313,18 +313,18 @@ class TestTheLogin:
 
     def test_a_password_in_the_request_that_is_not_the_user_s_is_none(self, ada: User, rf: Any) -> None:
         request = posted(rf, {"password": "whatever", "account-password": "else"})
-        logins.note_login(request, ada)
+        logins.note_proof(request, ada)
         assert "password" not in request.session[NOTE]
 
     def test_a_form_with_a_prefix_is_known(self, ada: User, rf: Any) -> None:
         request = posted(rf, {"auth-password": PASSWORD})
-        logins.note_login(request, ada)
+        logins.note_proof(request, ada)
         assert "password" in request.session[NOTE]
 
     def test_an_upload_that_nobody_has_read_is_left_alone(self, ada: User, rf: Any) -> None:
         request = rf.post("/", {"password": PASSWORD})
         request.session = {}
-        logins.note_login(request, ada)
+        logins.note_proof(request, ada)
         assert "password" not in request.session[NOTE]
         request.upload_handlers = []  # Django refuses this once the body has been read
 
@@ -340,7 +340,7 @@ class TestTheLogin:
         user = User.objects.create_user("visitor", password=PASSWORD)
         monkeypatch.setattr(User, "check_password", lambda *args: pytest.fail("a check takes long"))
         request = posted(rf, {"password": PASSWORD})
-        logins.note_login(request, user)
+        logins.note_proof(request, user)
         assert request.session == {}
 
     def test_a_user_without_a_password_has_to_have_logged_in_lately(

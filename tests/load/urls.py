@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 
-from sessionpersist.handover.nodes import node_name
+from sessionpersist.conf import node_name
 
 
 def whoami(request: HttpRequest) -> JsonResponse:

@@ -12,7 +12,7 @@ import pytest
 
 from sessionpersist.configuration import probing
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores import probe as checks
+from sessionpersist.stores import probe
 from sessionpersist.stores.base import LONGEST_USER_ID, PLACE, Outcome, Record, new_version, now_ms
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.probe import Step
@@ -69,15 +69,15 @@ def failed(steps: list[Step]) -> Step:
 
 class TestWhatIsTried:
     def test_every_verb_of_the_contract(self, store: Watched) -> None:
-        assert all(step.ok for step in checks.run(store))
+        assert all(step.ok for step in probe.run(store))
         assert set(store.verbs) == VERBS
 
     def test_deleting_comes_before_anything_is_written(self, store: Watched) -> None:
-        checks.run(store)
+        probe.run(store)
         assert store.verbs[0] == "delete"
 
     def test_the_largest_values(self, store: Watched) -> None:
-        checks.run(store)
+        probe.run(store)
         records = [each for _, arguments in store.calls for each in arguments if isinstance(each, Record)]
         assert max(len(record.payload) for record in records) >= 64 * 1024
         longest = max((record.user_id for record in records), key=len)
@@ -85,22 +85,22 @@ class TestWhatIsTried:
         assert any(ord(letter) > 0xFFFF for letter in longest)
 
     def test_many_keys_all_over_the_key_space(self, store: Watched) -> None:
-        checks.run(store)
+        probe.run(store)
         keys = {key for verb, (given, *_) in with_arguments(store, "create_many") for key in given}
         assert len(keys) >= 16
         assert len({key[0] for key in keys}) > 4
 
     def test_keys_are_new_each_time(self, store: Watched) -> None:
-        checks.run(store)
+        probe.run(store)
         first = {arguments[0] for _, arguments in with_arguments(store, "create")}
         store.calls.clear()
-        checks.run(store)
+        probe.run(store)
         assert first.isdisjoint(arguments[0] for _, arguments in with_arguments(store, "create"))
 
     def test_sessions_of_users_stay_as_they_are(self, store: Watched) -> None:
         live = Record(b"live", new_version(), now_ms(), now_ms() + 60_000, "7")
         store.create("a" * 64, live)
-        assert all(step.ok for step in checks.run(store))
+        assert all(step.ok for step in probe.run(store))
         assert store.get("a" * 64) == live
         assert store.rows() == 1
 
@@ -111,7 +111,7 @@ def with_arguments(store: Watched, verb: str) -> list[tuple[str, tuple[Any, ...]
 
 def calls_of_a_probe(folder: Path) -> int:
     store = Watched(folder)
-    checks.run(store)
+    probe.run(store)
     store.close()
     return len(store.calls)
 
@@ -127,7 +127,7 @@ class TestWhatFails:
                 return answer
 
             store.change = break_one
-            assert failed(checks.run(store)).message == "The answer was lost."
+            assert failed(probe.run(store)).message == "The answer was lost."
             assert (n, store.rows()) == (n, 0)
 
     @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ class TestWhatFails:
     )
     def test_a_verb_that_always_says_the_same_is_found_out(self, store: Watched, verb: str, lie: Any) -> None:
         store.change = lambda number, name, answer: lie if name == verb else answer
-        assert not failed(checks.run(store)).ok
+        assert not failed(probe.run(store)).ok
 
     @pytest.mark.parametrize("verb", ["replace", "touch", "delete", "end", "delete_many"])
     def test_a_verb_that_does_nothing_is_found_out(self, tmp_path: Path, verb: str) -> None:
@@ -160,7 +160,7 @@ class TestWhatFails:
         answers = {"replace": Outcome.SAVED, "touch": True, "delete": True, "end": None, "delete_many": set()}
         setattr(Idle, verb, lambda self, *arguments: answers[verb])
         idle = Idle(tmp_path, "idle", 2.0)
-        assert not failed(checks.run(idle)).ok
+        assert not failed(probe.run(idle)).ok
         idle.close()
 
     def test_a_store_that_is_gone_is_not_cleaned_up_key_by_key(self, store: Watched) -> None:
@@ -170,7 +170,7 @@ class TestWhatFails:
             return answer
 
         store.change = vanish
-        assert failed(checks.run(store)).message == "It is gone."
+        assert failed(probe.run(store)).message == "It is gone."
         assert len(store.calls) <= 6
 
 
@@ -192,7 +192,7 @@ class Lacking(Watched):
 class TestRehearsal:
     def test_verbs_are_tried_within_it(self, tmp_path: Path) -> None:
         store = Lacking(tmp_path)
-        steps = checks.run(store)
+        steps = probe.run(store)
         assert all(step.ok for step in steps)
         assert next(step.message for step in steps if step.name == "Prepared") == "The table is missing."
         assert store.verbs[0] == "rehearsal"
@@ -202,7 +202,7 @@ class TestRehearsal:
     def test_where_it_is_not_possible_the_verbs_are_left_alone(self, tmp_path: Path) -> None:
         store = Lacking(tmp_path)
         store.possible = False
-        assert all(step.ok for step in checks.run(store))
+        assert all(step.ok for step in probe.run(store))
         assert set(store.verbs) == {"rehearsal", "over"}
 
     def test_what_a_failed_step_wrote_is_gone_before_it_ends(self, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ class TestRehearsal:
             return answer
 
         store.change = fail
-        assert failed(checks.run(store)).message == "No."
+        assert failed(probe.run(store)).message == "No."
         assert store.calls[-1] == ("over", (0,))
 
     @pytest.mark.parametrize("when", ["before", "after"])
@@ -227,7 +227,7 @@ class TestRehearsal:
                 yield True
                 raise StoreUnavailable("The table could not be taken back.")
 
-        steps = checks.run(Failing(tmp_path))
+        steps = probe.run(Failing(tmp_path))
         assert failed(steps).name == {"before": "Prepared", "after": "Clean up"}[when]
         assert [step for step in steps if not step.ok] == [steps[-1]]
 
@@ -300,5 +300,5 @@ def test_a_check_that_interrupts_is_not_swallowed(tmp_path: Path) -> None:
     store = Watched(tmp_path)
     store.change = interrupt
     with pytest.raises(KeyboardInterrupt):
-        checks.run(store)
+        probe.run(store)
     store.close()

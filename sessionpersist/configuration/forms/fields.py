@@ -9,6 +9,7 @@ from django import forms
 from django.utils.translation import gettext_lazy
 
 from sessionpersist.configuration.forms.validators import is_ip_address, validate_host, validate_nodes
+from sessionpersist.models import LONGEST_PATH
 from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import lines
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise as Text
 
 LONGEST_NAME = 255  # characters, as the model's columns have it
-LONGEST_PATH = 500
 
 
 class NameField(forms.CharField):

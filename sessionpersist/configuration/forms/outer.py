@@ -223,7 +223,7 @@ class LoginConfigurationForm(forms.Form):
         """Find out where the store that was entered really is: under another name it may be the one in use."""
         self.place = probing.identify(entered)
         if self._prepare:
-            self.initial_place = places.before_saving()
+            self.initial_place = places.learn_before_saving()
         in_use = Revision.objects.order_by("-pk").first()
         place = in_use.place if in_use else self.initial_place
         settings = in_use.store_settings() if in_use else initial_settings()

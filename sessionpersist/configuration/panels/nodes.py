@@ -19,7 +19,7 @@ from sessionpersist.models import LIVE, Node, Revision
 
 # Processes of a node count if they were heard from this long before its last sign of life.
 TOGETHER = timedelta(minutes=5)
-QUIET = timedelta(minutes=5)  # a node that was not heard from for longer is shown as quiet
+QUIET_AFTER = timedelta(minutes=5)  # a node that was not heard from for longer is shown as quiet
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class NodeState:
 
     @property
     def quiet(self) -> bool:
-        return self.seconds > QUIET.total_seconds()
+        return self.seconds > QUIET_AFTER.total_seconds()
 
     @property
     def ago(self) -> str:
@@ -74,12 +74,12 @@ def read_nodes(status: Status) -> Nodes:
     numbers = {row.revision for row in rows}
     stores = {each.pk: each.store_settings().describe() for each in Revision.objects.filter(pk__in=numbers)}
     if unsaved := numbers - stores.keys():
-        stores |= dict.fromkeys(unsaved, before_saving())
+        stores |= dict.fromkeys(unsaved, describe_initial())
     by_name = groupby(rows, key=lambda row: row.name)
     return Nodes([_node_state(name, list(processes), stores, status) for name, processes in by_name])
 
 
-def before_saving() -> str:
+def describe_initial() -> str:
     """Name the store that a process uses before anybody has saved one, or say what is wrong with it. A site that has
     saved does not depend on INITIAL, and its page must not either."""
     try:

@@ -90,7 +90,7 @@ class DatabaseStore(Probed):
     def get(self, key: str) -> Record | None:
         try:
             rows = self._ask(self._sql.get, (key, now_ms()), self._until(), NoText).rows
-            return sql.record_of(rows[0]) if rows else None
+            return sql.record_of_row(rows[0]) if rows else None
         except (ForeignRecord, NoText):
             note_foreign(self.name)
             return None

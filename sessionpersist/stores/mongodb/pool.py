@@ -15,7 +15,7 @@ from pymongo import _csot, errors
 from pymongo.synchronous.pool import Connection, Pool
 
 from sessionpersist.stores.certificates import Certificates
-from sessionpersist.stores.connecting import hosts_of, resolve
+from sessionpersist.stores.connecting import ip_addresses, resolve
 from sessionpersist.stores.hosts import HostNotAllowed, check_addresses
 
 # Bytes. An answer of a MongoDB server is one document, which may have 16 MiB and a little more.
@@ -34,7 +34,7 @@ class BoundedPool(Pool):
         seconds = _csot.clamp_remaining(self.opts.connect_timeout or float("inf"))
         try:
             addresses = resolve(host, port or 0, monotonic() + seconds)
-            check_addresses(host, hosts_of(addresses))
+            check_addresses(host, ip_addresses(addresses))
             self._read_certificates()
         except TimeoutError as error:
             raise errors.NetworkTimeout(f"{host}: the name server did not answer in time") from error
