@@ -331,4 +331,11 @@ def _fresh_for(snapshot: Snapshot, until: float) -> Snapshot:
     return replace(snapshot, fresh_until=min(until, *activations, float("inf")))
 
 
-forks.in_child(forks.Layer.KNOWLEDGE, reset)
+def _forget() -> None:
+    """In a forked child. An override stays: the block that began it goes on there."""
+    global _overriding
+    _overriding = threading.Lock()
+    reset()
+
+
+forks.in_child(forks.Layer.KNOWLEDGE, _forget)
