@@ -28,7 +28,7 @@ from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.stores import build_store, hosts
 from sessionpersist.stores.memory import try_memory
-from sessionpersist.stores.settings import ENVIRONMENT, FILE, TYPES, MemorySettings, StoreSettings, reveal
+from sessionpersist.stores.settings import ENVIRONMENT, FILE, TYPES, StoreSettings, fields_of, reveal
 
 if TYPE_CHECKING:
     from sessionpersist.models import LoginConfiguration
@@ -271,7 +271,7 @@ def _begun_with(configuration: LoginConfiguration) -> StoreSettings | None:
 
 def _adopted_into_memory(in_force: StoreSettings) -> Iterator[CheckMessage]:
     """W008, see check_adoption()."""
-    if conf.get("ADOPT_FROM") and isinstance(in_force, MemorySettings):
+    if conf.get("ADOPT_FROM") and in_force.per_node:
         yield checks.Warning(
             f"The sessions of {conf.get('ADOPT_FROM')} move into the memory of the node that serves them first, so "
             "users whose next request goes to another node are logged out.",
@@ -364,7 +364,8 @@ def _problems_of_initial(fields: dict[str, Any]) -> list[str]:
     from sessionpersist.models import LoginConfiguration
 
     nobody_saved = LoginConfiguration()
-    data = {**LoginConfigurationForm.data_of(nobody_saved), "jdbc_database": "", **fields}
+    nothing_chosen = fields_of(TYPES[fields["persistence_type"]]())
+    data = LoginConfigurationForm.data_of(nobody_saved) | nothing_chosen | fields
     form = LoginConfigurationForm(data, probe=False, any_variable=True, instance=nobody_saved)
     return [f"{name}: {error}" for name, errors in form.errors.items() for error in errors]
 
@@ -438,7 +439,9 @@ def _are_hosts(value: Any) -> bool:
 
 def _are_providers(value: Any) -> bool:
     paths = value.values() if isinstance(value, dict) else [value]
-    known = not isinstance(value, dict) or set(value) <= {"REDIS", "MONGODB"}
+    known = not isinstance(value, dict) or set(value) <= {
+        cls.type for cls in TYPES.values() if cls.takes_credentials
+    }
     return known and all(_is_text(path) and _imported(path) is not None for path in paths)
 
 

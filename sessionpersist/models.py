@@ -19,7 +19,15 @@ from solo.models import SingletonModel
 from sessionpersist import conf
 from sessionpersist.initial import initial_fields, initial_settings
 from sessionpersist.stores.passwords import EncryptedPasswordField
-from sessionpersist.stores.settings import StoreSettings, build, fields_of, from_fields
+from sessionpersist.stores.settings import (
+    SECRET_NAMES,
+    TYPES,
+    MemorySettings,
+    StoreSettings,
+    build,
+    fields_of,
+    from_fields,
+)
 from sessionpersist.stores.transactions import after_commit, is_committed
 
 # Sent when a saved configuration is there for all to see. For this app alone: receivers.py has the handover listen.
@@ -34,13 +42,8 @@ class WhereWritten(models.Manager[Any]):
         return found if self._db else found.using(router.db_for_write(self.model))
 
 
-class PersistenceType(models.TextChoices):
-    """Where login sessions live."""
-
-    IN_MEMORY = "IN_MEMORY", _("In-Memory")
-    REDIS = "REDIS", _("REDIS")
-    JDBC = "JDBC", _("JDBC")
-    MONGODB = "MONGODB", _("MONGODB")
+# Where login sessions live, as the page and the history name it.
+PERSISTENCE_TYPES = [(cls.type, cls.label) for cls in TYPES.values()]
 
 
 class RedisMode(models.TextChoices):
@@ -73,8 +76,8 @@ class LoginConfiguration(SingletonModel):
     persistence_type = models.CharField(
         _("session persistence"),
         max_length=20,
-        choices=PersistenceType,
-        default=PersistenceType.IN_MEMORY,
+        choices=PERSISTENCE_TYPES,
+        default=MemorySettings.type,
         help_text=_("Where login sessions are stored."),
     )
     redis_host = models.CharField(_("host"), max_length=253, blank=True)
@@ -146,7 +149,7 @@ class LoginConfiguration(SingletonModel):
     @property
     def says_something(self) -> bool:
         """Whether somebody has saved the row, or loaded it. Until 0.2.0 a migration made one that said In-Memory."""
-        return bool(self.edition) or self.persistence_type != PersistenceType.IN_MEMORY
+        return bool(self.edition) or self.persistence_type != MemorySettings.type
 
     def overruled_by(self) -> StoreSettings | None:
         """Return the settings that the site goes by, where they are not those of this row: it was changed other than by
@@ -178,7 +181,6 @@ class LoginConfiguration(SingletonModel):
         after_commit(partial(configuration_saved.send, type(self)), using)
 
 
-SECRETS = ("password", "sentinel_password")  # the columns of a revision that hold secrets of its settings
 SEALING = 2  # what this release reports of itself, see Node.sealing
 LIVE = timedelta(hours=1)  # who was heard from in this time is taken to be there
 
@@ -265,7 +267,7 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
 class Revision(models.Model):
     """One saved choice of store. The newest active one is current; one whose time has not come is pending."""
 
-    persistence_type = models.CharField(_("session persistence"), max_length=20, choices=PersistenceType)
+    persistence_type = models.CharField(_("session persistence"), max_length=20, choices=PERSISTENCE_TYPES)
     settings = models.JSONField(_("settings"), default=dict)
     password = EncryptedPasswordField(blank=True, default="", editable=False)
     sentinel_password = late(EncryptedPasswordField, _("password at the Sentinels"), "", editable=False)
@@ -293,7 +295,9 @@ class Revision(models.Model):
 
     def store_settings(self) -> StoreSettings:
         """Return the settings of the store it chose."""
-        return build(self.persistence_type, self.settings | {name: getattr(self, name) for name in SECRETS})
+        return build(
+            self.persistence_type, self.settings | {name: getattr(self, name) for name in SECRET_NAMES}
+        )
 
     def is_same_place(self, settings: StoreSettings, place: str) -> bool:
         """Whether its store is the one of these settings, or has this id of a place (``""``: nobody knows)."""
@@ -312,7 +316,7 @@ def number_after(newest: int) -> int:
 
 def columns_of(settings: StoreSettings) -> dict[str, Any]:
     """Return the columns of a revision that chooses this store."""
-    secrets = dict.fromkeys(SECRETS, "") | settings.secrets()
+    secrets = dict.fromkeys(SECRET_NAMES, "") | settings.secrets()
     return {"persistence_type": settings.type, "settings": settings.public(), **secrets}
 
 

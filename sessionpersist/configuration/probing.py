@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from time import monotonic
 
-from django.db import connections
-
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores import build_store
 from sessionpersist.stores.base import Probed
 from sessionpersist.stores.probe import Step, run, timed
-from sessionpersist.stores.secret import Secret
-from sessionpersist.stores.settings import DatabaseSettings, StoreSettings, reveal
+from sessionpersist.stores.settings import StoreSettings, reveal
 from sessionpersist.stores.texts import printable
 
 logger = logging.getLogger("sessionpersist")
@@ -76,9 +73,7 @@ def secrets_of(settings: StoreSettings) -> list[str]:
         found.append(secret)
         with suppress(StoreUnavailable):  # it can't be had, so it can't be shown
             found.append(reveal(secret))
-    if isinstance(settings, DatabaseSettings) and settings.database in connections.settings:
-        found.append(Secret(connections.settings[settings.database].get("PASSWORD") or ""))
-    return [each for each in found if each]
+    return [each for each in (*found, *settings.borrowed_secrets()) if each]
 
 
 def failure(steps: Sequence[Step]) -> Step | None:

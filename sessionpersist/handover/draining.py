@@ -25,7 +25,7 @@ from sessionpersist.handover.driving import drive
 from sessionpersist.handover.routing import CurrentView
 from sessionpersist.models import Node, Revision
 from sessionpersist.stores import open_store
-from sessionpersist.stores.settings import MemorySettings, StoreSettings
+from sessionpersist.stores.settings import StoreSettings
 
 BATCH = moving.BATCH
 PATIENCE = 5.0  # seconds; a server kills a worker that takes several times as long
@@ -95,7 +95,7 @@ class Draining:
     @property
     def per_node(self) -> bool:
         """Whether each node has such a store of its own, and this one can only be drained from here."""
-        return isinstance(self.settings, MemorySettings)
+        return self.settings.per_node
 
     def describe(self) -> str:
         """One line for staff."""

@@ -20,7 +20,6 @@ from sessionpersist.handover import snapshot
 from sessionpersist.handover.snapshot import Known, Snapshot
 from sessionpersist.models import Node, Revision
 from sessionpersist.stores import open_store
-from sessionpersist.stores.settings import MemorySettings
 
 JUST_NOW = timedelta(seconds=30)  # three reports of a process
 COUNT_AT_MOST = 50_000  # sessions of a draining store: to count more would take some stores too long
@@ -33,13 +32,13 @@ def learn_before_saving() -> str:
     which no revision can note yet (``""``: there is a revision, or nobody can tell)."""
     known = snapshot.current()
     learn(known)
-    return _asked(known.current) if known.current.number == 0 and not _is_memory(known.current) else ""
+    return _asked(known.current) if known.current.number == 0 and not known.current.settings.per_node else ""
 
 
 def learn(known: Snapshot) -> None:
     """Ask the stores in force where they are, and note it for all processes to see."""
     for each in (known.current, *known.draining):
-        if not _is_memory(each):
+        if not each.settings.per_node:
             note(each, _asked(each))
 
 
@@ -49,7 +48,7 @@ def note(revision: Known, place: str) -> None:
     localhost: what another node finds there still is left alone, and the page shows that they differ."""
     if (
         revision.number <= 0
-        or _is_memory(revision)
+        or revision.settings.per_node
         or place in ("", revision.place)
         or _others_find(revision)
     ):
@@ -70,7 +69,7 @@ def meant(known: Snapshot) -> dict[str, Any]:
     """Return what this process reports (see ``models.Node``): the place of the store in force, that of this node's
     memory while sessions may be there, and how many are left in it while it is draining. What can't be had is left as
     it was reported."""
-    memory = next((each for each in (known.current, *known.draining) if _is_memory(each)), None)
+    memory = next((each for each in (known.current, *known.draining) if each.settings.per_node), None)
     found: dict[str, Any] = {"place": _asked(known.current), "left": None}
     if memory is None:
         found["memory"] = ""
@@ -87,10 +86,6 @@ def _left(memory: Known) -> int | None:
         return open_store(memory.settings).count(COUNT_AT_MOST)
     except StoreUnavailable:
         return None
-
-
-def _is_memory(revision: Known) -> bool:
-    return isinstance(revision.settings, MemorySettings)
 
 
 def _asked(revision: Known) -> str:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import TypeVar
 
-from django.db import DEFAULT_DB_ALIAS
-
 from sessionpersist import conf, forks
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import snapshot
@@ -25,7 +23,7 @@ from sessionpersist.handover.unopened import UnopenedStore
 from sessionpersist.signals import store_lost
 from sessionpersist.stores import open_store
 from sessionpersist.stores.base import Drainable, Outcome, Record, revision_of
-from sessionpersist.stores.settings import DatabaseSettings, StoreSettings
+from sessionpersist.stores.settings import StoreSettings
 from sessionpersist.stores.transactions import is_committed, may_see_the_past
 
 T = TypeVar("T")
@@ -129,8 +127,7 @@ class CurrentView(View):
             renamed=len({each.settings.target for each in together[0]}) > 1,
         )
         self.snapshot, self.mixed = known, known.mixed
-        target = known.current.settings
-        self._alias = (target.database or DEFAULT_DB_ALIAS) if isinstance(target, DatabaseSettings) else None
+        self._alias = known.current.settings.transaction_alias
         self._calm_from, self._calm_until = known.calm()
         if not self.unsettled and not known.kept:
             self.steady_from, self.steady_until = self._calm_from, min(self._calm_until, known.fresh_until)

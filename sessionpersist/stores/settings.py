@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
+
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores.secret import Sealed, Secret, UnreadablePassword
@@ -28,7 +31,8 @@ class StoreSettings:
     of a name. ``store`` is the dotted path of the class of the store, which is imported when it is opened: it may need
     a driver, which ``pip install 'sessionpersist[…]'`` installs with the name in ``extra``. ``identity`` names the
     fields that say *where* the sessions are: a change in any other (a new password, say) is the same store, reached in
-    another way.
+    another way. ``per_node``: each node has such a store of its own, which no other node can reach.
+    ``takes_credentials``: a provider (``SESSIONPERSIST["CREDENTIALS"]``) can log it in.
     """
 
     type: ClassVar[str]
@@ -37,6 +41,8 @@ class StoreSettings:
     store: ClassVar[str]
     extra: ClassVar[str] = "all"
     identity: ClassVar[tuple[str, ...]] = ()
+    per_node: ClassVar[bool] = False
+    takes_credentials: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for name in self.secret_names():
@@ -75,6 +81,24 @@ class StoreSettings:
         """One line for staff, without any secret."""
         return self.label
 
+    @property
+    def transaction_alias(self) -> str | None:
+        """The alias in DATABASES whose transactions a request shares with its store; None: it shares none."""
+        return None
+
+    def or_default(self) -> StoreSettings:
+        """The store that is meant where nobody has entered one: itself, if there is no other."""
+        return self
+
+    def candidates(self) -> Iterator[StoreSettings]:
+        """The stores of this type that the site could use: the one that was entered, and what the project has."""
+        if self.is_entered:
+            yield self
+
+    def borrowed_secrets(self) -> Iterator[Secret]:
+        """The secrets that its store uses and nobody entered here: no text may show them either."""
+        yield from ()
+
 
 @dataclass(frozen=True)
 class MemorySettings(StoreSettings):
@@ -82,6 +106,7 @@ class MemorySettings(StoreSettings):
     label = "In-Memory"
     prefix = "memory"
     store = "sessionpersist.stores.memory.MemoryStore"
+    per_node = True
 
 
 STANDALONE, SENTINEL, CLUSTER = "STANDALONE", "SENTINEL", "CLUSTER"
@@ -98,6 +123,7 @@ class RedisSettings(StoreSettings):
     store = "sessionpersist.stores.redis.store.RedisStore"
     extra = "redis"
     identity = ("host", "port", "database")
+    takes_credentials = True
 
     host: str = ""
     port: int = 6379
@@ -150,6 +176,20 @@ class DatabaseSettings(StoreSettings):
     def describe(self) -> str:
         return f"{self.label}, database “{self.database}”"
 
+    @property
+    def transaction_alias(self) -> str:
+        return self.database or DEFAULT_DB_ALIAS
+
+    def or_default(self) -> DatabaseSettings:
+        return DatabaseSettings(self.transaction_alias)
+
+    def candidates(self) -> Iterator[StoreSettings]:
+        yield from map(DatabaseSettings, connections)
+
+    def borrowed_secrets(self) -> Iterator[Secret]:
+        if self.database in connections.settings:
+            yield Secret(connections.settings[self.database].get("PASSWORD") or "")
+
 
 @dataclass(frozen=True)
 class MongoSettings(StoreSettings):
@@ -162,6 +202,7 @@ class MongoSettings(StoreSettings):
     store = "sessionpersist.stores.mongodb.store.MongoStore"
     extra = "mongodb"
     identity = ("host", "port", "database")
+    takes_credentials = True
 
     database: str = ""
     host: str = ""
@@ -200,6 +241,10 @@ class MongoSettings(StoreSettings):
 TYPES: dict[str, type[StoreSettings]] = {
     cls.type: cls for cls in (MemorySettings, RedisSettings, DatabaseSettings, MongoSettings)
 }
+
+
+# The fields that are secrets, of whatever store: a revision has a column for each.
+SECRET_NAMES = tuple(dict.fromkeys(name for cls in TYPES.values() for name in cls.secret_names()))
 
 
 def lines(text: str) -> list[str]:

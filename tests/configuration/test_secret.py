@@ -6,7 +6,7 @@ import copy
 import json
 import logging
 import pickle
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pytest
@@ -14,11 +14,14 @@ from django.core.serializers.json import DjangoJSONEncoder
 from pytest_django import Settings
 
 from sessionpersist.configuration import probing
-from sessionpersist.configuration.forms import LoginConfigurationForm
+from sessionpersist.configuration.forms import STORE_FORMS, LoginConfigurationForm
+from sessionpersist.configuration.forms.fields import SecretField
 from sessionpersist.engine import SessionStore
 from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.stores.passwords import EncryptedPasswordField
 from sessionpersist.stores.secret import MASKED, Sealed, Secret, SecretBytes, UnreadablePassword, secret_keys
 from sessionpersist.stores.settings import (
+    TYPES,
     MongoSettings,
     RedisSettings,
     StoreSettings,
@@ -34,6 +37,21 @@ SETTINGS = [
 
 def unpickled(pickled: bytes) -> Any:
     return pickle.loads(pickled)  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize("cls", TYPES.values())
+def test_secret_of_a_store_is_one_on_the_page_in_the_row_and_in_the_revision(
+    cls: type[StoreSettings],
+) -> None:
+    """The settings say which fields are secrets; nothing else may take another for one, or one for another."""
+    secrets = set(cls.secret_names())
+    shown = STORE_FORMS[cls.type].base_fields
+    assert {name for name, field in shown.items() if isinstance(field, SecretField)} == secrets
+    names = [each.name for each in fields(cls)]
+    row = {name: LoginConfiguration._meta.get_field(cls.field(name)) for name in names}
+    assert {name for name, field in row.items() if isinstance(field, EncryptedPasswordField)} == secrets
+    for name in secrets:
+        assert isinstance(Revision._meta.get_field(name), EncryptedPasswordField)
 
 
 @pytest.mark.parametrize("secret", [Secret(PASSWORD), SecretBytes(PASSWORD.encode()), Sealed(PASSWORD)])

@@ -19,10 +19,10 @@ from sessionpersist.configuration.forms.registry import STORE_FORMS
 from sessionpersist.configuration.forms.store import StoreForm
 from sessionpersist.handover import places, snapshot, times
 from sessionpersist.initial import initial_settings
-from sessionpersist.models import LoginConfiguration, PersistenceType, Revision
+from sessionpersist.models import PERSISTENCE_TYPES, LoginConfiguration, Revision
 from sessionpersist.stores.probe import Step
 from sessionpersist.stores.secret import UnreadablePassword
-from sessionpersist.stores.settings import MemorySettings, StoreSettings, fields_of
+from sessionpersist.stores.settings import StoreSettings, fields_of
 from sessionpersist.stores.transactions import after_commit
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class LoginConfigurationForm(forms.Form):
 
     persistence_type = forms.ChoiceField(
         label=gettext_lazy("Session persistence"),
-        choices=PersistenceType.choices,
+        choices=PERSISTENCE_TYPES,
         widget=TypeCards({name: form.meaning for name, form in STORE_FORMS.items()}),
     )
     edition = forms.IntegerField(widget=forms.HiddenInput)
@@ -166,7 +166,7 @@ class LoginConfigurationForm(forms.Form):
         self.steps = probing.probe(settings, prepare=self._prepare)
         failed = probing.failure(self.steps)
         if failed is None:
-            if settings.type != MemorySettings.type:  # which is another place on each node
+            if not settings.per_node:
                 self._look_at_place(settings)
             return
         field = failed.field and self.store.field_of(failed.field)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sessionpersist.configuration.forms.fields import SecretField
 from sessionpersist.configuration.forms.jdbc import JdbcForm
 from sessionpersist.configuration.forms.memory import MemoryForm
 from sessionpersist.configuration.forms.mongodb import MongoForm
@@ -20,5 +19,5 @@ def secret_fields() -> list[str]:
         form.settings.field(name)
         for form in STORE_FORMS.values()
         for name, field in form.base_fields.items()
-        if isinstance(field, SecretField) or getattr(field, "may_hold_secret", False)
+        if name in form.settings.secret_names() or getattr(field, "may_hold_secret", False)
     ]

@@ -120,7 +120,7 @@ class StoreForm(forms.Form):
 
     @property
     def secrets(self) -> list[str]:
-        return [name for name, field in self.fields.items() if isinstance(field, SecretField)]
+        return [name for name in self.fields if name in self.settings.secret_names()]
 
     @property
     def consents(self) -> list[str]:

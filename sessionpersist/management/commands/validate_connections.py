@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -10,13 +9,12 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.core.management.color import Style
-from django.db import DEFAULT_DB_ALIAS, connections
 
 from sessionpersist.configuration import probing
 from sessionpersist.management.base import SessionCommand, read_configuration
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.stores.probe import Step
-from sessionpersist.stores.settings import TYPES, DatabaseSettings, StoreSettings
+from sessionpersist.stores.settings import TYPES, StoreSettings, from_fields
 
 
 class Command(SessionCommand):
@@ -95,16 +93,9 @@ def every_store(configuration: LoginConfiguration) -> Iterator[StoreSettings]:
     """Yield the configured store, then all that could be: filled in, or a database of the project."""
     yield settings_of(configuration, configuration.persistence_type)
     for store_type in TYPES:
-        settings = settings_of(configuration, store_type)
-        if isinstance(settings, DatabaseSettings):
-            yield from (DatabaseSettings(database=alias) for alias in connections)
-        elif settings.is_entered:
-            yield settings
+        yield from settings_of(configuration, store_type).candidates()
 
 
 def settings_of(configuration: LoginConfiguration, store_type: str) -> StoreSettings:
     """Return the settings of the store of one type, with the fields as saved."""
-    other = copy.copy(configuration)
-    other.persistence_type = store_type
-    other.jdbc_database = configuration.jdbc_database or DEFAULT_DB_ALIAS
-    return other.store_settings()
+    return from_fields(vars(configuration) | {"persistence_type": store_type}).or_default()
