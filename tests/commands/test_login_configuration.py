@@ -16,6 +16,7 @@ from sessionpersist.configuration import probing
 from sessionpersist.handover import snapshot
 from sessionpersist.models import LoginConfiguration, Revision, RevisionQuerySet
 from sessionpersist.stores.probe import Step
+from sessionpersist.stores.settings import MongoSettings
 from tests.commands.running import Result, run
 from tests.engine.support import server_fields
 from tests.servers import MongoDB, Valkey, shared
@@ -208,6 +209,30 @@ class TestSet:
         now = saved()
         assert (now.redis_host, now.redis_port, now.redis_username, now.redis_tls) == ("r", 1, "app", True)
         assert (now.redis_database, now.redis_password, now.mongodb_host) == (3, PASSWORD, "m")
+
+    def test_what_is_given_beside_a_connection_string_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        configure(
+            persistence_type="MONGODB",
+            mongodb_host="m",
+            mongodb_database="d",
+            mongodb_username="app",
+            mongodb_password=PASSWORD,
+            mongodb_mechanism="SCRAM-SHA-1",
+            mongodb_auth_source="people",
+        )
+        type_in(monkeypatch, "new")
+        string = ["--host", "mongodb://m,n/?replicaSet=rs1", "--no-probe"]
+        login = ["--username", "app", "--password-stdin", "--mechanism", "", "--auth-source", ""]
+        assert change("--replica-set", "rs2", *login, *string).error is None
+        assert saved().store_settings() == MongoSettings(
+            host="m", nodes="n:27017", database="d", replica_set="rs2", username="app", password="new"
+        )
+        assert change(*string).error is None
+        assert (saved().mongodb_username, saved().mongodb_password, saved().mongodb_replica_set) == (
+            "",
+            "",
+            "rs1",
+        )
 
     def test_password_of_the_environment_is_saved_by_its_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SESSIONPERSIST_REDIS_SECRET", PASSWORD)

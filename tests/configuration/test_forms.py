@@ -210,6 +210,47 @@ def test_a_connection_string_is_taken_apart_into_the_fields() -> None:
     assert "hush" not in repr([vars(form), vars(form.store)])
 
 
+EVERYTHING = {
+    "persistence_type": "MONGODB",
+    "mongodb_host": "a.example.org",
+    "mongodb_database": "sessions",
+    "mongodb_username": "old",
+    "mongodb_password": "hush",
+    "mongodb_auth_source": "people",
+    "mongodb_mechanism": "SCRAM-SHA-1",
+    "mongodb_replica_set": "rs0",
+    "mongodb_nodes": "b.example.org:1",
+    "mongodb_tls": True,
+    **dict.fromkeys(("mongodb_ca_file", "mongodb_client_certificate", "mongodb_client_key"), "/gone.pem"),
+}
+
+
+@pytest.mark.parametrize("host", ["a.example.org", "c.example.org"])
+def test_a_connection_string_leaves_nothing_of_what_was_saved_before(host: str) -> None:
+    """Not the password either, though it is that of the same host: the string logs nobody in."""
+    LoginConfiguration(**EVERYTHING).save()
+    form = filled({"mongodb_host": f"mongodb://{host}/"})
+    assert form.is_valid(), form.errors
+    assert form.store_settings() == MongoSettings(database="sessions", host=host)
+
+
+def test_a_login_that_is_typed_beside_a_connection_string_counts() -> None:
+    LoginConfiguration(**EVERYTHING).save()
+    login = {"mongodb_username": "app", "mongodb_password": "new", "mongodb_auth_source": "admin"}
+    form = filled(
+        {"mongodb_host": "mongodb://c.example.org/?replicaSet=rs1", **login, "mongodb_mechanism": ""}
+    )
+    assert form.is_valid(), form.errors
+    assert form.store_settings() == MongoSettings(
+        host="c.example.org",
+        database="sessions",
+        replica_set="rs1",
+        username="app",
+        password="new",
+        auth_source="admin",
+    )
+
+
 @pytest.mark.parametrize(
     ("uri", "message"),
     [

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from pymongo import MongoClient
+from pymongo.errors import ConfigurationError
+from pymongo.uri_parser import parse_uri
 
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores.mongodb.store import MongoStore
 from sessionpersist.stores.mongodb.uri import from_uri, is_uri
 from sessionpersist.stores.settings import MongoSettings
 from tests.servers import MongoDB, ReplicaSet, require, shared
+from tests.servers.certificates import make_certificates
+from tests.servers.names import name_server
 from tests.stores.contract import a_key, a_record
 
 
@@ -43,6 +49,14 @@ from tests.stores.contract import a_key, a_record
             {"srv": True, "tls": True, "host": "cluster.example.net", "database": "app", "port": None},
         ),
         ("mongodb+srv://cluster.example.net/?tls=false", {"srv": True, "tls": False}),
+        ("mongodb://h/?tlsCAFile=/ca.pem", {"tls": True, "ca_file": "/ca.pem", "client_certificate": ""}),
+        (
+            "mongodb://h/?tlsCertificateKeyFile=/c.pem",
+            {"tls": True, "client_certificate": "/c.pem", "client_key": ""},
+        ),
+        ("mongodb+srv://h.example.net/?tlsCAFile=/ca.pem", {"tls": True, "ca_file": "/ca.pem"}),
+        ("mongodb://h/", dict.fromkeys(("username", "mechanism", "auth_source", "replica_set"), "")),
+        ("mongodb://u@h/", {"username": "u", "password": None}),  # it is typed into its own field
         ("mongodb://h/?readPreference=primary&directConnection=false&journal=true", {"host": "h"}),
     ],
 )
@@ -66,6 +80,8 @@ def test_each_part_goes_into_its_field(uri: str, fields: dict[str, Any]) -> None
         ("tlsAllowInvalidCertificates=true", "tlsAllowInvalidCertificates has no field"),
         ("authMechanism=PLAIN", "authMechanism can't have this value"),
         ("tls=yes", "tls can't have this value"),
+        ("tls=false&tlsCAFile=/ca.pem", "tlsCAFile is of use with TLS only"),
+        ("tlsCertificateKeyFile=/c.pem&ssl=false", "tlsCertificateKeyFile is of use with TLS only"),
         ("replicaSet=", "replicaSet can't have this value"),
         ("tls=true&ssl=false", "more than once"),
         ("replicaSet=a&replicaset=b", "more than once"),
@@ -118,6 +134,30 @@ def test_what_is_none_is_refused_on_the_host_and_no_login_is_repeated(uri: str) 
     said = str(caught.value).replace("The option hush", "")  # the name of an option is no secret
     assert "hush" not in said
     assert "word" not in said.replace("password", "")
+
+
+@pytest.mark.parametrize("scheme", ["mongodb", "mongodb+srv"])
+@pytest.mark.parametrize("tls", ["", "tls=true", "ssl=false"])
+@pytest.mark.parametrize("file", ["", "tlsCAFile", "tlsCertificateKeyFile"])
+def test_it_is_encrypted_where_the_driver_would_do_so(
+    tmp_path: Path, scheme: str, tls: str, file: str
+) -> None:
+    made = make_certificates(tmp_path)
+    both = tmp_path / "both.pem"
+    both.write_text(made.client_certificate.read_text() + made.client_key.read_text())
+    path = made.ca_file if file == "tlsCAFile" else both
+    options = "&".join(filter(None, [tls, f"{file}={path}" if file else ""]))
+    uri = f"{scheme}://h.test.example/?{options}"
+    with name_server({("_mongodb._tcp.h.test.example", "SRV"): ["0 0 27017 m.test.example."]}):
+        try:
+            with MongoClient[Any](uri, connect=False) as client:
+                encrypted = client.options.pool_options._ssl_context is not None
+                encrypted = encrypted or parse_uri(uri)["options"].get("tls", False)  # what SRV implies
+        except ConfigurationError:
+            with pytest.raises(StoreMisconfigured, match=file):
+                from_uri(uri)
+        else:
+            assert from_uri(uri)["tls"] is encrypted
 
 
 @pytest.mark.xdist_group("replica_set")

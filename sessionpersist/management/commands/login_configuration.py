@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -128,13 +129,18 @@ def form_data(
     store_type = store_type or configuration.persistence_type
     data = LoginConfigurationForm.data_of(configuration) | {"persistence_type": store_type}
     form = STORE_FORMS[store_type]
-    for each in changes:
+    secrets = form.settings.secret_names()
+    # What is given beside a connection string counts; of the secrets, the string has to know that they are given.
+    for each in sorted(changes, key=lambda each: (each.name not in secrets, each.name != "host")):
         if each.name not in form.base_fields:
             raise CommandError(f"{each.option} does not apply to {store_type}.")
         field = form.settings.field(form.removal_of(each.name) if each.removes else each.name)
         data[field] = each.value
         if each.value is False:
             del data[field]  # as a browser sends an empty checkbox: not at all
+        if each.name == "host":
+            with suppress(StoreMisconfigured):  # which the form says, on its field
+                data = form.taken_apart(data)
     return data
 
 

@@ -19,6 +19,11 @@ MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-1", "MONGODB-X509")
 DEFAULT_PORT = 27017
 LONGEST = 10_000  # characters
 NAME = re.compile("[A-Za-z]{1,40}")
+FILES = {"ca_file": "tlsCAFile", "client_certificate": "tlsCertificateKeyFile"}  # the options of these fields
+# The fields of what a string may leave out. The key of a certificate is in the same file as the certificate.
+UNSAID: dict[str, Any] = dict.fromkeys(
+    ("nodes", "username", "mechanism", "auth_source", "replica_set", *FILES, "client_key"), ""
+)
 
 
 def is_uri(text: str) -> bool:
@@ -29,26 +34,34 @@ def is_uri(text: str) -> bool:
 def from_uri(uri: str) -> dict[str, Any]:
     """Return the fields of ``MongoSettings``, the password among them, that say what this connection string does.
 
-    Nothing is looked up. Raises StoreMisconfigured, on the field "host".
+    A field that the string says nothing of is among them, too, with what the driver would take: nothing of another
+    server may be left beside a string. Only a password, a database or a port that is not in it, or not needed, is left
+    out. Nothing is looked up. Raises StoreMisconfigured, on the field "host".
     """
     scheme, rest = _scheme(uri.strip())
     authority, query = _split(rest)
     login, hosts, database = authority
-    fields = {
-        "srv": SCHEMES[scheme],
-        "tls": SCHEMES[scheme],
-        **_login(login),
-        **_hosts(hosts, SCHEMES[scheme]),
-    }
-    options = dict(_options(query))
+    srv = SCHEMES[scheme]
+    options = {name: value for name, value in _options(query) if value is not None}
+    fields = UNSAID | {"srv": srv} | _login(login) | _hosts(hosts, srv)
     if database:
         fields["database"] = _decoded(database)
         # Without the option the user is looked for in the database of the path.
-        options.setdefault("auth_source", fields["database"] if login and not SCHEMES[scheme] else "")
-    fields |= {name: value for name, value in options.items() if value is not None}
-    if fields.get("mechanism") == "MONGODB-X509":
+        fields["auth_source"] = fields["database"] if login and not srv else ""
+    fields |= options | {"tls": _tls(options, srv)}
+    if fields["mechanism"] == "MONGODB-X509":
         fields["auth_source"] = ""
     return fields
+
+
+def _tls(options: dict[str, Any], srv: bool) -> bool:
+    """Return whether there is encryption. A file for it means it, as it does to the driver, and so does a string for
+    DNS; but one may say that there is none."""
+    named = [option for field, option in FILES.items() if field in options]
+    tls: bool = options.get("tls", srv or bool(named))
+    if named and not tls:
+        raise _refused(f"The option {named[0]} is of use with TLS only: tls=false can't stand beside it.")
+    return tls
 
 
 def _scheme(uri: str) -> tuple[str, str]:
@@ -73,7 +86,7 @@ def _split(rest: str) -> tuple[tuple[str, str, str], str]:
 
 def _login(login: str) -> dict[str, str]:
     if not login:
-        return {}
+        return {"username": ""}
     username, colon, password = login.partition(":")
     if ":" in password or not username:
         raise _refused("The user name or the password in this connection string is not written as in a URL.")
