@@ -128,9 +128,23 @@ def test_nor_on_the_way_from_one_server_to_several_and_back(
     names: list[str], size: Size, tmp_path: Path
 ) -> None:
     kinds = several(tmp_path.name)
+    sleepers: list[Visitor] = []
     with used([kinds[name] for name in names], size, tmp_path) as live:
-        under_load(live, lambda switch: None)
+
+        def some_fall_asleep(switch: int) -> None:
+            """In each store, just before it is left; nothing but a drain moves their sessions."""
+            urls = [node.url for node in live.nodes]
+            new = [Visitor(urls, f"sleeper-{switch}-{number}") for number in range(10)]
+            for sleeper in new:
+                sleeper.log_in()
+                sleeper.visit()
+            sleepers.extend(new)
+
+        under_load(live, some_fall_asleep)
         check(live)
+        for sleeper in sleepers:
+            sleeper.visit()
+        assert [fault for sleeper in sleepers for fault in sleeper.faults] == []
         assert all(visitor.lost_in_all == 0 for visitor in live.visitors)
 
 
