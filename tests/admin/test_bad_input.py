@@ -169,7 +169,9 @@ SERVERS = {
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_server_that_refuses(browser: Client, name: str) -> None:
+def test_a_server_that_refuses(browser: Client, name: str, settings: Settings) -> None:
+    """With all the time that a busy machine needs to hear the refusal."""
+    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "TIMEOUT_SECONDS": 5}
     login, fields, message = SERVERS[name]
     data, before = login(), saved_state()
     response = save(browser, **data)

@@ -13,7 +13,9 @@ import pytest
 from django.conf import settings as django_settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
+from django.db.models.sql.compiler import SQLCompiler
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -55,6 +57,17 @@ def at_once(db: None, settings: Settings, tmp_path: Path) -> Iterator[None]:
     snapshot.reset()
     yield
     snapshot.reset()
+
+
+@pytest.fixture
+def clock_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the database's clock show one moment, so that an age is the same however long a page takes."""
+    now = timezone.now()
+
+    def as_sqlite(self: Now, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> Any:
+        return "%s", [connection.ops.adapt_datetimefield_value(now)]
+
+    monkeypatch.setattr(Now, "as_sqlite", as_sqlite)
 
 
 def choose(**fields: Any) -> int:
@@ -216,6 +229,7 @@ class TestMemoryOfEachNode:
         seen_at = Now() - timedelta(**ago)
         Node.objects.create(name=name, process=1, revision=revision, left=left, seen_at=seen_at)
 
+    @pytest.mark.usefixtures("clock_stands_still")
     def test_the_page_of_an_empty_node_shows_the_total_and_what_each_holds(
         self, browser: Client, left: int
     ) -> None:
@@ -235,6 +249,7 @@ class TestMemoryOfEachNode:
         Node.objects.filter(name="node-2").update(left=1000, seen_at=Now())
         assert "1,010 of 3,010 sessions left 66 % moved" in text_of(browser.get(PROGRESS))
 
+    @pytest.mark.usefixtures("clock_stands_still")
     def test_to_abandon_it_names_the_total_and_how_old_the_figures_are(
         self, browser: Client, left: int
     ) -> None:
@@ -555,6 +570,7 @@ class TestNodes:
     def test_none_has_reported_itself(self, browser: Client) -> None:
         assert "No node has answered a request in the last hour." in text_of(browser.get(PAGE))
 
+    @pytest.mark.usefixtures("clock_stands_still")
     def test_each_with_its_processes_its_store_and_its_last_sign_of_life(self, browser: Client) -> None:
         number = choose(**JDBC)
         Revision.objects.filter(pk=number).update(activates_at=Now() - timedelta(minutes=1))
@@ -587,6 +603,7 @@ class TestNodes:
         assert re.search(r"web-2 1 JDBC, database “default” another store of that name ✓ yes", text)
         assert not re.search(r"web-1 1 JDBC, database “default” another store", text)
 
+    @pytest.mark.usefixtures("clock_stands_still")
     def test_who_was_not_heard_from_since_the_switch_is_waited_for(self, browser: Client) -> None:
         number = choose(**JDBC)
         Revision.objects.filter(pk=number).update(activates_at=Now() - timedelta(seconds=20))
@@ -610,6 +627,7 @@ class TestNodes:
         assert "7 min ago quiet" in text
         assert "✗" not in text
 
+    @pytest.mark.usefixtures("clock_stands_still")
     def test_who_answers_and_goes_by_an_earlier_choice_is_a_fault(self, browser: Client) -> None:
         number = choose(**JDBC)
         Revision.objects.filter(pk=number).update(activates_at=Now() - timedelta(seconds=20))

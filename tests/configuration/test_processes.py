@@ -99,6 +99,7 @@ def processes(
         for process in started:
             stack.callback(process.close)
         for process in started:
+            process.ask("seen")  # which it answers once it is up, however busy the machine is
             wait_for(lambda process=process: process.ask("seen")["seen"])  # type: ignore[misc]
         yield started
 

@@ -17,11 +17,18 @@ from sessionpersist.models import DRAINED_GRACE, LoginConfiguration, Revision
 from sessionpersist.stores.settings import RedisSettings
 
 REDIS = {"persistence_type": "REDIS", "redis_host": "one"}
+ACTIVATION = 1.0  # seconds in which a busy machine has saved and read
 committed = pytest.mark.django_db(transaction=True)
 
 
 def configure(**fields: Any) -> None:
     LoginConfiguration(**fields).save()
+
+
+def read_snapshot() -> tuple[snapshot.Snapshot, float]:
+    """What this process knows, and how many seconds reading it took: that exactly it knows the database's clock."""
+    begun = time.monotonic()
+    return snapshot.current(), time.monotonic() - begun
 
 
 def database_now() -> Any:
@@ -127,12 +134,12 @@ class TestActivation:
 
     def test_switch_that_waits_is_pending_and_then_in_force(self, settings: Settings) -> None:
         configure(persistence_type="IN_MEMORY")
-        settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": 0.3, "REFRESH_SECONDS": 60}
+        settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": ACTIVATION, "REFRESH_SECONDS": 60}
         configure(**REDIS)
-        known = snapshot.current()
+        known, took = read_snapshot()
         assert known.current.settings.type == "IN_MEMORY"
         assert [each.settings for each in known.pending] == [RedisSettings(host="one")]
-        time.sleep(0.35)
+        time.sleep(ACTIVATION + took + 0.05)
         assert routing.current_settings() == RedisSettings(host="one")
 
     def test_later_choice_that_activates_earlier_takes_the_place_of_the_pending_one(
@@ -149,12 +156,13 @@ class TestActivation:
         self, settings: Settings
     ) -> None:
         configure(persistence_type="IN_MEMORY")
-        settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": 0.2}
+        settings.SESSIONPERSIST = {"ACTIVATION_SECONDS": ACTIVATION}
         orphan = Revision.objects.create(persistence_type="REDIS", settings={"host": "one"})
-        assert [each.number for each in snapshot.current().pending] == [orphan.pk]
+        known, took = read_snapshot()
+        assert [each.number for each in known.pending] == [orphan.pk]
         orphan.refresh_from_db()
-        assert timedelta(0) < delay_of(orphan) <= timedelta(seconds=0.2)
-        time.sleep(0.25)
+        assert timedelta(0) < delay_of(orphan) <= timedelta(seconds=ACTIVATION)
+        time.sleep(ACTIVATION + took + 0.05)
         assert routing.current_settings() == RedisSettings(host="one")
 
     def test_reader_in_a_transaction_does_not_see_what_is_not_committed(self) -> None:

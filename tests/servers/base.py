@@ -22,7 +22,8 @@ from tests.servers.places import LOOPBACK, failure_to_run, free_port, is_free, t
 from tests.servers.process import GuardedProcess
 
 START_SECONDS = 60.0
-PING_SECONDS = 2.0
+PING_SECONDS = 2.0  # of one try to reach a server that may not be up
+ANSWER_SECONDS = 60.0  # for a server that is up, on a busy machine
 PORT_TRIES = 5
 LOG_LINES = 25
 

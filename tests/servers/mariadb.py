@@ -4,7 +4,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.servers.base import PING_SECONDS, Server
+from tests.servers.base import ANSWER_SECONDS, PING_SECONDS, Server
 from tests.servers.places import on_path
 
 if TYPE_CHECKING:
@@ -87,30 +87,31 @@ class MariaDB(Server):
             self._execute_as_admin(f"GRANT ALL ON `{name}`.* TO `{self.username}`@'%'")
         return self.url_for(name)
 
-    def connect(self, password: str | None = None) -> "Connection[Cursor]":
+    def connect(self, password: str | None = None, seconds: float = ANSWER_SECONDS) -> "Connection[Cursor]":
         """A connection in autocommit mode, as the user or with another password; close it after use."""
         return self._connect(
+            seconds,
             user=self.username,
             password=self.password if password is None else password,
             database=self.database,
         )
 
     def ping(self) -> None:
-        with self.connect() as connection:
+        with self.connect(seconds=PING_SECONDS) as connection:
             connection.ping(reconnect=False)
 
     def _execute_as_admin(self, statement: str) -> None:
         with self._connect(user=self.admin_username, password=self.admin_password) as connection:
             connection.cursor().execute(statement)
 
-    def _connect(self, **login: Any) -> "Connection[Cursor]":
+    def _connect(self, seconds: float = ANSWER_SECONDS, **login: Any) -> "Connection[Cursor]":
         import pymysql
 
         return pymysql.connect(
             host=self.host,
             port=self.port,
-            connect_timeout=PING_SECONDS,
-            read_timeout=PING_SECONDS,
+            connect_timeout=seconds,
+            read_timeout=seconds,
             autocommit=True,
             **login,
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.servers.base import PING_SECONDS, Server
+from tests.servers.base import ANSWER_SECONDS, PING_SECONDS, Server
 from tests.servers.places import in_wheel, on_path
 
 if TYPE_CHECKING:
@@ -63,9 +63,10 @@ class MongoDB(Server):
     def _set_up(self) -> None:
         # Until there is a user, anyone on this machine may create one, with the role root and no other.
         self.admin_username, self.admin_password = "root", secrets.token_urlsafe(16)
-        with self._client() as client:
+        with self._client(ANSWER_SECONDS) as client:
             self._create_user(client.admin, self.admin_username, self.admin_password, "root")
-        with self._client(username=self.admin_username, password=self.admin_password) as client:
+        login = {"username": self.admin_username, "password": self.admin_password}
+        with self._client(ANSWER_SECONDS, **login) as client:
             role = {"role": "readWrite", "db": self.database}
             self._create_user(client[self.auth_source], self.username, self.password, role)
         super()._set_up()
@@ -77,22 +78,25 @@ class MongoDB(Server):
         # Journaled, for the user must survive a kill that follows at once.
         database.command("createUser", name, pwd=password, roles=[role], writeConcern={"w": 1, "j": True})
 
-    def connect(self, password: str | None = None) -> "MongoClient[dict[str, Any]]":
+    def connect(
+        self, password: str | None = None, seconds: float = ANSWER_SECONDS
+    ) -> "MongoClient[dict[str, Any]]":
         """A client, as the user or with another password; it logs in at its first command; close it."""
         return self._client(
+            seconds,
             username=self.username,
             password=self.password if password is None else password,
             authSource=self.auth_source,
         )
 
     def ping(self) -> None:
-        with self.connect() as client:
+        with self.connect(seconds=PING_SECONDS) as client:
             client[self.database].command("ping")
 
-    def _client(self, **login: Any) -> "MongoClient[dict[str, Any]]":
+    def _client(self, seconds: float = PING_SECONDS, **login: Any) -> "MongoClient[dict[str, Any]]":
         from pymongo import MongoClient
 
-        milliseconds = int(PING_SECONDS * 1000)
+        milliseconds = int(seconds * 1000)
         options: dict[str, Any] = {"tls": True, "tlsCAFile": str(self.ca_file)} if self.tls else {}
         return MongoClient(
             self.host,

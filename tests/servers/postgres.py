@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from tests.servers.base import PING_SECONDS, Server
+from tests.servers.base import ANSWER_SECONDS, PING_SECONDS, Server
 from tests.servers.places import in_wheel, open_to_all
 
 if TYPE_CHECKING:
@@ -88,12 +88,13 @@ class Postgres(Server):
             connection.close()
         return self.url_for(name)
 
-    def connect(self, password: str | None = None) -> "Connection[TupleRow]":
+    def connect(self, password: str | None = None, seconds: float = ANSWER_SECONDS) -> "Connection[TupleRow]":
         """A connection in autocommit mode, as the user or with another password; close it after use."""
-        return self._connect(self.username, self.password if password is None else password, self.database)
+        password = self.password if password is None else password
+        return self._connect(self.username, password, self.database, seconds)
 
     def ping(self) -> None:
-        connection = self.connect()
+        connection = self.connect(seconds=PING_SECONDS)
         try:
             connection.execute("SELECT 1")
         finally:
@@ -103,7 +104,9 @@ class Postgres(Server):
         database = self.database if self.external else "postgres"
         return self._connect(self.admin_username, self.admin_password, database)
 
-    def _connect(self, user: str, password: str, database: str) -> "Connection[TupleRow]":
+    def _connect(
+        self, user: str, password: str, database: str, seconds: float = ANSWER_SECONDS
+    ) -> "Connection[TupleRow]":
         import psycopg
 
         return psycopg.connect(
@@ -112,7 +115,7 @@ class Postgres(Server):
             user=user,
             password=password,
             dbname=database,
-            connect_timeout=int(PING_SECONDS),
+            connect_timeout=int(seconds),
             autocommit=True,
         )
 

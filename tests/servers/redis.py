@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tests.servers.base import PING_SECONDS, Server
+from tests.servers.base import ANSWER_SECONDS, PING_SECONDS, Server
 from tests.servers.places import in_wheel, on_path
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Redis(Server):
             del settings["tls-port"]  # unknown to a server that was built without TLS
         return settings
 
-    def connect(self, password: str | None = None) -> "redis.Redis":
+    def connect(self, password: str | None = None, seconds: float = ANSWER_SECONDS) -> "redis.Redis":
         """A client, as the user or with another password; close it after use."""
         import redis
         from redis.backoff import NoBackoff
@@ -65,13 +65,13 @@ class Redis(Server):
             db=int(self.database),
             username=self.username or None,
             password=self.password if password is None else password,
-            socket_timeout=PING_SECONDS,
+            socket_timeout=seconds,
             retry=Retry(NoBackoff(), 0),  # by default ten times, even with a wrong password
             **options,
         )
 
     def ping(self) -> None:
-        with self.connect() as client:
+        with self.connect(seconds=PING_SECONDS) as client:
             client.ping()
 
     def _url_options(self) -> str:
