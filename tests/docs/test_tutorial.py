@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -105,7 +104,7 @@ class Browser:
     def read(self, path: str, **fields: str) -> str:
         """Return a page; with fields, what a form leads to."""
         data = urllib.parse.urlencode(fields).encode() if fields else None
-        with self._open(f"{self.url}{path}", data, timeout=10) as answer:
+        with self._open(f"{self.url}{path}", data, timeout=START_SECONDS) as answer:
             return str(answer.read().decode())
 
     def log_in(self) -> None:
@@ -144,7 +143,7 @@ def wait_for(browser: Browser, process: subprocess.Popen[bytes]) -> None:
     while True:
         try:
             browser.read("/admin/login/")
-        except urllib.error.URLError:
+        except OSError:  # it does not listen yet, or is slow on a busy machine
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.1)
