@@ -35,6 +35,8 @@ SHOWN = (
     "handover-over",
     "handover-phone",
 )
+# The first is the same browser without a window, and takes a third of the time.
+PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser")
 FAILED = "Failed to load resource"
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
@@ -54,7 +56,7 @@ def chromium() -> Iterator[Browser]:
 @contextmanager
 def started(*further: str) -> Iterator[Browser]:
     """The system's Chromium, with a fresh folder for its data. REQUIRE_BROWSER=1: without one the test fails."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         missing("Chromium is not installed: install chromium with the package manager of the system.")
     arguments = [
@@ -125,7 +127,7 @@ def node(
     shutil.copy(new_site.folder / "site.sqlite3", tmp_path)
     times = {"REFRESH_SECONDS": 0.2, "ACTIVATION_SECONDS": 0.5}
     site = Site(tmp_path, {ALIAS: database_url}, KEY_PREFIX=prefix, **times, **site_settings)
-    with Node(site, "node-1") as node:
+    with Node(site, "node-1", preload=True) as node:
         yield node
 
 
