@@ -172,6 +172,8 @@ def test_only_the_fields_of_the_chosen_type_are_shown(visitor: Visitor, stores: 
     visitor.open_configuration()
     for chosen in TYPES:
         visitor.page.get_by_role("radio", name=stores[chosen].label).check()
+        for each in ("REDIS", "JDBC", "MONGODB"):  # once the page's script runs
+            expect(visitor.group(stores[each])).to_be_visible(visible=each == chosen)
         shown = [each for each in ("REDIS", "JDBC", "MONGODB") if visitor.group(stores[each]).is_visible()]
         assert shown == [each for each in shown if each == chosen]
         assert len(shown) == (chosen != "IN_MEMORY")

@@ -54,7 +54,7 @@ class TestLight:
             expect(visitor.status()).not_to_contain_text("✓")
             expect(page.locator(".sp-age")).to_have_text(re.compile(r"last answer \d+ s ago"))
             expect(page.locator(".sp-told")).to_contain_text("its store is down")
-            expect(page.locator(".sp-outdated")).to_contain_text("What is shown is of", timeout=2 * ONE_POLL)
+            expect(page.locator(".sp-outdated")).to_contain_text("What you see is from", timeout=2 * ONE_POLL)
             expect(page.locator(".sp-is-outdated")).to_have_count(1)
             server.resume()
             expect(visitor.status()).to_contain_text("✓ Answers", timeout=ONE_POLL)

@@ -93,7 +93,7 @@ class MongoDB(Server):
         with self.connect(seconds=PING_SECONDS) as client:
             client[self.database].command("ping")
 
-    def _client(self, seconds: float = PING_SECONDS, **login: Any) -> "MongoClient[dict[str, Any]]":
+    def _client(self, seconds: float = PING_SECONDS, /, **login: Any) -> "MongoClient[dict[str, Any]]":
         from pymongo import MongoClient
 
         milliseconds = int(seconds * 1000)

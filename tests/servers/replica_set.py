@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tests.servers.base import PING_SECONDS, START_SECONDS, ServerError
+from tests.servers.base import START_SECONDS, ServerError
 from tests.servers.mongodb import MongoDB
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class Member(MongoDB):
     def _set_up(self) -> None:
         pass
 
-    def _client(self, seconds: float = PING_SECONDS, **login: Any) -> "MongoClient[dict[str, Any]]":
-        return super()._client(seconds, directConnection=True, **login)
+    def _client(self, *seconds: float, **login: Any) -> "MongoClient[dict[str, Any]]":
+        return super()._client(*seconds, directConnection=True, **login)
 
     def stop(self) -> None:
         if self.running and self._owner == os.getpid():

@@ -322,8 +322,8 @@ class Member(MongoDB):
                 client.admin.command("replSetInitiate", config | {"version": 1})
             self._wait(lambda: self._is_primary(client))
 
-    def _client(self, **login: Any) -> Any:
-        return super()._client(directConnection=True, **login)
+    def _client(self, *seconds: float, **login: Any) -> Any:
+        return super()._client(*seconds, directConnection=True, **login)
 
     @staticmethod
     def _is_primary(client: Any) -> None:

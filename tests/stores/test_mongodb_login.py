@@ -119,12 +119,12 @@ def test_a_server_that_wants_a_certificate_is_told_as_that() -> None:
         def _command(self) -> list[str]:
             return [each for each in super()._command() if each != "--tlsAllowConnectionsWithoutCertificates"]
 
-        def _client(self, **login: Any) -> Any:
+        def _client(self, *seconds: float, **login: Any) -> Any:
             files = self.certificates
             assert files is not None
             together = self.folder / "client-both.pem"
             together.write_bytes(files.client_certificate.read_bytes() + files.client_key.read_bytes())
-            return super()._client(tlsCertificateKeyFile=str(together), **login)
+            return super()._client(*seconds, tlsCertificateKeyFile=str(together), **login)
 
     with Strict(tls=True) as server:
         without = MongoStore(mongo_settings(server), server.password, 2, "tests", str(server.ca_file))
