@@ -71,6 +71,7 @@ class SessionStore(SessionBase):
         super().__init__(session_key)
         self.outage: StoreUnavailable | None = None
         self._held: Held | None = None
+        self._missed: str | None = None  # the key under which load() has found nothing
         self._before: Held | None = None  # what was held before the last save, which a rollback may take back
         self._sealer: Sealer | None = None
         self._key_is_new = False  # drawn by this object
@@ -81,7 +82,7 @@ class SessionStore(SessionBase):
         """Read the session; where there is none, the object becomes a new, empty one. Creates nothing."""
         found = self._read(self.session_key) or self._adopted(self.session_key)
         if found is None:
-            self._session_key = self._held = None
+            self._missed, self._session_key, self._held = self.session_key, None, None
             return {}
         self._held, data = found
         return data
@@ -126,8 +127,12 @@ class SessionStore(SessionBase):
         return self._save_over(data, plain)
 
     def delete(self, session_key: str | None = None) -> None:
-        """Delete the session with that key; without a key, this session. Anything that is not a key deletes nothing."""
-        key = self.session_key if session_key is None else session_key
+        """Delete the session with that key; without a key, this session. Anything that is not a key deletes nothing.
+
+        A session that is not there is deleted, too: it may be gone from the primary only, by a logout that no replica
+        has confirmed. Only the store can say that it will not come back.
+        """
+        key = (self.session_key or self._missed) if session_key is None else session_key
         if is_key(key):
             key = session_key = Secret(key)
             if self._ask(routing.current_store().delete, key):

@@ -2,7 +2,8 @@
 
 A connection that broke while it lay in the pool (the server was restarted) is worth one more try, at once, on a new
 one. That is safe for every verb here: reads, touches, deletions and ends can be repeated, and a create or a replace
-whose first try did go through is recognised by the version it wrote, which nobody else can have drawn. A server that
+whose first try did go through is recognised by the version it wrote, which nobody else can have drawn; it is written
+once more, as nobody has waited for the replicas of the first. A server that
 was restarted hangs up at once: where the first try took more than half of the time-out, there is no second.
 
 A refusal is not an outage: the breaker hears of a server that can't be asked. What the server answers to one request
@@ -101,8 +102,7 @@ class GuardedStore(Drainable):
         return self._guarded(self.store.place)
 
     def _wrote(self, key: str, record: Record) -> bool:
-        held = self.store.get(key)
-        return held is not None and held.version == record.version
+        return self.store.replace(key, record, record.version) is Outcome.SAVED
 
     def _guarded(
         self, call: Callable[[], T], again: Callable[[], T] | None = None, *, blamed: bool = True

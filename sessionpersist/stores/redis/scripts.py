@@ -60,11 +60,25 @@ local function expiry(head) return struct.unpack('>I8', head, 17) end
 local now = tonumber(ARGV[1])
 local ENDED = string.rep('\0', 8)
 """
-# KEYS[1] is the record.
+# The last argument of a script on one record where replicas are waited for. An answer that nothing was left to do may
+# be due to a write before it that no replica has confirmed. WAIT only waits for what its own connection has written: so
+# something is written, which comes after that.
+CONFIRMED = b"confirmed"
+# KEYS[1] is the record. Returns 0 where there is none to change; -1 where that is to be confirmed.
 LIVE = rf"""{LOOK}local head = look(KEYS[1])
-if not head or head == '' or expiry(head) <= now then return 0 end
+local confirmed = ARGV[#ARGV] == '{CONFIRMED.decode()}'
+if not head or (head ~= '' and expiry(head) <= now) then return 0 end
 local version = string.sub(head, 1, 8)
-if version == ENDED then return 0 end
+if head == '' or version == ENDED then
+    if not confirmed then return 0 end
+    if head == '' then
+        redis.call('SET', KEYS[1], '', 'PX', 1)
+        redis.call('DEL', KEYS[1])
+    else
+        redis.call('SETRANGE', KEYS[1], 0, version)
+    end
+    return -1
+end
 """
 # ARGV: time, new value, its TTL. Writes over an expired record that the server has not deleted yet.
 REUSE = script(f"""{LOOK}local head = look(KEYS[1])
@@ -81,6 +95,8 @@ return 2
 TOUCH = script(f"""{LIVE}if tonumber(ARGV[2]) > expiry(head) then
     redis.call('SETRANGE', KEYS[1], 16, struct.pack('>I8', tonumber(ARGV[2])))
     redis.call('PEXPIRE', KEYS[1], ARGV[3])
+elseif confirmed then
+    redis.call('SETRANGE', KEYS[1], 0, version)
 end
 return 1
 """)

@@ -63,7 +63,8 @@ SEVERAL = {
     SENTINEL: "sessionpersist.stores.redis.several.SentinelStore",
     CLUSTER: "sessionpersist.stores.redis.several.ClusterStore",
 }
-OUTCOMES = {0: Outcome.MISSING, 1: Outcome.CONFLICT, 2: Outcome.SAVED}  # by what REPLACE returns
+# By what REPLACE returns.
+OUTCOMES = {-1: Outcome.MISSING, 0: Outcome.MISSING, 1: Outcome.CONFLICT, 2: Outcome.SAVED}
 
 
 class RedisStore(Probed):
@@ -339,6 +340,8 @@ class RedisStore(Probed):
         """Run a script by its hash; a server that does not know it is given its text."""
         begun = monotonic()
         write = self._wire.write
+        if self.settings.wait_replicas:
+            arguments = (*arguments, scripts.CONFIRMED)
         try:
             answer = write((("EVALSHA", script.sha, 1, name, *arguments),), give_up, SMALL, name)[0]
             if isinstance(answer, redis.exceptions.NoScriptError):
