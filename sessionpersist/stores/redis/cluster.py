@@ -8,11 +8,11 @@ What a node answers instead is followed: MOVED says who has the slot now, ASK wh
 from __future__ import annotations
 
 import threading
-import weakref
 from binascii import crc_hqx
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
+from functools import partial
 from time import monotonic, sleep
 from typing import Any
 
@@ -26,7 +26,6 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from sessionpersist import forks
 from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.connecting import left
 from sessionpersist.stores.redis.wire import (
@@ -62,13 +61,11 @@ class ClusterLink(Link):
         self, seeds: Sequence[Address], options: dict[str, Any], timeout: float, replicas: int = 0
     ) -> None:
         """``seeds`` are asked for the topology at first; ``options`` are those of each connection."""
-        super().__init__(timeout, replicas)
         self.seeds, self.options = list(seeds), options
         self.forget()
-        _all.add(self)
+        super().__init__(timeout, replicas)
 
     def forget(self) -> None:
-        """Know nothing, as at first, and in a forked child."""
         self._lock = threading.Lock()  # held for a few assignments, never while somebody is asked
         self._wires: dict[Address, Wire] = {}
         self._slots: list[Wire | None] = [None] * SLOTS
@@ -191,7 +188,7 @@ class ClusterLink(Link):
         if wire is None:
             if len(self._wires) >= MOST_NODES:
                 raise redis.ConnectionError("the nodes tell of more nodes than there can be")
-            pool = pool_of_one(*address, 0, self.options)
+            pool = partial(pool_of_one, *address, 0, self.options)
             wire = self._wires.setdefault(address, Wire(pool, self.timeout, self.replicas))
         return wire
 
@@ -274,14 +271,3 @@ def _root(error: BaseException) -> BaseException:
 def _address_in(error: AskError, wire: Wire) -> Address:
     """Where a node sends us; one that does not know its own name means itself."""
     return Address(str(error.host) or wire.address.host, int(error.port))
-
-
-_all: weakref.WeakSet[ClusterLink] = weakref.WeakSet()
-
-
-def _forget_all() -> None:
-    for each in list(_all):
-        each.forget()
-
-
-forks.in_child(forks.Layer.CONNECTIONS, _forget_all)

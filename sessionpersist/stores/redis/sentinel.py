@@ -13,16 +13,17 @@ import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from copy import copy
+from functools import partial
 from time import monotonic, sleep
 from typing import Any, cast
 
 import redis
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
-from sessionpersist import forks
 from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.connecting import left
 from sessionpersist.stores.redis.wire import (
+    ADDRESS,
     SMALL,
     EncryptedConnection,
     LogsInAgain,
@@ -79,8 +80,13 @@ class Sentinels(Sentinel):
 
     def __init__(self, name: str, addresses: Sequence[Address], options: dict[str, Any]) -> None:
         super().__init__([])  # type: ignore[no-untyped-call]
-        pools = [pool_of_one(*address, 0, options) for address in addresses]
-        self.sentinels = [OneSentinel(name, pool) for pool in pools]
+        self._name, self._addresses, self._options = name, addresses, options
+        self.forget()
+
+    def forget(self) -> None:
+        """See Link.forget()."""
+        pools = [pool_of_one(*address, 0, self._options) for address in self._addresses]
+        self.sentinels = [OneSentinel(self._name, pool) for pool in pools]
 
     def discover_master(self, service_name: str) -> Any:
         """The driver puts the one that answered first; two threads that do so at once would lose one."""
@@ -119,12 +125,10 @@ class PrimaryWire(Wire):
         """``options`` are those of a connection to the primary."""
         encrypted = options["connection_class"] is EncryptedConnection
         own = {**options, "connection_class": EncryptedPrimaryConnection if encrypted else PrimaryConnection}
-        pool = PrimaryPool(name, sentinel, **own)  # type: ignore[no-untyped-call]
-        super().__init__(pool, timeout, replicas)
         self.name, self.sentinel = name, sentinel
         self._lock = threading.Lock()
         self._listener: Listener | None = None
-        _all.add(self)
+        super().__init__(partial(PrimaryPool, name, sentinel, **own), timeout, replicas)
 
     @property
     def address(self) -> Address:
@@ -149,16 +153,16 @@ class PrimaryWire(Wire):
         super().close()
         self.sentinel.close()
 
-    def forget_listener(self) -> None:
-        """In a forked child, which has no such thread."""
+    def forget(self) -> None:
+        super().forget()
+        self.sentinel.forget()
         self._lock, self._listener = threading.Lock(), None
 
     def _open(self, give_up: float) -> Any:
         """Connect to who is named, and is, the primary: what a replica has may be of the past. In a planned fail-over
         one Sentinel knows of the new one a second before another."""
         last = self._pool.master_address
-        while not is_primary(connection := super()._open(give_up), give_up):
-            self._discard(connection)
+        while (connection := self._open_to_primary(give_up)) is None:
             self.sentinel.ask_others_first()
             if monotonic() + AGAIN > give_up:
                 raise redis.ReadOnlyError("the server that a Sentinel names is a replica")
@@ -168,6 +172,19 @@ class PrimaryWire(Wire):
         if self._listener is None:
             self._begin_to_listen()
         return connection
+
+    def _open_to_primary(self, give_up: float) -> Any:
+        """Connect to who is named; None where that is a replica."""
+        connection = super()._open(give_up)
+        try:
+            if is_primary(connection, give_up):
+                return connection
+        except BaseException as error:
+            self._discard(connection)
+            vars(error)[ADDRESS] = self.address
+            raise
+        self._discard(connection)
+        return None
 
     def _begin_to_listen(self) -> None:
         with self._lock:
@@ -249,14 +266,3 @@ class Listener:
         last = wire.address
         if last.host and wire.primary() != last:
             wire.give_up_connections()
-
-
-_all: weakref.WeakSet[PrimaryWire] = weakref.WeakSet()
-
-
-def _forget_all() -> None:
-    for each in list(_all):
-        each.forget_listener()
-
-
-forks.in_child(forks.Layer.CONNECTIONS, _forget_all)

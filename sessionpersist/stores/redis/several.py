@@ -73,7 +73,7 @@ class SeveralStore(RedisStore):
 
     def _look_at(self, address: Address, options: Mapping[str, Any], database: int = 0) -> str:
         """Return the role of a node, for staff."""
-        wire = Wire(pool_of_one(*address, database, dict(options)), self.timeout)
+        wire = Wire(partial(pool_of_one, *address, database, options), self.timeout)
         try:
             found = self._information("replication", wire)
         finally:
@@ -129,7 +129,7 @@ class SentinelStore(SeveralStore):
         yield from super().warnings()
 
     def _reason(self, seed: Address) -> Exception | None:
-        wire = Wire(pool_of_one(*seed, 0, self._sentinel_options), self.timeout)
+        wire = Wire(partial(pool_of_one, *seed, 0, self._sentinel_options), self.timeout)
         name = self.settings.sentinel_name
         try:
             answer = wire.ask([("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)])[0]

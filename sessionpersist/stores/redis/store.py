@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -202,7 +203,7 @@ class RedisStore(Probed):
         settings = self.settings
         check_address(self.name, settings.host, settings.port)
         check_literal(settings.host)
-        pool = pool_of_one(settings.host, settings.port, settings.database, self._options)
+        pool = partial(pool_of_one, settings.host, settings.port, settings.database, self._options)
         return Wire(pool, self.timeout, settings.wait_replicas)
 
     def _warnings_of(self, wire: Link, server: str) -> Iterable[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import socket
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from time import monotonic
@@ -21,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.connection import DefaultParser, SSLConnection
 from redis.retry import Retry
 
+from sessionpersist import forks
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.certificates import Certificates
@@ -170,10 +172,11 @@ class Link(ABC):
 
     def __init__(self, timeout: float, replicas: int) -> None:
         """``timeout`` in seconds is for all that is asked at once; ``replicas`` is how many must have what is written
-        before it counts."""
+        before it counts. Called last: a fork must not meet a link that is half made."""
         self.timeout, self.replicas = timeout, replicas
         if not replicas:
             self.write = self.ask  # type: ignore[method-assign] # which is all that there is to do
+        _links.add(self)
 
     @abstractmethod
     def ask(
@@ -187,6 +190,10 @@ class Link(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the connections. Others are made when they are needed."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Know nothing, as at first: in a forked child, where a thread that does not exist may hold a lock."""
 
     def write(
         self, commands: Sequence[Command], give_up: float = 0.0, most: int = SMALL, name: str = ""
@@ -211,14 +218,16 @@ def _is_written(answer: object) -> bool:
 class Wire(Link):
     """Asks one server, on as many connections as are asked on at a time."""
 
-    def __init__(self, pool: Any, timeout: float, replicas: int = 0) -> None:
-        """``pool`` is one of the driver's."""
-        super().__init__(timeout, replicas)
-        self._pool = pool
-        # When it was used last, and a connection of the driver, which has no type; the last used is the last here.
-        self._idle: list[tuple[float, Any]] = []
+    def __init__(self, make_pool: Callable[[], Any], timeout: float, replicas: int = 0) -> None:
+        """``make_pool`` makes one of the driver's."""
+        self._make_pool = make_pool
+        self._pool = make_pool()
+        # When it was used last, the age it is of, and a connection of the driver, which has no type; the last used is
+        # the last here.
+        self._idle: list[tuple[float, int, Any]] = []
         self._process = os.getpid()
         self._age = 0  # how often its connections were given up
+        super().__init__(timeout, replicas)
 
     def ask(
         self, commands: Sequence[Command], give_up: float = 0.0, most: int = SMALL, name: str = ""
@@ -229,12 +238,11 @@ class Wire(Link):
         kernel whether an idle connection is still good, than the server for its answer. One that is not shows when it
         is used, and whoever called tries again (see GuardedStore).
         """
-        now = monotonic()
+        now, age = monotonic(), self._age  # first: what is given up meanwhile may be this connection
         connection = self._take(now)
         if connection is None:
             give_up = give_up or now + self.timeout
             connection = self._open(give_up)
-        age = self._age
         try:
             if give_up:
                 connection._sock.allow(give_up, most, left(give_up))
@@ -253,7 +261,7 @@ class Wire(Link):
         if isinstance(answers[0], redis.ReadOnlyError) or age != self._age:
             self._discard(connection)  # no longer the primary: a new connection may lead to the one that is
         else:
-            self._idle.append((monotonic(), connection))
+            self._idle.append((monotonic(), age, connection))
         return answers
 
     @property
@@ -266,24 +274,28 @@ class Wire(Link):
         """Close the idle connections now, and those in use after it: there is another primary."""
         self._age += 1
         with suppress(IndexError):
-            self._discard(self._idle.pop()[1])
+            self._discard(self._idle.pop()[2])
 
     def close(self) -> None:
         self.give_up_connections()
         self._pool.disconnect(inuse_connections=False)
 
+    def forget(self) -> None:
+        """See Link.forget(). The driver's pool notices the fork, and then waits for its own lock without end."""
+        self._pool, self._idle, self._process = self._make_pool(), [], os.getpid()
+
     def _take(self, now: float) -> Any:
         """Return the connection of this process that was used last, or None.
 
-        Where that one has been idle for too long, so have all the others.
+        Where that one has been idle for too long or was given up, so have all the others.
         """
         if self._process != os.getpid():
             self._idle, self._process = [], os.getpid()
         try:
-            used, connection = self._idle.pop()
+            used, age, connection = self._idle.pop()
         except IndexError:
             return None
-        if now - used < IDLE_SECONDS:
+        if now - used < IDLE_SECONDS and age == self._age:
             return connection
         self._discard(connection)
         return None
@@ -302,7 +314,7 @@ class Wire(Link):
             connection.disconnect()
             self._pool.release(connection)
             try:
-                _, connection = self._idle.pop()
+                *_, connection = self._idle.pop()
             except IndexError:
                 connection = None
 
@@ -355,6 +367,7 @@ class LogsInAgain:
     """
 
     connection_kwargs: dict[str, Any]
+    release: Callable[[Any], None]
 
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
         give_up = _gives_up.get()
@@ -365,7 +378,12 @@ class LogsInAgain:
             if not self._changes():
                 raise
             connection = lend(*arguments, **options)
-        connection._sock.allow(give_up, SMALL, left(give_up))
+        try:
+            connection._sock.allow(give_up, SMALL, left(give_up))
+        except BaseException:
+            connection.disconnect()
+            self.release(connection)
+            raise
         return connection
 
     def _changes(self) -> bool:
@@ -403,7 +421,7 @@ def options_of(credentials: Credentials, certificates: Certificates | None, time
     return options
 
 
-def pool_of_one(host: str, port: int, database: int, options: dict[str, Any]) -> Any:
+def pool_of_one(host: str, port: int, database: int, options: Mapping[str, Any]) -> Any:
     """Return a pool of one's own: django-redis shares pools by URL only, and a new password would meet the old pool,
     so the pool is asked for directly (stores are shared by *all* their settings, see open_store)."""
     given = {
@@ -412,3 +430,14 @@ def pool_of_one(host: str, port: int, database: int, options: dict[str, Any]) ->
     }
     factory: ConnectionFactory[Any, Any, Any] = ConnectionFactory(given)
     return factory.get_connection_pool(factory.make_connection_params("redis://"))
+
+
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for each in list(_links):
+        each.forget()
+
+
+forks.in_child(forks.Layer.CONNECTIONS, _forget_all)
