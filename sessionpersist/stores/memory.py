@@ -263,6 +263,23 @@ def try_memory() -> None:
         store.count(1)
 
 
+def trouble_of_memory() -> str | None:
+    """Say why this process can't use the In-Memory store, or None. Makes no folder that others are to make."""
+    folder = conf.memory_dir()
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        return f"The user of the site may not write to {folder}."
+    if existing != folder:
+        return (
+            None  # whoever serves the site makes it: made here, by another user, it would be closed to them
+        )
+    try:
+        try_memory()
+    except (StoreUnavailable, OSError) as error:
+        return str(error)
+    return None
+
+
 def named_in(folder: Path) -> Path:
     """Return the folder of an older name that this one stands for; without one, itself."""
     if not is_private(folder) or not (folder / POINTER).is_file():

@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 from pytest_django import Settings
 
 from sessionpersist import checks, conf
+from sessionpersist.configuration import option_checks
 from sessionpersist.engine import SessionStore as Engine
 from sessionpersist.handover import routing
 from sessionpersist.middleware import SessionMiddleware
@@ -196,7 +197,7 @@ def test_switch_before_all_processes_know(
 
 
 def test_every_option_is_checked() -> None:
-    assert checks.OPTIONS.keys() == conf.DEFAULTS.keys() == BAD.keys() == GOOD.keys()
+    assert option_checks.OPTIONS.keys() == conf.DEFAULTS.keys() == BAD.keys() == GOOD.keys()
 
 
 def test_memory_folder_that_can_not_be_made(settings: Settings, tmp_path: Path) -> None:
