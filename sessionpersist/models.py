@@ -20,8 +20,12 @@ from sessionpersist import conf
 from sessionpersist.initial import initial_fields, initial_settings
 from sessionpersist.stores.passwords import EncryptedPasswordField
 from sessionpersist.stores.settings import (
+    CLUSTER,
     SECRET_NAMES,
+    SENTINEL,
+    STANDALONE,
     TYPES,
+    X509,
     MemorySettings,
     StoreSettings,
     build,
@@ -49,9 +53,9 @@ PERSISTENCE_TYPES = [(cls.type, cls.label) for cls in TYPES.values()]
 class RedisMode(models.TextChoices):
     """How the REDIS store finds its servers."""
 
-    STANDALONE = "STANDALONE", _("One server")
-    SENTINEL = "SENTINEL", _("Sentinel")
-    CLUSTER = "CLUSTER", _("Cluster")
+    STANDALONE = STANDALONE, _("One server")
+    SENTINEL = SENTINEL, _("Sentinel")
+    CLUSTER = CLUSTER, _("Cluster")
 
 
 class MongoMechanism(models.TextChoices):
@@ -59,7 +63,7 @@ class MongoMechanism(models.TextChoices):
 
     SCRAM_SHA_256 = "SCRAM-SHA-256", _("SCRAM-SHA-256")
     SCRAM_SHA_1 = "SCRAM-SHA-1", _("SCRAM-SHA-1")
-    X509 = "MONGODB-X509", _("X.509 certificate")
+    X509 = X509, _("X.509 certificate")
 
 
 LONGEST_PATH = 500  # characters: a row of MySQL has room for all of them

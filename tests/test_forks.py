@@ -59,7 +59,7 @@ def test_one_that_fails_is_logged_and_keeps_no_other_from_its_turn(
 NEED_NO_HOOK = {
     "configuration.databases": "a look ends with the call that began it, and is not shared",
     "stores.breaker": "a breaker belongs to an open store, which the stores forget",
-    "stores.mongodb.checks": "the threads of a probe end with it",
+    "stores.mongodb.inspection": "the threads of a probe end with it",
     "stores.mongodb.store": "a note of the calling thread, which is the one that goes on in the child",
     "stores.redis.several": "the threads of a probe end with it",
     "stores.transactions": "the thread ends with the call that began it",

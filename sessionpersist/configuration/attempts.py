@@ -15,7 +15,7 @@ from sessionpersist.configuration.limits import LONGEST_OBJECT, TESTS
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise as Text
 
-TOO_OFTEN = "too_often"
+CODE = "too_often"  # of the error, for whoever shows the form
 TRIED_TOO_OFTEN: Text = gettext_lazy(
     "Each user can try a store {times} times a minute, and you have reached that limit. Wait a minute, then try again."
 )
@@ -29,7 +29,7 @@ def try_store(user: Any, form: LoginConfigurationForm, *, saving: bool = False) 
     """
     noted = TESTS.note(user, _("Tested the connection."), form.target)
     if noted is None:
-        form.look_nothing_up(ValidationError(too_often_in_words(), code=TOO_OFTEN))
+        form.look_nothing_up(ValidationError(too_often_in_words(), code=CODE))
     try:
         valid = form.is_valid()
     finally:  # a crash is on record as well
@@ -60,4 +60,4 @@ def too_often_in_words() -> str:
 
 def tried_too_often(form: LoginConfigurationForm) -> str:
     """Return the sentence for somebody who has to wait, or ""."""
-    return str(form.non_field_errors()[0]) if form.has_error(NON_FIELD_ERRORS, TOO_OFTEN) else ""
+    return str(form.non_field_errors()[0]) if form.has_error(NON_FIELD_ERRORS, CODE) else ""

@@ -109,7 +109,8 @@ class MemorySettings(StoreSettings):
     per_node = True
 
 
-STANDALONE, SENTINEL, CLUSTER = "STANDALONE", "SENTINEL", "CLUSTER"
+STANDALONE, SENTINEL, CLUSTER = "STANDALONE", "SENTINEL", "CLUSTER"  # modes of REDIS
+X509 = "MONGODB-X509"  # a mechanism of MONGODB
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
 from sessionpersist.stores import connecting, probe
 from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Outcome, Probed, Record
-from sessionpersist.stores.mongodb.store import MongoStore, fields_of
+from sessionpersist.stores.mongodb.store import MongoStore, document_of
 from sessionpersist.stores.redis.store import RedisStore, pack
 from sessionpersist.stores.settings import MongoSettings, RedisSettings
 from tests.servers import Valkey, require
@@ -483,7 +483,7 @@ class TestAnyAnswerOfRedis:
         store.close()
 
 
-WHOLE = fields_of(a_record(life=10**9))
+WHOLE = document_of(a_record(life=10**9))
 ODD = [
     DatetimeMS(2**62),
     DatetimeMS(-1),

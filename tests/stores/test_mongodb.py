@@ -20,7 +20,7 @@ from pymongo.database import Database
 
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.base import LONGEST_USER_ID, MAX_PAYLOAD_BYTES, PLACE, Probed, Record, now_ms
-from sessionpersist.stores.mongodb.store import GRACE, TTL_INDEX, MongoStore, fields_of
+from sessionpersist.stores.mongodb.store import GRACE, TTL_INDEX, MongoStore, document_of
 from sessionpersist.stores.settings import MongoSettings
 from tests.servers import MongoDB, require, shared
 from tests.stores.contract import (
@@ -72,7 +72,7 @@ class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRe
         return mongo_store(prefix=f"place_{a_key()[:8]}")
 
     def foreign(self) -> dict[str, Callable[[str], None]]:
-        whole = fields_of(a_record())
+        whole = document_of(a_record())
         other: dict[str, list[Any]] = {
             "payload": ["text", 7, {"$": b""}, [b"", b"x"]],
             "version": ["7", 1.5, True, -1, Decimal128("7"), DatetimeMS(7), [7]],
@@ -107,7 +107,7 @@ class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRe
         self, store: Probed, live: tuple[str, Record], change: dict[str, Any]
     ) -> None:
         assert isinstance(store, MongoStore)
-        raw = bson.encode({"_id": (key := a_key()), **fields_of(a_record()), **change})
+        raw = bson.encode({"_id": (key := a_key()), **document_of(a_record()), **change})
         store._sessions.with_options(codec_options=CodecOptions(RawBSONDocument)).insert_one(
             RawBSONDocument(raw.replace(b"no text", b"n\xff\xfetext"[:7]))
         )

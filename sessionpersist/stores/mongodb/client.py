@@ -24,10 +24,9 @@ from sessionpersist.stores.hosts import check_literal
 from sessionpersist.stores.mongodb.alias import connection_to, database_of
 from sessionpersist.stores.mongodb.pool import BoundedPool
 from sessionpersist.stores.servers import check_address
-from sessionpersist.stores.settings import MongoSettings, lines
+from sessionpersist.stores.settings import X509, MongoSettings, lines
 
 Document = dict[str, Any]
-X509 = "MONGODB-X509"
 
 
 class Client(Protocol):

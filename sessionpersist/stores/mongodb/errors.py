@@ -13,12 +13,11 @@ from pymongo.saslprep import saslprep
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.hosts import NOT_ALLOWED
 from sessionpersist.stores.servers import unreachable
-from sessionpersist.stores.settings import MongoSettings, lines
+from sessionpersist.stores.settings import X509, MongoSettings, lines
 from sessionpersist.stores.texts import causes, harmless, named, scrubbed
 
 AUTHENTICATION_FAILED, USER_NOT_FOUND, UNAUTHORIZED = 18, 11, 13
 TOO_LARGE, OTHER_CASE, TIME_LIMIT = 17280, 13297, 50
-X509 = "MONGODB-X509"
 NO_HOSTS = "The name server knows no MONGODB hosts under “{host}” (SRV), or did not answer in time."
 NOT_PRIMARY = (10107, 13435, 13436, 10058)
 

@@ -39,12 +39,11 @@ from sessionpersist.stores.base import (
     validated,
 )
 from sessionpersist.stores.credentials import Credentials, credentials_of
-from sessionpersist.stores.mongodb import checks
-from sessionpersist.stores.mongodb.client import client_for, is_alone
+from sessionpersist.stores.mongodb import inspection
+from sessionpersist.stores.mongodb.client import Document, client_for, is_alone
 from sessionpersist.stores.mongodb.errors import UNAUTHORIZED, LoginRefused, explain
 from sessionpersist.stores.settings import MongoSettings
 
-Document = dict[str, Any]
 MAJORITY = WriteConcern("majority")
 # One server is its own majority; asked for one, it would wait for its journal with every write.
 ALONE = WriteConcern(1)
@@ -111,15 +110,15 @@ class MongoStore(Probed):
         self._prepare_once()
         with self._translated():
             try:
-                self._sessions.insert_one({"_id": key, **fields_of(record)})
+                self._sessions.insert_one({"_id": key, **document_of(record)})
             except errors.DuplicateKeyError:
                 # Taken, unless what is there has expired and the server has not come round to deleting it.
                 expired = {"_id": key, "expires_at": {"$lte": DatetimeMS(now_ms())}}
-                return self._sessions.update_one(expired, {"$set": fields_of(record)}).matched_count == 1
+                return self._sessions.update_one(expired, {"$set": document_of(record)}).matched_count == 1
         return True
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        new, live = fields_of(record), live_filter(key)
+        new, live = document_of(record), live_filter(key)
         with self._translated():
             if (
                 expected != ENDED
@@ -146,7 +145,7 @@ class MongoStore(Probed):
             )
 
     def end(self, key: str, expires_at: int) -> None:
-        ended = fields_of(Record(b"", ENDED, now_ms(), expires_at))
+        ended = document_of(Record(b"", ENDED, now_ms(), expires_at))
         self._prepare_once()
         with self._translated():
             self._sessions.replace_one({"_id": key}, ended, upsert=True)
@@ -188,7 +187,7 @@ class MongoStore(Probed):
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         """See Drainable.create_many(). What the server refuses is not created: whoever tries it alone is told why."""
         self._prepare_once()
-        documents = [{"_id": key, **fields_of(record)} for key, record in records.items()]
+        documents = [{"_id": key, **document_of(record)} for key, record in records.items()]
         with self._translated():
             try:
                 self._sessions.insert_many(documents, ordered=False)
@@ -226,9 +225,9 @@ class MongoStore(Probed):
         return place_of(found.get("place")) if isinstance(found, dict) else None
 
     def connection_checks(self) -> Iterable[Check]:
-        yield from checks.reachable(self.settings, self.timeout)
+        yield from inspection.reachable(self.settings, self.timeout)
         yield "Authenticate", self._check_login
-        yield from checks.members(self.settings, self._database)
+        yield from inspection.members(self.settings, self._database)
 
     def missing(self) -> str | None:
         with self._translated():
@@ -241,7 +240,7 @@ class MongoStore(Probed):
             hello = self._database().command("hello")
             index = self._sessions.index_information().get(TTL_INDEX)
             description = self._database().client.topology_description
-        yield from checks.warnings(self.settings, hello, description, self.timeout)
+        yield from inspection.warnings(self.settings, hello, description, self.timeout)
         if index and index.get("expireAfterSeconds", GRACE) < GRACE:
             yield (
                 "This server deletes sessions as soon as they have expired by its own clock: where that is ahead, "
@@ -344,7 +343,7 @@ class MongoStore(Probed):
                 self._sessions.find_one({"_id": "-"}, {"_id": 1})
         except StoreUnavailable as error:
             if error.field in ("port", "host"):
-                checks.check_tls(self.settings, self.timeout)
+                inspection.check_tls(self.settings, self.timeout)
             raise
 
     @contextmanager
@@ -365,13 +364,13 @@ class MongoStore(Probed):
         error = answer if isinstance(answer, Exception) else TypeError(f"a {type(answer).__name__}")
         failure = explain(error, self.settings, *self._client.secrets())
         if getattr(failure, "field", None) == "tls":
-            failure = checks.fault_of_files(self.settings, failure)
+            failure = inspection.fault_of_files(self.settings, failure)
         if isinstance(failure, LoginRefused) and self._client.refused():
             failure.connection_lost = True  # the next try, at once, logs in with what is right by now
         return failure
 
 
-def fields_of(record: Record) -> Document:
+def document_of(record: Record) -> Document:
     """The document of a record, without its _id."""
     user_id = record.user_id
     return {
