@@ -6,18 +6,19 @@ killed, and begun again; a batch that was half done is two copies of some sessio
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby, islice
+from itertools import groupby
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from sessionpersist import conf
+from sessionpersist import conf, forks
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import moving, places, routing, snapshot, times
 from sessionpersist.handover.carrying import Place
@@ -25,6 +26,7 @@ from sessionpersist.handover.driving import drive
 from sessionpersist.handover.routing import CurrentView
 from sessionpersist.models import Node, Revision
 from sessionpersist.stores import open_store
+from sessionpersist.stores.base import Drainable
 from sessionpersist.stores.settings import StoreSettings
 
 BATCH = moving.BATCH
@@ -32,9 +34,19 @@ PATIENCE = 5.0  # seconds; a server kills a worker that takes several times as l
 COUNT_AT_MOST = places.COUNT_AT_MOST
 
 
-_passed: dict[
-    int, int
-] = {}  # by revision: what steps of this process have looked at, and nothing could be moved
+HELD_SECONDS = 30.0  # for which a search that a step has left off is gone on with; what it has read grows old
+
+
+class Search(NamedTuple):
+    """Where a step has left off: what is left to look at in a store, under the view that it was read for."""
+
+    batches: Iterator[moving.Batch]
+    store: Drainable
+    view: int
+    until: float  # of the monotonic clock
+
+
+_searches: dict[int, Search] = {}  # by revision: those of this process that no step is at
 
 
 class NotNow(Exception):
@@ -82,9 +94,7 @@ class Draining:
         self.view, self.place = view, place
         known = view.snapshot.draining
         self.number = place.number
-        self.passed = (
-            0  # records at the beginning of it that stay where they are, and are not looked at again
-        )
+        self.found: Iterator[moving.Batch] | None = None  # where a search has begun already: the rest of it
         self.settings: StoreSettings = next(each.settings for each in known if each.number == place.number)
 
     @property
@@ -110,12 +120,13 @@ class Draining:
         return Left(count, count == COUNT_AT_MOST, most)
 
     def batches(self, size: int = BATCH) -> Iterator[int]:
-        """Move what is left; yield after each batch how many sessions it has moved. ``passed`` goes up by what stays.
+        """Move what is left; yield after each batch how many sessions it has moved.
 
         Raises NotNow, StoreUnavailable; what was moved stays moved.
         """
         self.require_memory_of_site()
-        for batch in moving.batched(islice(self.place.store.scan(), self.passed, None), size):
+        self.found = self.found or moving.batched(self.place.store.scan(), size)
+        for batch in self.found:
             if not self._goes_on():
                 return
             moved = drive(moving.move(self.view, self.place, batch), routing.current_view)
@@ -123,7 +134,6 @@ class Draining:
                 for key in batch:
                     routing.current_store().get(key)  # a switch came in between: have it where it belongs now
                 raise NotNow(_("The store was switched again meanwhile."))
-            self.passed += len(batch) - moved
             yield moved
 
     def _goes_on(self) -> bool:
@@ -219,25 +229,44 @@ def move_some(number: int, seconds: float) -> Moved:
     """Move what is left in the store of a revision, for about that long; at least one batch in which there is something
     to move, if that is found within PATIENCE.
 
-    Ended records stay where they are, and there may be more of them than a step can look at. The next step of this
-    process goes on where one ended that has found nothing else. Raises NotNow, StoreUnavailable.
+    Ended records stay where they are, and there may be more of them than a step can look at. So the next step of this
+    process goes on where this one leaves off; one of another process has a search of its own. Raises NotNow,
+    StoreUnavailable.
     """
     draining = next((each for each in going_on() if each.number == number), None)
     if draining is None:
         return Moved(0, 0, ended=True)
     require_calm(draining.view)
     moved, begun = 0, monotonic()
-    draining.passed = _passed.pop(number, 0)
+    draining.found = rest = _left_off(draining)
     for count in draining.batches():
         moved += count
-        taken = monotonic() - begun
-        if moved and taken > seconds:
-            break
-        if not moved and taken > max(seconds, PATIENCE):
-            _passed[number] = draining.passed
+        if monotonic() - begun > (seconds if moved else max(seconds, PATIENCE)):
+            _leave_off(draining)
+            if moved:
+                break
             raise NotNow(_("Only sessions that were logged out were found so far; the search goes on."))
     left = draining.finish()
+    if not left:
+        _searches.pop(number, None)
+    if left and not moved and rest is not None:
+        raise NotNow(
+            _("Only sessions that were logged out were found so far; the search goes on.")
+        )  # it may be before where this step began: the next one begins there
     return Moved(moved, left, ended=not left)
+
+
+def _left_off(draining: Draining) -> Iterator[moving.Batch] | None:
+    """Return what the last search has left, for one step to go on with; None where that was read too long ago."""
+    search, of = _searches.pop(draining.number, None), (draining.place.store, draining.view.number)
+    known = search is not None and (search.store, search.view) == of and monotonic() < search.until
+    return search.batches if search is not None and known else None
+
+
+def _leave_off(draining: Draining) -> None:
+    assert draining.found is not None
+    until = monotonic() + HELD_SECONDS
+    _searches[draining.number] = Search(draining.found, draining.place.store, draining.view.number, until)
 
 
 def require_calm(view: CurrentView) -> None:
@@ -253,3 +282,12 @@ def abandon(number: int) -> None:
     """Give the store of a revision up: sessions that are still there are logged out, and stay so."""
     Revision.objects.drained(number, "abandoned")
     snapshot.expire()
+
+
+def reset() -> None:
+    """Forget where steps have left off: after a fork, and before the interpreter takes its modules apart."""
+    _searches.clear()
+
+
+atexit.register(reset)
+forks.in_child(forks.Layer.KNOWLEDGE, reset)

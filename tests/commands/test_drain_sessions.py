@@ -441,6 +441,61 @@ class TestInThisProcess:
         assert isinstance(steps[0], NotNow)
         assert sum(step.moved for step in steps if isinstance(step, draining.Moved)) == 1
 
+    @pytest.mark.parametrize("live_among_the_first", [False, True], ids=["all ended first", "one live first"])
+    def test_steps_look_at_each_ended_record_once(
+        self, left_in_memory: list[SessionStore], live_among_the_first: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """From a review, of 12,000 ended records before 2,000 sessions: each step read them all again, and moved one
+        batch."""
+        [store] = draining.going_on()
+        source = store.place.store
+        for session in left_in_memory:
+            session.delete()
+        for number in range(1_000):
+            source.end(f"{number:064}", now_ms() + 60_000)
+        behind = {f"f{number:063}": a_record(life=60_000) for number in range(300)}
+        first = {f"{'0' * 63}a": a_record(life=60_000)} if live_among_the_first else {}
+        assert source.create_many({**behind, **first}) == {*behind, *first}
+        looked_at: list[int] = []
+        move = moving.move
+
+        def counted(view: View, place: Place, batch: moving.Batch) -> Rule[int]:
+            looked_at.append(len(batch))
+            return (yield from move(view, place, batch))
+
+        monkeypatch.setattr(moving, "move", counted)
+        steps: list[draining.Moved | NotNow] = []
+        while draining.going_on() and source.count():
+            steps.append(a_step(store.number))
+        assert sum(step.moved for step in steps if isinstance(step, draining.Moved)) == 300 + len(first)
+        assert len(steps) >= 3
+        assert sum(looked_at) <= 1_300 + len(first)
+
+    def test_a_search_that_was_left_off_long_ago_begins_again(
+        self, left_in_memory: list[SessionStore], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What it has read is old by then."""
+        monkeypatch.setattr(draining.Draining.batches, "__defaults__", (1,))
+        monkeypatch.setattr(draining, "HELD_SECONDS", 0.0)
+        [store] = draining.going_on()
+        assert draining.move_some(store.number, 0).moved == 1
+        store.place.store.create("0" * 64, a_record(life=60_000))
+        steps = [draining.move_some(store.number, 0) for _ in range(3)]
+        assert [step.left for step in steps] == [2, 1, 0]
+
+    def test_what_arrives_behind_a_search_is_found_by_the_next(
+        self, left_in_memory: list[SessionStore], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(draining.Draining.batches, "__defaults__", (1,))
+        [store] = draining.going_on()
+        for _ in range(2):
+            assert draining.move_some(store.number, 0).moved == 1
+        store.place.store.create("0" * 64, a_record(life=60_000))
+        steps = [a_step(store.number) for _ in range(3)]
+        assert steps[0] == draining.Moved(1, 1, ended=False)
+        assert isinstance(steps[1], NotNow)
+        assert steps[2] == draining.Moved(1, 0, ended=True)
+
     def test_a_node_that_had_its_sessions_in_an_earlier_time_of_the_same_memory_counts(
         self, left_in_memory: list[SessionStore]
     ) -> None:
