@@ -32,9 +32,13 @@ def may_name(name: str) -> bool:
 def may_read(path: str) -> bool:
     """Return whether a folder of SECRETS_ALLOWED has that file, wherever a link leads, and the file does not hold a
     secret of the project's own."""
-    folders = [entry for entry in conf.secrets_allowed() if _is_folder(entry)]
-    listed = any(Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)) for folder in folders)
-    return listed and not _holds_own_secret(reveal(FILE + path))
+    return _is_in_a_folder(path) and not _holds_own_secret(reveal(FILE + path))
+
+
+def may_use(path: str, field: str) -> bool:
+    """Return whether that file may be named as a certificate or a key: one in a folder of SECRETS_ALLOWED, wherever a
+    link leads, or for "ca_file" the one that the project itself trusts."""
+    return _is_in_a_folder(path) or (field == "ca_file" and path == str(conf.get("TLS_CA_FILE")))
 
 
 def check_variable(password: str, field: str = "password") -> None:
@@ -60,6 +64,20 @@ def check_variable(password: str, field: str = "password") -> None:
         raise StoreMisconfigured(text.format(names=names_in_words()), field)
 
 
+def check_file(path: str, field: str) -> None:
+    """Refuse a file of a certificate or a key that is not allowed, or not there on this node. It is one sentence for
+    both, as above, and nobody borrows the key of another service. Raises StoreMisconfigured, on that field."""
+    try:
+        there = may_use(path, field) and Path(path).exists()
+    except (OSError, ValueError):
+        there = False
+    if not there:
+        text = _(
+            "This file is not on this node, or may not be used here. Folders in SECRETS_ALLOWED: {names}."
+        )
+        raise StoreMisconfigured(text.format(names=", ".join(_folders()) or _("none")), field)
+
+
 def names_in_words() -> str:
     """Return what SECRETS_ALLOWED allows, for staff."""
     entries = (
@@ -70,6 +88,15 @@ def names_in_words() -> str:
 
 def _is_folder(entry: str) -> bool:
     return entry.startswith("/")
+
+
+def _folders() -> list[str]:
+    return [entry for entry in conf.secrets_allowed() if _is_folder(entry)]
+
+
+def _is_in_a_folder(path: str) -> bool:
+    file = Path(os.path.realpath(path))
+    return any(file.is_relative_to(os.path.realpath(folder)) for folder in _folders())
 
 
 def _matches(name: str, entry: str) -> bool:

@@ -14,6 +14,7 @@ from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.handover import routing, snapshot
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.stores import build_store
+from sessionpersist.stores.certificates import FILES
 from sessionpersist.stores.settings import ENVIRONMENT, FILE, TYPES, StoreSettings, reveal
 
 NO_SESSION = "0" * 64  # a stored key that no session has
@@ -26,6 +27,7 @@ def messages_about(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
     yield from _overruled(configuration)
     yield from _unheeded(configuration)
     yield from _variables(configuration)
+    yield from _files(configuration)
     yield from _silent_stores()
 
 
@@ -110,6 +112,19 @@ def _variables(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
             "somebody saves the configuration.",
             hint="Rename the variable so that it begins with SESSIONPERSIST_, or add its name, or the folder of the "
             "file, to SESSIONPERSIST['SECRETS_ALLOWED']. One that holds a secret of the project is never allowed.",
+            id="sessionpersist.W007",
+        )
+
+
+def _files(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
+    """W007: the same of a certificate or a key."""
+    fields = [(name, cls.field(name)) for cls in TYPES.values() for name in FILES]
+    found = {(name, path) for name, field in fields if (path := getattr(configuration, field, ""))}
+    for path in sorted({path for name, path in found if not allowed.may_use(path, name)}):
+        yield checks.Warning(
+            f"The Login Configuration names the file {path}, which is not allowed: it works until somebody saves the "
+            "configuration.",
+            hint="Add the folder of the file to SESSIONPERSIST['SECRETS_ALLOWED'].",
             id="sessionpersist.W007",
         )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sessionpersist.exceptions import StoreMisconfigured
 
+FILES = ("ca_file", "client_certificate", "client_key")  # the fields, as each store's settings name them
 LARGEST = 1024 * 1024  # bytes: a bundle of all authorities has a quarter of that
 OTHERS = stat.S_IRWXO
 OTHERS_AND_GROUP = stat.S_IRWXO | stat.S_IRWXG

@@ -17,10 +17,13 @@ from sessionpersist.configuration import allowed
 from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.stores.certificates import FILES
 from sessionpersist.stores.settings import reveal
 from tests.admin.support import TEST, create_staff, shown, typed
 from tests.commands.running import run
 from tests.servers import Valkey, require, shared
+from tests.servers.certificates import Certificates as MadeCertificates
+from tests.servers.certificates import make_certificates
 
 SENTENCE = "This variable is not set on this node, or may not be used here. Allowed are SESSIONPERSIST_*."
 
@@ -195,6 +198,80 @@ class TestFiles:
         monkeypatch.setenv(str(folder), "hush")
         with pytest.raises(StoreMisconfigured, match="may not be used here"):
             allowed.check_variable(f"env:{folder}")
+
+
+class TestCertificates:
+    """A certificate or a key is allowed by the folder that it is in, too."""
+
+    REFUSED = "This file is not on this node, or may not be used here. Folders in SECRETS_ALLOWED: {}."
+
+    @pytest.fixture
+    def made(self, settings: Settings, tmp_path: Path) -> MadeCertificates:
+        folder = tmp_path / "certificates"
+        folder.mkdir()
+        settings.SESSIONPERSIST = {"SECRETS_ALLOWED": ["SESSIONPERSIST_", str(folder)]}
+        return make_certificates(folder)
+
+    @staticmethod
+    def errors(**files: str) -> dict[str, list[str]]:
+        fields = {f"redis_{name}": path for name, path in files.items()}
+        form = form_for("SESSIONPERSIST_REDIS", redis_tls="on", **fields)
+        return {
+            name.removeprefix("redis_"): [str(each) for each in found] for name, found in form.errors.items()
+        }
+
+    def test_those_in_an_allowed_folder_may_be_used(self, made: MadeCertificates) -> None:
+        own = {"client_certificate": str(made.client_certificate), "client_key": str(made.client_key)}
+        assert self.errors(ca_file=str(made.ca_file), **own) == {}
+        alone = self.errors(client_key=str(made.client_key))
+        assert alone == {"client_certificate": ["This key needs a client certificate beside it."]}
+
+    @pytest.mark.parametrize("field", FILES)
+    def test_every_other_gets_one_sentence_there_or_not(
+        self, made: MadeCertificates, settings: Settings, tmp_path: Path, field: str
+    ) -> None:
+        folder = made.ca_file.parent
+        (elsewhere := tmp_path / "certificates-of-others").mkdir()
+        other = make_certificates(elsewhere)
+        (folder / "out").symlink_to(other.client_key)
+        elsewhere_too = [str(other.client_key), str(other.ca_file), "/etc/hostname", "/root", "/no/such/file"]
+        inside = [
+            f"{folder}/out",
+            f"{folder}/gone",
+            f"{folder}/../certificates-of-others/{other.ca_file.name}",
+        ]
+        rest = {name: str(getattr(made, name)) for name in FILES}
+        for path in (*elsewhere_too, *inside, "ca.pem"):
+            assert self.errors(**rest | {field: path}) == {field: [self.REFUSED.format(folder)]}
+        settings.SESSIONPERSIST = {}
+        assert self.errors(ca_file=str(made.ca_file)) == {"ca_file": [self.REFUSED.format("none")]}
+
+    def test_the_authorities_of_the_project_may_be_named_as_such(
+        self, made: MadeCertificates, settings: Settings
+    ) -> None:
+        settings.SESSIONPERSIST = {"TLS_CA_FILE": made.ca_file}
+        path = str(made.ca_file)
+        assert self.errors(ca_file=path) == {}
+        assert self.errors(client_certificate=path).keys() == {"client_certificate"}
+
+    def test_initial_may_name_any(self, made: MadeCertificates, settings: Settings) -> None:
+        initial = {"persistence_type": "REDIS", "redis_host": "r", "redis_tls": True}
+        settings.SESSIONPERSIST = {"INITIAL": {**initial, "redis_ca_file": str(made.ca_file)}}
+        assert [each for each in run_checks() if each.id == "sessionpersist.E007"] == []
+
+    def test_check_warns_of_one_that_may_no_longer_be_used(
+        self, made: MadeCertificates, settings: Settings
+    ) -> None:
+        files = {"redis_ca_file": str(made.ca_file), "mongodb_client_key": "/elsewhere/key.pem"}
+        LoginConfiguration(persistence_type="REDIS", redis_host="r", redis_tls=True, **files).save()
+
+        def warnings() -> list[str]:
+            found = [each for each in run_checks(databases=["default"]) if each.id == "sessionpersist.W007"]
+            return [each.msg.split("the file ")[1].split(",")[0] for each in found]
+
+        assert warnings() == ["/elsewhere/key.pem"]
+        settings.SESSIONPERSIST = {}
+        assert warnings() == sorted(["/elsewhere/key.pem", str(made.ca_file)])
 
 
 def test_secret_key_is_not_sent_to_a_host_of_one_s_own_by_test_connection() -> None:

@@ -71,12 +71,12 @@ def test_a_secret_of_the_settings_is_one_in_the_form_and_in_the_model() -> None:
         (
             {**CLUSTER, "redis_tls": "on", "redis_ca_file": "/no/such/file"},
             "redis_ca_file",
-            "This node has no such file",
+            "This file is not on this node, or may not be used here.",
         ),
         (
             {**CLUSTER, "redis_tls": "on", "redis_client_key": "/no/such/file"},
-            "redis_client_certificate",
-            "This key needs a client certificate",
+            "redis_client_key",
+            "This file is not on this node, or may not be used here.",
         ),
     ],
 )

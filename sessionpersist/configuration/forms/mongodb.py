@@ -17,12 +17,13 @@ from sessionpersist.configuration.forms.fields import (
     NodesField,
     SecretField,
 )
-from sessionpersist.configuration.forms.server import FILES, ServerForm
+from sessionpersist.configuration.forms.server import ServerForm
 from sessionpersist.configuration.forms.store import When
 from sessionpersist.configuration.forms.validators import validate_mongodb_auth_source, validate_mongodb_name
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.models import MongoMechanism
 from sessionpersist.stores.addresses import Address, addresses, check_distinct
+from sessionpersist.stores.certificates import FILES
 from sessionpersist.stores.mongodb import alias as aliases
 from sessionpersist.stores.mongodb.uri import from_uri, is_uri
 from sessionpersist.stores.secret import Secret

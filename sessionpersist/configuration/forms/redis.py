@@ -13,10 +13,11 @@ from sessionpersist.configuration.forms.fields import (
     NumberField,
     SecretField,
 )
-from sessionpersist.configuration.forms.server import FILES, ServerForm
+from sessionpersist.configuration.forms.server import ServerForm
 from sessionpersist.configuration.forms.store import When
 from sessionpersist.models import RedisMode
 from sessionpersist.stores.addresses import addresses
+from sessionpersist.stores.certificates import FILES
 from sessionpersist.stores.settings import CLUSTER, SENTINEL, STANDALONE, RedisSettings
 
 MOST_DATABASES = 2**31 - 1  # what the model's column holds; how many there are, the server says

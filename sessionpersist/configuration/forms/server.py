@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from sessionpersist import conf
+from sessionpersist.configuration import allowed
 from sessionpersist.configuration.forms.fields import (
     HostField,
     NameField,
@@ -20,9 +21,7 @@ from sessionpersist.configuration.forms.fields import (
 from sessionpersist.configuration.forms.store import StoreForm, When
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores import hosts
-from sessionpersist.stores.certificates import Certificates
-
-FILES = ("ca_file", "client_certificate", "client_key")
+from sessionpersist.stores.certificates import FILES, Certificates
 
 
 class ServerForm(StoreForm):
@@ -46,7 +45,9 @@ class ServerForm(StoreForm):
     tls = forms.BooleanField(label=gettext_lazy("Use TLS"), required=False)
     ca_file = PathField(
         label=gettext_lazy("Certificate authority"),
-        help_text=gettext_lazy("Path of a file on each node; the system's authorities if left empty."),
+        help_text=gettext_lazy(
+            "Path of a file on each node, in a folder of SECRETS_ALLOWED; the system's authorities if left empty."
+        ),
     )
     client_certificate = PathField(
         label=gettext_lazy("Client certificate"),
@@ -87,7 +88,11 @@ class ServerForm(StoreForm):
     def _check_files(self) -> None:
         if self.errors.keys() & set(FILES):
             return
+        paths = {name: self.cleaned_data[name] for name in FILES}
         try:
-            Certificates(*(self.cleaned_data[name] for name in FILES)).check()
+            for name, path in paths.items():
+                if path and not self.any_variable:
+                    allowed.check_file(path, name)
+            Certificates(**paths).check()
         except StoreMisconfigured as error:
             self.add_error(error.field, str(error))
