@@ -61,6 +61,8 @@ NEED_NO_HOOK = {
     "stores.breaker": "a breaker belongs to an open store, which the stores forget",
     "stores.mongodb.inspection": "the threads of a probe end with it",
     "stores.mongodb.store": "a note of the calling thread, which is the one that goes on in the child",
+    "stores.redis.cluster": "its locks are those of a wire, and wire.py has each wire forget",
+    "stores.redis.sentinel": "its locks are those of a wire, and wire.py has each wire forget",
     "stores.redis.several": "the threads of a probe end with it",
     "stores.transactions": "the thread ends with the call that began it",
 }
