@@ -22,6 +22,7 @@ from tests.engine.support import server_fields
 from tests.probing.answering import Answering
 from tests.servers import MongoDB, Postgres, Valkey, require, shared
 from tests.servers.places import free_port
+from tests.stores.databases import added_database
 
 ROOT = Path(__file__).resolve().parents[2]
 WRONG = "a-wrong-password"
@@ -146,6 +147,13 @@ def test_all_has_a_store_that_is_reached_in_another_way_than_by_its_host(
 ) -> None:
     saved = LoginConfiguration(persistence_type="JDBC", jdbc_database="default", **fields)
     assert [each.describe() for each in every_store(saved)].count(description) == 1
+
+
+def test_all_has_each_database_of_the_project_whichever_is_configured() -> None:
+    with added_database("second", "sqlite://:memory:"):
+        saved = LoginConfiguration(persistence_type="JDBC", jdbc_database="second")
+        found = [each.describe() for each in dict.fromkeys(every_store(saved))]
+    assert found == ["JDBC, database “second”", "In-Memory", "JDBC, database “default”"]
 
 
 @pytest.mark.parametrize("store_type", ["REDIS", "MONGODB"])

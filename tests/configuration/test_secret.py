@@ -8,6 +8,7 @@ import logging
 import pickle
 from dataclasses import asdict, fields, replace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.core.serializers.json import DjangoJSONEncoder
@@ -22,11 +23,13 @@ from sessionpersist.stores.passwords import EncryptedPasswordField
 from sessionpersist.stores.secret import MASKED, Sealed, Secret, SecretBytes, UnreadablePassword, secret_keys
 from sessionpersist.stores.settings import (
     TYPES,
+    DatabaseSettings,
     MongoSettings,
     RedisSettings,
     StoreSettings,
     reveal,
 )
+from tests.stores.databases import added_database
 
 PASSWORD = "s3cret-ümlaut"
 SETTINGS = [
@@ -142,6 +145,14 @@ class TestModel:
         assert "s3cret" not in repr(
             [vars(form), form.store_settings(), probing.secrets_of(form.store_settings())]
         )
+
+
+def test_password_of_a_database_of_the_project_is_hidden_too() -> None:
+    with added_database("closed", f"postgres://app:{quote(PASSWORD)}@127.0.0.1:1/app"):
+        found = probing.secrets_of(DatabaseSettings("closed"))
+        assert found == [PASSWORD]
+        assert repr(found) == f"[{MASKED}]"
+    assert probing.secrets_of(DatabaseSettings("gone")) == []
 
 
 @pytest.mark.django_db
