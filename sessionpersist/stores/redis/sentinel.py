@@ -12,13 +12,19 @@ import threading
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from copy import copy
 from functools import partial
 from time import monotonic, sleep
 from typing import Any, cast
 
 import redis
-from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.sentinel import (
+    MasterNotFoundError,
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+)
 
 from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.connecting import left
@@ -55,6 +61,10 @@ class PrimaryPool(LogsInAgain, SentinelConnectionPool):
     """Connections to whoever is the primary."""
 
 
+# Why Sentinels could not tell who is the primary: the driver would make a long text of it.
+_failures: ContextVar[list[Exception]] = ContextVar("sessionpersist_sentinel_failures")
+
+
 class OneSentinel(redis.Redis):
     """The driver's client of one Sentinel. It gets half of the time that is left: others can be asked, too."""
 
@@ -64,14 +74,24 @@ class OneSentinel(redis.Redis):
         self.watched = watched
 
     def sentinel_masters(self) -> Any:
+        """Whatever is wrong with this one, the driver is to ask the next: it does so after an error of this kind."""
+        try:
+            with in_time(monotonic() + time_left() / 2):
+                return self._primaries()
+        except Exception as error:
+            given = self.connection_pool.connection_kwargs
+            vars(error)[ADDRESS] = Address(given["host"], given["port"])
+            _failures.get().append(error)
+            raise redis.ConnectionError("this Sentinel can't tell") from error
+
+    def _primaries(self) -> Any:
         """What the driver looks at still has the old primary for a second after another one was promoted, and what the
         old one is told then is lost. So the address is asked for, too."""
-        with in_time(monotonic() + time_left() / 2):
-            found: Any = super().sentinel_masters()
-            if (state := found.get(self.watched)) is not None:
-                host, port = cast("Any", self.sentinel_get_master_addr_by_name(self.watched))
-                if (host := host.decode(), port) != (state["ip"], state["port"]):
-                    state |= {"ip": host, "port": port, "is_sdown": False, "is_odown": False}
+        found: Any = super().sentinel_masters()
+        if (state := found.get(self.watched)) is not None:
+            host, port = cast("Any", self.sentinel_get_master_addr_by_name(self.watched))
+            if (host := host.decode(), port) != (state["ip"], state["port"]):
+                state |= {"ip": host, "port": port, "is_sdown": False, "is_odown": False}
         return found
 
 
@@ -89,10 +109,21 @@ class Sentinels(Sentinel):
         self.sentinels = [OneSentinel(self._name, pool) for pool in pools]
 
     def discover_master(self, service_name: str) -> Any:
-        """The driver puts the one that answered first; two threads that do so at once would lose one."""
+        """The driver puts the one that answered first; two threads that do so at once would lose one.
+
+        Raises MasterNotFoundError. Where no Sentinel could tell, its cause is why; where one could, it has none.
+        """
         asking = copy(self)
         asking.sentinels = list(self.sentinels)
-        found = Sentinel.discover_master(asking, service_name)  # type: ignore[no-untyped-call]
+        failures: list[Exception] = []
+        token = _failures.set(failures)
+        try:
+            found = Sentinel.discover_master(asking, service_name)  # type: ignore[no-untyped-call]
+        except MasterNotFoundError:
+            reason = _reason(failures) if len(failures) == len(asking.sentinels) else None
+            raise MasterNotFoundError("no Sentinel names a primary") from reason
+        finally:
+            _failures.reset(token)
         self.sentinels = asking.sentinels
         return found
 
@@ -103,6 +134,12 @@ class Sentinels(Sentinel):
     def ask_others_first(self) -> None:
         first, *others = self.sentinels
         self.sentinels = [*others, first]
+
+
+def _reason(failures: Sequence[Exception]) -> Exception:
+    """Return the failure that tells most: one that is left after the servers are back."""
+    refused = (each for each in failures if isinstance(each, redis.AuthenticationError | redis.ResponseError))
+    return next(refused, failures[0])
 
 
 def is_primary(connection: Any, give_up: float) -> bool:
@@ -140,10 +177,23 @@ class PrimaryWire(Wire):
             return Address(*self.sentinel.discover_master(self.name))
 
     def replica_addresses(self) -> list[Address]:
-        """Ask the Sentinels for the replicas that are up."""
+        """Ask the Sentinels for the replicas that are up. Where none names any, raises why one of them could not tell.
+
+        The driver's own way takes that for an answer: no replica.
+        """
+        failure: Exception | None = None
         with in_time(monotonic() + self.timeout):
-            found = self.sentinel.discover_slaves(self.name)  # type: ignore[no-untyped-call]
-        return [Address(*each) for each in found]
+            for each in self.sentinel.sentinels:
+                try:
+                    found = self.sentinel.filter_slaves(each.sentinel_slaves(self.name))  # type: ignore[no-untyped-call]
+                except (redis.RedisError, OSError) as error:
+                    failure = error
+                    continue
+                if found:
+                    return [Address(*address) for address in found]
+        if failure is not None:
+            raise failure
+        return []
 
     def close(self) -> None:
         with self._lock:

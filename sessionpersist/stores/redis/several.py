@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import redis
+from redis.sentinel import MasterNotFoundError
 
 from sessionpersist.exceptions import ForeignRecord, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.addresses import Address, addresses
@@ -120,13 +121,15 @@ class SentinelStore(SeveralStore):
         yield "Kind of server", self._check_kind
         for address in primary:
             yield f"Server {address}", partial(self._look_at, address, self._options)
-        for address in self._replicas():
+        for address in self._replicas()[0]:
             yield f"Server {address}", partial(self._look_at_replica, address, self._options)
         yield "Scripts", self._check_scripts
 
     def warnings(self) -> Iterable[str]:
         yield from self._warnings_of_seeds()
         yield from super().warnings()
+        if (reason := self._replicas()[1]) is not None:
+            yield f"The Sentinels do not tell which replicas there are, and they were not looked at: {reason}"
 
     def _reason(self, seed: Address) -> Exception | None:
         wire = Wire(partial(pool_of_one, *seed, 0, self._sentinel_options), self.timeout)
@@ -145,10 +148,16 @@ class SentinelStore(SeveralStore):
             return StoreUnavailable(f"It watches nothing that is called “{name}”.", "sentinel_name")
         return self._explained_of_sentinel(answer)
 
+    def _explained(self, answer: object) -> Exception:
+        if isinstance(answer, MasterNotFoundError) and isinstance(answer.__cause__, Exception):
+            return self._explained_of_sentinel(answer.__cause__)
+        return super()._explained(answer)
+
     def _explained_of_sentinel(self, answer: object) -> Exception:
         failure = self._explained(answer)
         if isinstance(failure, StoreUnavailable) and failure.field in ("username", "password"):
             failure.field = f"sentinel_{failure.field}"
+            failure.args = (str(failure).replace("REDIS", "Sentinel"),)
         return failure
 
     def _secrets(self) -> Sequence[str]:
@@ -163,8 +172,12 @@ class SentinelStore(SeveralStore):
             return str(found[0])
         raise failure
 
-    def _replicas(self) -> list[Address]:
-        return self._wire.replica_addresses()[:SHOWN]
+    def _replicas(self) -> tuple[list[Address], Exception | None]:
+        """Return where the replicas are; or nothing, and why."""
+        try:
+            return self._wire.replica_addresses()[:SHOWN], None
+        except Exception as error:  # noqa: BLE001 - the store works without
+            return [], self._explained_of_sentinel(error)
 
     def _check_login(self) -> None:
         self._command("PING")
