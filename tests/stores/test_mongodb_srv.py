@@ -8,10 +8,14 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
+from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores import probe
+from sessionpersist.stores.hosts import NOT_ALLOWED
 from sessionpersist.stores.mongodb.store import MongoStore
+from tests.admin.support import typed
 from tests.servers import ReplicaSet, require, shared
 from tests.servers.names import name_server
 from tests.stores.contract import a_key, a_record
@@ -67,3 +71,53 @@ def test_a_name_without_hosts_is_told_on_the_host(named: ReplicaSet) -> None:
             store.get(a_key())
     assert (step.ok, step.name, step.field) == (False, "Look up the hosts", "host")
     assert caught.value.field == "host"
+
+
+class TestAllowed:
+    """ALLOWED_STORE_HOSTS is about the hosts that the name leads to."""
+
+    @staticmethod
+    def form_for(server: ReplicaSet, name: str = NAME, *, probe: bool = True) -> LoginConfigurationForm:
+        login = {"mongodb_username": server.username, "mongodb_password": server.password}
+        place = {"mongodb_host": name, "mongodb_srv": "on", "mongodb_database": server.database}
+        form = LoginConfigurationForm(typed(persistence_type="MONGODB", **place, **login), probe=probe)
+        form.is_valid()
+        return form
+
+    @pytest.fixture(autouse=True)
+    def no_address(self, named: ReplicaSet, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The name itself leads to no address, as is usual."""
+        look_up = socket.getaddrinfo
+
+        def getaddrinfo(host: str, *arguments: Any, **options: Any) -> Any:
+            if host == NAME:
+                raise socket.gaierror(socket.EAI_NONAME, "no address")
+            return look_up(host, *arguments, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    @pytest.mark.django_db
+    @pytest.mark.parametrize("entries", [["127.0.0.0/8"], [f"m{n}.test.example" for n in range(3)]])
+    def test_it_is_used_where_all_of_its_hosts_are_allowed(
+        self, named: ReplicaSet, settings: Settings, entries: list[str]
+    ) -> None:
+        members = [node.rpartition(":")[0] for node in named.nodes]
+        settings.SESSIONPERSIST = {"ALLOWED_STORE_HOSTS": [*entries, *members]}
+        form = self.form_for(named)
+        assert form.errors == {}
+        assert [step.name for step in form.steps if not step.ok] == []
+
+    @pytest.mark.django_db
+    @pytest.mark.parametrize("name", [NAME, "nowhere.test.example", "no"])
+    def test_it_is_refused_where_one_is_not_or_nobody_can_tell(
+        self, named: ReplicaSet, settings: Settings, name: str
+    ) -> None:
+        settings.SESSIONPERSIST = {
+            "ALLOWED_STORE_HOSTS": ["10.0.0.0/8", "m0.test.example", "m1.test.example"]
+        }
+        assert self.form_for(named, name).errors == {"mongodb_host": [NOT_ALLOWED]}
+
+    def test_a_saved_one_connects_to_none_that_is_not(self, named: ReplicaSet, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {"ALLOWED_STORE_HOSTS": ["10.0.0.0/8"]}
+        with closing(srv_store(timeout=1)) as store, pytest.raises(StoreUnavailable, match="do not allow"):
+            store.get(a_key())

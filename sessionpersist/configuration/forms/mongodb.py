@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from sessionpersist import conf
 from sessionpersist.configuration.forms.fields import (
     ChoiceField,
     HostField,
@@ -20,7 +21,7 @@ from sessionpersist.configuration.forms.fields import (
 from sessionpersist.configuration.forms.server import ServerForm
 from sessionpersist.configuration.forms.store import When
 from sessionpersist.configuration.forms.validators import validate_mongodb_auth_source, validate_mongodb_name
-from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.models import MongoMechanism
 from sessionpersist.stores.addresses import Address, addresses, check_distinct
 from sessionpersist.stores.certificates import FILES
@@ -139,7 +140,10 @@ class MongoForm(ServerForm):
         return nodes
 
     def servers(self) -> Iterator[tuple[str, str, int]]:
-        yield from super().servers()
+        """The name that stands for hosts in DNS is none itself: those that it leads to count."""
+        for field, host, port in super().servers():
+            found = _hosts_by_name(host) if self.cleaned_data.get("srv") else []
+            yield from ((field, each.host, each.port) for each in found or [Address(host, port)])
         if nodes := self.cleaned_data.get("nodes"):
             yield from (("nodes", each.host, each.port) for each in addresses(nodes))
 
@@ -191,3 +195,15 @@ class MongoForm(ServerForm):
         found = list(dict.fromkeys([*aliases.mongodb_aliases(), *filter(None, [self.saved["alias"]])]))
         choices = [("", _("An address")), *((each, f"{each} (DATABASES)") for each in found)]
         self.fields["alias"].widget = forms.Select(choices=choices) if found else forms.HiddenInput()
+
+
+def _hosts_by_name(name: str) -> list[Address]:
+    """Return the hosts that DNS knows under a name, as far as anybody wants to know: not where any is allowed."""
+    if conf.allowed_store_hosts() is None:
+        return []
+    try:
+        from sessionpersist.stores.mongodb.client import hosts_by_name  # which needs the driver
+
+        return hosts_by_name(MongoSettings(host=name, srv=True), conf.timeout_seconds())
+    except (ModuleNotFoundError, StoreUnavailable):
+        return []  # then the name is judged like that of a host, and nothing is told of it

@@ -14,14 +14,16 @@ from typing import Any, Protocol
 import pymongo
 from pymongo import MongoClient
 from pymongo.database import Database
+from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.addresses import Address, addresses, check_distinct
 from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.credentials import Credentials
 from sessionpersist.stores.hosts import check_literal
 from sessionpersist.stores.mongodb.alias import connection_to, database_of
+from sessionpersist.stores.mongodb.errors import NO_HOSTS
 from sessionpersist.stores.mongodb.pool import BoundedPool
 from sessionpersist.stores.servers import check_address
 from sessionpersist.stores.settings import X509, MongoSettings, lines
@@ -63,8 +65,11 @@ def hosts_of(settings: MongoSettings) -> list[Address]:
 
 
 def hosts_by_name(settings: MongoSettings, timeout: float) -> list[Address]:
-    """Ask the name server for the hosts behind an SRV name. Raises what the driver does."""
-    found = parse_uri(_uri(settings), connect_timeout=timeout)
+    """Ask the name server for the hosts behind an SRV name. Raises StoreUnavailable, on "host"."""
+    try:
+        found = parse_uri(_uri(settings), connect_timeout=timeout)
+    except (PyMongoError, ValueError) as error:
+        raise StoreUnavailable(NO_HOSTS.format(host=settings.host), "host") from error
     return [Address(host, port) for host, port in found["nodelist"]]
 
 
@@ -73,8 +78,11 @@ def check_hosts(settings: MongoSettings) -> None:
     check_address("MONGODB", settings.host, settings.port)
     if settings.srv and lines(settings.nodes):
         raise StoreMisconfigured("Hosts that are found by their SRV name are not entered, too.", "nodes")
-    for host, _ in hosts_of(settings):
-        check_literal(host)
+    if (
+        not settings.srv
+    ):  # whose name is none of a host: those that it leads to are judged as they are connected
+        for host, _ in hosts_of(settings):
+            check_literal(host)
 
 
 def check_login(settings: MongoSettings, credentials: Credentials) -> None:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
 from pymongo.topology_description import TopologyDescription
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
@@ -17,7 +16,6 @@ from sessionpersist.stores.base import Check
 from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.mongodb.alias import advice
 from sessionpersist.stores.mongodb.client import hosts_by_name, hosts_of, is_alone
-from sessionpersist.stores.mongodb.errors import NO_HOSTS
 from sessionpersist.stores.servers import check_reachable, check_speaks_tls, hangs_up
 from sessionpersist.stores.settings import MongoSettings
 
@@ -44,10 +42,7 @@ def reachable(settings: MongoSettings, timeout: float) -> Iterator[Check]:
         hosts = []
 
         def look_up() -> str:
-            try:
-                hosts[:] = hosts_by_name(settings, timeout)
-            except (PyMongoError, ValueError) as error:
-                raise StoreUnavailable(NO_HOSTS.format(host=settings.host), "host") from error
+            hosts[:] = hosts_by_name(settings, timeout)
             return ", ".join(map(str, hosts))
 
         yield "Look up the hosts", look_up
