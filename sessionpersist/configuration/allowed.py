@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -128,4 +129,15 @@ def _own_secrets() -> Iterator[str]:
     keys = secret_keys()
     yield from (Secret(force_bytes(key).decode("utf-8", "replace")) for key in keys)
     yield from (Secret(each.get("PASSWORD") or "") for each in settings.DATABASES.values())
-    yield Secret(settings.EMAIL_HOST_PASSWORD or "")
+    yield from (Secret(each or "") for each in _mail_passwords())
+
+
+def _mail_passwords() -> Iterator[str | None]:
+    """Those of MAILERS (Django 6.1). Beside it the older setting can't be read; without it, reading warns of it."""
+    mailers = getattr(settings, "MAILERS", None)
+    if mailers is not None:
+        yield from (each.get("OPTIONS", {}).get("password") for each in mailers.values())
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield settings.EMAIL_HOST_PASSWORD

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
@@ -27,13 +28,18 @@ from tests.servers.certificates import make_certificates
 
 SENTENCE = "This variable is not set on this node, or may not be used here. Allowed are SESSIONPERSIST_*."
 
+MAILERS = {"default": {"OPTIONS": {"password": "secret-of-the-mail-server"}}, "local": {}}
+
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
 def variables(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     """Some that are set, of which one may be named."""
-    settings.EMAIL_HOST_PASSWORD = "secret-of-the-mail-server"
+    if django.VERSION < (6, 1):
+        settings.EMAIL_HOST_PASSWORD = "secret-of-the-mail-server"
+    else:
+        settings.MAILERS = MAILERS
     settings.SECRET_KEY_FALLBACKS = ["an-earlier-secret-key/of-this-site"]
     monkeypatch.setitem(settings.DATABASES["default"], "PASSWORD", "secret-of-the-database")
     for name, value in {
@@ -53,6 +59,14 @@ REFUSED = [
     *("OTHER", "SECRET_KEY", "SESSIONPERSIST_NOT_SET", "NOT_SET", "", "PATH"),
     *(f"SESSIONPERSIST_{name}" for name in ("KEY", "KEYS", "QUOTED", "MAIL", "URL")),
 ]
+
+
+def test_password_of_a_mailer_of_django_6_1_is_refused_as_well(settings: Settings) -> None:
+    if django.VERSION < (6, 1):
+        settings.EMAIL_HOST_PASSWORD = ""
+    settings.MAILERS = MAILERS
+    assert not allowed.may_name("SESSIONPERSIST_MAIL")
+    assert allowed.may_name("SESSIONPERSIST_REDIS")
 
 
 def form_for(name: str, **fields: Any) -> LoginConfigurationForm:

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.contrib.sessions.backends import db
-from django.core.checks import run_checks
+from django.core.checks import Tags, run_checks
 from django.core.management import call_command
 from django.db import connections
 from django.db.models.functions import Now
@@ -202,21 +202,21 @@ def test_check_says_what_is_wrong_with_it(
 ) -> None:
     monkeypatch.setenv("SECRET", "s3cret")
     settings.SESSIONPERSIST = {"INITIAL": fields}
-    (message,) = [each for each in run_checks() if str(each.id).startswith("sessionpersist.")]
+    (message,) = [each for each in run_checks(databases=[]) if str(each.id).startswith("sessionpersist.")]
     assert message.id == "sessionpersist.E007"
     assert said in message.msg
 
 
 def test_check_has_a_message_for_each_mistake(settings: Settings) -> None:
     settings.SESSIONPERSIST = {"INITIAL": {"redis_hosts": "r", "redis_port": "x", "colour": "red"}}
-    assert [each.id for each in run_checks()] == ["sessionpersist.E007"] * 3
+    assert [each.id for each in run_checks(databases=[])] == ["sessionpersist.E007"] * 3
 
 
 def test_check_asks_no_database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the mark of the database, pytest-django lets nobody ask one."""
     monkeypatch.setenv("SECRET", "s3cret")
     settings.SESSIONPERSIST = {"INITIAL": REDIS}
-    assert run_checks() == []
+    assert run_checks(databases=[]) == []
 
 
 BACKENDS = "django.contrib.sessions.backends"
@@ -252,7 +252,7 @@ class TestPlaceOfAdopted:
         monkeypatch.setitem(sys.modules, own.__name__, own)
         adopt(settings, engine)
         assert initial_settings() == DatabaseSettings("default")
-        assert run_checks() == []
+        assert run_checks(databases=[]) == []
 
     def test_of_a_database_chosen_by_a_router_it_is_where_sessions_are_written(
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch
@@ -308,7 +308,7 @@ class TestPlaceOfAdopted:
     ) -> None:
         adopt(settings, f"{BACKENDS}.cache", **cache)
         assert initial_settings() == expected
-        assert run_checks() == []
+        assert run_checks(databases=[]) == []
 
     def test_of_another_cache_than_the_default_it_is_that_of_the_sessions(self, settings: Settings) -> None:
         adopt(settings, f"{BACKENDS}.cache", BACKEND=DJANGO_REDIS, LOCATION="redis://wrong")
@@ -350,13 +350,13 @@ class TestPlaceOfAdopted:
         self, settings: Settings, cache: dict[str, Any]
     ) -> None:
         adopt(settings, f"{BACKENDS}.cache", **cache)
-        (message,) = run_checks()
+        (message,) = run_checks(tags=[Tags.database], databases=[])
         assert (message.id, "INITIAL" in str(message.hint)) == ("sessionpersist.W008", True)
         assert initial_settings() == MemorySettings()
 
     def test_of_files_none_can_be_told_and_check_asks_for_it(self, settings: Settings) -> None:
         adopt(settings, f"{BACKENDS}.file")
-        assert [each.id for each in run_checks()] == ["sessionpersist.W008"]
+        assert [each.id for each in run_checks(tags=[Tags.database], databases=[])] == ["sessionpersist.W008"]
 
     @pytest.mark.parametrize(
         "chosen",
@@ -365,5 +365,5 @@ class TestPlaceOfAdopted:
     def test_who_says_which_store_is_asked_no_more(self, settings: Settings, chosen: dict[str, Any]) -> None:
         adopt(settings, f"{BACKENDS}.file")
         settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "INITIAL": chosen}
-        assert run_checks() == []
+        assert run_checks(databases=[]) == []
         assert initial_settings().type == chosen["persistence_type"]
