@@ -64,6 +64,11 @@ def test_a_secret_of_the_settings_is_one_in_the_form_and_in_the_model() -> None:
         ({**CLUSTER, "redis_nodes": "a:1\nA:1"}, "redis_nodes", "Enter each server once."),
         ({**CLUSTER, "redis_nodes": "a:1\nb$:2"}, "redis_nodes", "Line 2: This is not a host name"),
         ({**CLUSTER, "redis_nodes": "a\x00b:1"}, "redis_nodes", "This field must not contain control"),
+        (
+            {**SENTINEL, "redis_sentinel_username": "app"},
+            "redis_sentinel_password",
+            "Enter the password of this",
+        ),
         ({**SENTINEL, "redis_sentinel_name": ""}, "redis_sentinel_name", "Enter the name that the Sentinels"),
         ({**CLUSTER, "redis_mode": "RING"}, "redis_mode", "Select a valid choice."),
         ({**CLUSTER, "redis_wait_replicas": "-1"}, "redis_wait_replicas", "This must be a whole number"),

@@ -195,6 +195,37 @@ def test_the_probe_shows_each_node_with_its_role_and_time() -> None:
     store.close()
 
 
+def warnings_of(store: Probed) -> list[str]:
+    found = [step.message for step in run(store) if step.warning]
+    store.close()
+    return found
+
+
+def test_the_probe_warns_of_a_primary_without_a_replica() -> None:
+    said = warnings_of(cluster_store())
+    for each in shared(Cluster).members:
+        assert any(f"{each.address} has no replica" in text for text in said)
+
+
+def test_the_probe_warns_of_a_node_that_refuses_all_once_one_shard_is_lost() -> None:
+    """As servers do by default. Where the user may not ask for the setting, nothing is said."""
+    require(Cluster)
+    node, setting = shared(Cluster).others[0], "cluster-require-full-coverage"
+    assert not any(setting in text for text in warnings_of(cluster_store()))
+    node.ask("CONFIG", "SET", setting, "yes")
+    try:
+        said = [text for text in warnings_of(cluster_store()) if setting in text]
+        assert len(said) == 1
+        assert node.address in said[0]
+        for each in shared(Cluster).members:
+            each.ask("ACL", "SETUSER", "limited", "on", ">pw", "~*", "+@all", "-config")
+        assert warnings_of(cluster_store(username="limited", password="pw")) != []
+    finally:
+        node.ask("CONFIG", "SET", setting, "no")
+        for each in shared(Cluster).members:
+            each.ask("ACL", "DELUSER", "limited")
+
+
 def test_a_key_is_read_while_its_slot_moves_and_after_it() -> None:
     """The store is told MOVED and ASK, and nobody notices."""
     require(Cluster)

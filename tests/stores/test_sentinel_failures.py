@@ -15,7 +15,7 @@ from sessionpersist.stores.texts import driver_words
 from tests.servers import Watched, require, shared
 from tests.servers.places import free_port
 from tests.stores.contract import a_key
-from tests.stores.test_cluster import fault
+from tests.stores.test_cluster import fault, warnings_of
 from tests.stores.test_sentinel import sentinel_store
 
 pytestmark = pytest.mark.xdist_group("sentinel")
@@ -99,3 +99,18 @@ def test_a_request_is_told_what_the_probe_says() -> None:
     with pytest.raises(StoreUnavailable) as caught:
         wrong().get(a_key())
     assert fault(wrong()) == (caught.value.field, str(caught.value))
+
+
+@pytest.mark.parametrize(("waited", "warned"), [(1, False), (2, True)])
+def test_the_probe_warns_where_each_replica_is_waited_for(waited: int, warned: bool) -> None:
+    """The loss of any of them makes each write a 503."""
+    said = warnings_of(sentinel_store(wait_replicas=waited))
+    assert any("has 2 replicas, and each write waits for 2" in text for text in said) is warned
+
+
+def test_the_probe_warns_of_a_single_sentinel() -> None:
+    sentence = "Only one Sentinel is entered"
+    assert any(
+        sentence in text for text in warnings_of(sentinel_store(nodes=shared(Watched).nodes.split()[0]))
+    )
+    assert not any(sentence in text for text in warnings_of(sentinel_store()))

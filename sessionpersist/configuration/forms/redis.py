@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from sessionpersist.configuration.forms.fields import (
@@ -98,6 +99,13 @@ class RedisForm(ServerForm):
         *("host", "port", "nodes", "sentinel_name", "sentinel_username", "sentinel_password"),
         *("username", "password", "database", "wait_replicas", "tls", *FILES),
     )
+
+    def look_up(self) -> None:
+        super().look_up()
+        login = ("sentinel_username", "sentinel_password")
+        username, password = map(self.cleaned_data.get, login)
+        if username and not password and not self.errors.keys() & set(login):
+            self.add_error("sentinel_password", _("Enter the password of this user."))
 
     def servers(self) -> Iterator[tuple[str, str, int]]:
         yield from super().servers()

@@ -72,6 +72,11 @@ class SeveralStore(RedisStore):
         for address, reason in self._silent():
             yield f"The {self.kind} at {address} can't tell where the sessions are: {reason}"
 
+    def _warnings_of_replicas(self, replication: Mapping[str, str], server: str) -> Iterable[str]:
+        yield from super()._warnings_of_replicas(replication, server)
+        if replicas_in_words(replication) == "no replica":
+            yield f"{server} has no replica: while it is down, its sessions can't be reached."
+
     def _look_at(self, address: Address, options: Mapping[str, Any], database: int = 0) -> str:
         """Return the role of a node, for staff."""
         wire = Wire(partial(pool_of_one, *address, database, options), self.timeout)
@@ -127,6 +132,8 @@ class SentinelStore(SeveralStore):
 
     def warnings(self) -> Iterable[str]:
         yield from self._warnings_of_seeds()
+        if len(self.seeds) == 1:
+            yield "Only one Sentinel is entered: while it is down, no new connection is made. Enter the others, too."
         yield from super().warnings()
         if (reason := self._replicas()[1]) is not None:
             yield f"The Sentinels do not tell which replicas there are, and they were not looked at: {reason}"
@@ -251,6 +258,11 @@ class ClusterStore(SeveralStore, Parted):
         yield from self._warnings_of_seeds()
         for wire in self._primaries():
             yield from self._warnings_of(wire, f"The node at {wire.address}")
+            if self._refuses_all(wire):
+                yield (
+                    f"The node at {wire.address} refuses every session once one shard is lost. "
+                    "Set cluster-require-full-coverage to no, so that the users of the other shards notice nothing."
+                )
 
     def _reason(self, seed: Address) -> Exception | None:
         try:
@@ -258,6 +270,16 @@ class ClusterStore(SeveralStore, Parted):
         except StoreUnavailable as error:
             return error
         return None
+
+    def _refuses_all(self, wire: Wire) -> bool:
+        """Whether a node takes no request while a slot has nobody. Where this user may not ask, that is not known."""
+        try:
+            answer = self._command("CONFIG", "GET", "cluster-require-full-coverage", wire=wire)
+        except StoreUnavailable as error:
+            if error.answered:
+                return False
+            raise
+        return isinstance(answer, list) and answer[1:] == [b"yes"]
 
     def _find_nodes(self, found: list[Wire]) -> str:
         found += self._primaries()

@@ -219,11 +219,19 @@ class RedisStore(Probed):
                 f"{server} does not keep every write over a restart (appendonly is off): a restart can log users out. "
                 "Set appendonly to yes."
             )
-        replicas = replicas_in_words(self._information("replication", wire))
-        if replicas != "no replica" and not self.settings.wait_replicas:
+        yield from self._warnings_of_replicas(self._information("replication", wire), server)
+
+    def _warnings_of_replicas(self, replication: Mapping[str, str], server: str) -> Iterable[str]:
+        replicas, waited = replicas_in_words(replication), self.settings.wait_replicas
+        if replicas != "no replica" and not waited:
             yield (
                 f"{server} has {replicas}, asynchronous: a fail-over can lose the last writes, a logout among "
                 "them. Waiting for a replica prevents that."
+            )
+        if replicas == replicas_of(waited) != "no replica":
+            yield (
+                f"{server} has {replicas}, and each write waits for {waited}: once a replica is lost, every login, "
+                "change and logout is a 503. Have one replica more than are waited for."
             )
 
     def _name(self, key: str) -> str:
@@ -390,8 +398,11 @@ def mode_of(server: Mapping[str, str]) -> str:
 
 def replicas_in_words(replication: Mapping[str, str]) -> str:
     """Return how many replicas a server has, by what INFO says of it."""
-    count = replication.get("connected_slaves", "0")
-    return {"0": "no replica", "1": "1 replica"}.get(count, f"{count} replicas")
+    return replicas_of(replication.get("connected_slaves", "0"))
+
+
+def replicas_of(count: int | str) -> str:
+    return {"0": "no replica", "1": "1 replica"}.get(str(count), f"{count} replicas")
 
 
 def pack(record: Record) -> bytes:
