@@ -234,6 +234,12 @@ class TestSet:
             "rs1",
         )
 
+    def test_connection_string_that_cannot_be_read_is_an_error_of_the_host(self) -> None:
+        string = f"mongodb://m:{'9' * 5000}/d"
+        error = change("--type", "MONGODB", "--host", string, "--database", "d", "--no-probe").error
+        assert error is not None
+        assert "--host: A host of this connection string is not a name, or its port" in error
+
     def test_password_of_the_environment_is_saved_by_its_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SESSIONPERSIST_REDIS_SECRET", PASSWORD)
         assert change(*REDIS, "--password-env", "SESSIONPERSIST_REDIS_SECRET").error is None
