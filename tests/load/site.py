@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.servers.places import free_port
+from tests.servers.process import GuardedProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET_KEY = "for-load-tests-only-0123456789-abcdefghijklmnopqrstuvwxyz"
@@ -109,7 +110,7 @@ class Node:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = site.folder / f"{name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: GuardedProcess | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -125,16 +126,10 @@ class Node:
         command = [sys.executable, "-m", "gunicorn", "tests.load.wsgi", "--bind", f"127.0.0.1:{self.port}"]
         command += ["--workers", str(self.workers), "--threads", str(self.threads), "--log-level", "warning"]
         command += ["--worker-tmp-dir", str(self.site.folder), "--timeout", "60"]
-        command += ["--preload"] * self.preload
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env={**self.site.environment, "NODE_NAME": self.name},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        command += [f"--chdir={ROOT}", *["--preload"] * self.preload]
+        environment = {**self.site.environment, "NODE_NAME": self.name}
+        # Its guard removes the folder that it is given if this process dies: never that of the code.
+        self._process = GuardedProcess(command, self.site.folder, "", self.log, environment)
         try:
             self._wait()
         except BaseException:
@@ -143,26 +138,20 @@ class Node:
 
     def stop(self) -> None:
         """Shut it down; kill what does not go."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        if self._process is not None:
+            self._process.end(signal.SIGTERM)
         self._process = None
 
     def kill(self) -> None:
         """Kill all its processes at once."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._process.kill()
 
     def _wait(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             assert self._process is not None
-            assert self._process.poll() is None, self.log.read_text()
+            assert self._process.alive, self.log.read_text()
             try:
                 urllib.request.urlopen(f"{self.url}/static-page/", timeout=5).close()
                 return
