@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
-from sessionpersist.handover.driving import Call, Outside, Rule
+from sessionpersist.handover.driving import Outside, Rule, call
 from sessionpersist.stores.base import (
     ENDED,
     RANDOM_BITS,
@@ -59,33 +59,29 @@ class Place:
 
     def get(self, key: str) -> Rule[Record | None]:
         """Return the record, unless it is a leftover."""
-        record: Record | None = yield Call(self.store, "get", (key,))
+        record = yield from call(self.store.get, key)
         return None if record is None or self.is_leftover(record) else record
 
     def create(self, key: str, record: Record) -> Rule[bool]:
         """Write a new record, over a leftover too."""
-        created: bool = yield Call(self.store, "create", (key, record))
-        if created:
+        if (yield from call(self.store.create, key, record)):
             return True
-        held: Record | None = yield Call(self.store, "get", (key,))
+        held = yield from call(self.store.get, key)
         if held is None or not self.is_leftover(held):
             return False
         return (yield from self.replace(key, record, held.version)) is Outcome.SAVED
 
     def replace(self, key: str, record: Record, expected: int) -> Rule[Outcome]:
-        outcome: Outcome = yield Call(self.store, "replace", (key, record, expected))
-        return outcome
+        return call(self.store.replace, key, record, expected)
 
     def touch(self, key: str, expires_at: int) -> Rule[bool]:
-        touched: bool = yield Call(self.store, "touch", (key, expires_at))
-        return touched
+        return call(self.store.touch, key, expires_at)
 
     def delete(self, key: str, version: int | None = None) -> Rule[bool]:
-        deleted: bool = yield Call(self.store, "delete", (key, version))
-        return deleted
+        return call(self.store.delete, key, version)
 
     def end(self, key: str, expires_at: int) -> Rule[None]:
-        yield Call(self.store, "end", (key, expires_at))
+        return call(self.store.end, key, expires_at)
 
 
 class Found(NamedTuple):
@@ -302,7 +298,7 @@ class View(ABC):
         for _ in range(ATTEMPTS):
             if (yield from source.delete(key, record.version)):
                 break
-            later: Record | None = yield Call(source.store, "get", (key,))
+            later = yield from call(source.store.get, key)
             if later is None:
                 break
             if later.ended:

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
-from sessionpersist.stores.base import Drainable
 from sessionpersist.stores.transactions import outside
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Call(NamedTuple):
-    """Call a verb of a store. The answer is the store's."""
+    """Call a verb of a store. The answer is the store's. Rules yield it by ``call``, which knows the types."""
 
-    store: Drainable
-    verb: str
+    verb: Callable[..., Any]
     arguments: tuple[Any, ...]
+    named: dict[str, Any]
+
+    def answer(self) -> Any:
+        return self.verb(*self.arguments, **self.named)
 
 
 class Wait(NamedTuple):
@@ -47,6 +50,12 @@ Rule: TypeAlias = Generator[Request, Any, T]
 LOOK = Look()
 
 
+def call(verb: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> Rule[T]:
+    """Call a verb of a store, and return its answer."""
+    answer: T = yield Call(verb, arguments, named)
+    return answer
+
+
 def drive(rule: Rule[T], look: Callable[[], object], sleep: Callable[[float], None] = time.sleep) -> T:
     """Run a rule to its end in this thread, and return what it returns."""
     try:
@@ -65,8 +74,8 @@ def drive(rule: Rule[T], look: Callable[[], object], sleep: Callable[[float], No
 
 def _done(request: Request, look: Callable[[], object], sleep: Callable[[float], None]) -> Any:
     match request:
-        case Call(store, verb, arguments):
-            return getattr(store, verb)(*arguments)
+        case Call():
+            return request.answer()
         case Wait(seconds):
             return sleep(seconds)
         case Look():

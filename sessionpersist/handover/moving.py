@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sessionpersist.handover.carrying import Place, View
-from sessionpersist.handover.driving import Call, Rule
+from sessionpersist.handover.driving import Rule, call
 from sessionpersist.stores.base import Record, restamped
 
 BATCH = 100  # sessions that are moved together
@@ -42,11 +42,10 @@ def move(view: View, source: Place, batch: Batch) -> Rule[int]:
     }
     created: set[str] = set()
     if moved:
-        created = yield Call(view.current.store, "create_many", (moved,))
+        created = yield from call(view.current.store.create_many, moved)
     if created:
         versions = {key: plain[key].version for key in created}
-        changed: set[str] = yield Call(source.store, "delete_many", (versions,))
-        for key in changed:
+        for key in (yield from call(source.store.delete_many, versions)):
             yield from view.clear_source(key, source, plain[key], moved[key])
     count = len(created)
     for key, record in batch.items():
@@ -65,8 +64,7 @@ def _plain(view: View, source: Place, batch: Batch) -> Rule[Batch]:
     }
     for other in view.sources:
         if other is not source and found:
-            known: Batch = yield Call(other.store, "get_many", (found.keys(),))
-            for key in known:
+            for key in (yield from call(other.store.get_many, found.keys())):
                 del found[key]
     return found
 

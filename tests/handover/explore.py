@@ -47,7 +47,6 @@ from tests.handover.world import (
     Rules,
     Stop,
     World,
-    at,
     contents,
     drain,
     place_of,
@@ -281,7 +280,7 @@ def next_stop(operation: Operation[Any], stopped_at: Stop | None, fault: Fault |
         return next(operation)
     if fault is Fault.LOST:
         return operation.throw(StoreUnavailable(fault.value))
-    answer = getattr(stopped_at.store, stopped_at.verb)(*stopped_at.arguments)
+    answer = stopped_at.answer()
     if fault is Fault.UNANSWERED:
         return operation.throw(StoreUnavailable(fault.value))
     return operation.send(answer)
@@ -349,7 +348,7 @@ def expected(log_of: World, key: str) -> set[int]:
 
 
 def at_once(world: World, process: Process, key: str) -> Record | None:
-    return finish(at(process, world.rules.get(key)))
+    return finish(world.at(process).get(key))
 
 
 def finish(operation: Operation[T]) -> T:

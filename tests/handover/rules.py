@@ -158,6 +158,30 @@ class WithoutSameWrite(Rules):
             return False
 
 
+class WithoutWaitInSteadyState(Rules):
+    """Where nothing drains, a verb does not heed a switch that is near."""
+
+    class View(world.View):
+        def is_steady(self) -> bool:
+            return not (self.unsettled or self.process.cut_off)
+
+
+class WithoutLookAfter(Rules):
+    """What a verb in steady state has done counts, whatever is in force as it ends."""
+
+    class Routed(world.Routed):
+        def _is_still(self, view: carrying.View) -> bool:
+            return True
+
+
+class WithoutKept(Rules):
+    """A process that could not read its configuration is in steady state."""
+
+    class View(world.View):
+        def is_steady(self) -> bool:
+            return not (self.unsettled or self.process.in_guard)
+
+
 RULES: dict[str, type[Rules]] = {
     "reread": WithoutReread,
     "ended": WithoutEnded,
@@ -175,4 +199,7 @@ RULES: dict[str, type[Rules]] = {
     "second line": WithoutSecondLine,
     "mark": WithoutMark,
     "same write": WithoutSameWrite,
+    "steady near a switch": WithoutWaitInSteadyState,
+    "no look after": WithoutLookAfter,
+    "kept": WithoutKept,
 }

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from pytest_django import Settings
 
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover.carrying import Place, View
 from sessionpersist.handover.driving import LOOK, Call, Rule, Wait, drive
-from sessionpersist.handover.routing import RoutedStore
+from sessionpersist.handover.routing import CurrentView, RoutedStore
 from sessionpersist.handover.rules import Rules
+from sessionpersist.handover.snapshot import Known, Snapshot
 from sessionpersist.stores.base import Outcome, Record, new_version, restamped, revision_of
 from sessionpersist.stores.memory import MemoryStore
+from sessionpersist.stores.settings import DatabaseSettings, MemorySettings
 from tests.handover.test_contract import SureView
 from tests.stores.contract import a_key, a_record
 
@@ -41,7 +44,7 @@ def drive_until(rule: Rule[T], store: MemoryStore, verb: str, meanwhile: Callabl
     def noted(rule: Rule[T]) -> Rule[T]:
         request = next(rule)
         while True:
-            if isinstance(request, Call) and request.store is store and request.verb == verb and waiting:
+            if isinstance(request, Call) and request.verb == getattr(store, verb) and waiting:
                 waiting.pop()()
             try:
                 answer: Any = yield request
@@ -185,3 +188,68 @@ def test_what_a_switch_overtakes_in_steady_state_is_done_by_the_rules(
     held = {key: RoutedStore(lambda: after).get(key) for key in keys}
     assert [held[key] and held[key].payload for key in keys] == [b"saved", b"payload", b"", b"new"]  # type: ignore[union-attr]
     assert {key for key in keys if (record := old.get(key)) and not record.ended} == set()
+
+
+def test_a_save_that_was_stamped_under_a_view_that_has_passed_is_a_conflict_in_steady_state(
+    stores: tuple[MemoryStore, MemoryStore],
+) -> None:
+    """Two revisions of one store follow each other without a handover."""
+    view, key, record = SteadyView(Place(stores[1], 2, 1)), a_key(), of_revision(1)
+    stores[1].create(key, record)
+    store = RoutedStore(lambda: view, rules=NoRules())
+    assert store.replace(key, of_revision(1, b"late"), record.version) is Outcome.CONFLICT
+    assert stores[1].get(key) == record
+
+
+@pytest.mark.parametrize("version", [None, of_revision(1).version], ids=["any", "one version"])
+def test_a_logout_that_a_switch_overtakes_in_steady_state_has_deleted_the_session(
+    stores: tuple[MemoryStore, MemoryStore], version: int | None
+) -> None:
+    """Done again by the rules it finds nothing, and says all the same that it was there."""
+    old, new = stores
+    before, after = SteadyView(Place(old, 1, 0)), SureView(Place(new, 2, 2))
+    views, key, record = iter([before]), a_key(), of_revision(1)
+    record = record if version is None else record._replace(version=version)
+    old.create(key, record)
+    assert RoutedStore(lambda: next(views, after)).delete(key, version)
+    assert old.get(key) is None
+
+
+NOW = 1_000_000.0  # Unix time of the database; the monotonic clock shows the same where ``clock`` is 0
+
+
+class TestSteadyState:
+    """Between which times a view is steady, in seconds of the monotonic clock."""
+
+    @pytest.fixture(autouse=True)
+    def a_guard_time(self, settings: Settings, tmp_path: Path) -> None:
+        settings.SESSIONPERSIST = {"GUARD_SECONDS": 2, "MEMORY_DIR": str(tmp_path)}
+
+    def steady(self, **known: Any) -> tuple[float, float]:
+        """In force since NOW, and read just then."""
+        current = Known(2, MemorySettings(), NOW)
+        snapshot = Snapshot(
+            current, **{"pending": (), "read_at": NOW, "clock": 0.0, "fresh_until": NOW + 60, **known}
+        )
+        view = CurrentView(snapshot)
+        return view.steady_from, view.steady_until
+
+    def test_from_the_end_of_the_guard_time_until_it_is_to_be_read_again(self) -> None:
+        assert self.steady() == (NOW + 2, NOW + 60)
+
+    def test_the_clock_of_the_database_counts(self) -> None:
+        assert self.steady(clock=100.0, fresh_until=NOW - 40) == (NOW - 98, NOW - 40)
+
+    def test_until_the_guard_time_of_a_switch_that_is_pending(self) -> None:
+        pending = Known(3, DatabaseSettings(database="default"), NOW + 30)
+        assert self.steady(pending=(pending,)) == (NOW + 2, NOW + 28)
+
+    def test_never_where_the_configuration_could_not_be_read(self) -> None:
+        assert self.steady(kept=True) == (0.0, 0.0)
+
+    def test_never_while_another_store_drains(self) -> None:
+        old = Known(1, DatabaseSettings(database="default"), NOW - 60)
+        assert self.steady(draining=(old,)) == (0.0, 0.0)
+
+    def test_a_revision_of_the_same_store_does_not_drain(self) -> None:
+        assert self.steady(draining=(Known(1, MemorySettings(), NOW - 60),)) == (NOW + 2, NOW + 60)

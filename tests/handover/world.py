@@ -7,15 +7,18 @@ of a store, and the scheduler (``explore.py``) says when it goes on, and whether
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar, cast
 
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import carrying, moving, rules
 from sessionpersist.handover.carrying import Place
 from sessionpersist.handover.driving import Call, Look, Request, Rule, Wait
-from sessionpersist.stores.base import ENDED, Outcome, Record, new_version, now_ms, revision_of
+from sessionpersist.handover.routing import RoutedStore
+from sessionpersist.stores.base import ENDED, Drainable, Outcome, Record, new_version, now_ms, revision_of
 
 KEY = "session"  # the one that all share; those that log in have one more of their own
 LIFE = 10**9  # milliseconds
@@ -32,7 +35,7 @@ class Fault(enum.Enum):
     UNANSWERED = "it was done, but the answer never came"
 
 
-class Dictionary:
+class Dictionary(Drainable):
     """A store of the contract whose every verb is one atomic step. Nothing expires."""
 
     def __init__(self) -> None:
@@ -69,10 +72,16 @@ class Dictionary:
     def end(self, key: str, expires_at: int) -> None:
         self.records[key] = Record(b"", ENDED, 0, expires_at)
 
-    def scan(self) -> list[tuple[str, Record]]:
-        return list(self.records.items())
+    def close(self) -> None:
+        pass
 
-    def count(self) -> int:
+    def clear_expired(self) -> int:
+        return 0
+
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        return iter(list(self.records.items()))
+
+    def count(self, at_most: int | None = None) -> int:
         return sum(self.live(key) is not None for key in self.records)
 
     def live(self, key: str) -> Record | None:
@@ -129,6 +138,100 @@ class View(carrying.View):
     def undecided(self) -> float:
         return 1.0 if self.process.in_guard else 0.0
 
+    def is_steady(self) -> bool:
+        """One that is cut off has failed to read the configuration before a switch can come (see CurrentView)."""
+        return not (self.unsettled or self.process.in_guard or self.process.cut_off)
+
+
+NOTHING = object()
+
+
+class Wanted(BaseException):
+    """What RoutedStore wants done next: a verb of a store in steady state, or a rule."""
+
+    def __init__(self, what: Call | Rule[Any]) -> None:
+        self.what = what
+
+
+class Routed(RoutedStore):
+    """RoutedStore in a process. Where it wants something done it is stopped, and begins again: it is told what it saw
+    and was answered so far, and so comes one step further."""
+
+    def __init__(self, rules: Rules, process: Process) -> None:
+        super().__init__(self._look, rules=rules)
+        self._process = process
+        self._known: list[Any] = []
+        self._told: Iterator[Any] = iter(())
+        self.is_asking = False  # itself; else it waits for a rule, which asks
+
+    def run(self, verb: Callable[[RoutedStore], T]) -> Operation[T]:
+        while True:
+            self._told, self.is_asking = iter(tuple(self._known)), True
+            try:
+                return verb(self)
+            except Wanted as wanted:
+                what = wanted.what
+            self.is_asking = False
+            self._known.append(
+                (yield what) if isinstance(what, Call) else (yield from at(self._process, what))
+            )
+
+    def have_done(self, what: Call | Rule[Any]) -> Any:
+        if (answer := next(self._told, NOTHING)) is NOTHING:
+            raise Wanted(what)
+        return answer
+
+    def _drive(self, rule: Rule[T]) -> T:
+        answer: T = self.have_done(rule)
+        return answer
+
+    def _look(self) -> carrying.View:
+        """The view of this moment: whether it is steady does not change any more."""
+        told: View | None = next(self._told, None)
+        if told is not None:
+            return told
+        view: View = copy(self._process.view)
+        view.steady_until = math.inf if view.is_steady() else 0.0
+        view.current = replace(view.current, store=cast(Any, Asked(view.current.store, self)))
+        self._known.append(view)
+        return view
+
+
+class Asked:
+    """A store as RoutedStore meets it."""
+
+    def __init__(self, store: Drainable, by: Routed) -> None:
+        self._store, self._by = store, by
+
+    def __getattr__(self, verb: str) -> Any:
+        found = getattr(self._store, verb)
+        return (lambda *given: self._by.have_done(Call(found, given, {}))) if self._by.is_asking else found
+
+
+class Verbs:
+    """The verbs as a request in a process calls them, each an operation. What runs is the code of RoutedStore."""
+
+    def __init__(self, rules: Rules, process: Process) -> None:
+        self._rules, self._process = rules, process
+
+    def get(self, key: str) -> Operation[Record | None]:
+        return self._routed().run(lambda store: store.get(key))
+
+    def create(self, key: str, record: Record) -> Operation[bool]:
+        return self._routed().run(lambda store: store.create(key, record))
+
+    def replace(self, key: str, record: Record, expected: int) -> Operation[Outcome]:
+        return self._routed().run(lambda store: store.replace(key, record, expected))
+
+    def touch(self, key: str, expires_at: int) -> Operation[bool]:
+        return self._routed().run(lambda store: store.touch(key, expires_at))
+
+    def delete(self, key: str, version: int | None = None) -> Operation[bool]:
+        return self._routed().run(lambda store: store.delete(key, version))
+
+    def _routed(self) -> Routed:
+        return self._rules.Routed(self._rules, self._process)
+
 
 class Rules(rules.Rules):
     """How the handover is put together: the code as it is. ``rules.py`` leaves something out."""
@@ -138,6 +241,7 @@ class Rules(rules.Rules):
 
     Place = Place
     View = View
+    Routed = Routed
 
     def view(
         self, process: Process, current: carrying.Place, sources: Sequence[carrying.Place], *, renamed: bool
@@ -171,25 +275,29 @@ def done(request: Request, process: Process) -> Operation[Any]:
             return process.view
         case Wait():
             return (yield process)
-        # A batch is not atomic: each of its parts is a verb.
-        case Call(store, "get_many", (keys,)):
-            return (yield from each(store, "get", [(key,) for key in keys], lambda found: found is not None))
-        case Call(store, "create_many", (records,)):
-            return set((yield from each(store, "create", list(records.items()), bool)))
-        case Call(store, "delete_many", (versions,)):
-            return set(
-                (yield from each(store, "delete", list(versions.items()), lambda deleted: not deleted))
-            )
+        case Call() if request.verb.__name__.endswith("_many"):
+            return (yield from many(request))
     return (yield cast(Call, request))
 
 
+def many(batch: Call) -> Operation[Any]:
+    """A batch is not atomic: each of its parts is a verb."""
+    store, [of] = cast(Dictionary, getattr(batch.verb, "__self__")), batch.arguments  # noqa: B009
+    match batch.verb.__name__:
+        case "get_many":
+            return (yield from each(store.get, [(key,) for key in of], lambda found: found is not None))
+        case "create_many":
+            return set((yield from each(store.create, list(of.items()), bool)))
+    return set((yield from each(store.delete, list(of.items()), lambda deleted: not deleted)))
+
+
 def each(
-    store: Any, verb: str, many: list[tuple[Any, ...]], wanted: Callable[[Any], bool]
+    verb: Callable[..., Any], many: list[tuple[Any, ...]], wanted: Callable[[Any], bool]
 ) -> Operation[dict[str, Any]]:
     """Call a verb for each; return the answers that are wanted, by key."""
     answers: dict[str, Any] = {}
     for arguments in many:
-        answer = yield Call(store, verb, arguments)
+        answer = yield Call(verb, arguments, {})
         if wanted(answer):
             answers[arguments[0]] = answer
     return answers
@@ -271,6 +379,9 @@ class World:
         """Whether a place is, under whatever name, the place that a process takes to be current."""
         return self.records_of(place) is self.records_of(process.view.current)
 
+    def at(self, process: Process) -> Verbs:
+        return Verbs(self.rules, process)
+
     def records_of(self, place: Place) -> dict[str, Record]:
         return cast(Dictionary, place.store).records
 
@@ -287,16 +398,16 @@ def get(world: World, process: Process, number: int) -> Operation[None]:
 
 
 def save(world: World, process: Process, number: int) -> Operation[None]:
-    held = yield from at(process, world.rules.get(KEY))
+    held = yield from world.at(process).get(KEY)
     yield from save_over(world, process, KEY, held, {number})
 
 
 def touch(world: World, process: Process, number: int) -> Operation[None]:
     before = len(world.log.logouts)
-    record = yield from at(process, world.rules.get(KEY))
+    record = yield from world.at(process).get(KEY)
     if record is None or record.ended:
         return world.log.note_found(KEY, record, before)
-    touched = yield from at(process, world.rules.touch(KEY, EXPIRES + number + 1))
+    touched = yield from world.at(process).touch(KEY, EXPIRES + number + 1)
     world.log.note_found(KEY, record if touched else None, before)
     if touched and not process.stale:
         world.log.touched = max(EXPIRES + number + 1, world.log.touched)
@@ -310,7 +421,7 @@ def logout(world: World, process: Process, number: int) -> Operation[None]:
 def login(world: World, process: Process, number: int) -> Operation[None]:
     """A session gets a new key; what others save under the old one meanwhile comes along."""
     key = f"login {number}"
-    held = yield from at(process, world.rules.get(KEY))
+    held = yield from world.at(process).get(KEY)
     data = {number} | contents(held)
     yield from create(world, process, key, data)
     if held is not None and not held.ended:
@@ -332,7 +443,7 @@ def guest(world: World, process: Process, number: int) -> Operation[None]:
     key = f"guest {number}"
     yield from create(world, process, key, {number})
     yield from look(world, process := world.after(process), key)
-    held = yield from at(process, world.rules.get(key))
+    held = yield from world.at(process).get(key)
     yield from save_over(world, process, key, held, {-number})
     yield from end(world, process := world.after(process), key)
     yield from look(world, world.after(process), key)
@@ -342,16 +453,16 @@ def drain(world: World, process: Process, number: int) -> Operation[None]:
     """What ``draining.py`` does, and at the end with the revision."""
     view = process.view
     for source in view.sources:
-        batch = dict((yield Call(source.store, "scan", ())))
+        batch = dict((yield Call(source.store.scan, (), {})))
         if process.in_guard:
             return
         yield from at(process, moving.move(view, source, batch))
         if process.view.number != view.number:
             for key in batch:  # a switch came in between: have it where it belongs now
-                yield from at(process, world.rules.get(key))
+                yield from world.at(process).get(key)
             return
         same = world.places_are_known and world.is_current(source, process)
-        left = 1 if same else (yield Call(source.store, "count", ()))
+        left = 1 if same else (yield Call(source.store.count, (), {}))
         if left == 0 and process.view.number == view.number and not process.in_guard:
             world.ending |= world.numbers_of(source)
             world.unfinished = world.begun - {number}
@@ -364,7 +475,7 @@ OPERATIONS: dict[str, Callable[[World, Process, int], Operation[None]]] = {
 
 def look(world: World, process: Process, key: str) -> Operation[None]:
     before = len(world.log.logouts)
-    found = yield from at(process, world.rules.get(key))
+    found = yield from world.at(process).get(key)
     world.log.note_found(key, found, before)
 
 
@@ -377,18 +488,18 @@ def save_over(
         if held is None or held.ended:
             return world.log.note_found(key, None, before)
         data |= contents(held)
-        outcome = yield from at(process, world.rules.replace(key, sealed(process, data), held.version))
+        outcome = yield from world.at(process).replace(key, sealed(process, data), held.version)
         if outcome is Outcome.SAVED:
             return world.log.note_saved(key, ours, process)
         if outcome is Outcome.MISSING:
             return world.log.note_found(key, None, before)
-        held = yield from at(process, world.rules.get(key))
+        held = yield from world.at(process).get(key)
     raise StoreUnavailable("gave up")
 
 
 def create(world: World, process: Process, key: str, data: set[int]) -> Operation[None]:
     record = sealed(process, data)
-    while not (yield from at(process, world.rules.create(key, record))):
+    while not (yield from world.at(process).create(key, record)):
         if revision_of(record.version) == process.view.number:
             world.log.fault = "I1 refused"
             raise StoreUnavailable("refused")
@@ -400,21 +511,21 @@ def create(world: World, process: Process, key: str, data: set[int]) -> Operatio
 
 def end(world: World, process: Process, key: str) -> Operation[None]:
     world.log.ending.add(key)
-    yield from at(process, world.rules.delete(key))
+    yield from world.at(process).delete(key)
     world.log.logouts.append(key)
 
 
 def retire(world: World, process: Process, old: Record, key: str, data: set[int]) -> Operation[None]:
     for _ in range(SAVES):
-        if (yield from at(process, world.rules.delete(KEY, old.version))):
+        if (yield from world.at(process).delete(KEY, old.version)):
             return
-        found = yield from at(process, world.rules.get(KEY))
+        found = yield from world.at(process).get(KEY)
         if found is None or found.ended:
             return
         old = found
-        held = yield from at(process, world.rules.get(key))
+        held = yield from world.at(process).get(key)
         yield from save_over(world, process, key, held, data | contents(old))
-    yield from at(process, world.rules.delete(KEY))
+    yield from world.at(process).delete(KEY)
 
 
 def place_of(name: str) -> str:
