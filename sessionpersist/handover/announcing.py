@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sessionpersist import conf
 from sessionpersist.signals import store_switched
+from sessionpersist.stores.base import INITIAL
 
 if TYPE_CHECKING:
     from sessionpersist.handover.snapshot import Known, Snapshot
@@ -37,7 +38,7 @@ def noted(known: Snapshot) -> Switch | None:
     if before is not None and before.number in {each.number for each in known.pending}:
         return None
     _in_force = after
-    if before is None or before.number == after.number or (before.number == 0 and after.initial):
+    if before is None or before.number == after.number or (before.number == INITIAL and after.initial):
         return None
     return Switch(before, after)
 

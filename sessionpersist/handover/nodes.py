@@ -26,8 +26,9 @@ from django.db.models.functions import Now
 
 from sessionpersist import conf, forks
 from sessionpersist.handover import places, snapshot
-from sessionpersist.handover.snapshot import DEFAULT
+from sessionpersist.handover.snapshot import DEFAULT, OVERRIDDEN
 from sessionpersist.models import LIVE, Node, Revision
+from sessionpersist.stores.base import INITIAL
 from sessionpersist.stores.deadlines import answers_within
 
 REPORT_SECONDS = 10.0  # between two reports of a process
@@ -38,7 +39,7 @@ SWEEP_SECONDS = 3600.0  # between two looks for processes that are long gone
 logger = logging.getLogger("sessionpersist")
 
 _lock = threading.Lock()
-_revision = -1  # what was last reported
+_revision: int | None = None  # what was last reported
 _due = 0.0  # when the next report is due, on the monotonic clock
 _sweep_due = 0.0
 _failed = False  # whether the last report failed, so that the log has one line of it
@@ -57,7 +58,7 @@ def report() -> None:
     number = _revision if held is None else held.at(now).current.number
     if now < _due and number == _revision:
         return
-    overridden = held is not None and number < DEFAULT.number
+    overridden = held is not None and number == OVERRIDDEN
     if overridden or conf.tests_are_quiet() or connections[router.db_for_write(Node)].in_atomic_block:
         return
     if snapshot.in_event_loop():
@@ -69,7 +70,7 @@ def report() -> None:
 def reset() -> None:
     """Forget what was reported: the next request reports again. After a fork, and in tests."""
     global _lock, _revision, _due, _sweep_due, _failed
-    _lock, _revision, _due, _sweep_due, _failed = threading.Lock(), -1, 0.0, 0.0, False
+    _lock, _revision, _due, _sweep_due, _failed = threading.Lock(), None, 0.0, 0.0, False
 
 
 def _report_once() -> None:
@@ -107,7 +108,7 @@ def _write(number: int, meant: dict[str, Any]) -> None:
                 Revision.objects.begin()
                 snapshot.expire()
                 number = _revision = snapshot.current().current.number
-            node = Node(name=conf.node_name(), process=os.getpid(), revision=max(number, 0), **meant)
+            node = Node(name=conf.node_name(), process=os.getpid(), revision=max(number, INITIAL), **meant)
             _upsert(connection, node, meant)
             if monotonic() >= _sweep_due:
                 _sweep_due = monotonic() + SWEEP_SECONDS

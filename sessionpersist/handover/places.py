@@ -3,7 +3,7 @@
 A revision notes the id of the place that it means. Two revisions of one id are one store under two names (``localhost``
 and its address, a name and its alias, a replica that was promoted): nothing drains from one to the other. A place that
 nobody could ask for its id yet is told apart by its name, until somebody can; and where that takes two names for two
-stores, the handover still deletes nothing that it has just written (see ``handover/rules.py``).
+stores, the handover still deletes nothing that it has just written (see ``handover/carrying.py``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sessionpersist.handover import snapshot
 from sessionpersist.handover.snapshot import Known, Snapshot
 from sessionpersist.models import Node, Revision
 from sessionpersist.stores import open_store
+from sessionpersist.stores.base import INITIAL
 
 JUST_NOW = timedelta(seconds=30)  # three reports of a process
 COUNT_AT_MOST = 50_000  # sessions of a draining store: to count more would take some stores too long
@@ -32,7 +33,11 @@ def learn_before_saving() -> str:
     which no revision can note yet (``""``: there is a revision, or nobody can tell)."""
     known = snapshot.current()
     learn(known)
-    return _asked(known.current) if known.current.number == 0 and not known.current.settings.per_node else ""
+    return (
+        _asked(known.current)
+        if known.current.number == INITIAL and not known.current.settings.per_node
+        else ""
+    )
 
 
 def learn(known: Snapshot) -> None:
@@ -47,7 +52,7 @@ def note(revision: Known, place: str) -> None:
     what else was there. In-Memory is another place on each node, which no revision notes; and so may be a name such as
     localhost: what another node finds there still is left alone, and the page shows that they differ."""
     if (
-        revision.number <= 0
+        revision.number <= INITIAL
         or revision.settings.per_node
         or place in ("", revision.place)
         or _others_find(revision)

@@ -22,7 +22,7 @@ from sessionpersist.handover.snapshot import Known, Snapshot
 from sessionpersist.handover.unopened import UnopenedStore
 from sessionpersist.signals import store_lost
 from sessionpersist.stores import open_store
-from sessionpersist.stores.base import Drainable, Outcome, Record, revision_of
+from sessionpersist.stores.base import INITIAL, Drainable, Outcome, Record, revision_of
 from sessionpersist.stores.settings import StoreSettings
 from sessionpersist.stores.transactions import is_committed, may_see_the_past
 
@@ -161,8 +161,7 @@ def by_place(revisions: Iterable[Known]) -> list[list[Known]]:
 def place_of(same: Sequence[Known], known: Snapshot) -> Place:
     """Return one place by its revisions, newest first; its floor is the oldest, as it has not been drained since."""
     newest, oldest = same[0], same[-1]
-    floor = 0 if oldest.initial else oldest.number
-    return Place(opened(newest, known), max(newest.number, 0), max(floor, 0))
+    return Place(opened(newest, known), newest.stamp, INITIAL if oldest.initial else oldest.stamp)
 
 
 def opened(revision: Known, known: Snapshot) -> Drainable:

@@ -11,6 +11,8 @@ Where the rule would cost more than it gives:
 
 - Where nothing drains, nothing is carried either. So what is found, saved or touched there counts near a switch too,
   if the view is still in force. Misses and logouts wait.
+- In steady state a hit needs no second look (see ``RoutedStore.get``). A logout that has been acknowledged by the time
+  a read begins is seen by it; one that has not overlaps the read, which may come first.
 - A new session has a random key that nobody else knows yet. It is created at once; if the view has passed by then, it
   is brought to where sessions are now.
 - A save that did not count is a conflict the second time, with what it has saved itself, or as its stamp is of a view

@@ -25,11 +25,13 @@ from sessionpersist import conf, forks
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import announcing, quiet, times
 from sessionpersist.initial import initial_settings
+from sessionpersist.stores.base import INITIAL
 from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
 from sessionpersist.stores.transactions import may_see_the_past, outside
 
 ROUNDING = 0.0001  # seconds; more than Unix times lose as floats: a revision of this very instant is due
+OVERRIDDEN = -1  # as the number of what a test has put in force, which is no revision
 EXPIRED = 0.0  # as a time until which a snapshot is fresh
 RETRY_SECONDS = 1.0  # between two attempts to read a configuration that could not be read
 SHORTEST_RETRY = (
@@ -51,13 +53,18 @@ class Known:
     initial: bool = False
     place: str = ""
 
+    @property
+    def stamp(self) -> int:
+        """What the versions of its sessions begin with. An override is no revision: it stamps as before the first."""
+        return max(self.number, INITIAL)
+
     def is_same_place(self, other: Known) -> bool:
         """Whether both mean one place, under whatever names."""
         return self.settings.target == other.settings.target or bool(self.place and self.place == other.place)
 
 
 # Stands for the store of before anybody has saved one; ``initial`` says which that is.
-DEFAULT = Known(0, MemorySettings(), 0.0)
+DEFAULT = Known(INITIAL, MemorySettings(), 0.0)
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ def override(store_settings: StoreSettings) -> Snapshot:
 
     Of several, the one that began last is in force.
     """
-    added = Snapshot(Known(-1, store_settings, 0.0), (), monotonic(), 0.0, float("inf"))
+    added = Snapshot(Known(OVERRIDDEN, store_settings, 0.0), (), monotonic(), 0.0, float("inf"))
     with _overriding:
         _override_with([*_overrides, added])
     return added

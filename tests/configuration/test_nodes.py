@@ -121,7 +121,7 @@ class TestReport:
     def test_a_forked_child_has_reported_nothing_yet(self, client: Client) -> None:
         client.get("/hello/")
         with nodes._lock:
-            assert in_child(lambda: nodes._revision == -1 and nodes._lock.acquire(blocking=False))
+            assert in_child(lambda: nodes._revision is None and nodes._lock.acquire(blocking=False))
 
     def test_while_the_configuration_can_not_be_read_nobody_waits_for_a_report(self, client: Client) -> None:
         snapshot.current()
