@@ -6,11 +6,11 @@ from __future__ import annotations
 class StoreUnavailable(Exception):
     """The store could not be asked or did not answer: nothing is known about the session.
 
-    ``field`` names the setting that is the likely cause (``"host"``, ``"port"``, ``"username"``, ``"password"``,
-    ``"database"``, ``"tls"``, ``"auth_source"``), or is None where no setting is to blame. The driver's own error is
-    kept as ``__cause__``. ``connection_lost`` is True where a connection that had worked broke (the server was
-    restarted) and has been thrown away: one more try will open a new one. ``answered`` is True where the server itself
-    refused this one request (it is full, a command is not allowed): that is no outage, and other requests may succeed.
+    ``field`` names the setting that is the likely cause, or is None where no setting is to blame: any field of the
+    store's settings, without the prefix (``"host"``, ``"password"``). The driver's own error is kept as ``__cause__``.
+    ``connection_lost`` is True where a connection that had worked broke (the server was restarted) and has been thrown
+    away: one more try will open a new one. ``answered`` is True where the server itself refused this one request (it is
+    full, a command is not allowed): that is no outage, and other requests may succeed.
     """
 
     def __init__(

@@ -202,9 +202,13 @@ class Drainable(Store):
 
 
 class Probed(Drainable):
-    """A store that staff can try, and that can prepare its server: what is asked for by the page and the commands."""
+    """A store that staff can try, and that can prepare its server: what is asked for by the page and the commands.
 
-    name: ClassVar[str]
+    Every store has the same skeleton: ``of``, the methods of Store, Drainable and Probed in this order, then ``close``,
+    then its helpers.
+    """
+
+    name: ClassVar[str]  # what staff call it: the ``label`` of its settings
 
     @classmethod
     @abstractmethod
@@ -218,7 +222,9 @@ class Probed(Drainable):
     def prepare(self) -> None:
         """Make what the store needs on its server (a table, an index, the id of the place) where it is missing.
 
-        Safe to repeat, and for several at a time.
+        Safe to repeat, and for several at a time. A store may be in force before anybody has called this (a
+        configuration can be saved without a probe): then a read finds nothing, and the first write of a process makes
+        what records need. ``place`` and ``missing`` only look. A server that is gone is StoreUnavailable all the same.
         """
 
     @abstractmethod

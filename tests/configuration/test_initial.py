@@ -26,7 +26,7 @@ from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import routing, snapshot
 from sessionpersist.initial import initial_settings
 from sessionpersist.models import LoginConfiguration, Revision
-from sessionpersist.stores.settings import DatabaseSettings, MemorySettings, RedisSettings
+from sessionpersist.stores.settings import TYPES, DatabaseSettings, MemorySettings, RedisSettings
 from tests.load.site import ROOT, Site
 from tests.servers import Postgres, require, shared
 
@@ -180,7 +180,7 @@ def wait_until_one_waits_for_the_other(watcher: Any, seconds: float = 30.0) -> N
         ({"edition": 5}, "no field 'edition'"),
         (
             {"persistence_type": "REDDIS"},
-            "persistence_type: This must be one of IN_MEMORY, REDIS, JDBC, MONGODB.",
+            f"persistence_type: This must be one of {', '.join(TYPES)}.",
         ),
         ({"persistence_type": "REDIS"}, "redis_host: Enter the host name"),
         ({**REDIS, "redis_port": "6379"}, "redis_port: This must be a whole number."),

@@ -1,4 +1,4 @@
-"""A handover keeps the contract of a store: for all ordered pairs of the four types, with sessions that were made after
+"""A handover keeps the contract of a store: for all ordered pairs of types, with sessions that were made after
 the switch and with some from before it, which the first verb that meets them carries.
 
 Three things differ on purpose: after a delete an ended record stands in its place; a delete without a version does not
@@ -23,15 +23,15 @@ from sessionpersist.handover.driving import Rule, drive
 from sessionpersist.stores.base import Drainable, Outcome, Probed, Record, Store
 from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.memory import MemoryStore
-from sessionpersist.stores.settings import DatabaseSettings
+from sessionpersist.stores.settings import TYPES, DatabaseSettings
 from tests.servers import Postgres, Valkey, require, shared
 from tests.stores.contract import VerbsContract, empty
 from tests.stores.databases import added_database
 from tests.stores.places import mongo_store, redis_store
 
-TYPES = ["IN_MEMORY", "REDIS", "JDBC", "MONGODB"]
 # Each is once the old store and once the new one. The other pairs take as long again, twice.
-QUICK = list(zip(TYPES, [*TYPES[1:], TYPES[0]], strict=True))
+FIRST, *OTHERS = TYPES
+QUICK = list(zip(TYPES, [*OTHERS, FIRST], strict=True))
 PAIRS = [
     pytest.param(pair, id="-to-".join(pair), marks=() if pair in QUICK else pytest.mark.long)
     for pair in itertools.permutations(TYPES, 2)
@@ -177,7 +177,9 @@ class HandoverContract(VerbsContract):
                 return mongo_store(prefix=self.prefix)
             case "JDBC":
                 return DatabaseStore(DatabaseSettings(database=ALIAS), timeout=5)
-        return MemoryStore(self.folder, "site", timeout=5)
+            case "IN_MEMORY":
+                return MemoryStore(self.folder, "site", timeout=5)
+        pytest.fail(f"Say here how to open {kind}.")
 
 
 class TestSessionsFromAfterTheSwitch(HandoverContract):

@@ -612,6 +612,18 @@ class GetsAPlace:
     def test_where_nobody_has_prepared_a_place_it_has_no_id(self, new: Probed) -> None:
         assert new.place() is None
 
+    def test_before_it_is_prepared_reads_find_nothing_and_the_first_write_makes_what_it_needs(
+        self, new: Probed
+    ) -> None:
+        key, record = a_key(), a_record()
+        new.missing()
+        assert new.get(key) is None
+        assert list(new.scan()) == []
+        assert new.place() is None, "looking prepares nothing"
+        assert new.create(key, record) is True
+        assert new.missing() is None
+        assert new.get(key) == record
+
     def test_a_place_that_was_prepared_has_an_id_of_its_own_which_stays(
         self, store: Probed, new: Probed
     ) -> None:

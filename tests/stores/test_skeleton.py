@@ -8,7 +8,7 @@ from django.utils.module_loading import import_string
 from sessionpersist.stores.base import Drainable, Probed, Store
 from sessionpersist.stores.settings import TYPES, StoreSettings
 
-# As the contract has it, but for the way in and the way out.
+# As the contract has it (see Probed), but for the way in, `of`, and the way out, `close`.
 MIDDLE = [name for part in (Store, Drainable, Probed) for name in vars(part) if not name.startswith("_")]
 ORDER = ["of", *(name for name in MIDDLE if name not in {"of", "close", "name"}), "close"]
 
