@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.configuration.limits import TESTS
+from sessionpersist.handover import snapshot
 from sessionpersist.models import LoginConfiguration, Revision
 from tests.servers import MongoDB, Redis, Server, require, shared
 
@@ -68,6 +69,15 @@ def login_of(cls: type[Server], *, tls: bool = False) -> Data:
 def save(client: Client, **changes: Any) -> Any:
     """Type these into the page and press “Save”."""
     return client.post(PAGE, typed(**changes))
+
+
+def switch(client: Client, **changes: Any) -> None:
+    """Save a choice that is in force with the next request, for tests with the fixture ``switches_at_once``.
+
+    This process reads a choice again once the page's transaction is committed, which it never is in a TestCase.
+    """
+    assert save(client, **changes).status_code == 302
+    snapshot.expire()
 
 
 def errors_of(response: Any) -> dict[str, list[str]]:

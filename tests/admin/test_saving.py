@@ -20,8 +20,19 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from sessionpersist.configuration import probing
 from sessionpersist.configuration.forms import LoginConfigurationForm, Overtaken
+from sessionpersist.handover import routing
 from sessionpersist.models import LoginConfiguration, Revision
-from tests.admin.support import PAGE, create_staff, errors_of, login_of, save, saved_state, shown, typed
+from tests.admin.support import (
+    PAGE,
+    create_staff,
+    errors_of,
+    login_of,
+    save,
+    saved_state,
+    shown,
+    switch,
+    typed,
+)
 from tests.admin.test_page import text_of
 from tests.commands.running import run
 from tests.servers import MongoDB, Redis, Valkey, shared
@@ -53,6 +64,17 @@ def test_what_the_probe_accepts_is_saved_with_a_revision(
 def test_a_project_database_is_saved(browser: Client) -> None:
     assert save(browser, persistence_type="JDBC", jdbc_database="default").status_code == 302
     assert LoginConfiguration.get_solo().jdbc_database == "default"
+
+
+@pytest.mark.usefixtures("switches_at_once")
+def test_who_switches_the_store_stays_logged_in(browser: Client) -> None:
+    for choice in (
+        {"persistence_type": "JDBC", "jdbc_database": "default"},
+        {"persistence_type": "IN_MEMORY"},
+    ):
+        switch(browser, **choice)
+        assert routing.current_settings().type == choice["persistence_type"]
+        assert browser.get(PAGE).status_code == 200
 
 
 def test_going_back_to_memory_keeps_what_was_entered_for_the_server(browser: Client) -> None:

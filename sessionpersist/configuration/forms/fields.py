@@ -28,11 +28,11 @@ class NameField(forms.CharField):
 
 
 class PathField(forms.CharField):
-    """The path of a file on each node, which may be empty. Whether it is there, the form of the store looks up."""
+    """The path of a file on each node. Whether it is there, the form of the store looks up."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, required: bool = False, **kwargs: Any) -> None:
         widget = forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"})
-        super().__init__(required=False, max_length=LONGEST_PATH, widget=widget, **kwargs)
+        super().__init__(required=required, max_length=LONGEST_PATH, widget=widget, **kwargs)
 
 
 class ChoiceField(forms.ChoiceField):
