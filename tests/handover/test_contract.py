@@ -136,6 +136,21 @@ class NotingView(SureView):
         return put
 
 
+def store_of(kind: str, folder: Path, prefix: str) -> Probed:
+    """Return a store of this type, with records apart from those of other tests: in this folder, under this prefix,
+    or in the database ALIAS, which is of one test."""
+    match kind:
+        case "IN_MEMORY":
+            return MemoryStore(folder, "site", timeout=5)
+        case "REDIS":
+            return redis_store(Valkey, prefix=prefix)
+        case "JDBC":
+            return DatabaseStore(DatabaseSettings(database=ALIAS), timeout=5)
+        case "MONGODB":
+            return mongo_store(prefix=prefix)
+    pytest.fail(f"Say here how to open {kind}.")
+
+
 class HandoverContract(VerbsContract):
     old: ClassVar[str]
     new: ClassVar[str]
@@ -160,26 +175,14 @@ class HandoverContract(VerbsContract):
             yield
 
     def make_store(self) -> Handover:
-        current, source = (self.store_of(kind) for kind in (self.new, self.old))
+        current, source = (store_of(kind, self.folder, self.prefix) for kind in (self.new, self.old))
         return self.handover(current, source)
 
     def make_ready(self, store: Handover) -> None:
         for name in (self.old, self.new):
-            with closing(self.store_of(name)) as inner:
+            with closing(store_of(name, self.folder, self.prefix)) as inner:
                 inner.prepare()
                 empty(inner)
-
-    def store_of(self, kind: str) -> Probed:
-        match kind:
-            case "REDIS":
-                return redis_store(Valkey, prefix=self.prefix)
-            case "MONGODB":
-                return mongo_store(prefix=self.prefix)
-            case "JDBC":
-                return DatabaseStore(DatabaseSettings(database=ALIAS), timeout=5)
-            case "IN_MEMORY":
-                return MemoryStore(self.folder, "site", timeout=5)
-        pytest.fail(f"Say here how to open {kind}.")
 
 
 class TestSessionsFromAfterTheSwitch(HandoverContract):

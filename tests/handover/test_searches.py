@@ -16,15 +16,13 @@ from pytest_django import DjangoDbBlocker
 from sessionpersist.handover import moving
 from sessionpersist.handover.carrying import Place
 from sessionpersist.handover.driving import drive
-from sessionpersist.stores.base import Drainable, Probed, now_ms
-from sessionpersist.stores.database.store import DatabaseStore
+from sessionpersist.stores.base import Drainable, now_ms
 from sessionpersist.stores.memory import MemoryStore
-from sessionpersist.stores.settings import DatabaseSettings
-from tests.handover.test_contract import ALIAS, TYPES, SureView
-from tests.servers import Postgres, Valkey, require, shared
+from sessionpersist.stores.settings import TYPES
+from tests.handover.test_contract import ALIAS, SureView, store_of
+from tests.servers import Postgres, require, shared
 from tests.stores.contract import a_key, a_record
 from tests.stores.databases import added_database
-from tests.stores.places import mongo_store, redis_store
 
 ENDED, LIVE = 3_000, 500
 
@@ -41,17 +39,6 @@ def source(
         store.prepare()
         yield store
         store.close()
-
-
-def store_of(kind: str, folder: Path, prefix: str) -> Probed:
-    match kind:
-        case "REDIS":
-            return redis_store(Valkey, prefix=prefix)
-        case "MONGODB":
-            return mongo_store(prefix=prefix)
-        case "JDBC":
-            return DatabaseStore(DatabaseSettings(database=ALIAS), timeout=5)
-    return MemoryStore(folder, "site", timeout=5)
 
 
 def test_a_search_is_gone_on_with_in_another_thread_and_comes_to_every_session_once(
