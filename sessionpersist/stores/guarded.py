@@ -28,6 +28,8 @@ from sessionpersist.stores.texts import LONGEST_TEXT, driver_words, printable
 
 T = TypeVar("T")
 
+MOST_PARTS = 1000  # servers of a store of which each has a breaker
+
 REFUSALS_EVERY = 60.0  # seconds between two lines of the log about requests that a server refused
 
 logger = logging.getLogger("sessionpersist")
@@ -182,6 +184,8 @@ class PartedStore(Drainable):
         part = self.store.part_of(key)
         found = self._parts.get(part)
         if found is None:
+            if len(self._parts) >= MOST_PARTS:  # most of them are gone: each restart can bring a new address
+                self._parts = {"": self.whole}
             made = GuardedStore(self.store, f"{self.description}, server {part},")
             found = self._parts.setdefault(part, made)
         return found

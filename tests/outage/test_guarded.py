@@ -15,7 +15,7 @@ from sessionpersist.signals import store_lost, store_recovered
 from sessionpersist.stores import guarded as guarding
 from sessionpersist.stores.base import Outcome, Record, new_version, now_ms
 from sessionpersist.stores.breaker import FAULTS, PAUSE
-from sessionpersist.stores.guarded import GuardedStore
+from sessionpersist.stores.guarded import GuardedStore, Parted, PartedStore
 
 from .flaky import FlakyStore
 
@@ -254,3 +254,23 @@ def test_a_receiver_that_fails_makes_an_outage_no_worse(pair: Pair) -> None:
     finally:
         for signal in (store_lost, store_recovered):
             signal.disconnect(fail)
+
+
+def test_the_breakers_of_servers_that_are_gone_are_not_kept_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each restart of a pod can bring a new address."""
+    monkeypatch.setattr(guarding, "MOST_PARTS", 10)
+
+    class Wandering(FlakyStore, Parted):
+        at = 0
+
+        def part_of(self, key: str) -> str:
+            self.at += 1
+            return f"10.0.0.{self.at}:6379"
+
+    parted = PartedStore(Wandering(tmp_path), "The Cluster")
+    for _ in range(50):
+        assert parted.get(KEY) is None
+    assert len(parted._parts) <= 10
+    assert parted._parts[""] is parted.whole

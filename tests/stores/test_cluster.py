@@ -22,7 +22,7 @@ from sessionpersist.stores.probe import run
 from sessionpersist.stores.redis.several import ClusterStore
 from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.stores.settings import RedisSettings
-from tests.servers import Cluster, Valkey, require, shared
+from tests.servers import Cluster, Redis, Valkey, require, shared
 from tests.servers.cluster import Node
 from tests.servers.places import free_port
 from tests.stores.contract import (
@@ -166,6 +166,32 @@ class TestBadInput:
             assert fault(store)[0] == "nodes"
             with pytest.raises(StoreUnavailable, match="No server of this REDIS Cluster has the slot"):
                 store.get(a_key())
+
+    def test_a_node_that_wants_tls_is_told_as_that(self) -> None:
+        require(Redis, tls=True)
+        server = shared(Redis, tls=True)
+        nodes = f"{server.host}:{server.port}"
+        field, sentence = fault(cluster_store(nodes=nodes, password=server.password))
+        assert (field, sentence) == ("tls", f"The server on port {server.port} of {server.host} wants TLS.")
+
+    def test_a_certificate_that_is_not_trusted_is_told_as_that(self) -> None:
+        """To a request, too, which begins with the topology."""
+        require(Redis, tls=True)
+        server = shared(Redis, tls=True)
+        wrong = partial(
+            cluster_store, nodes=f"{server.host}:{server.port}", password=server.password, tls=True
+        )
+        assert fault(wrong())[0] == "tls"
+        with pytest.raises(StoreUnavailable, match="TLS handshake") as caught:
+            wrong().get(a_key())
+        assert caught.value.field == "tls"
+
+    def test_a_node_that_hangs_up_is_told_with_its_address(self) -> None:
+        with serving(lambda caller: None) as port:
+            store = cluster_of(port)
+            with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{port}"):
+                store.get(a_key())
+            store.close()
 
     def test_a_wrong_password_is_told(self) -> None:
         assert fault(cluster_store(password="wrong"))[0] == "password"
@@ -391,6 +417,43 @@ class TestHostileNodes:
             with pytest.raises(StoreUnavailable):
                 store.get(a_key())
             store.close()
+
+
+class TestElsewhere:
+    """A server outside ALLOWED_STORE_HOSTS hears nothing, whoever names it: no connection is made to it."""
+
+    @pytest.fixture(autouse=True)
+    def allowed(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {"ALLOWED_STORE_HOSTS": ["127.0.0.1"]}
+
+    @pytest.mark.parametrize("answer", ["MOVED", "ASK"])
+    def test_a_node_that_a_redirection_names(self, answer: str) -> None:
+        heard: list[object] = []
+        at: list[int] = []
+        with serving(heard.append, host="127.0.0.2") as elsewhere:
+            answers = {
+                b"SLOTS": lambda: slots_at("127.0.0.1", at[0]),
+                b"GETRANGE": lambda: f"-{answer} 0 127.0.0.2:{elsewhere}\r\n".encode(),
+            }
+            with serving(talking(answers)) as port:
+                at.append(port)
+                refused_as_elsewhere(cluster_of(port))
+        assert heard == []
+
+    def test_a_node_that_the_topology_names(self) -> None:
+        heard: list[object] = []
+        with (
+            serving(heard.append, host="127.0.0.2") as elsewhere,
+            serving(talking({b"SLOTS": lambda: slots_at("127.0.0.2", elsewhere)})) as port,
+        ):
+            refused_as_elsewhere(cluster_of(port))
+        assert heard == []
+
+
+def refused_as_elsewhere(store: RedisStore) -> None:
+    with pytest.raises(StoreMisconfigured, match="ALLOWED_STORE_HOSTS"):
+        store.get(a_key())
+    store.close()
 
 
 def cluster_of(port: int) -> ClusterStore:

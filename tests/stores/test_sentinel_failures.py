@@ -8,14 +8,18 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
+from pytest_django import Settings
 
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.probe import run
+from sessionpersist.stores.redis.several import SentinelStore
+from sessionpersist.stores.settings import RedisSettings
 from sessionpersist.stores.texts import driver_words
 from tests.servers import Watched, require, shared
 from tests.servers.places import free_port
 from tests.stores.contract import a_key
-from tests.stores.test_cluster import fault, warnings_of
+from tests.stores.fake import serving
+from tests.stores.test_cluster import fault, refused_as_elsewhere, talking, warnings_of
 from tests.stores.test_sentinel import sentinel_store
 
 pytestmark = pytest.mark.xdist_group("sentinel")
@@ -114,3 +118,24 @@ def test_the_probe_warns_of_a_single_sentinel() -> None:
         sentence in text for text in warnings_of(sentinel_store(nodes=shared(Watched).nodes.split()[0]))
     )
     assert not any(sentence in text for text in warnings_of(sentinel_store()))
+
+
+def test_a_primary_that_a_sentinel_names_outside_the_allowed_hosts_hears_nothing(settings: Settings) -> None:
+    """No connection is made to it."""
+    settings.SESSIONPERSIST = {"ALLOWED_STORE_HOSTS": ["127.0.0.1"]}
+    heard: list[object] = []
+    with serving(heard.append, host="127.0.0.2") as elsewhere:
+        words = ("name", "main", "ip", "127.0.0.2", "port", str(elsewhere), "flags", "master")
+        answers = {
+            b"MASTERS": lambda: b"*1\r\n" + listed(*words, "num-other-sentinels", "0"),
+            b"GET-MASTER-ADDR-BY-NAME": lambda: listed("127.0.0.2", str(elsewhere)),
+        }
+        with serving(talking(answers)) as port:
+            given = RedisSettings(mode="SENTINEL", nodes=f"127.0.0.1:{port}", sentinel_name="main")
+            refused_as_elsewhere(SentinelStore(given, "", 1, "tests"))
+    assert heard == []
+
+
+def listed(*words: str) -> bytes:
+    """Words as a server sends a list of them."""
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word.encode()) for word in words)

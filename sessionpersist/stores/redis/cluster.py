@@ -29,6 +29,7 @@ from redis.exceptions import (
 from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.connecting import left
 from sessionpersist.stores.redis.wire import (
+    ADDRESS,
     SMALL,
     Command,
     Link,
@@ -221,6 +222,7 @@ class ClusterLink(Link):
     def _load(self) -> None:
         """Have the driver ask the nodes, one after the other, until one knows who has which slot."""
         known = dict.fromkeys([*self._primaries, *self.seeds, *self.replicas_at])
+        failure: BaseException | None = None
         with ExitStack() as stack:
 
             def pool(host: str, port: int, **_: Any) -> Pool:
@@ -238,8 +240,11 @@ class ClusterLink(Link):
             except IndexError:  # it found no primary
                 raise NoSlots("the Cluster has no slots") from None
             except RedisClusterException as error:
-                raise _root(error) from None
-            self._take(found)
+                failure = _root(error)
+            else:
+                self._take(found)
+        if failure is not None:  # raised here, it keeps what led to it
+            raise failure
 
     def _take(self, found: NodesManager) -> None:
         slots: list[Wire | None] = [None] * SLOTS
@@ -257,8 +262,13 @@ class HastyPool(Pool):
     """For who is one of several that can tell: it gets half of the time that is left."""
 
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
-        with in_time(monotonic() + time_left() / 2):
-            return super().get_connection(*arguments, **options)
+        try:
+            with in_time(monotonic() + time_left() / 2):
+                return super().get_connection(*arguments, **options)
+        except Exception as error:
+            given = self.connection_kwargs
+            vars(error)[ADDRESS] = Address(given["host"], given["port"])
+            raise
 
 
 def _root(error: BaseException) -> BaseException:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import redis
 from redis.sentinel import MasterNotFoundError
 
-from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
+from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.hosts import NOT_ALLOWED, HostNotAllowed
 from sessionpersist.stores.redis.cluster import NoSlots, Relocated
 from sessionpersist.stores.redis.wire import ADDRESS, AnswerTooLarge, Unconfirmed, Unexpected
@@ -39,10 +39,6 @@ ONE_NODE = (
 )
 A_SENTINEL = "This is a Sentinel. Choose Sentinel, or enter the REDIS server that it watches."
 NO_PASSWORD = "This REDIS server has no password: leave the field empty."  # noqa: S105 - a sentence
-
-
-class WrongType(StoreUnavailable):
-    """A command met a key of another type; within the REDIS store only."""
 
 
 class Reply(NamedTuple):
@@ -106,6 +102,11 @@ def explain(error: Exception, settings: RedisSettings, secrets: Sequence[str]) -
     return failure
 
 
+def is_foreign(error: Exception) -> bool:
+    """Whether a read has met what no session is: a string that is none, or a key of another type."""
+    return isinstance(error, ForeignRecord) or "WRONGTYPE" in str(error.__cause__)
+
+
 def at(settings: RedisSettings, error: Exception) -> RedisSettings:
     """Return the settings with the address of the server that an error is about, where it is one of several."""
     if settings.mode == STANDALONE:
@@ -159,7 +160,7 @@ def _words(error: Exception) -> str:
 
 def _explain_reply(words: str, settings: RedisSettings) -> Exception | None:
     if "WRONGTYPE" in words:
-        return WrongType("Under this key lies something that is not a string.", answered=True)
+        return StoreUnavailable("Under this key lies something that is not a string.", answered=True)
     if "string exceeds maximum allowed size" in words:
         return SessionTooLarge("The session is larger than this REDIS server accepts.")
     if "DB index" in words:

@@ -33,6 +33,7 @@ from sessionpersist.stores.redis.store import (
     unpack,
 )
 from sessionpersist.stores.redis.wire import Command, Link, Wire, options_of, pool_of_one
+from sessionpersist.stores.servers import check_speaks_tls
 
 AT_A_TIME = 10  # servers that a probe asks at once
 SHOWN = 30  # nodes that a probe shows
@@ -63,6 +64,15 @@ class SeveralStore(RedisStore):
     def _reason(self, seed: Address) -> Exception | None:
         """Why this server can't tell, or None."""
         raise NotImplementedError
+
+    def _or_tls(self, seed: Address, reason: Exception) -> Exception:
+        """Return why a server can't tell; where it hung up because it wants TLS, that."""
+        if isinstance(reason, StoreUnavailable) and reason.connection_lost and not self.settings.tls:
+            try:
+                check_speaks_tls(seed.host, seed.port, self.timeout)
+            except StoreUnavailable as better:
+                return better
+        return reason
 
     def _check_seeds(self) -> str:
         count = len(self.seeds) - len(self._silent())
@@ -153,7 +163,7 @@ class SentinelStore(SeveralStore):
             return StoreUnavailable("This is a REDIS server, and no Sentinel.", "nodes")
         if answer is None:
             return StoreUnavailable(f"It watches nothing that is called “{name}”.", "sentinel_name")
-        return self._explained_of_sentinel(answer)
+        return self._or_tls(seed, self._explained_of_sentinel(answer))
 
     def _explained(self, answer: object) -> Exception:
         if isinstance(answer, MasterNotFoundError) and isinstance(answer.__cause__, Exception):
@@ -268,7 +278,7 @@ class ClusterStore(SeveralStore, Parted):
         try:
             self._command("CLUSTER", "INFO", wire=self._wire.node(seed))
         except StoreUnavailable as error:
-            return error
+            return self._or_tls(seed, error)
         return None
 
     def _refuses_all(self, wire: Wire) -> bool:

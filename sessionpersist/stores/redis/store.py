@@ -37,7 +37,7 @@ from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.credentials import Credentials, credentials_of, fixed
 from sessionpersist.stores.hosts import check_literal
 from sessionpersist.stores.redis import scripts
-from sessionpersist.stores.redis.errors import A_SENTINEL, ONE_NODE, WrongType, explain
+from sessionpersist.stores.redis.errors import A_SENTINEL, ONE_NODE, explain, is_foreign
 from sessionpersist.stores.redis.scripts import Script
 from sessionpersist.stores.redis.wire import (
     SMALL,
@@ -103,7 +103,9 @@ class RedisStore(Probed):
             name = self._name(key)
             value = self._command("GETRANGE", name, b"0", LAST_BYTE, most=LARGEST_VALUE, name=name)
             record = unpack(value) if value else None
-        except (ForeignRecord, WrongType):
+        except (ForeignRecord, StoreUnavailable) as error:
+            if not is_foreign(error):
+                raise
             note_foreign(self.name)
             return None
         return record if record and record.expires_at > now_ms() else None
@@ -181,7 +183,9 @@ class RedisStore(Probed):
     def place(self) -> str | None:
         try:
             return place_of(self._command("GET", name := self._name(PLACE), name=name))
-        except WrongType:
+        except StoreUnavailable as error:
+            if not is_foreign(error):
+                raise
             return None
 
     def connection_checks(self) -> Iterable[Check]:
