@@ -15,15 +15,17 @@ from django.core.management.base import CommandError
 from sessionpersist.configuration.forms import STORE_FORMS
 from sessionpersist.configuration.forms.fields import ConsentField, NodesField, SecretField
 from sessionpersist.stores.secret import Secret
-from sessionpersist.stores.settings import ENVIRONMENT, FILE
+from sessionpersist.stores.settings import ENVIRONMENT, FILE, in_words
 
 
 class Refused(argparse.Action):
     """An option that is there to say why it is not."""
 
     def __call__(self, parser: argparse.ArgumentParser, *arguments: Any) -> None:
+        option = self.option_strings[0]
         parser.error(
-            "a password on the command line can be read by others; see --password-env and --password-stdin"
+            f"a {option[2:].replace('-', ' ')} on the command line can be read by others; "
+            f"see {option}-env and {option}-stdin"
         )
 
 
@@ -51,6 +53,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                 {"nargs": "*", "metavar": "HOST:PORT"} if isinstance(field, NodesField) else {}
             )
             parser.add_argument(option_of(name), help=_help(name), **several)
+
+
+def about_saved_secrets() -> str:
+    """Say how long each saved secret stays, as its form does."""
+    return "".join(
+        f"  {store_type}, {in_words(name)}: {', '.join(map(option_of, form.guards_of(name)))}\n"
+        for store_type, form in STORE_FORMS.items()
+        for name, field in form.base_fields.items()
+        if isinstance(field, SecretField)
+    )
 
 
 def every_field() -> dict[str, forms.Field]:
@@ -87,7 +99,7 @@ def _given_secret(name: str, options: dict[str, Any]) -> Iterator[Given]:
     if options[f"{name}_file"]:
         yield Given(f"--{option}-file", name, FILE + options[f"{name}_file"])
     if options[f"{name}_stdin"]:
-        yield Given(f"--{option}-stdin", name, read_secret())
+        yield Given(f"--{option}-stdin", name, read_secret(name))
     if options[f"no_{name}"]:
         yield Given(f"--no-{option}", name, removes=True)
 
@@ -111,9 +123,11 @@ def _help(name: str) -> str:
     return "; ".join(f"{', '.join(types)}: {what}" for what, types in owners.items())
 
 
-def read_secret() -> Secret:
-    """Return the secret from the standard input; a person is asked for it without an echo."""
-    secret = Secret(getpass.getpass() if sys.stdin.isatty() else sys.stdin.read().rstrip("\r\n"))
+def read_secret(name: str) -> Secret:
+    """Return the secret of this field from the standard input; a person is asked for it without an echo."""
+    words = in_words(name)
+    typed = getpass.getpass(f"{words.capitalize()}: ") if sys.stdin.isatty() else sys.stdin.read()
+    secret = Secret(typed.rstrip("\r\n"))
     if not secret:
-        raise CommandError("The standard input holds no password.")
+        raise CommandError(f"The standard input holds no {words}.")
     return secret

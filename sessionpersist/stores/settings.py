@@ -287,29 +287,35 @@ def fields_of(settings: StoreSettings) -> dict[str, Any]:
     return {"persistence_type": settings.type, **{settings.field(name): values[name] for name in values}}
 
 
-def reveal(password: str | Sealed, field: str = "password") -> Secret:
-    """Return the password itself: ``env:NAME`` is read from this node's environment, ``file:/path`` from a file.
+def reveal(secret: str | Sealed, field: str = "password") -> Secret:
+    """Return the secret itself: ``env:NAME`` is read from this node's environment, ``file:/path`` from a file.
 
-    Raises StoreMisconfigured, on that field, where there is no such variable or file, or where the saved password can't
+    Raises StoreMisconfigured, on that field, where there is no such variable or file, or where the saved secret can't
     be decrypted.
     """
-    password = password.reveal() if isinstance(password, Sealed) else password
-    if isinstance(password, UnreadablePassword):
+    secret = secret.reveal() if isinstance(secret, Sealed) else secret
+    if isinstance(secret, UnreadablePassword):
+        words = in_words(field)
         raise StoreMisconfigured(
-            "The saved password can't be decrypted: the site's SECRET_KEY has changed. Enter the password again.",
+            f"The saved {words} can't be decrypted: the site's SECRET_KEY has changed. Enter the {words} again.",
             field,
         )
-    if password.startswith(FILE):
-        return _read(password.removeprefix(FILE), field)
-    if not password.startswith(ENVIRONMENT):
-        return Secret(password)
-    name = password.removeprefix(ENVIRONMENT)
+    if secret.startswith(FILE):
+        return _read(secret.removeprefix(FILE), field)
+    if not secret.startswith(ENVIRONMENT):
+        return Secret(secret)
+    name = secret.removeprefix(ENVIRONMENT)
     try:
         return Secret(os.environ[name])
     except KeyError:
         raise StoreMisconfigured(
             f"The environment variable {name or '(no name given)'} is not set on this node.", field
         ) from None
+
+
+def in_words(field: str) -> str:
+    """Return the plain name of a field as it stands in a sentence."""
+    return field.replace("_", " ")
 
 
 def _read(path: str, field: str) -> Secret:
@@ -323,5 +329,6 @@ def _read(path: str, field: str) -> Secret:
             raise ValueError("too long")
         return Secret(content.decode().removesuffix("\n").removesuffix("\r"))
     except (OSError, ValueError):  # no cause: it could quote what is in the file
-        message = f"The file {path or '(no path given)'} can't be read on this node, or holds no password."
+        where = path or "(no path given)"
+        message = f"The file {where} can't be read on this node, or holds no {in_words(field)}."
         raise StoreMisconfigured(message, field) from None

@@ -270,6 +270,8 @@ class TestSet:
     def test_empty_standard_input_is_no_password(self, monkeypatch: pytest.MonkeyPatch) -> None:
         type_in(monkeypatch, "\n")
         assert change(*REDIS, "--password-stdin").error == "The standard input holds no password."
+        by_sentinel = change(*REDIS, "--sentinel-password-stdin")
+        assert by_sentinel.error == "The standard input holds no sentinel password."
 
     @pytest.mark.parametrize(
         "arguments", [["--password", PASSWORD], [f"--password={PASSWORD}"], ["--password"]]

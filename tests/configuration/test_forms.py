@@ -160,8 +160,11 @@ def test_each_secret_is_kept_and_removed_by_itself() -> None:
 def test_no_saved_secret_goes_to_other_servers() -> None:
     LoginConfiguration(**SENTINEL, redis_password="one", redis_sentinel_password="two").save()
     errors = filled({"redis_nodes": "evil.example.org:26379"}).errors
-    assert errors.keys() == {"redis_password", "redis_sentinel_password"}
-    assert all("Enter the password again" in each[0] for each in errors.values())
+    only = "again: the saved one is used only while these stay as they are"
+    assert errors == {
+        "redis_password": [f"Enter the password {only}: Servers, Nodes, Name of the primary."],
+        "redis_sentinel_password": [f"Enter the password at the Sentinels {only}: Servers, Nodes."],
+    }
     assert filled({"redis_sentinel_name": "other"}).errors.keys() == {"redis_password"}
 
 

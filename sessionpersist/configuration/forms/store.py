@@ -10,7 +10,6 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.utils import ErrorDict
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from sessionpersist.configuration import allowed
 from sessionpersist.configuration.forms.fields import ConsentField, NodesField, SecretField
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise as Text
 
     from sessionpersist.models import LoginConfiguration
-
-REMOVE: Text = gettext_lazy("Remove the saved password")
 
 
 @dataclass(frozen=True)
@@ -102,13 +99,25 @@ class StoreForm(forms.Form):
     @classmethod
     def about(cls, name: str) -> str:
         """Say what a field is, for the help of the command."""
+        return cls.terms.get(name) or cls.words_for(name)
+
+    @classmethod
+    def words_for(cls, name: str) -> str:
+        """Return the label of a field as it stands in a sentence."""
         label = str(cls.base_fields[name].label)
-        return cls.terms.get(name) or label[0].lower() + label[1:]
+        return label[0].lower() + label[1:]
 
     @staticmethod
     def removal_of(secret: str) -> str:
         """Return the name of the box that removes this saved secret."""
         return f"{secret}_clear"
+
+    @classmethod
+    def guards_of(cls, secret: str) -> list[str]:
+        """Return the fields that decide who gets to see this secret, and how."""
+        field = cls.base_fields[secret]
+        assert isinstance(field, SecretField)
+        return [*field.sent_to, *(["tls"] if "tls" in cls.base_fields else [])]
 
     @classmethod
     def taken_apart(cls, data: Any) -> Any:
@@ -234,7 +243,8 @@ class StoreForm(forms.Form):
             if name in self.removals:
                 field.widget.attrs["placeholder"] = _("Saved; leave empty to keep it")
         for name, removal in self.removals.items():
-            self.fields[removal] = forms.BooleanField(label=REMOVE, required=False)
+            label = _("Remove the saved {secret}").format(secret=self.words_for(name))
+            self.fields[removal] = forms.BooleanField(label=label, required=False)
             order = [each for each in self.fields if each != removal]
             order.insert(order.index(name) + 1, removal)
             self.order_fields(order)
@@ -245,7 +255,7 @@ class StoreForm(forms.Form):
             secret = self.cleaned_data[name] = self._settled(name)
             if not self.any_variable:
                 allowed.check_variable(secret)
-            reveal(secret)
+            reveal(secret, name)
         except ValidationError as error:
             self.add_error(name, error)
         except StoreMisconfigured as error:
@@ -257,16 +267,26 @@ class StoreForm(forms.Form):
         removed = self.cleaned_data.get(self.removals.get(name, ""), False)
         saved: str = self.saved[name]
         if typed and removed:
-            raise ValidationError(_("Either enter a password or remove the saved one."))
+            text = _("Either enter the {secret} or remove the saved one.")
+            raise ValidationError(text.format(secret=self.words_for(name)))
         if typed or removed or not saved:
             return typed
         if self._leads_elsewhere(name):
-            raise ValidationError(
-                _(
-                    "Enter the password again: the saved one is sent only to the host and port that it was saved for."
-                )
-            )
+            raise ValidationError(self._asked_again(name))
         return saved
+
+    def _asked_again(self, name: str) -> str:
+        """Ask for a secret whose saved value is not used, and say which fields decide that, of those that count."""
+        text = _(
+            "Enter the {secret} again: the saved one is used only while these stay as they are: {fields}."
+        )
+        guards = [
+            each
+            for each in self.guards_of(name)
+            if self._applies(each) and (each != "tls" or self.saved[each])
+        ]
+        labels = ", ".join(str(self.fields[each].label) for each in guards)
+        return text.format(secret=self.words_for(name), fields=labels)
 
     def _leads_elsewhere(self, name: str) -> bool:
         """Return whether others could learn the saved secret: at another address, or without TLS."""

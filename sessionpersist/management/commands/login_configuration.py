@@ -24,14 +24,15 @@ from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.stores.secret import UnreadablePassword
 from sessionpersist.stores.settings import ENVIRONMENT, FILE, TYPES, StoreSettings, reveal
 
-ABOUT_PASSWORDS = """\
-A password is never given on the command line: every user of the machine could read it there, and the shell keeps it.
+ABOUT_SECRETS = """\
+A secret is never given on the command line: every user of the machine could read it there, and the shell keeps it.
+A password, for one, is given in one of these ways:
   --password-env NAME              each node reads it from its own environment; only the variable's name is saved
   --password-file PATH             each node reads it from its own file; only the path is saved
   --password-stdin < password.txt  it is read from the standard input (or asked for, in a terminal) and saved encrypted
 SESSIONPERSIST["SECRETS_ALLOWED"] says which names and folders may be used: by default names that begin with
 SESSIONPERSIST_.
-Without either, the saved password stays, as long as host, port and TLS do.
+Without any of them, the saved secret stays, as long as what decides where it is sent does:
 """
 EXAMPLES = """
 examples:
@@ -77,7 +78,7 @@ class Command(SessionCommand):
             "set",
             help="change it; what is not given stays as it is saved",
             description="Change where login sessions live. The store is tried first; what does not work is not saved.",
-            epilog=ABOUT_PASSWORDS + EXAMPLES,
+            epilog=ABOUT_SECRETS + options.about_saved_secrets() + EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         kind = "the kind of store (default: as saved)"
