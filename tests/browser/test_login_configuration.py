@@ -158,7 +158,7 @@ def test_the_page_works_without_javascript(
     visitor.test_connection()
     expect(visitor.verdict()).to_have_text("The connection works.")
     expect(visitor.group(place)).to_contain_text(
-        "Passwords are not sent back to the browser: enter it again."
+        "The password is not sent back to the browser: enter it again."
     )
     visitor.choose(place)
     visitor.save()

@@ -304,7 +304,8 @@ class StoreForm(forms.Form):
         for name in self.secrets:
             if self.data.get(self.add_prefix(name)):
                 self.fields[name].widget.attrs["placeholder"] = _("Enter it again")
-                self[name].help_text = _("Passwords are not sent back to the browser: enter it again.")
+                text = _("The {secret} is not sent back to the browser: enter it again.")
+                self[name].help_text = text.format(secret=self.words_for(name))
 
     def make_read_only(self) -> None:
         """For users who may look but not change: no field takes anything, and none asks for anything."""
