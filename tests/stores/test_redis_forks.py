@@ -26,7 +26,9 @@ def single() -> RedisStore:
 
 
 KINDS = pytest.mark.parametrize(
-    ("server", "make"), [(Valkey, single), (Watched, sentinel_store), (Cluster, cluster_store)], ids=str
+    ("server", "make"),
+    [(Valkey, single), (Watched, sentinel_store), (Cluster, cluster_store)],
+    ids=["Valkey", "Sentinel", "Cluster"],  # functions have no name that is the same in each process
 )
 
 
