@@ -12,8 +12,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.core.signals import request_finished
-from django.db import connections
+from django.db import close_old_connections, connections
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
@@ -136,10 +135,10 @@ def test_it_goes_on_after_the_end_of_each_request_and_in_every_thread(store: Pro
 
     def requests(key: str) -> Any:
         store.create(key, records[key])
-        request_finished.send(None)
+        close_old_connections()
         found = store.get(key)
         connection: Any = connections[ALIAS]
-        request_finished.send(None)
+        close_old_connections()
         if connection.vendor != "mongodb" and connection.client_connection is not None:
             connection.client_connection.close()
         return found
