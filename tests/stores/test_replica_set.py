@@ -179,6 +179,7 @@ def test_the_old_primary_has_no_say_when_it_comes_back(store: MongoStore, whole:
     former.pause()
     whole.wait_for_primary(other_than=[former])
     with closing(mongo_store(server=ReplicaSet, prefix=store.prefix)) as other:
+        assert eventually(lambda: other.get(key)) == first
         assert other.replace(key, second := a_record(), first.version) is Outcome.SAVED
         assert other.create(new := a_key(), record := a_record())
     former.resume()
