@@ -11,6 +11,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -312,6 +313,17 @@ class Server(ABC):
             raise ServerError(
                 f"{self!r} belongs to process {self._owner}, which alone may stop or restart it."
             )
+
+    def wait_until(self, check: Callable[[], bool]) -> None:
+        """Return once this is so; one that raises asks a server that is still starting up."""
+        give_up = time.monotonic() + START_SECONDS
+        while True:
+            with suppress(Exception):
+                if check():
+                    return
+            if time.monotonic() > give_up:
+                raise self._failure("did not come together")
+            time.sleep(0.05)
 
     def _failure(self, what: str) -> ServerError:
         tail = "" if self.external else f" The end of its log:\n{self.log_tail()}"

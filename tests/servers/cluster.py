@@ -1,12 +1,11 @@
 """A Valkey Cluster of real nodes on the loopback."""
 
 import os
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any, ClassVar
 
-from tests.servers.base import START_SECONDS, Server, ServerError
+from tests.servers.base import Server, ServerError
 from tests.servers.places import free_port
 from tests.servers.redis import Valkey
 
@@ -104,17 +103,6 @@ class Cluster(Node):
             and not any("fail" in each or "handshake" in each for each in flags)
             and (role[0] == b"master" or role[3] == b"connected")
         )
-
-    def wait_until(self, check: Callable[[], bool]) -> None:
-        """Return once this is so."""
-        give_up = time.monotonic() + START_SECONDS
-        while True:
-            with suppress(Exception):  # a node is starting up
-                if check():
-                    return
-            if time.monotonic() > give_up:
-                raise self._failure("did not come together")
-            time.sleep(0.05)
 
     def primary_of(self, slot: int) -> Node:
         """The node that has a slot, as a node that answers knows it."""

@@ -2,12 +2,10 @@
 
 import os
 import secrets
-import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any, ClassVar
 
-from tests.servers.base import START_SECONDS, Server, ServerError
+from tests.servers.base import Server, ServerError
 from tests.servers.redis import Valkey
 
 NAME = "main"
@@ -140,17 +138,6 @@ class Watched(Valkey):
         """Return the primary as soon as it is another one, which says so itself."""
         self.wait_until(lambda: self.primary() is not other_than and says_primary(self.primary()))
         return self.primary()
-
-    def wait_until(self, check: Callable[[], bool]) -> None:
-        """Return once this is so."""
-        give_up = time.monotonic() + START_SECONDS
-        while True:
-            with suppress(Exception):  # one is starting up
-                if check():
-                    return
-            if time.monotonic() > give_up:
-                raise self._failure("did not come together")
-            time.sleep(0.05)
 
     def heal(self) -> None:
         """Bring everything back, and wait until all is together again."""

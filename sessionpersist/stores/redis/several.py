@@ -10,7 +10,7 @@ from typing import Any
 import redis
 from redis.sentinel import MasterNotFoundError
 
-from sessionpersist.exceptions import ForeignRecord, StoreMisconfigured, StoreUnavailable
+from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.addresses import Address, addresses
 from sessionpersist.stores.base import Check, Record, now_ms
 from sessionpersist.stores.credentials import Credentials
@@ -26,11 +26,11 @@ from sessionpersist.stores.redis.store import (
     PAGE,
     PAGE_BYTES,
     RedisStore,
+    living,
     pack,
     packed,
     replicas_in_words,
     ttl,
-    unpack,
 )
 from sessionpersist.stores.redis.wire import Command, Link, Wire, options_of, pool_of_one
 from sessionpersist.stores.servers import check_speaks_tls
@@ -333,16 +333,7 @@ class ClusterStore(SeveralStore, Parted):
         lengths = self._ask_each([(name, ("STRLEN", name)) for name in names])
         for page in _within(PAGE_BYTES, list(zip(keys, map(_length, lengths), strict=True))):
             values = self._each(scripts.PAGE, page, [(PAGE_BYTES,)] * len(page))
-            now = now_ms()
-            for key, answer in zip(page, values, strict=True):
-                try:
-                    value = self._only(answer)
-                    record = unpack(value) if value is not None else None
-                except ForeignRecord:
-                    yield key, None
-                else:
-                    if record is not None and record.expires_at > now:
-                        yield key, record
+            yield from living(zip(page, map(self._only, values), strict=True))
 
     def _each(
         self,

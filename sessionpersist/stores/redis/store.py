@@ -275,15 +275,7 @@ class RedisStore(Probed):
             page = self._together(scripts.PAGE, keys, PAGE_BYTES)
             if type(page) is not list or not 0 < len(page) <= len(keys):
                 raise self._explained(page)
-            now = now_ms()
-            for key, value in zip(keys, page, strict=False):
-                try:
-                    record = unpack(value) if value is not None else None
-                except ForeignRecord:
-                    yield key, None
-                else:
-                    if record is not None and record.expires_at > now:
-                        yield key, record
+            yield from living(zip(keys, page, strict=False))
             keys = keys[len(page) :]
 
     def _together(self, script: Script, keys: Collection[str], *arguments: Any, writes: bool = False) -> Any:
@@ -430,6 +422,19 @@ def unpack(value: object) -> Record:
     if payload > len(value):
         raise ForeignRecord("Under this key lies something that ends too early.")
     return validated(value[payload:], version, created_at, expires_at, user_id)
+
+
+def living(found: Iterable[tuple[str, object]]) -> Iterator[tuple[str, Record | None]]:
+    """Yield each record that has not expired, of what was read under keys; None for a foreign one."""
+    now = now_ms()
+    for key, value in found:
+        try:
+            record = unpack(value) if value is not None else None
+        except ForeignRecord:
+            yield key, None
+        else:
+            if record is not None and record.expires_at > now:
+                yield key, record
 
 
 def packed(version: int) -> bytes:
