@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -136,7 +137,15 @@ class TestOnARealSite:
     ) -> None:
         output, end = pty.openpty() if terminal else os.pipe()
         command = [sys.executable, str(ROOT / "manage.py"), "drain_sessions", "--rate", "1000"]
-        with subprocess.Popen(command, cwd=ROOT, env=site.environment, stdout=end, stderr=end) as drain:
+        with subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=site.environment,
+            stdout=end,
+            stderr=end,
+            # Where the tests run in the background, they ignore it, and what they start would, too.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        ) as drain:
             os.close(end)
             while source.count() > SESSIONS - 500:
                 time.sleep(0.01)
