@@ -18,7 +18,7 @@ from tests.load.site import Node, Site
 
 CLIENTS = 10
 TIMEOUT = 2.0  # seconds, the default of TIMEOUT_SECONDS
-SOON = 2.0  # seconds from the election of a primary to the first visit that counts
+SOON = 2.0  # seconds from the moment that a new primary can serve to the first visit that counts
 BEFORE, AFTERWARDS = 2.0, 4.0  # seconds of load around the fault
 
 
@@ -92,7 +92,7 @@ def started(
 
 @dataclass
 class FailOver:
-    """``begun``: monotonic seconds of the fault; ``elected``: of another primary, where there is one."""
+    """``begun``: monotonic seconds of the fault; ``elected``: when another primary could serve, if one could."""
 
     running: Running
     before: list[int]

@@ -42,10 +42,12 @@ def whole(running: OnReplicaSet) -> Iterator[OnReplicaSet]:
 
 
 def elect(whole: OnReplicaSet, fail_over: FailOver, former: Member) -> None:
-    """Wait until another member is the primary; with an arbiter that one has no majority to confirm a write."""
+    """Wait until another member is the primary and a majority confirms its writes; with an arbiter there is none."""
     server = whole.server
     server.wait_for_primary(other_than=[former])
-    fail_over.elected = None if server.arbiter else time.monotonic()
+    if not server.arbiter:
+        server.wait_for_majority()
+        fail_over.elected = time.monotonic()
 
 
 def test_the_primary_is_killed(whole: OnReplicaSet) -> None:

@@ -39,6 +39,8 @@ class Member(MongoDB):
             f"--keyFile={self.folder / 'key'}",
             # A primary that is told to end waits for an heir, who may be gone before it.
             "--setParameter=shutdownTimeoutMillisForSignaledShutdown=1000",
+            # A member that follows one that hangs looks for another after so long; the default is 5.
+            "--setParameter=oplogNetworkTimeoutBufferSeconds=1",
         ]
 
     def _prepare(self) -> None:
@@ -139,6 +141,17 @@ class ReplicaSet(Member):
                 return found
             time.sleep(0.05)
         raise self._failure("has no primary")
+
+    def wait_for_majority(self) -> None:
+        """Return as soon as a majority confirms what is written: the others may still wait for a member that hangs."""
+        self._wait(self._is_confirmed)
+
+    def _is_confirmed(self) -> None:
+        from pymongo import MongoClient
+
+        login = {"username": self.username, "password": self.password, "authSource": self.auth_source}
+        with MongoClient[dict[str, Any]](self.nodes, timeoutMS=500, **login) as client:
+            client[self.database].command("insert", "confirmed", documents=[{}], writeConcern={"w": "majority"})
 
     def heal(self) -> None:
         """Bring every member back, and wait until all of them follow a primary."""
