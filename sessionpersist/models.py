@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Self
 
 from django.core.management.color import no_style
+from django.core.validators import MinValueValidator
 from django.db import connections, models, router, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
@@ -18,6 +19,7 @@ from solo.models import SingletonModel
 
 from sessionpersist import conf
 from sessionpersist.initial import initial_fields, initial_settings
+from sessionpersist.session.policy import END_OLDEST, REFUSE, UNLIMITED, Policy
 from sessionpersist.stores.passwords import EncryptedPasswordField
 from sessionpersist.stores.settings import (
     CLUSTER,
@@ -58,6 +60,13 @@ class RedisMode(models.TextChoices):
     CLUSTER = CLUSTER, _("Cluster")
 
 
+class AtLimit(models.TextChoices):
+    """What becomes of a login beyond ``max_sessions``."""
+
+    END_OLDEST = END_OLDEST, _("End the user's least recently used session")
+    REFUSE = REFUSE, _("Refuse the login")
+
+
 class MongoMechanism(models.TextChoices):
     """How the MONGODB store logs in; empty: as the server proposes."""
 
@@ -72,6 +81,11 @@ LONGEST_PATH = 500  # characters: a row of MySQL has room for all of them
 def late(field: type[models.Field[Any, Any]], label: Any, default: Any, **options: Any) -> Any:
     """Return a field that came with a later release: nodes of earlier ones still write rows without it."""
     return field(label, blank=True, default=default, db_default=default, **options)
+
+
+def unset(field: type[models.Field[Any, Any]], label: Any) -> Any:
+    """Return a field of the policy that is empty where sessions are as Django has them."""
+    return field(label, null=True, blank=True, validators=[MinValueValidator(1)])
 
 
 class LoginConfiguration(SingletonModel):
@@ -119,6 +133,12 @@ class LoginConfiguration(SingletonModel):
     mongodb_client_key = late(
         models.CharField, _("key of the client certificate"), "", max_length=LONGEST_PATH
     )
+    idle_minutes = unset(models.PositiveIntegerField, _("idle time-out (minutes)"))
+    absolute_hours = unset(models.PositiveIntegerField, _("longest session (hours)"))
+    remember_days = unset(models.PositiveIntegerField, _("remember me (days)"))
+    max_sessions = late(models.IntegerField, _("sessions per user"), UNLIMITED)
+    at_limit = late(models.CharField, _("beyond that"), AtLimit.END_OLDEST, max_length=20, choices=AtLimit)
+    policy_since = models.DateTimeField(null=True, editable=False)
     edition = models.PositiveIntegerField(default=0, editable=False)
     saved_at = models.DateTimeField(null=True, editable=False)
     saved_by = models.CharField(max_length=255, blank=True, editable=False)
@@ -126,6 +146,11 @@ class LoginConfiguration(SingletonModel):
     class Meta:
         verbose_name = _("Login Configuration")
         verbose_name_plural = _("Login Configuration")
+        permissions = [
+            ("view_sessions", _("Can see who is signed in where")),
+            ("end_sessions", _("Can end sessions of others")),
+            ("end_all_sessions", _("Can end the sessions of everybody")),
+        ]
 
     def __str__(self) -> str:
         return str(_("Login Configuration"))
@@ -166,6 +191,10 @@ class LoginConfiguration(SingletonModel):
         """Return the settings of the chosen store."""
         return from_fields(self.__dict__)
 
+    def policy(self) -> Policy:
+        """Return what this row decides about sessions, wherever they are."""
+        return Policy.of(self.__dict__)
+
     def save(
         self, *args: Any, saved_by: str = "", place: str = "", initial_place: str = "", **kwargs: Any
     ) -> None:
@@ -179,10 +208,17 @@ class LoginConfiguration(SingletonModel):
         using = kwargs.get("using") or router.db_for_write(type(self))
         with transaction.atomic(using=using):
             self.make_row(using)
+            self._note_policy(using)
             super().save(*args, **kwargs)
             revisions = Revision.objects.using(using)
             revisions.record(self.store_settings(), saved_by, place, initial_place)
         after_commit(partial(configuration_saved.send, type(self)), using)
+
+    def _note_policy(self, using: str) -> None:
+        """Note since when sessions go by this policy, where it differs from the one before."""
+        before = type(self).objects.using(using).get(pk=self.singleton_instance_id).policy()
+        if before != self.policy():
+            self.policy_since = self.saved_at
 
 
 SEALING = 2  # what this release reports of itself, see Node.sealing
@@ -284,6 +320,10 @@ class Revision(models.Model):
     most_left = models.PositiveIntegerField(null=True, editable=False)
     # The id of the place that its store is, see Probed.place(); empty where nobody could ask yet, and for In-Memory.
     place = models.CharField(max_length=32, blank=True, default="", db_default="", editable=False)
+    # The longest life in seconds that the policy gave to sessions while it was in force; None: none but Django's.
+    longest_life = models.PositiveBigIntegerField(null=True, editable=False)
+    # Everybody was logged out with it: a session that was saved under an earlier one is none any more.
+    ends_earlier = models.BooleanField(default=False, db_default=False, editable=False)
     # What was in force before anybody had saved anything: its sessions carry no number of a revision.
     initial = models.BooleanField(default=False, db_default=False, editable=False)
 
@@ -367,6 +407,26 @@ class Node(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}, process {self.process}"
+
+
+class PendingLogout(models.Model):
+    """A logout that the store did not answer: the session counts as ended, and is ended there once the store is back.
+
+    It is known by the hash of its key, as in a store. ``ends_at``: the session would be over then anyhow.
+    """
+
+    stored_key = models.CharField(primary_key=True, max_length=64)
+    noted_at = models.DateTimeField(db_default=Now())
+    ends_at = models.DateTimeField()
+
+    objects = WhereWritten()
+
+    class Meta:
+        verbose_name = _("pending logout")
+        verbose_name_plural = _("pending logouts")
+
+    def __str__(self) -> str:
+        return f"a logout of {self.noted_at}"  # never the key
 
 
 class StoredSession(models.Model):

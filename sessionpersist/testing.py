@@ -29,11 +29,12 @@ class override_login_configuration(TestContextDecorator):  # noqa: N801 - reads 
 
     def __init__(self, **fields: Any) -> None:
         super().__init__()
-        self.settings = LoginConfiguration(**fields).store_settings()
+        row = LoginConfiguration(**fields)
+        self.settings, self.policy = row.store_settings(), row.policy()
         self._begun: list[Snapshot] = []
 
     def enable(self) -> None:
-        self._begun.append(snapshot.override(self.settings))
+        self._begun.append(snapshot.override(self.settings, self.policy))
 
     def disable(self) -> None:
         snapshot.lift(self._begun.pop())

@@ -25,6 +25,7 @@ from sessionpersist import conf, forks
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import announcing, quiet, times
 from sessionpersist.initial import initial_settings
+from sessionpersist.session.policy import AS_DJANGO, Policy
 from sessionpersist.stores.base import INITIAL
 from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
@@ -81,6 +82,7 @@ class Snapshot:
     draining: tuple[Known, ...] = ()
     kept: bool = False
     mixed: bool = False
+    policy: Policy = AS_DJANGO
 
     @property
     def stale(self) -> bool:
@@ -159,12 +161,13 @@ def expire() -> None:
         _held = replace(_held, fresh_until=EXPIRED)
 
 
-def override(store_settings: StoreSettings) -> Snapshot:
+def override(store_settings: StoreSettings, policy: Policy = AS_DJANGO) -> Snapshot:
     """For tests: these settings are in force in this process, at once and whatever is configured, until ``lift``.
 
     Of several, the one that began last is in force.
     """
-    added = Snapshot(Known(OVERRIDDEN, store_settings, 0.0), (), monotonic(), 0.0, float("inf"))
+    known = Known(OVERRIDDEN, store_settings, 0.0)
+    added = Snapshot(known, (), monotonic(), 0.0, float("inf"), policy=policy)
     with _overriding:
         _override_with([*_overrides, added])
     return added
@@ -296,13 +299,14 @@ def in_event_loop() -> bool:
 
 
 def _read() -> Snapshot:
-    from sessionpersist.models import Revision  # models are loaded after the app registry is ready
+    from sessionpersist.models import LoginConfiguration, Revision  # loaded after the app registry is ready
 
     begun = monotonic()
     alias = router.db_for_write(Revision)
     try:
         with answers_within(conf.timeout_seconds(), connections[alias]):
             rows = Revision.objects.in_force()
+            row = LoginConfiguration.objects.using(alias).first()
     except Error:
         connections[alias].close_if_unusable_or_obsolete()
         raise
@@ -313,7 +317,8 @@ def _read() -> Snapshot:
         for row in rows
     )
     snapshot = compose(known, read_at, clock)
-    return replace(snapshot, mixed=bool(rows) and rows[0].mixed)
+    policy = AS_DJANGO if row is None else row.policy()
+    return replace(snapshot, mixed=bool(rows) and rows[0].mixed, policy=policy)
 
 
 def _unix_time(noted: datetime) -> float:

@@ -149,9 +149,15 @@ class ReplicaSet(Member):
     def _is_confirmed(self) -> None:
         from pymongo import MongoClient
 
-        login = {"username": self.username, "password": self.password, "authSource": self.auth_source}
+        login: dict[str, Any] = {
+            "username": self.username,
+            "password": self.password,
+            "authSource": self.auth_source,
+        }
         with MongoClient[dict[str, Any]](self.nodes, timeoutMS=500, **login) as client:
-            client[self.database].command("insert", "confirmed", documents=[{}], writeConcern={"w": "majority"})
+            client[self.database].command(
+                "insert", "confirmed", documents=[{}], writeConcern={"w": "majority"}
+            )
 
     def heal(self) -> None:
         """Bring every member back, and wait until all of them follow a primary."""
