@@ -7,8 +7,9 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Self
 
+from django.core.exceptions import ValidationError
 from django.core.management.color import no_style
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import connections, models, router, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
@@ -19,7 +20,7 @@ from solo.models import SingletonModel
 
 from sessionpersist import conf
 from sessionpersist.initial import initial_fields, initial_settings
-from sessionpersist.session.policy import END_OLDEST, REFUSE, UNLIMITED, Policy
+from sessionpersist.session.policy import CENTURY, DAY, END_OLDEST, HOUR, MINUTE, REFUSE, UNLIMITED, Policy
 from sessionpersist.stores.passwords import EncryptedPasswordField
 from sessionpersist.stores.settings import (
     CLUSTER,
@@ -83,9 +84,20 @@ def late(field: type[models.Field[Any, Any]], label: Any, default: Any, **option
     return field(label, blank=True, default=default, db_default=default, **options)
 
 
-def unset(field: type[models.Field[Any, Any]], label: Any) -> Any:
-    """Return a field of the policy that is empty where sessions are as Django has them."""
-    return field(label, null=True, blank=True, validators=[MinValueValidator(1)])
+def unset(label: Any, unit: int) -> Any:
+    """Return a field of the policy for a time in units of so many milliseconds; empty: sessions are as Django's."""
+    bounds = [MinValueValidator(1, AT_LEAST_ONE), MaxValueValidator(CENTURY // unit, AT_MOST_A_CENTURY)]
+    return models.PositiveIntegerField(label, null=True, blank=True, validators=bounds)
+
+
+AT_LEAST_ONE = _("Enter 1 or more, or leave this empty.")
+AT_MOST_A_CENTURY = _("Enter at most %(limit_value)s, which is a century.")
+
+
+def check_limit(number: int) -> None:
+    """Raise ValidationError for a number of sessions with which nobody could log in, or which means nothing."""
+    if number < 1 and number != UNLIMITED:
+        raise ValidationError(_("Enter -1 for no limit, or 1 or more."), code="no_limit")
 
 
 class LoginConfiguration(SingletonModel):
@@ -133,10 +145,10 @@ class LoginConfiguration(SingletonModel):
     mongodb_client_key = late(
         models.CharField, _("key of the client certificate"), "", max_length=LONGEST_PATH
     )
-    idle_minutes = unset(models.PositiveIntegerField, _("idle time-out (minutes)"))
-    absolute_hours = unset(models.PositiveIntegerField, _("longest session (hours)"))
-    remember_days = unset(models.PositiveIntegerField, _("remember me (days)"))
-    max_sessions = late(models.IntegerField, _("sessions per user"), UNLIMITED)
+    idle_minutes = unset(_("idle time-out (minutes)"), MINUTE)
+    absolute_hours = unset(_("longest session (hours)"), HOUR)
+    remember_days = unset(_("remember me (days)"), DAY)
+    max_sessions = late(models.IntegerField, _("sessions per user"), UNLIMITED, validators=[check_limit])
     at_limit = late(models.CharField, _("beyond that"), AtLimit.END_OLDEST, max_length=20, choices=AtLimit)
     policy_since = models.DateTimeField(null=True, editable=False)
     edition = models.PositiveIntegerField(default=0, editable=False)

@@ -4,6 +4,8 @@ import django.core.validators
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
+import sessionpersist.models
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -41,7 +43,12 @@ class Migration(migrations.Migration):
             field=models.PositiveIntegerField(
                 blank=True,
                 null=True,
-                validators=[django.core.validators.MinValueValidator(1)],
+                validators=[
+                    django.core.validators.MinValueValidator(1, "Enter 1 or more, or leave this empty."),
+                    django.core.validators.MaxValueValidator(
+                        876600, "Enter at most %(limit_value)s, which is a century."
+                    ),
+                ],
                 verbose_name="longest session (hours)",
             ),
         ),
@@ -66,7 +73,12 @@ class Migration(migrations.Migration):
             field=models.PositiveIntegerField(
                 blank=True,
                 null=True,
-                validators=[django.core.validators.MinValueValidator(1)],
+                validators=[
+                    django.core.validators.MinValueValidator(1, "Enter 1 or more, or leave this empty."),
+                    django.core.validators.MaxValueValidator(
+                        52596000, "Enter at most %(limit_value)s, which is a century."
+                    ),
+                ],
                 verbose_name="idle time-out (minutes)",
             ),
         ),
@@ -74,7 +86,11 @@ class Migration(migrations.Migration):
             model_name="loginconfiguration",
             name="max_sessions",
             field=models.IntegerField(
-                blank=True, db_default=-1, default=-1, verbose_name="sessions per user"
+                blank=True,
+                db_default=-1,
+                default=-1,
+                validators=[sessionpersist.models.check_limit],
+                verbose_name="sessions per user",
             ),
         ),
         migrations.AddField(
@@ -88,7 +104,12 @@ class Migration(migrations.Migration):
             field=models.PositiveIntegerField(
                 blank=True,
                 null=True,
-                validators=[django.core.validators.MinValueValidator(1)],
+                validators=[
+                    django.core.validators.MinValueValidator(1, "Enter 1 or more, or leave this empty."),
+                    django.core.validators.MaxValueValidator(
+                        36525, "Enter at most %(limit_value)s, which is a century."
+                    ),
+                ],
                 verbose_name="remember me (days)",
             ),
         ),

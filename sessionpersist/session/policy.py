@@ -17,6 +17,7 @@ REFUSE = "REFUSE"  # at the limit, a further login is refused
 # The fields of the Login Configuration that make a policy.
 FIELDS = ("idle_minutes", "absolute_hours", "remember_days", "max_sessions", "at_limit")
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000  # milliseconds
+CENTURY = 36_525 * DAY  # no time is longer: every store and every database can calculate with that
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Policy:
 
 
 def _times(number: int | None, unit: int) -> int | None:
-    return None if number is None else number * unit
+    """Return a time in milliseconds, a century at most; None for nothing, and for 0, which no form lets through."""
+    return min(number * unit, CENTURY) if number else None
 
 
 AS_DJANGO = Policy()
