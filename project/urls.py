@@ -1,11 +1,12 @@
 """The addresses of the site."""
 
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.contrib.staticfiles.urls import staticfiles_urlpatterns
 from django.urls import path
 
 from project.views import healthz, home
+from sessionpersist.account.login import LoginView
 
 login = LoginView.as_view(template_name="login.html", redirect_authenticated_user=True)
 

@@ -8,6 +8,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from sessionpersist import conf
+from sessionpersist.account import wishes
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -19,14 +20,16 @@ CANDIDATES = 2  # fields of a login form that may hold the password: a check tak
 def note_proof(request: HttpRequest, user: Any) -> None:
     """Note in the session when this user has logged in, and whether by a password. Called after the login.
 
-    Django does not say by what a user has logged in, and single sign-on may come by the same backend. So the password
-    that the form holds is checked once more, for staff alone.
+    A form of this app says so itself. Of any other login Django does not say by what it came, and single sign-on may
+    come by the same backend. So the password that the form holds is checked once more, for staff alone.
     """
-    if conf.reauthenticate_seconds() is None or not getattr(user, "is_staff", False):
+    wish = wishes.found(request, user)
+    by_password = wish is not None and wish.by_password
+    if conf.reauthenticate_seconds() is None or not (by_password or getattr(user, "is_staff", False)):
         return
     now = int(time())
     note = {**note_of(request, user), "user": str(user.pk), "login": now}
-    if any(user.check_password(each) for each in islice(_posted_passwords(request), CANDIDATES)):
+    if by_password or any(map(user.check_password, islice(_posted_passwords(request), CANDIDATES))):
         note["password"] = now
     request.session[NOTE] = note
 
