@@ -24,6 +24,7 @@ from sessionpersist import audit
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing
 from sessionpersist.session import adoption, merging
+from sessionpersist.session.reasons import Reason
 from sessionpersist.session.sealing import Sealer, beside, stored_key
 from sessionpersist.stores.base import (
     LONGEST_USER_ID,
@@ -70,6 +71,9 @@ class SessionStore(SessionBase):
         session_key = Secret(session_key) if isinstance(session_key, str) else session_key
         super().__init__(session_key)
         self.outage: StoreUnavailable | None = None
+        self.ended_reason: Reason | None = (
+            None  # why the session that was asked for is over, where that is known
+        )
         self._held: Held | None = None
         self._missed: str | None = None  # the key under which load() has found nothing
         self._before: Held | None = None  # what was held before the last save, which a rollback may take back
@@ -267,6 +271,8 @@ class SessionStore(SessionBase):
         if session_key is None:
             return None
         record = self._ask(routing.current_store().get, session_key)
+        if record is not None and record.ended:
+            self.ended_reason = Reason(record.reason)
         if record is None or record.ended:
             return None
         opened = self._sealer_of(session_key).unseal(

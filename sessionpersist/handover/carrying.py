@@ -80,8 +80,8 @@ class Place:
     def delete(self, key: str, version: int | None = None) -> Rule[bool]:
         return call(self.store.delete, key, version)
 
-    def end(self, key: str, expires_at: int) -> Rule[None]:
-        return call(self.store.end, key, expires_at)
+    def end(self, key: str, expires_at: int, reason: int = 0) -> Rule[None]:
+        return call(self.store.end, key, expires_at, reason)
 
 
 class Found(NamedTuple):
@@ -97,7 +97,7 @@ class View(ABC):
     Its verbs are those of a store, as rules.
     """
 
-    mixed = False  # whether nodes of 0.2.0 serve the site, too
+    mixed = False  # whether nodes of 0.2.0 serve the site, too, to whom an ended record with a reason is none
     # Between these times of the monotonic clock nothing drains, no switch is near, and what is known is fresh.
     steady_from = steady_until = 0.0
 
@@ -189,11 +189,16 @@ class View(ABC):
             return (yield from self.current.delete(key, version))
         if version is not None:
             return (yield from self._end_version(key, version))
-        yield from self.end(key, now_ms() + self.longest_life)
+        yield from self.end(key, self.holding(0))
         return True
 
-    def end(self, key: str, expires_at: int) -> Rule[None]:
-        yield from self.current.end(key, expires_at)
+    def holding(self, expires_at: int) -> int:
+        """Until when an ended record has to stay: where the session may lie elsewhere, for as long as it could live."""
+        return max(expires_at, now_ms() + self.longest_life) if self.unsettled else expires_at
+
+    def end(self, key: str, expires_at: int, reason: int = 0) -> Rule[None]:
+        """Leave an ended record in place of a session."""
+        yield from self.current.end(key, expires_at, 0 if self.mixed else reason)
         for source in self.sources:
             try:
                 yield from source.delete(key)

@@ -73,9 +73,9 @@ def _move(view: View, source: Place, key: str, record: Record) -> Rule[bool]:
     """Bring one record over in the way that a request would; True where it was a live session."""
     if record.ended:
         # It must go on standing in the way of what an older source may still hold, or the current place from the last
-        # time that it was current.
-        if source is not view.sources[-1] or view.current.floor < view.number:
-            yield from view.current.end(key, record.expires_at)
+        # time that it was current. One with a reason is to be read by its user.
+        if record.reason or source is not view.sources[-1] or view.current.floor < view.number:
+            yield from view.current.end(key, record.expires_at, record.reason)
         return False
     if not view.is_of_source(record):
         return False

@@ -94,6 +94,16 @@ class RoutedStore:
                 return deleted
         return self._drive(self._rules.delete(key, version, before=deleted))
 
+    def end(self, key: str, expires_at: int, reason: int = 0) -> None:
+        """Leave an ended record that says why in place of a session, whether there is one or not: until ``expires_at``
+        at least, and for as long as the session could live where a handover is going on."""
+        view = self._view()
+        if view.steady_from < monotonic() < view.steady_until:
+            view.current.store.end(key, expires_at, 0 if view.mixed else reason)
+            if self._is_still(view):
+                return
+        self._drive(self._rules.end(key, expires_at, reason))
+
     def clear_expired(self) -> int:
         return self._view().current.store.clear_expired()
 

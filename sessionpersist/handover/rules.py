@@ -91,6 +91,15 @@ class Rules:
                 return deleted or (before and (version is None or (yield from self._is_gone(key))))
             before |= deleted
 
+    def end(self, key: str, expires_at: int, reason: int = 0) -> Rule[None]:
+        """End a session for a reason. What was done under a view that did not count is an ended record more, which
+        stands in nobody's way."""
+        while True:
+            view = yield from self._begin(logout=True)
+            yield from view.end(key, view.holding(expires_at), reason)
+            if (yield from self._counts(view, False, missed=True)):
+                return
+
     def _is_gone(self, key: str) -> Rule[bool]:
         """Whether nothing is left of what was deleted under a view that has passed. While it was, somebody may have
         moved it, and others have saved to it since; or be moving it now, who must be kept from that."""

@@ -31,7 +31,7 @@ class UnopenedStore(Drainable):
     def delete(self, key: str, version: int | None = None) -> bool:
         self._refuse()
 
-    def end(self, key: str, expires_at: int) -> None:
+    def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         self._refuse()
 
     def clear_expired(self) -> int:

@@ -6,8 +6,9 @@ store has vouched for. Whatever else happens is a StoreUnavailable (or StoreMisc
 error as its cause: "I could not look" is never told as "there is nothing".
 
 - *Absent* and *expired* are the same to a caller; expiry is judged at every read, whatever the server does by itself.
-- An *ended* record marks a session that was logged out while its record may still lie in another store. Its version is
-  ``ENDED``; it has no payload, can be read, and blocks its key: it can't be replaced, touched, deleted or created over.
+- An *ended* record marks a session that somebody has ended, while its record may still lie in another store or its
+  user is to be told why. Its version is ``ENDED``, and its payload at most one byte, the reason. It can be read, and
+  blocks its key: it can't be replaced, touched, deleted or created over.
 - A *version* is a token, new at every write (see ``new_version``); to a store it means nothing but "the same" or not.
 - Each verb that a request uses is one round trip and atomic on the server. Check-then-act is a bug.
 
@@ -89,8 +90,18 @@ class Record(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """True for a session that was logged out during a handover."""
+        """True for a session that was ended, and is kept for a while to say so."""
         return self.version == ENDED
+
+    @property
+    def reason(self) -> int:
+        """Why an ended record was ended: a number from 0 (nobody has said) to 255. It means nothing to a store."""
+        return self.payload[0] if self.ended and self.payload else 0
+
+
+def ended_record(expires_at: int, reason: int = 0) -> Record:
+    """Return what ``Store.end`` writes."""
+    return Record(bytes([reason] if reason else []), ENDED, now_ms(), expires_at)
 
 
 def validated(
@@ -159,8 +170,8 @@ class Store(ABC):
         """Delete a live record; with a version, only if it is still that one. False: nothing was deleted."""
 
     @abstractmethod
-    def end(self, key: str, expires_at: int) -> None:
-        """Write an ended record, whatever was there. Only during a handover."""
+    def end(self, key: str, expires_at: int, reason: int = 0) -> None:
+        """Write an ended record, whatever was there, with a reason from 0 to 255 (see ``Record.reason``)."""
 
     @abstractmethod
     def close(self) -> None:

@@ -69,8 +69,8 @@ class GuardedStore(Drainable):
     def delete(self, key: str, version: int | None = None) -> bool:
         return self._guarded(lambda: self.store.delete(key, version))
 
-    def end(self, key: str, expires_at: int) -> None:
-        self._guarded(lambda: self.store.end(key, expires_at))
+    def end(self, key: str, expires_at: int, reason: int = 0) -> None:
+        self._guarded(lambda: self.store.end(key, expires_at, reason))
 
     def close(self) -> None:
         self.store.close()
@@ -205,8 +205,8 @@ class PartedStore(Drainable):
     def delete(self, key: str, version: int | None = None) -> bool:
         return self._part(key).delete(key, version)
 
-    def end(self, key: str, expires_at: int) -> None:
-        self._part(key).end(key, expires_at)
+    def end(self, key: str, expires_at: int, reason: int = 0) -> None:
+        self._part(key).end(key, expires_at, reason)
 
     def clear_expired(self) -> int:
         return self.whole.clear_expired()

@@ -33,6 +33,7 @@ from sessionpersist.stores.base import (
     Outcome,
     Probed,
     Record,
+    ended_record,
     note_foreign,
     now_ms,
     place_of,
@@ -131,8 +132,8 @@ class MemoryStore(Probed):
             return self._changed(SQL.delete, key, now_ms()) == 1
         return version != ENDED and self._changed(SQL.delete_version, key, now_ms(), version) == 1
 
-    def end(self, key: str, expires_at: int) -> None:
-        self._changed(SQL.end, key, b"", ENDED, now_ms(), int(expires_at), "")
+    def end(self, key: str, expires_at: int, reason: int = 0) -> None:
+        self._changed(SQL.end, key, *values_of(ended_record(expires_at, reason)))
 
     def clear_expired(self) -> int:
         total = 0

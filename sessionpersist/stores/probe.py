@@ -22,6 +22,7 @@ from sessionpersist.stores.base import LONGEST_USER_ID, Check, Outcome, Probed, 
 from sessionpersist.stores.texts import LONGEST_TEXT, driver_words, printable
 
 TRIAL_LIFE = 60_000  # milliseconds: what a probe that was killed leaves behind is gone after a minute
+REASON = 255  # of an ended record, for the probe: the largest
 LARGE = 64 * 1024  # bytes of a payload
 MANY = 32  # keys: a node that has half of a cluster is taken for the whole once in four billion probes
 
@@ -212,9 +213,10 @@ class Trial:
     def end(self) -> None:
         store, key = self.store, self.ended
         self._written.add(key)
-        store.end(key, now_ms() + TRIAL_LIFE)
+        store.end(key, now_ms() + TRIAL_LIFE, REASON)
         found = store.get(key)
-        expect(found is not None and found.ended, "The store does not keep that a session was logged out.")
+        kept = found is not None and found.ended and found.reason == REASON
+        expect(kept, "The store does not keep that a session was logged out.")
         expect(not store.create(key, self.first), "The store wrote over a session that was logged out.")
         self._bury(key)
         expect(store.get(key) is None, "The store could not delete the record.")

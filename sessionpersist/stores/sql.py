@@ -183,8 +183,8 @@ def record_of_row(row: Sequence[object]) -> Record:
     payload, version, created_at, expires_at, user_id = row
     if isinstance(payload, memoryview):
         payload = bytes(payload)
-    if version == ENDED and payload:
-        raise ForeignRecord("An ended record has no payload.")
+    if version == ENDED and isinstance(payload, bytes) and len(payload) > 1:
+        raise ForeignRecord("An ended record has a reason of one byte.")
     return validated(payload, version, created_at, expires_at, user_id)
 
 

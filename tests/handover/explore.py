@@ -342,7 +342,7 @@ def expected(log_of: World, key: str) -> set[int]:
     """What must be in a session. One that logged in has what was saved under the key that it had before, too."""
     log, kinds = log_of.log, [kind for kind, _ in log_of.plan.operations]
     saved = log.saved.get(key, set())
-    if key.startswith("login") and kinds.count("login") == 1 and "logout" not in kinds:
+    if key.startswith("login") and kinds.count("login") == 1 and not {"logout", "expel"} & set(kinds):
         saved = saved | log.saved.get(KEY, set())
     return saved
 
@@ -375,7 +375,20 @@ STORES = [
     ("OLD", "NEW", "OLD'"),
     ("OLD", "OLD'", "NEW"),
 ]
-KINDS = ["get", "get", "save", "save", "touch", "logout", "login", "arrive", "guest", "drain", "drain"]
+KINDS = [
+    "get",
+    "get",
+    "save",
+    "save",
+    "touch",
+    "logout",
+    "expel",
+    "login",
+    "arrive",
+    "guest",
+    "drain",
+    "drain",
+]
 
 
 def random_plan(source: random.Random) -> Plan:

@@ -75,8 +75,8 @@ class Handover(Store):
             self._deleted.add(key)
         return deleted
 
-    def end(self, key: str, expires_at: int) -> None:
-        self.driven(self.view.end(key, expires_at))
+    def end(self, key: str, expires_at: int, reason: int = 0) -> None:
+        self.driven(self.view.end(key, expires_at, reason))
 
     def close(self) -> None:
         for place in (self.view.current, *self.view.sources):

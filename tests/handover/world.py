@@ -18,11 +18,20 @@ from sessionpersist.handover import carrying, moving, rules
 from sessionpersist.handover.carrying import Place
 from sessionpersist.handover.driving import Call, Look, Request, Rule, Wait
 from sessionpersist.handover.routing import RoutedStore
-from sessionpersist.stores.base import ENDED, Drainable, Outcome, Record, new_version, now_ms, revision_of
+from sessionpersist.stores.base import (
+    Drainable,
+    Outcome,
+    Record,
+    ended_record,
+    new_version,
+    now_ms,
+    revision_of,
+)
 
 KEY = "session"  # the one that all share; those that log in have one more of their own
 LIFE = 10**9  # milliseconds
 EXPIRES = now_ms() + LIFE
+REASON = 3
 SAVES = 10  # tries of a save; the engine has more
 
 T = TypeVar("T")
@@ -69,8 +78,8 @@ class Dictionary(Drainable):
         del self.records[key]
         return True
 
-    def end(self, key: str, expires_at: int) -> None:
-        self.records[key] = Record(b"", ENDED, 0, expires_at)
+    def end(self, key: str, expires_at: int, reason: int = 0) -> None:
+        self.records[key] = ended_record(expires_at, reason)
 
     def close(self) -> None:
         pass
@@ -228,6 +237,9 @@ class Verbs:
 
     def delete(self, key: str, version: int | None = None) -> Operation[bool]:
         return self._routed().run(lambda store: store.delete(key, version))
+
+    def end(self, key: str, expires_at: int, reason: int = 0) -> Operation[None]:
+        return self._routed().run(lambda store: store.end(key, expires_at, reason))
 
     def _routed(self) -> Routed:
         return self._rules.Routed(self._rules, self._process)
@@ -418,6 +430,16 @@ def logout(world: World, process: Process, number: int) -> Operation[None]:
     yield from end(world, process, KEY)
 
 
+def expel(world: World, process: Process, number: int) -> Operation[None]:
+    """Somebody else ends the session, for a reason; then it is known to all who ask."""
+    world.log.ending.add(KEY)
+    yield from world.at(process).end(KEY, EXPIRES, REASON)
+    world.log.logouts.append(KEY)
+    found = yield from world.at(world.after(process)).get(KEY)
+    if found is not None and not found.ended:
+        world.log.fault = world.log.fault or "I2 read after it was ended"
+
+
 def login(world: World, process: Process, number: int) -> Operation[None]:
     """A session gets a new key; what others save under the old one meanwhile comes along."""
     key = f"login {number}"
@@ -469,7 +491,7 @@ def drain(world: World, process: Process, number: int) -> Operation[None]:
 
 
 OPERATIONS: dict[str, Callable[[World, Process, int], Operation[None]]] = {
-    each.__name__: each for each in (get, save, touch, logout, login, arrive, guest, drain)
+    each.__name__: each for each in (get, save, touch, logout, expel, login, arrive, guest, drain)
 }
 
 

@@ -302,6 +302,26 @@ class VerbsContract:
             assert found is not None
             assert (found.ended, found.expires_at, found.payload) == (True, until, b"")
 
+    def test_end_keeps_its_reason_a_later_one_too(self, store: Store, live: tuple[str, Record]) -> None:
+        until = now_ms() + MINUTE
+        for reason in (1, 255, 0, 9):
+            store.end(live[0], until, reason)
+            found = store.get(live[0])
+            assert found is not None
+            assert (found.ended, found.reason, found.expires_at) == (True, reason, until)
+
+    def test_a_session_that_was_ended_for_a_reason_takes_no_write(
+        self, store: Store, live: tuple[str, Record]
+    ) -> None:
+        key, record = live
+        store.end(key, now_ms() + MINUTE, 3)
+        assert store.replace(key, a_record(), record.version) is Outcome.MISSING
+        assert [store.create(key, a_record()), store.touch(key, now_ms() + 2 * MINUTE)] == [False] * 2
+        assert [store.delete(key), store.delete(key, record.version)] == [False] * 2
+        found = store.get(key)
+        assert found is not None
+        assert (found.ended, found.reason) == (True, 3)
+
     def test_an_ended_record_expires(self, store: Store) -> None:
         key = a_key()
         store.end(key, now_ms() + 100)

@@ -21,7 +21,16 @@ from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
 from sessionpersist import conf, forks
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import sql
-from sessionpersist.stores.base import ENDED, Check, Outcome, Probed, Record, note_foreign, now_ms
+from sessionpersist.stores.base import (
+    ENDED,
+    Check,
+    Outcome,
+    Probed,
+    Record,
+    ended_record,
+    note_foreign,
+    now_ms,
+)
 from sessionpersist.stores.database import meanings, replication, tables
 from sessionpersist.stores.database.meanings import (
     Duplicate,
@@ -112,8 +121,8 @@ class DatabaseStore(Probed):
             return self._changed(self._sql.delete, key, now_ms()) == 1
         return version != ENDED and self._changed(self._sql.delete_version, key, now_ms(), version) == 1
 
-    def end(self, key: str, expires_at: int) -> None:
-        self._changed(self._sql.end, key, b"", ENDED, now_ms(), int(expires_at), "")
+    def end(self, key: str, expires_at: int, reason: int = 0) -> None:
+        self._changed(self._sql.end, key, *sql.values_of(ended_record(expires_at, reason)))
 
     def clear_expired(self) -> int:
         total = 0

@@ -32,6 +32,7 @@ from sessionpersist.stores.base import (
     Outcome,
     Probed,
     Record,
+    ended_record,
     new_place,
     note_foreign,
     now_ms,
@@ -144,8 +145,8 @@ class MongoStore(Probed):
                 lambda live: self._sessions.delete_one(live).deleted_count, live_filter(key) | only
             )
 
-    def end(self, key: str, expires_at: int) -> None:
-        ended = document_of(Record(b"", ENDED, now_ms(), expires_at))
+    def end(self, key: str, expires_at: int, reason: int = 0) -> None:
+        ended = document_of(ended_record(expires_at, reason))
         self._prepare_once()
         with self._translated():
             self._sessions.replace_one({"_id": key}, ended, upsert=True)

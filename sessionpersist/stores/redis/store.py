@@ -19,7 +19,6 @@ from django.utils.module_loading import import_string
 from sessionpersist import conf
 from sessionpersist.exceptions import ForeignRecord, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import (
-    ENDED,
     LONGEST_USER_ID,
     MAX_PAYLOAD_BYTES,
     PLACE,
@@ -27,6 +26,7 @@ from sessionpersist.stores.base import (
     Outcome,
     Probed,
     Record,
+    ended_record,
     new_place,
     note_foreign,
     now_ms,
@@ -133,8 +133,8 @@ class RedisStore(Probed):
         only = b"" if version is None else packed(version)
         return self._script(scripts.DELETE, self._name(key), now_ms(), only) == 1
 
-    def end(self, key: str, expires_at: int) -> None:
-        name, ended = self._name(key), pack(Record(b"", ENDED, now_ms(), expires_at))
+    def end(self, key: str, expires_at: int, reason: int = 0) -> None:
+        name, ended = self._name(key), pack(ended_record(expires_at, reason))
         self._is_ok(self._command("SET", name, ended, "PX", ttl(expires_at), name=name, writes=True))
 
     def clear_expired(self) -> int:
