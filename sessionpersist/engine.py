@@ -23,9 +23,10 @@ from django.utils import timezone
 from sessionpersist import audit
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing
-from sessionpersist.session import adoption, merging
+from sessionpersist.session import adoption, merging, policy
+from sessionpersist.session.policy import EXPIRY, LIFE, REMEMBER, Policy
 from sessionpersist.session.reasons import Reason
-from sessionpersist.session.sealing import Sealer, beside, stored_key
+from sessionpersist.session.sealing import Opened, Sealer, beside, stored_key
 from sessionpersist.stores.base import (
     LONGEST_USER_ID,
     Outcome,
@@ -57,23 +58,30 @@ class Held(NamedTuple):
     plain: bytes
     created_at: int
     end: int  # sealed inside; to prolong the session beyond it, it must be saved
+    expires_at: int
+    user: object = None  # what stands under USER_ID in it
 
 
 class SessionStore(SessionBase):
-    """One session. ``outage`` is the error of a store that could not be asked, for the middleware to see."""
+    """One session. ``outage`` is the error of a store that could not be asked, for the middleware to see.
+
+    ``ended_reason`` is why the session that was asked for is over, where that is known. ``background``: what is done
+    with it does not count as use (see ``session/background.py``).
+    """
 
     if TYPE_CHECKING:  # Django's own, which its stubs leave out
         _session: dict[str, Any]
 
         def _get_session(self, no_load: bool = False) -> dict[str, Any]: ...
 
+        async def _aget_session(self) -> dict[str, Any]: ...
+
     def __init__(self, session_key: str | None = None) -> None:
         session_key = Secret(session_key) if isinstance(session_key, str) else session_key
         super().__init__(session_key)
         self.outage: StoreUnavailable | None = None
-        self.ended_reason: Reason | None = (
-            None  # why the session that was asked for is over, where that is known
-        )
+        self.ended_reason: Reason | None = None
+        self.background = False
         self._held: Held | None = None
         self._missed: str | None = None  # the key under which load() has found nothing
         self._before: Held | None = None  # what was held before the last save, which a rollback may take back
@@ -81,6 +89,7 @@ class SessionStore(SessionBase):
         self._key_is_new = False  # drawn by this object
         self._logs_in = False  # a user has logged in, and that is not saved yet
         self._logs_out: str | None = None  # the id of the user who is logging out
+        self._is_used = False  # that is all that there is to save, unless the content has changed
 
     def load(self) -> dict[str, Any]:
         """Read the session; where there is none, the object becomes a new, empty one. Creates nothing."""
@@ -93,21 +102,12 @@ class SessionStore(SessionBase):
 
     def exists(self, session_key: str | None) -> bool:
         """Return whether there is a live session with that key. False for None and for anything that is not a text."""
-        session_key = Secret(session_key) if is_key(session_key) else None
-        record = self._ask(routing.current_store().get, session_key) if session_key else None
-        return record is not None and not record.ended
+        return is_key(session_key) and self._read(Secret(session_key)) is not None
 
     def create(self) -> None:
         """Save as a new session under a fresh random key. It is not looked up first: a clash is next to impossible, and
         the store would refuse it."""
-        while True:
-            self._session_key = new_key()
-            try:
-                self.save(must_create=True)
-            except CreateError:
-                continue
-            self.modified = self._key_is_new = True
-            return
+        self._create(None)
 
     def save(self, must_create: bool = False) -> None:
         """Save the session: a changed one over the version that was read, an unchanged one as a new expiry only.
@@ -125,8 +125,8 @@ class SessionStore(SessionBase):
             raise UpdateError
         if self._held is None:
             self._held = self._base_of_unread()
-        plain = self._serialized(data)
-        if not self.modified and plain == self._held.plain:
+        plain = self._with_life(data)
+        if plain == self._held.plain and (self._is_used or not self.modified):
             return self._slide(data, plain)
         return self._save_over(data, plain)
 
@@ -146,7 +146,7 @@ class SessionStore(SessionBase):
     def cycle_key(self) -> None:
         """Move the session to a new key. What another request saved under the old key meanwhile comes along."""
         data, old_key, held = self._session, self.session_key, self._held
-        self.create()
+        self._create(held)
         self._session_cache = data
         if old_key:
             self._retire(old_key, held)
@@ -169,6 +169,60 @@ class SessionStore(SessionBase):
         """A user is about to log out."""
         self._logs_out = storable_user_id(user_id)
 
+    def remember(self, on: bool = True) -> None:
+        """Keep the user logged in when the browser is closed, for as long as ``remember_days`` says; or no longer.
+
+        Without effect where ``remember_days`` is not set, until it is.
+        """
+        if on:
+            self[REMEMBER] = True
+        else:
+            self.pop(REMEMBER, None)
+
+    async def aremember(self, on: bool = True) -> None:
+        """See remember()."""
+        await self._aget_session()
+        self.remember(on)
+
+    def get_session_cookie_age(self) -> int:
+        """Return for how many seconds a browser keeps the cookie: as Django does, but not less than the session may go
+        unused. The cookie of a remembered session goes when the session does, which is so long after the login."""
+        in_force, session = self._policy(), getattr(self, "_session_cache", {})
+        if in_force.remember is not None and policy.is_remembered(session):
+            return max(0, (self._begun(self._held) + in_force.remember - now_ms()) // 1000)
+        age = super().get_session_cookie_age()
+        return age if in_force.idle is None else max(age, in_force.idle // 1000)
+
+    def get_expire_at_browser_close(self) -> bool:
+        """Return whether the cookie ends with the browser: where ``remember_days`` is set, it does unless the user has
+        asked to be remembered; otherwise as Django has it. What ``set_expiry`` said goes first."""
+        if self._policy().remember is not None and self.get(EXPIRY) is None:
+            return not policy.is_remembered(self._session)
+        return super().get_expire_at_browser_close()
+
+    async def aget_expire_at_browser_close(self) -> bool:
+        """See get_expire_at_browser_close()."""
+        await self._aget_session()
+        return self.get_expire_at_browser_close()
+
+    def note_use(self) -> None:
+        """A view has used the session: where that is due, have it saved with the response, with a new cookie."""
+        held, session = self._held, getattr(self, "_session_cache", None)
+        if held is None or session is None or self.background or self.modified:
+            return
+        if policy.is_use_due(self._policy(), session, held.expires_at, now_ms()):
+            self.modified = self._is_used = True
+
+    def time_left(self) -> tuple[int | None, bool]:
+        """Return in how many milliseconds the session ends unless it is used, and whether a use puts that off. None
+        where the policy sets no limit for it, and for a session that is not saved yet."""
+        session, in_force = self._session, self._policy()
+        life, absolute = in_force.life_of(session), in_force.limits(policy.is_remembered(session))[1]
+        if self._held is None or (life is None and absolute is None):
+            return None, False
+        end = self._end(in_force, session, self._held.created_at, self._held.expires_at)
+        return max(end.at - now_ms(), 0), life is not None and end.reason is not Reason.ABSOLUTE
+
     async def acycle_key(self) -> None:
         """See cycle_key()."""
         from asgiref.sync import sync_to_async
@@ -180,12 +234,23 @@ class SessionStore(SessionBase):
         """Delete the expired sessions of the current store."""
         routing.current_store().clear_expired()
 
-    def _save_new(self, data: dict[str, Any]) -> None:
-        record, held = self._record(plain := self._serialized(data), now_ms())
+    def _create(self, before: Held | None) -> None:
+        """Save as a new session under a fresh key; what was held under another key is the session that goes on."""
+        while True:
+            self._session_key = new_key()
+            try:
+                self._save_new(self._get_session(no_load=True), before)
+            except CreateError:
+                continue
+            self.modified = self._key_is_new = True
+            return
+
+    def _save_new(self, data: dict[str, Any], before: Held | None = None) -> None:
+        record, held = self._record(plain := self._with_life(data), begun := self._begun(before))
         while not self._ask(routing.current_store().create, self.session_key, record):
             if revision_of(record.version) == routing.current_store().revision():
                 raise CreateError
-            record, held = self._record(plain, now_ms())  # the switch to another store came just between
+            record, held = self._record(plain, begun)  # the switch to another store came just between
         self._held = held
         self._audit_login(record)
 
@@ -195,13 +260,14 @@ class SessionStore(SessionBase):
             return self._save_over(data, plain)
         if not self._ask(routing.current_store().touch, self.session_key, expires_at):
             raise UpdateError
+        self._held = self._held._replace(expires_at=max(expires_at, self._held.expires_at))
         return None
 
     def _save_over(self, data: dict[str, Any], plain: bytes) -> None:
         """Replace the version that was read; where another request has replaced it, merge and try again."""
         assert self._held is not None
         for attempt in range(ATTEMPTS):
-            record, held = self._record(plain, self._held.created_at)
+            record, held = self._record(plain, self._begun(self._held))
             outcome = self._ask(routing.current_store().replace, self.session_key, record, self._held.version)
             if outcome is Outcome.SAVED:
                 self._before, self._held = self._held, held
@@ -210,7 +276,7 @@ class SessionStore(SessionBase):
                 raise UpdateError
             pause(attempt)
             self._merge_newer(data)
-            plain = self._serialized(data)
+            plain = self._with_life(data)
         self.outage = StoreUnavailable(f"The session was being changed by others {ATTEMPTS} times in a row.")
         raise self.outage
 
@@ -271,10 +337,20 @@ class SessionStore(SessionBase):
         if session_key is None:
             return None
         record = self._ask(routing.current_store().get, session_key)
-        if record is not None and record.ended:
-            self.ended_reason = Reason(record.reason)
-        if record is None or record.ended:
+        if record is None:
             return None
+        if record.ended:
+            self._note_end(session_key, Reason(record.reason))
+            return None
+        opened = self._opened(session_key, record)
+        data = None if opened is None else self._deserialized(opened[0])
+        if opened is None or data is None or self._is_over(session_key, data, record):
+            return None
+        plain, end = opened
+        return Held(record.version, plain, record.created_at, end, record.expires_at, data.get(USER_ID)), data
+
+    def _opened(self, session_key: str, record: Record) -> Opened | None:
+        """Open a record; None, and a line in the security log, where it is not what this app has put there."""
         opened = self._sealer_of(session_key).unseal(
             record.payload, beside(record.version, record.created_at, record.user_id)
         )
@@ -282,15 +358,39 @@ class SessionStore(SessionBase):
             logger.warning(
                 "A stored session could not be opened: damaged, foreign, or sealed with another SECRET_KEY."
             )
-            return None
-        plain, end = opened
-        if end <= now_ms():
+        elif opened[1] <= now_ms():
             logger.warning(
                 "A stored session is over, though its store says otherwise: somebody has prolonged it."
             )
             return None
-        data = self._deserialized(plain)
-        return None if data is None else (Held(record.version, plain, record.created_at, end), data)
+        return opened
+
+    def _note_end(self, session_key: str, reason: Reason) -> None:
+        if session_key == self.session_key:
+            self.ended_reason = reason
+
+    def _is_over(self, session_key: str, data: dict[str, Any], record: Record) -> bool:
+        """Whether the policy has ended a session that its store still has."""
+        in_force = self._policy()
+        if not in_force.has_times and LIFE not in data:
+            return False  # all is as Django has it
+        end = self._end(in_force, data, record.created_at, record.expires_at)
+        if end.at > now_ms():
+            return False
+        self._note_end(session_key, end.reason)
+        return True
+
+    def _end(self, in_force: Policy, session: dict[str, Any], begun: int, expires_at: int) -> policy.End:
+        cookie_age = storable_time(float(super().get_session_cookie_age()) * 1000)
+        return policy.end_of(in_force, session, begun, expires_at, now_ms(), cookie_age)
+
+    def _begun(self, held: Held | None) -> int:
+        """Return when the session began: with the login of its user, whatever keys it has had since."""
+        user = getattr(self, "_session_cache", {}).get(USER_ID)
+        logs_in = self._logs_in or (user is not None and held is not None and user != held.user)
+        if held is None or self.session_key is None or logs_in:
+            return now_ms()
+        return held.created_at
 
     def _adopted(self, session_key: str | None) -> tuple[Held, dict[str, Any]] | None:
         """Take over a session from the engine used before, if there is one; as ``_read`` then."""
@@ -309,6 +409,13 @@ class SessionStore(SessionBase):
         self._noting_outage(adoption.remove, session_key)
         assert self._held is not None
         return self._held, data
+
+    def _policy(self) -> Policy:
+        try:
+            return routing.current_policy()
+        except StoreUnavailable as error:
+            self.outage = error
+            raise
 
     def _noting_outage(self, call: Callable[[str], T], session_key: str) -> T:
         try:
@@ -344,8 +451,10 @@ class SessionStore(SessionBase):
         assert self.session_key is not None
         store = routing.current_store()
         version = new_version(store.revision())
-        user_id, expires_at = storable_user_id(self._session_cache.get(USER_ID)), self._expires_at()
-        held = Held(version, plain, created_at, sealed_end(expires_at))
+        user = self._session_cache.get(USER_ID)
+        user_id, expires_at = storable_user_id(user), self._expires_at()
+        end = sealed_end(expires_at, self._session_cache.get(LIFE))
+        held = Held(version, plain, created_at, end, expires_at, user)
         # Beside nodes of 0.2.0 as those can open it.
         bound = None if store.mixed() else beside(version, created_at, user_id)
         payload = self._sealer_of(self.session_key).seal(plain, bound, held.end)
@@ -353,15 +462,33 @@ class SessionStore(SessionBase):
         return Record(payload, version, created_at, expires_at, user_id), held
 
     def _expires_at(self) -> int:
-        """Return the end of the session as every store can keep it: whole milliseconds, from 0 to the year 9999."""
-        expiry = self._session_cache.get("_session_expiry")
+        """Return the end of the session, as every store can keep it."""
+        if self._stays_unused():
+            assert self._held is not None
+            return self._held.expires_at
+        expiry, life = self._session_cache.get(EXPIRY), self._session_cache.get(LIFE)
         if isinstance(expiry, str | datetime):
-            milliseconds = unix_time(self.get_expiry_date()) * 1000
-        else:
-            # Seconds, in any type of number that Django takes. Most sessions have none of their own.
-            seconds = self.get_expiry_age() if expiry else self.get_session_cookie_age()
-            milliseconds = now_ms() + float(seconds) * 1000
-        return int(min(max(milliseconds, 0), LATEST))
+            return storable_time(unix_time(self.get_expiry_date()) * 1000)
+        if life is not None:
+            return now_ms() + int(life)
+        # Seconds, in any type of number that Django takes. Most sessions have none of their own.
+        seconds = self.get_expiry_age() if expiry else self.get_session_cookie_age()
+        return storable_time(now_ms() + float(seconds) * 1000)
+
+    def _stays_unused(self) -> bool:
+        """Whether a save leaves the last use of the session as it was."""
+        return (
+            self.background and self._held is not None and LIFE in self._session_cache and not self._logs_in
+        )
+
+    def _with_life(self, data: dict[str, Any]) -> bytes:
+        """Serialise the session as it is to be saved: with the life that the policy gives it, if any."""
+        life = self._policy().life_of(data)
+        if life is None:
+            data.pop(LIFE, None)
+        elif not self._stays_unused():
+            data[LIFE] = life
+        return self._serialized(data)
 
     def _serialized(self, data: dict[str, Any]) -> bytes:
         return bytes(self.serializer().dumps(data))
@@ -379,10 +506,17 @@ class SessionStore(SessionBase):
         return None
 
 
-def sealed_end(expires_at: int) -> int:
+def sealed_end(expires_at: int, life: int | None) -> int:
     """Return when a session is over at the latest, unless it is saved before: so that not each touch has to be a save,
-    a twentieth of its life after it expires, and a minute at least."""
-    return expires_at + max((expires_at - now_ms()) // 20, 60_000)
+    a twentieth of its time after it expires, and a minute at least. Where its use is noted, which is a touch, it is a
+    quarter of its life."""
+    some = (expires_at - now_ms()) // 20 if life is None else life // 4
+    return expires_at + max(some, 60_000)
+
+
+def storable_time(milliseconds: float) -> int:
+    """Return a time as every store can keep it: whole milliseconds, from 0 to the year 9999."""
+    return int(min(max(milliseconds, 0), LATEST))
 
 
 def is_key(session_key: object) -> TypeGuard[str]:

@@ -7,6 +7,7 @@ from django.contrib.sessions import middleware
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import select_template
 
+from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.secret import Secret
 
@@ -37,6 +38,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
         outage = getattr(getattr(request, "session", None), "outage", None)
         if outage is None:
             try:
+                note_use(request)
                 return super().process_response(request, response)
             except StoreUnavailable as error:
                 outage = error
@@ -46,6 +48,13 @@ class SessionMiddleware(middleware.SessionMiddleware):
         # They are closed with the response: to close them here would also say that the request has finished.
         replacement._resource_closers.extend(response._resource_closers)  # type: ignore[attr-defined]
         return replacement
+
+
+def note_use(request: HttpRequest) -> None:
+    """Have the session saved where the view has used it and that is to be written down."""
+    session = getattr(request, "session", None)
+    if isinstance(session, SessionStore):
+        session.note_use()
 
 
 def unavailable(request: HttpRequest, outage: StoreUnavailable) -> HttpResponse:

@@ -20,6 +20,7 @@ from sessionpersist.handover.driving import Rule, drive
 from sessionpersist.handover.rules import Rules
 from sessionpersist.handover.snapshot import Known, Snapshot
 from sessionpersist.handover.unopened import UnopenedStore
+from sessionpersist.session.policy import Policy
 from sessionpersist.signals import store_lost
 from sessionpersist.stores import open_store
 from sessionpersist.stores.base import INITIAL, Drainable, Outcome, Record, revision_of
@@ -218,6 +219,11 @@ _routed = RoutedStore(current_view)
 def current_store() -> RoutedStore:
     """Return the store in force, now and whenever it is called."""
     return _routed
+
+
+def current_policy() -> Policy:
+    """Return what staff have decided about sessions. A comparison, like current_view(), which it raises like."""
+    return snapshot.current().policy
 
 
 def current_settings() -> StoreSettings:
