@@ -55,7 +55,7 @@ def checked(user_id: object, store: str, *, refused: bool) -> None:
 
 
 def password_again(user_id: object, action: str, *, right: bool, refused: bool) -> None:
-    """A member of staff was asked for the password again, and entered one; ``refused``: too many were wrong before."""
+    """A user was asked for the password again, and entered one; ``refused``: too many were wrong before."""
     what = "right" if right else "not checked, too many were wrong" if refused else "wrong"
     logger.log(
         logging.INFO if right else logging.WARNING, "password again: %s: user %s, %s", what, user_id, action

@@ -1,4 +1,5 @@
-"""Whether somebody who is about to decide over the sessions of all users has lately proved who they are (ASVS 7.5.3).
+"""Whether somebody who is about to decide over the sessions of all users (ASVS 7.5.3), or to end another session of
+their own (7.5.2), has lately proved who they are.
 
 A stolen session, or a browser that was left open, is not enough to save, to switch back or to give a store up: the
 password must have been entered in the last ``REAUTHENTICATE_SECONDS``, at the login or on the page. It is checked by
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 FIELD = "your_password"
 ENTERED = "_sessionpersist_entered"  # on a request, where its password was right
 
+LOGIN_CONFIGURATION: Text = gettext_lazy("Login Configuration")
 LOG_IN_AGAIN: Text = gettext_lazy(
     "This affects the sessions of all users, and you logged in too long ago: log out, log in again, and repeat it."
 )
@@ -41,11 +43,24 @@ TOO_OFTEN: Text = gettext_lazy(
 
 
 class Reauthentication:
-    """What one request has to prove. The templates show it beside the button."""
+    """What one request has to prove. The templates show it beside the button.
 
-    def __init__(self, request: HttpRequest) -> None:
+    ``about`` is what the log of attempts names. ``advice`` is what to do where there is no password to ask for, and the
+    login is too old. ``logged_in``: when that was (Unix time), where the caller knows it: the session notes it of staff
+    and of who entered a password.
+    """
+
+    def __init__(
+        self,
+        request: HttpRequest,
+        *,
+        about: Text = LOGIN_CONFIGURATION,
+        advice: Text = LOG_IN_AGAIN,
+        logged_in: float = 0,
+    ) -> None:
         self._request = request
         self._user: Any = request.user
+        self._about, self.advice, self._logged_in = about, advice, logged_in
         self.error: Text = ""
         self.too_often = False
 
@@ -55,18 +70,14 @@ class Reauthentication:
         return conf.reauthenticate_seconds() is not None and bool(self._user.has_usable_password())
 
     @property
-    def advice(self) -> Text:
-        """What to do where there is no password to ask for, and the login is too old."""
-        return LOG_IN_AGAIN
-
-    @property
     def left(self) -> float:
         """How many seconds nothing has to be proved."""
         seconds = conf.reauthenticate_seconds()
         if seconds is None:
             return float("inf")
-        proved: float = note_of(self._request, self._user).get("password" if self.by_password else "login", 0)
-        return max(0.0, proved + seconds - time())
+        note = note_of(self._request, self._user)
+        proved = note.get("password", 0) if self.by_password else note.get("login", self._logged_in)
+        return max(0.0, float(proved) + seconds - time())
 
     @property
     def due(self) -> bool:
@@ -80,7 +91,7 @@ class Reauthentication:
             return True
         password = self._request.POST.get(FIELD, "")
         if not self.by_password or not password:
-            self.error = ENTER if self.by_password else LOG_IN_AGAIN
+            self.error = ENTER if self.by_password else self.advice
             return False
         return self._check(password, action)
 
@@ -88,7 +99,7 @@ class Reauthentication:
     def _check(self, password: str, action: str) -> bool:
         """Check it unless too many were wrong: noted first, so that guesses made at the same moment are counted."""
         message = _("Entered a wrong password to confirm “{action}”.").format(action=action)
-        noted = PASSWORDS.note(self._user, message, str(_("Login Configuration")))
+        noted = PASSWORDS.note(self._user, message, str(self._about))
         self.too_often = noted is None
         right = noted is not None and is_password_of(self._request, password)
         audit.password_again(self._user.pk, action, right=right, refused=self.too_often)

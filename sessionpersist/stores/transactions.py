@@ -9,6 +9,14 @@ from typing import Any, TypeVar
 from django.db import connections, transaction
 
 T = TypeVar("T")
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def in_no_transaction(view: View) -> View:
+    """Have Django call this view outside ATOMIC_REQUESTS, whichever databases have it set."""
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
 
 
 def after_commit(action: Callable[[], Any], using: str) -> None:

@@ -7,13 +7,13 @@ from functools import wraps
 from typing import Any
 
 from django.contrib.admin import AdminSite
-from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.debug import sensitive_post_parameters
 
 from sessionpersist.configuration.forms import secret_fields
 from sessionpersist.configuration.reauthentication import FIELD, renew_key
 from sessionpersist.stores.secret import Secret
+from sessionpersist.stores.transactions import in_no_transaction
 
 SECRETS = (*secret_fields(), FIELD)
 
@@ -29,10 +29,7 @@ def wrapped(view: View, site: AdminSite) -> View:
         return response
 
     # Outermost: a crash may come as the session is loaded.
-    found = without_secrets_in_reports(site.admin_view(with_new_key))
-    for alias in connections:
-        found = transaction.non_atomic_requests(using=alias)(found)
-    return found
+    return in_no_transaction(without_secrets_in_reports(site.admin_view(with_new_key)))
 
 
 def without_secrets_in_reports(view: View) -> View:
