@@ -55,7 +55,7 @@ def check_adoption(databases: Sequence[str] | None = None, **kwargs: Any) -> Ite
     """E008: sessions that are adopted come into a store that all nodes share, unless somebody has chosen otherwise.
     W008 says the same where that stops nobody: where Django asks no database, so that nobody can tell whether a store
     has been saved; and below, where the site is in In-Memory already."""
-    if not option_checks.are_usable() or conf.get("INITIAL") or not conf.get("ADOPT_FROM"):
+    if not option_checks.are_usable() or initial.names_store() or not conf.get("ADOPT_FROM"):
         return []
     if initial.place_of_adopted() is not None:
         return []

@@ -1,7 +1,7 @@
-"""The store in force before anybody has saved one: ``SESSIONPERSIST["INITIAL"]``.
+"""What is in force before anybody has saved anything, a store and a policy: ``SESSIONPERSIST["INITIAL"]``.
 
-Where that is not set and the sessions of another engine are adopted (``ADOPT_FROM``), it is the place where that engine
-keeps them, as all nodes share it. Otherwise it is In-Memory.
+Where that names no store and the sessions of another engine are adopted (``ADOPT_FROM``), the store is the place where
+that engine keeps them, as all nodes share it. Otherwise it is In-Memory.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from django.db import connections, models, router
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.session import adoption
+from sessionpersist.session.policy import FIELDS, Policy
 from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import (
     ENVIRONMENT,
@@ -37,8 +38,13 @@ from sessionpersist.stores.sql import DIALECTS
 
 def initial_fields() -> dict[str, Any]:
     """Return the fields of the Login Configuration that hold until somebody saves it."""
-    fields = conf.get("INITIAL") or place_of_adopted() or {}
-    return {"persistence_type": MemorySettings.type, **fields}
+    store = None if names_store() else place_of_adopted()
+    return {"persistence_type": MemorySettings.type, **(store or {}), **(conf.get("INITIAL") or {})}
+
+
+def names_store() -> bool:
+    """Return whether INITIAL says which store, and not only what else holds for sessions."""
+    return bool((conf.get("INITIAL") or {}).keys() - set(FIELDS))
 
 
 def place_of_adopted() -> dict[str, Any] | None:
@@ -106,9 +112,25 @@ def initial_settings() -> StoreSettings:
     Raises StoreMisconfigured where INITIAL is not made of fields of the Login Configuration.
     """
     fields = initial_fields()
+    _check(fields)
+    return from_fields(fields)
+
+
+def initial_policy() -> Policy:
+    """Return what holds for sessions until somebody saves the Login Configuration. Raises StoreMisconfigured, too."""
+    fields = initial_policy_fields()
+    _check(fields)
+    return Policy.of(fields)
+
+
+def initial_policy_fields() -> dict[str, Any]:
+    """Return what INITIAL says about sessions and not about their store."""
+    return {name: value for name, value in (conf.get("INITIAL") or {}).items() if name in FIELDS}
+
+
+def _check(fields: dict[str, Any]) -> None:
     if problem := next(problems(fields), None):
         raise StoreMisconfigured(f"SESSIONPERSIST['INITIAL'] can't be used. {problem}")
-    return from_fields(fields)
 
 
 def problems(fields: dict[str, Any]) -> Iterator[str]:

@@ -19,8 +19,18 @@ from django.utils.translation import gettext_lazy as _
 from solo.models import SingletonModel
 
 from sessionpersist import conf
-from sessionpersist.initial import initial_fields, initial_settings
-from sessionpersist.session.policy import CENTURY, DAY, END_OLDEST, HOUR, MINUTE, REFUSE, UNLIMITED, Policy
+from sessionpersist.initial import initial_fields, initial_policy_fields, initial_settings
+from sessionpersist.session.policy import (
+    CENTURY,
+    DAY,
+    END_OLDEST,
+    HOUR,
+    MINUTE,
+    MOST_SESSIONS,
+    REFUSE,
+    UNLIMITED,
+    Policy,
+)
 from sessionpersist.stores.passwords import EncryptedPasswordField
 from sessionpersist.stores.settings import (
     CLUSTER,
@@ -91,13 +101,14 @@ def unset(label: Any, unit: int) -> Any:
 
 
 AT_LEAST_ONE = _("Enter 1 or more, or leave this empty.")
+NO_LIMIT = _("Enter -1 for no limit, or 1 or more, up to {most}.")
 AT_MOST_A_CENTURY = _("Enter at most %(limit_value)s, which is a century.")
 
 
 def check_limit(number: int) -> None:
     """Raise ValidationError for a number of sessions with which nobody could log in, or which means nothing."""
-    if number < 1 and number != UNLIMITED:
-        raise ValidationError(_("Enter -1 for no limit, or 1 or more."), code="no_limit")
+    if number != UNLIMITED and not 1 <= number <= MOST_SESSIONS:
+        raise ValidationError(NO_LIMIT.format(most=MOST_SESSIONS), code="no_limit")
 
 
 class LoginConfiguration(SingletonModel):
@@ -175,9 +186,9 @@ class LoginConfiguration(SingletonModel):
         if row is not None and row.says_something:
             return row
         revision = Revision.objects.using(using).order_by("-pk").first()
-        fields = initial_fields() if revision is None else fields_of(revision.store_settings())
+        store = initial_fields() if revision is None else fields_of(revision.store_settings())
         row = row or cls(pk=cls.singleton_instance_id)
-        for name, value in fields.items():
+        for name, value in (initial_policy_fields() | store).items():
             setattr(row, name, value)
         return row
 

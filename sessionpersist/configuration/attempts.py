@@ -25,8 +25,11 @@ def try_store(user: Any, form: LoginConfigurationForm, *, saving: bool = False) 
     """Validate a form and try its store, and return whether that works; if not, the form says why.
 
     Each press counts, by whichever button, and before the form is validated: that asks for the address of a host and
-    whether there is a variable already. One that ends in saving does not: that has an entry of its own.
+    whether there is a variable already. One that ends in saving does not: that has an entry of its own. Nor does saving
+    the policy alone, which tries no store.
     """
+    if saving and form.is_policy_only:
+        return form.is_valid()
     noted = TESTS.note(user, _("Tested the connection."), form.target)
     if noted is None:
         form.look_nothing_up(ValidationError(too_often_in_words(), code=CODE))

@@ -63,7 +63,7 @@ def _unheeded(configuration: LoginConfiguration) -> Iterator[CheckMessage]:
     in_force = _begun_with(configuration)
     if in_force is None or list(initial.problems(initial.initial_fields())):
         return  # INITIAL can't be used: that is E007
-    said = "INITIAL" if conf.get("INITIAL") else "ADOPT_FROM"
+    said = "INITIAL" if initial.names_store() else "ADOPT_FROM"
     if said == "ADOPT_FROM" and initial.place_of_adopted() is None:
         yield from _adopted_into_memory(in_force)
         return

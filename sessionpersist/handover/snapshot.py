@@ -24,7 +24,7 @@ from django.db import Error, connections, router
 from sessionpersist import conf, forks
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import announcing, quiet, times
-from sessionpersist.initial import initial_settings
+from sessionpersist.initial import initial_policy, initial_settings
 from sessionpersist.session.policy import AS_DJANGO, Policy
 from sessionpersist.stores.base import INITIAL
 from sessionpersist.stores.deadlines import answers_within
@@ -248,7 +248,7 @@ def _in_test() -> Snapshot:
         if known is None or read_for is not save:
             if read_for is not None and quiet.is_over(read_for):
                 announcing.reset()  # this is another test
-            known = compose((), monotonic(), 0.0) if save is None else _read_or_keep(None)
+            known = _as_installed() if save is None else _read_or_keep(None)
             known = replace(known, fresh_until=float("inf"))
         _tested = save, (known := known.at(monotonic()))
         switch = announcing.noted(known)
@@ -317,13 +317,18 @@ def _read() -> Snapshot:
         for row in rows
     )
     snapshot = compose(known, read_at, clock)
-    policy = AS_DJANGO if row is None else row.policy()
+    policy = row.policy() if row is not None and row.says_something else initial_policy()
     return replace(snapshot, mixed=bool(rows) and rows[0].mixed, policy=policy)
 
 
 def _unix_time(noted: datetime) -> float:
     """Return a time that the database has noted in seconds."""
     return times.instant(noted).timestamp()
+
+
+def _as_installed() -> Snapshot:
+    """What holds before anybody has saved anything."""
+    return replace(compose((), monotonic(), 0.0), policy=initial_policy())
 
 
 def compose(revisions: Iterable[Known], read_at: float, clock: float) -> Snapshot:

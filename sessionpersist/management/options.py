@@ -1,4 +1,4 @@
-"""The options of ``login_configuration set``: one for each field of the stores' forms, so a new field is an option."""
+"""The options of ``login_configuration set``: one for each field of the page's forms, so a new field is an option."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from django.core.management.base import CommandError
 
 from sessionpersist.configuration.forms import STORE_FORMS
 from sessionpersist.configuration.forms.fields import ConsentField, NodesField, SecretField
+from sessionpersist.configuration.forms.policy import PolicyForm
 from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import ENVIRONMENT, FILE, in_words
 
@@ -66,8 +67,9 @@ def about_saved_secrets() -> str:
 
 
 def every_field() -> dict[str, forms.Field]:
-    """Return the fields of all stores by their plain names."""
-    return {name: field for form in STORE_FORMS.values() for name, field in form.base_fields.items()}
+    """Return the fields of all stores by their plain names, and those of the policy."""
+    found = {name: field for form in STORE_FORMS.values() for name, field in form.base_fields.items()}
+    return found | PolicyForm.base_fields
 
 
 def option_of(name: str) -> str:
@@ -116,6 +118,8 @@ def _add_secret(parser: argparse.ArgumentParser, name: str) -> None:
 
 def _help(name: str) -> str:
     """Say what a field is, and for which stores."""
+    if name in PolicyForm.terms:
+        return PolicyForm.terms[name]
     owners: dict[str, list[str]] = {}
     for store_type, form in STORE_FORMS.items():
         if name in form.base_fields:

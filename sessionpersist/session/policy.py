@@ -26,6 +26,7 @@ REFUSE = "REFUSE"  # at the limit, a further login is refused
 # The fields of the Login Configuration that make a policy.
 FIELDS = ("idle_minutes", "absolute_hours", "remember_days", "max_sessions", "at_limit")
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000  # milliseconds
+MOST_SESSIONS = 200  # as ``max_sessions``: the list of a user's sessions is no longer
 CENTURY = 36_525 * DAY  # no time is longer: every store and every database can calculate with that
 
 # In the session, beside Django's own.
@@ -93,6 +94,14 @@ class Policy:
         if idle is None or isinstance(expiry, str | datetime):
             return None
         return int(min(max(float(expiry) * 1000, 0), CENTURY)) if expiry else idle
+
+    def describe(self) -> str:
+        """One line for the log: what differs from Django."""
+        times = [("idle", self.idle), ("absolute", self.absolute), ("remember", self.remember)]
+        found = [f"{name} {time // MINUTE} min" for name, time in times if time is not None]
+        if self.max_sessions != UNLIMITED:
+            found.append(f"at most {self.max_sessions} sessions a user, {self.at_limit}")
+        return ", ".join(found) or "as Django does"
 
 
 def _times(number: int | None, unit: int) -> int | None:

@@ -24,8 +24,9 @@ from pytest_django import Settings
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import routing, snapshot
-from sessionpersist.initial import initial_settings
+from sessionpersist.initial import initial_policy, initial_settings
 from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.session.policy import MINUTE
 from sessionpersist.stores.settings import TYPES, DatabaseSettings, MemorySettings, RedisSettings
 from tests.load.site import ROOT, Site
 from tests.servers import Postgres, require, shared
@@ -195,6 +196,10 @@ def wait_until_one_waits_for_the_other(watcher: Any, seconds: float = 30.0) -> N
             "jdbc_database: The project has no database “gone”",
         ),
         ({"persistence_type": "MONGODB", "mongodb_host": "m"}, "mongodb_database: Enter the name"),
+        ({"idle_minutes": 0}, "idle_minutes: Enter 1 or more, or leave this empty."),
+        ({"idle_minutes": "30"}, "idle_minutes: This must be a whole number."),
+        ({"max_sessions": 0}, "max_sessions: Enter -1 for no limit, or 1 or more, up to 200."),
+        ({"at_limit": "ALL"}, "at_limit: This must be one of END_OLDEST, REFUSE."),
     ],
 )
 def test_check_says_what_is_wrong_with_it(
@@ -215,7 +220,7 @@ def test_check_has_a_message_for_each_mistake(settings: Settings) -> None:
 def test_check_asks_no_database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the mark of the database, pytest-django lets nobody ask one."""
     monkeypatch.setenv("SECRET", "s3cret")
-    settings.SESSIONPERSIST = {"INITIAL": REDIS}
+    settings.SESSIONPERSIST = {"INITIAL": REDIS | {"idle_minutes": 30, "absolute_hours": None}}
     assert run_checks(databases=[]) == []
 
 
@@ -253,6 +258,12 @@ class TestPlaceOfAdopted:
         adopt(settings, engine)
         assert initial_settings() == DatabaseSettings("default")
         assert run_checks(databases=[]) == []
+
+    def test_it_is_that_place_where_initial_names_no_store(self, settings: Settings) -> None:
+        adopt(settings, f"{BACKENDS}.db")
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "INITIAL": {"idle_minutes": 30}}
+        assert initial_settings() == DatabaseSettings("default")
+        assert (initial_policy().idle, run_checks(databases=[])) == (30 * MINUTE, [])
 
     def test_of_a_database_chosen_by_a_router_it_is_where_sessions_are_written(
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch

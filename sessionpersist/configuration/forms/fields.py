@@ -46,6 +46,9 @@ class ChoiceField(forms.ChoiceField):
         chosen: str = super().clean(value)
         return chosen or self.empty
 
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(initial, data or self.empty)
+
 
 class HostField(forms.CharField):
     """A host name, an IPv4 or an IPv6 address; brackets around the latter are taken off. ``may_hold_secret``: the form
@@ -81,20 +84,27 @@ class NodesField(forms.CharField):
 
 class NumberField(forms.IntegerField):
     """A whole number with one sentence for whatever is wrong with it, typed into a plain text input. ``empty`` is what
-    is meant where nothing was entered.
+    is meant where nothing was entered; without it a number is required, unless ``required`` is False.
 
     A ``type="number"`` input sends nothing at all for “abc”, and changes its value when one scrolls over it.
     """
 
-    def __init__(self, *, error: Text, empty: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, error: Text, empty: int | None = None, required: bool = True, **kwargs: Any
+    ) -> None:
         messages = dict.fromkeys(("required", "invalid", "min_value", "max_value"), error)
         widget = forms.TextInput(attrs={"inputmode": "numeric", "size": "8", "autocomplete": "off"})
-        super().__init__(error_messages=messages, widget=widget, required=empty is None, **kwargs)
+        super().__init__(
+            error_messages=messages, widget=widget, required=required and empty is None, **kwargs
+        )
         self.empty = empty
 
     def clean(self, value: Any) -> int | None:
         number: int | None = super().clean(value)
         return self.empty if number is None else number
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(initial, self.empty if data in self.empty_values else data)
 
 
 class PortField(NumberField):

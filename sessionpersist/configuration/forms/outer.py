@@ -1,8 +1,9 @@
-"""The form of the whole configuration: the choice of the store, around the form of each store."""
+"""The form of the whole configuration: the choice of the store, around the forms of each store and of the policy."""
 
 from __future__ import annotations
 
 from copy import copy
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -13,8 +14,10 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from sessionpersist import audit
 from sessionpersist.configuration import probing
 from sessionpersist.configuration.forms.fields import TypeCards
+from sessionpersist.configuration.forms.policy import PolicyForm
 from sessionpersist.configuration.forms.registry import STORE_FORMS
 from sessionpersist.configuration.forms.store import StoreForm
 from sessionpersist.handover import places, snapshot, times
@@ -34,11 +37,12 @@ class Overtaken(ValidationError):
 
 
 class LoginConfigurationForm(forms.Form):
-    """``store`` is the form of the chosen store, ``stores`` are all. ``steps`` is what the probe found, if there was
-    one.
+    """``store`` is the form of the chosen store, ``stores`` are all; ``policy`` is that of time-outs and limits.
+    ``steps`` is what the probe found, if there was one.
 
-    ``probe=False`` leaves the store untried. ``prepare=False`` tries it and makes nothing on its server: that is
-    for the button. ``any_variable=True`` is for a configuration that comes from the settings, which may name any.
+    ``probe=False`` leaves the store untried. ``prepare=False`` tries it, makes nothing on its server and leaves the
+    policy aside: that is for the button. ``any_variable=True`` is for a configuration that comes from the settings,
+    which may name any.
     """
 
     persistence_type = forms.ChoiceField(
@@ -68,19 +72,20 @@ class LoginConfigurationForm(forms.Form):
             for name, form in STORE_FORMS.items()
         ]
         self.store = next((each for each in self.stores if each.counts), None)
+        self.policy = PolicyForm(data, saved, counts=prepare)
         self.steps: list[Step] = []
         self.tried = ""  # which store that was, for staff
         # Where the store is that was entered and tried, and where the one is of before anybody had saved one.
         self.place = self.initial_place = ""
         self.renamed = False
-        self._probe, self._prepare = probe, prepare
+        self._probe, self._prepare, self._from_settings = probe, prepare, any_variable
         self._refusal: ValidationError | None = None
 
     @classmethod
     def data_of(cls, configuration: LoginConfiguration) -> dict[str, Any]:
         """Return what the page would send if nobody changed anything, for callers without a browser."""
         form = cls(instance=configuration)
-        data = dict(form.initial)
+        data = {**form.initial, **form.policy.initial}
         for store in form.stores:
             data |= store.initial_data()
         return {name: value for name, value in data.items() if value is not None and value is not False}
@@ -109,9 +114,10 @@ class LoginConfigurationForm(forms.Form):
 
     @property
     def errors(self) -> ErrorDict:
-        """The errors of this form and of the chosen store, by the names that the page gives the fields."""
-        found = ErrorDict(super().errors)
-        if self.store and self.is_bound:
+        """The errors of this form, of the policy and of the chosen store, by the names that the page gives the
+        fields."""
+        found = ErrorDict(super().errors | self.policy.errors)
+        if self.store and self.is_bound and not self.is_policy_only:
             found |= {self.store.settings.field(name): errors for name, errors in self.store.errors.items()}
         return found
 
@@ -130,15 +136,24 @@ class LoginConfigurationForm(forms.Form):
             changed += [self._label(self.store, name) for name in found]
         return changed
 
+    @cached_property
+    def is_policy_only(self) -> bool:
+        """Whether the policy alone was changed. The store in force stays then as it is, and need not even answer."""
+        is_saving = self._prepare and not self._from_settings
+        if not is_saving or not self.policy.has_changed():
+            return False
+        typed = self.has_changed() or (self.store is not None and self.store.anything_typed())
+        return not typed and self.instance.overruled_by() is None
+
     def problems(self) -> Iterator[str]:
         """Yield what is wrong, each with its field, for a page that shows only a confirmation."""
         shown = {self.consent.html_name} if self.consent else set()
-        labels = {self.store.settings.field(name): name for name in self.store.fields} if self.store else {}
+        labels = {name: str(field.label) for name, field in self.policy.fields.items()}
+        if store := self.store:
+            labels |= {store.settings.field(name): self._label(store, name) for name in store.fields}
         for name, errors in self.errors.items():
-            if name in shown:
-                continue
-            label = f"{self._label(self.store, labels[name])}: " if self.store and name in labels else ""
-            yield from (f"{label}{error}" for error in errors)
+            label = f"{labels[name]}: " if name in labels else ""
+            yield from (f"{label}{error}" for error in errors if name not in shown)
 
     def look_nothing_up(self, refusal: ValidationError | None = None) -> None:
         """Before validating: ask nobody for the address of a host, nor the environment for a variable. Users who do not
@@ -154,7 +169,7 @@ class LoginConfigurationForm(forms.Form):
             self.look_nothing_up(overtaken_by(LoginConfiguration.get_solo()))
         if self._refusal:
             self.add_error(None, self._refusal)
-        elif self._probe and not self.errors:
+        elif self._probe and not self.errors and not self.is_policy_only:
             self.try_store()
         return self.cleaned_data
 
@@ -183,7 +198,9 @@ class LoginConfigurationForm(forms.Form):
     def save(self, *, saved_by: str = "") -> LoginConfiguration:
         """Save. If somebody else has saved in the meantime, nothing is saved, and Overtaken says who did and when."""
         assert self.store is not None
-        values = {"persistence_type": self.store.type, **self.store.values()}
+        values = self.policy.cleaned_data
+        if not self.is_policy_only:
+            values = values | {"persistence_type": self.store.type} | self.store.values()
         for name, value in values.items():
             setattr(self.instance, name, value)
         rows = LoginConfiguration.objects.using(router.db_for_write(LoginConfiguration))
@@ -196,6 +213,13 @@ class LoginConfigurationForm(forms.Form):
             self.instance.save(saved_by=saved_by, place=self.place, initial_place=self.initial_place)
         after_commit(snapshot.expire, rows.db)  # in a TestCase the one of the transaction above never runs
         return self.instance
+
+    def put_on_record(self, what: str, who: str) -> None:
+        """Note in the audit log what was just saved: the policy, the store, or both."""
+        if self.policy.has_changed():
+            audit.changed("saved time-outs and limits", who, self.instance.policy().describe())
+        if not self.is_policy_only:
+            audit.changed(what, who, self.instance.store_settings().describe())
 
     def rebase(self) -> None:
         """Keep what was typed, and let the next attempt to save go on from what is saved now."""
@@ -212,7 +236,7 @@ class LoginConfigurationForm(forms.Form):
         """For users who may look but not change."""
         for store in self.stores:
             store.make_read_only()
-        for field in self.fields.values():
+        for field in (*self.fields.values(), *self.policy.fields.values()):
             field.disabled = True
 
     def _label(self, store: StoreForm, name: str) -> str:

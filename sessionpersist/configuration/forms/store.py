@@ -172,6 +172,10 @@ class StoreForm(forms.Form):
         """The fields that were changed and count."""
         return [name for name in super().changed_data if self._applies(name) and not self._is_saved(name)]
 
+    def anything_typed(self) -> bool:
+        """Return whether any field differs from what is saved, whether or not it counts. Validates nothing."""
+        return bool(super().changed_data)
+
     def store_settings(self) -> StoreSettings:
         """Return the settings that were entered. Only once the fields are valid."""
         return build(self.settings.type, self.saved | self.cleaned_data)

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
-from sessionpersist import audit
+from sessionpersist import conf
 from sessionpersist.configuration.attempts import try_store
 from sessionpersist.configuration.forms import LoginConfigurationForm, Overtaken
 from sessionpersist.configuration.panels.status import read_status
@@ -26,7 +26,9 @@ class SavingViews(BaseViews):
     ) -> list[dict[str, dict[str, Any]]]:
         """The names of the fields, and which store that is: no other value."""
         names, store = form.changes(), form.instance.store_settings().describe()
-        return [{"changed": {"name": "store", "object": store, "fields": names}}] if names else []
+        found = [{"changed": {"name": "store", "object": store, "fields": names}}] if names else []
+        policy = form.policy.changes()
+        return [*found, {"changed": {"fields": policy}}] if policy else found
 
     def _saved(self, request: HttpRequest, form: LoginConfigurationForm, what: str = "saved") -> bool:
         """Save a form and say so, if it is valid and nobody was faster; else its errors say what is wrong. ``what`` is
@@ -38,8 +40,9 @@ class SavingViews(BaseViews):
         except Overtaken as error:
             form.add_error(None, error)
             return False
-        audit.changed(what, request.user.get_username(), form.store_settings().describe())
-        messages.success(request, saved_message(renamed=form.renamed))
+        form.put_on_record(what, request.user.get_username())
+        said = policy_saved_message() if form.is_policy_only else saved_message(renamed=form.renamed)
+        messages.success(request, said)
         return True
 
     def _save_and_log(self, request: HttpRequest, form: LoginConfigurationForm) -> None:
@@ -47,6 +50,12 @@ class SavingViews(BaseViews):
         with transaction.atomic(using=router.db_for_write(LoginConfiguration)):
             saved = form.save(saved_by=request.user.get_username())
             self.log_change(request, saved, self.construct_change_message(request, form))
+
+
+def policy_saved_message() -> str:
+    """Say when time-outs and limits that were just saved are in force."""
+    text = _("Saved. The time-outs and limits are in force on every node within {seconds} s.")
+    return text.format(seconds=f"{conf.refresh_seconds():g}")
 
 
 def saved_message(*, renamed: bool) -> str:

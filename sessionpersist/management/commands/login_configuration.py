@@ -12,7 +12,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 
-from sessionpersist import audit, conf
+from sessionpersist import conf
 from sessionpersist.configuration.forms import STORE_FORMS, LoginConfigurationForm
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import snapshot
@@ -21,6 +21,7 @@ from sessionpersist.management.base import SessionCommand, operator, read_config
 from sessionpersist.management.commands.validate_connections import line_of
 from sessionpersist.management.options import Given
 from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.session.policy import FIELDS
 from sessionpersist.stores.secret import UnreadablePassword
 from sessionpersist.stores.settings import ENVIRONMENT, FILE, TYPES, StoreSettings, reveal
 
@@ -43,11 +44,14 @@ examples:
   manage.py login_configuration set --type JDBC --database default
   manage.py login_configuration set --type MONGODB --host db.example.org --database sessions \\
       --username app --password-stdin < password.txt
+  manage.py login_configuration set --idle-minutes 30 --max-sessions 3
+  manage.py login_configuration set --idle-minutes ''
 """
 HANDOVER = (
     "Nobody is logged out while the old store runs: a session moves when its user comes back, and drain_sessions moves "
     "the rest. If it is down for good, run drain_sessions --abandon."
 )
+UNSET = {each.name: each.get_default() for each in LoginConfiguration._meta.concrete_fields}
 OVERRULED = (
     "The configuration was changed without being saved, so the change has no effect: the site uses what was last "
     "saved, {}. Save it again to apply it."
@@ -56,8 +60,8 @@ OVERRULED = (
 
 class Command(SessionCommand):
     help = (
-        "Show or change where login sessions live. Needs no login and no working session store, only the database of "
-        "the configuration, so it is the way out when the store is what is down."
+        "Show or change where login sessions live, their time-outs and limits. Needs no login and no working session "
+        "store, only the database of the configuration, so it is the way out when the store is what is down."
     )
     requires_system_checks = []  # it is for the day when something is wrong
 
@@ -77,7 +81,8 @@ class Command(SessionCommand):
         parser = actions.add_parser(
             "set",
             help="change it; what is not given stays as it is saved",
-            description="Change where login sessions live. The store is tried first; what does not work is not saved.",
+            description="Change where login sessions live, their time-outs and limits. A changed store is tried first; "
+            "what does not work is not saved.",
             epilog=ABOUT_SECRETS + options.about_saved_secrets() + EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -94,6 +99,9 @@ class Command(SessionCommand):
         self.stdout.write(f"Configured:  {found['configured']}")
         for name, value in found["settings"].items():
             self.stdout.write(f"    {name + ':':<14}{value}")
+        for name, value in found["policy"].items():
+            if value != UNSET[name]:
+                self.stdout.write(f"    {name + ':':<14} {value}")
         self.stdout.write(f"In force:    {found['in_force']}")
         if found["overruled_by"]:
             self.stdout.write(self.style.WARNING(OVERRULED.format(found["overruled_by"])))
@@ -113,10 +121,11 @@ class Command(SessionCommand):
             raise CommandError("\n".join(["Nothing was saved.", *explain(form)]))
         newest = newest_revision()
         try:
-            saved = form.save(saved_by=operator()).store_settings()
+            row = form.save(saved_by=operator())
         except ValidationError as error:  # somebody else saved meanwhile
             raise CommandError("\n".join(error.messages)) from error
-        audit.changed("saved", operator(), saved.describe())
+        saved = row.store_settings()
+        form.put_on_record("saved", operator())
         self.stdout.write(self.style.SUCCESS(f"Saved: {saved.describe()}."))
         self.stdout.write(what_is_next(saved))
         if newest_revision() != newest:
@@ -133,6 +142,9 @@ def form_data(
     secrets = form.settings.secret_names()
     # What is given beside a connection string counts; of the secrets, the string has to know that they are given.
     for each in sorted(changes, key=lambda each: (each.name not in secrets, each.name != "host")):
+        if each.name in FIELDS:
+            data[each.name] = each.value
+            continue
         if each.name not in form.base_fields:
             raise CommandError(f"{each.option} does not apply to {store_type}.")
         field = form.settings.field(form.removal_of(each.name) if each.removes else each.name)
@@ -149,6 +161,7 @@ def explain(form: LoginConfigurationForm) -> Iterator[str]:
     """Yield what is wrong, each with the option that is to blame."""
     assert form.store is not None
     names = {form.store.settings.field(name): name for name in form.store.fields}
+    names |= {name: name for name in form.policy.fields}
     for field, errors in form.errors.items():
         name = names.get(field, "")
         option = f"{options.option_of(name)}: " if name else ""
@@ -166,6 +179,7 @@ def state(configuration: LoginConfiguration) -> dict[str, Any]:
         "type": settings.type,
         "configured": settings.describe(),
         "settings": values,
+        "policy": {name: getattr(configuration, name) for name in FIELDS},
         "overruled_by": overruled.describe() if overruled else None,
         "in_force": known.current.settings.describe(),
         "pending": [

@@ -51,7 +51,7 @@
     }
 
     function edited({ target }) {
-        if (target.name === YOUR_PASSWORD) {
+        if (target.name === YOUR_PASSWORD || target.closest(".sp-policy")) {
             clearErrorsOf(target); // it is no part of what was tested
             return;
         }

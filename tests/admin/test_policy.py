@@ -1,0 +1,191 @@
+"""The section "Session time-outs and limits" of the page."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.test import Client
+from pytest_django import Settings
+
+from sessionpersist.configuration import probing
+from sessionpersist.handover import snapshot
+from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.session.policy import FIELDS, MINUTE
+from tests.admin.support import PAGE, TEST, create_staff, errors_of, save, saved_state, typed
+from tests.servers.places import free_port
+
+pytestmark = pytest.mark.django_db
+
+ALL = {
+    "idle_minutes": 30,
+    "absolute_hours": 12,
+    "remember_days": 14,
+    "max_sessions": 3,
+    "at_limit": "REFUSE",
+}
+
+
+@pytest.fixture
+def nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise AssertionError("a store was tried")
+
+    monkeypatch.setattr(probing, "probe", refuse)
+
+
+@pytest.fixture
+def redis_that_is_gone() -> None:
+    """In force, and nobody listens there."""
+    LoginConfiguration(
+        persistence_type="REDIS", redis_host="127.0.0.1", redis_port=free_port(), redis_password="s3cret"
+    ).save()
+
+
+def saved_policy() -> dict[str, Any]:
+    row = LoginConfiguration.objects.get()
+    return {name: getattr(row, name) for name in FIELDS}
+
+
+class TestSaving:
+    @pytest.mark.usefixtures("nothing_is_tried")
+    def test_all_fields_are_saved_without_trying_the_store(self, browser: Client) -> None:
+        response = browser.post(PAGE, typed(**ALL), follow=True)
+        assert saved_policy() == ALL
+        assert "The time-outs and limits are in force on every node within 5 s." in response.text
+
+    @pytest.mark.usefixtures("nothing_is_tried", "redis_that_is_gone")
+    def test_a_store_that_is_down_stays_in_force_with_its_password(self, browser: Client) -> None:
+        before = Revision.objects.latest("pk")
+        assert save(browser, idle_minutes=30).status_code == 302
+        after = Revision.objects.latest("pk")
+        assert (after.pk, after.store_settings()) == (before.pk, before.store_settings())
+        row = LoginConfiguration.get_solo()
+        assert (row.redis_password, row.idle_minutes) == ("s3cret", 30)
+
+    def test_with_another_store_that_one_is_tried(self, browser: Client) -> None:
+        port = free_port()
+        response = save(
+            browser, idle_minutes=30, persistence_type="REDIS", redis_host="127.0.0.1", redis_port=port
+        )
+        assert "redis_port" in errors_of(response)
+        assert LoginConfiguration.get_solo().idle_minutes is None
+
+    def test_what_was_changed_other_than_by_saving_is_tried(self, browser: Client) -> None:
+        """Saving would put it in force."""
+        LoginConfiguration().save()
+        LoginConfiguration.objects.update(
+            persistence_type="REDIS", redis_host="127.0.0.1", redis_port=free_port()
+        )
+        assert "redis_port" in errors_of(save(browser, idle_minutes=30))
+
+    def test_it_is_in_force_at_once_where_it_was_saved(self, browser: Client) -> None:
+        save(browser, idle_minutes=30)
+        snapshot.expire()
+        assert snapshot.current().policy.idle == 30 * MINUTE
+
+    def test_an_empty_field_is_as_django_has_it(self, browser: Client) -> None:
+        LoginConfiguration(**ALL).save()
+        emptied = {"idle_minutes": "", "absolute_hours": "", "remember_days": "", "max_sessions": ""}
+        assert save(browser, **emptied).status_code == 302
+        unset = {"idle_minutes": None, "absolute_hours": None, "remember_days": None, "max_sessions": -1}
+        assert saved_policy() == unset | {"at_limit": "REFUSE"}
+
+    def test_a_form_that_somebody_else_overtook_is_refused(self, browser: Client) -> None:
+        data = typed(idle_minutes=30)
+        LoginConfiguration(idle_minutes=5).save()
+        assert "__all__" in errors_of(browser.post(PAGE, data))
+        assert saved_policy()["idle_minutes"] == 5
+
+    @pytest.mark.usefixtures("nothing_is_tried")
+    def test_an_entered_policy_does_not_count_as_a_test_of_the_store(self, browser: Client) -> None:
+        for minutes in range(1, 15):
+            assert save(browser, idle_minutes=minutes).status_code == 302
+
+
+class TestRecords:
+    def test_the_history_names_the_fields_and_no_store(self, browser: Client) -> None:
+        save(browser, idle_minutes=30, at_limit="REFUSE")
+        said = LogEntry.objects.latest("pk").get_change_message()
+        assert said == "Changed Idle time-out (minutes) and At a further login."
+
+    def test_the_audit_log_has_the_policy(self, browser: Client, caplog: pytest.LogCaptureFixture) -> None:
+        with caplog.at_level(logging.INFO, "sessionpersist.audit"):
+            save(browser, **ALL)
+        assert (
+            "saved time-outs and limits: by ada, idle 30 min, absolute 720 min, remember 20160 min, at most 3 sessions "
+            "a user, REFUSE" in caplog.messages
+        )
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("field", "largest"),
+        [("idle_minutes", "52,596,000"), ("absolute_hours", "876,600"), ("remember_days", "36,525")],
+    )
+    @pytest.mark.parametrize(
+        "value", ["0", "-1", "1.5", "½", "soon", "1e3", "99999999999", "9" * 5000, "\x00"]
+    )
+    def test_a_span_is_a_whole_number_within_bounds(
+        self, browser: Client, field: str, largest: str, value: str
+    ) -> None:
+        before = saved_state()
+        assert errors_of(save(browser, **{field: value})) == {
+            field: [f"Enter a whole number from 1 to {largest}, or leave this empty."]
+        }
+        assert saved_state() == before
+
+    @pytest.mark.parametrize("value", ["0", "-2", "1.5", "many", "201", "9" * 5000])
+    def test_a_limit_is_minus_one_or_one_and_more(self, browser: Client, value: str) -> None:
+        before = saved_state()
+        found = errors_of(save(browser, max_sessions=value))
+        assert found == {"max_sessions": ["Enter -1 for no limit, or 1 or more, up to 200."]}
+        assert saved_state() == before
+
+    def test_a_choice_that_there_is_not(self, browser: Client) -> None:
+        assert list(errors_of(save(browser, at_limit="EVERYBODY"))) == ["at_limit"]
+
+    def test_a_test_of_the_connection_leaves_it_aside(self, browser: Client) -> None:
+        response = browser.post(TEST, typed(idle_minutes="soon"), headers={"accept": "application/json"})
+        assert response.json()["ok"]
+        again = browser.post(TEST, typed(idle_minutes="soon"))
+        assert 'value="soon"' in again.text
+
+
+class TestWhatIsShown:
+    def test_what_empty_means_has_its_figure(self, browser: Client, settings: Settings) -> None:
+        settings.SESSION_COOKIE_AGE = 5400
+        page = browser.get(PAGE).text
+        assert "90 minutes after the session was changed last" in page
+        assert "the cookie stays for 90 minutes" in page
+        settings.SESSION_SAVE_EVERY_REQUEST = settings.SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+        page = browser.get(PAGE).text
+        assert "90 minutes after the last request" in page
+        assert "the session ends with the browser" in page
+
+    def test_the_page_says_that_a_limit_holds_for_each_node_in_memory(self, browser: Client) -> None:
+        assert "the limit of sessions holds on each node by itself" in browser.get(PAGE).text
+
+    def test_who_may_only_view_sees_it_and_changes_nothing(self, staff: User) -> None:
+        LoginConfiguration(**ALL).save()
+        client = Client()
+        client.force_login(create_staff("eve", "view_loginconfiguration"))
+        form = client.get(PAGE).context["form"]
+        assert all(bound.field.disabled for bound in form.policy)
+        assert form.policy["idle_minutes"].value() == 30
+        assert client.post(PAGE, typed(idle_minutes=5)).status_code == 403
+        assert saved_policy() == ALL
+
+
+class TestInitial:
+    def test_it_holds_until_somebody_saves(self, settings: Settings, browser: Client) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "INITIAL": {"idle_minutes": 10}}
+        snapshot.reset()
+        assert snapshot.current().policy.idle == 10 * MINUTE
+        assert browser.get(PAGE).context["form"].policy["idle_minutes"].value() == 10
+        assert save(browser, idle_minutes="").status_code == 302
+        snapshot.expire()
+        assert snapshot.current().policy.idle is None
