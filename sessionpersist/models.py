@@ -235,6 +235,7 @@ class LoginConfiguration(SingletonModel):
             super().save(*args, **kwargs)
             revisions = Revision.objects.using(using)
             revisions.record(self.store_settings(), saved_by, place, initial_place)
+            revisions.note_life(self.policy())
         after_commit(partial(configuration_saved.send, type(self)), using)
 
     def _note_policy(self, using: str) -> None:
@@ -286,6 +287,15 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
         revision = self.create(pk=number_after(newest.pk), saved_by=saved_by, **values)
         self._count_on()
         after_commit(self.filter(pk=revision.pk).activate, self.db)
+
+    def note_life(self, policy: Policy) -> None:
+        """Note how long sessions may live by a policy, where they are saved under it: in the store in force, and in
+        those to come. One that was left before has none of them."""
+        life = policy.longest_life // 1000
+        in_force = self.filter(activates_at__lte=Now()).order_by("-pk").first()
+        if life and in_force:
+            shorter = Q(longest_life=None) | Q(longest_life__lt=life)
+            self.filter(shorter, pk__gte=in_force.pk).update(longest_life=life)
 
     def begin(self, place: str = "") -> None:
         """Note the store of before anybody has saved one, where there is no revision: sessions are there and drain from

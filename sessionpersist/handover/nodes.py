@@ -151,7 +151,7 @@ def _upsert(connection: BaseDatabaseWrapper, node: Node, meant: Iterable[str]) -
 
 def forget_gone() -> None:
     """Delete the rows of processes that have been silent for longer than any session lives."""
-    silent = max(timedelta(seconds=conf.longest_life_seconds()), LIVE)
+    silent = max(timedelta(seconds=snapshot.current().longest_life), LIVE)
     Node.objects.filter(seen_at__lt=Now() - silent).delete()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import TypeVar
 
-from sessionpersist import conf, forks
+from sessionpersist import forks
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import snapshot
 from sessionpersist.handover.carrying import Place, View
@@ -134,7 +134,7 @@ class CurrentView(View):
         super().__init__(
             current,
             sources,
-            longest_life=int(conf.longest_life_seconds() * 1000),
+            longest_life=int(known.longest_life * 1000),
             renamed=len({each.settings.target for each in together[0]}) > 1,
         )
         self.snapshot, self.mixed = known, known.mixed

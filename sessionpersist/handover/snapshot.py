@@ -46,13 +46,20 @@ logger = logging.getLogger("sessionpersist")
 class Known:
     """One revision: its number, the store it chose, and when it activates (Unix time of the database, seconds).
     ``initial``: it was in force before it was written, and sessions of that time carry the number 0. ``place`` is the
-    id of the place that its store is, where that is known (see ``Probed.place``)."""
+    id of the place that its store is, where that is known (see ``Probed.place``). ``policy_life`` is the longest life
+    that a policy gave to sessions while it was in force, in seconds."""
 
     number: int
     settings: StoreSettings
     activates_at: float
     initial: bool = False
     place: str = ""
+    policy_life: float = 0.0
+
+    @property
+    def longest_life(self) -> float:
+        """For how many seconds after the switch to the next one its sessions may live on."""
+        return max(conf.longest_life_seconds(), self.policy_life)
 
     @property
     def stamp(self) -> int:
@@ -92,6 +99,12 @@ class Snapshot:
         if not self.kept:
             bearable = max(bearable, conf.timeout_seconds())
         return monotonic() - self.read_at > bearable and self.fresh_until != float("inf")
+
+    @property
+    def longest_life(self) -> float:
+        """For how many seconds any session may live, wherever it is."""
+        lives = (each.longest_life for each in (self.current, *self.draining))
+        return max(*lives, self.policy.longest_life / 1000)
 
     def undecided(self) -> float:
         """Seconds until all processes agree on the revision in force; 0 away from an activation."""
@@ -313,7 +326,14 @@ def _read() -> Snapshot:
     read_at = (begun + monotonic()) / 2
     clock = _unix_time(rows[0].database_now) - read_at if rows else 0.0
     known = (
-        Known(row.pk, row.store_settings(), _unix_time(row.activates_at), row.initial, row.place)
+        Known(
+            row.pk,
+            row.store_settings(),
+            _unix_time(row.activates_at),
+            row.initial,
+            row.place,
+            float(row.longest_life or 0),
+        )
         for row in rows
     )
     snapshot = compose(known, read_at, clock)
@@ -338,8 +358,10 @@ def compose(revisions: Iterable[Known], read_at: float, clock: float) -> Snapsho
         snapshot = replace(snapshot, current=replace(DEFAULT, settings=initial_settings()))
     chain = (snapshot.current, *snapshot.draining)
     # No session lives on in a store for longer than its life after the switch to the next one.
-    life_began = read_at + clock - conf.longest_life_seconds()
-    draining = tuple(older for newer, older in pairwise(chain) if newer.activates_at > life_began)
+    now = read_at + clock
+    draining = tuple(
+        older for newer, older in pairwise(chain) if newer.activates_at > now - older.longest_life
+    )
     return _fresh_for(replace(snapshot, draining=draining), read_at + conf.refresh_seconds())
 
 

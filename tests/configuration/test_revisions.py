@@ -17,6 +17,7 @@ from sessionpersist.models import DRAINED_GRACE, LoginConfiguration, Revision
 from sessionpersist.stores.settings import RedisSettings
 
 REDIS = {"persistence_type": "REDIS", "redis_host": "one"}
+DAY = 86_400  # seconds
 ACTIVATION = 1.0  # seconds in which a busy machine has saved and read
 committed = pytest.mark.django_db(transaction=True)
 
@@ -40,6 +41,40 @@ def delay_of(revision: Revision) -> timedelta:
     """How long from now until a revision activates."""
     assert revision.activates_at is not None
     return timedelta(seconds=(revision.activates_at - database_now()).total_seconds())
+
+
+def lives() -> list[int | None]:
+    """The longest life noted with each revision, newest first, without that of the installation."""
+    return list(Revision.objects.filter(initial=False).order_by("-pk").values_list("longest_life", flat=True))
+
+
+@pytest.mark.django_db
+class TestLongestLife:
+    """How long sessions may live by the policy, noted where they are."""
+
+    def test_is_none_where_no_policy_gives_any(self) -> None:
+        configure(**REDIS, absolute_hours=8, max_sessions=1)
+        assert lives() == [None]
+
+    def test_is_the_longest_that_a_policy_gave(self) -> None:
+        for days, longest in ((10, 10), (30, 30), (None, 30), (20, 30)):
+            configure(**REDIS, idle_minutes=60, remember_days=days)
+            assert lives() == [longest * DAY]
+
+    def test_of_a_new_store_is_that_of_the_policy_in_force(self) -> None:
+        configure(**REDIS, idle_minutes=60, remember_days=30)
+        configure(**REDIS | {"redis_host": "two"}, idle_minutes=60)
+        assert lives() == [60 * 60, 30 * DAY]
+
+    def test_of_a_store_that_was_left_stays_as_it_is(self, settings: Settings) -> None:
+        """Else one that is long gone would be asked for sessions once more."""
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ACTIVATION_SECONDS": 0}
+        configure(**REDIS)
+        Revision.objects.activate()
+        configure(**REDIS | {"redis_host": "two"})
+        Revision.objects.activate()
+        configure(**REDIS | {"redis_host": "three"}, remember_days=30)
+        assert lives() == [30 * DAY, 30 * DAY, None]
 
 
 @pytest.mark.django_db

@@ -190,6 +190,18 @@ class TestDraining:
             now = Known(2, RedisSettings(host="new"), DATABASE_CLOCK - left_ago)
             assert (begun in compose([begun, now], 0.0, DATABASE_CLOCK).draining) is drains
 
+    def test_a_store_drains_for_as_long_as_a_policy_had_its_sessions_live(
+        self, clock: Clock, settings: Settings
+    ) -> None:
+        life = 3.0 * settings.SESSION_COOKIE_AGE
+        begun = Known(1, RedisSettings(host="old"), DATABASE_CLOCK - 9 * life, policy_life=life)
+        for left_ago, drains in ((life - 1, True), (life + 1, False)):
+            known = compose(
+                [begun, Known(2, RedisSettings(host="new"), DATABASE_CLOCK - left_ago)], 0.0, DATABASE_CLOCK
+            )
+            assert (begun in known.draining) is drains
+            assert known.longest_life == (life if drains else settings.SESSION_COOKIE_AGE)
+
 
 class TestUndecided:
     @pytest.mark.parametrize(

@@ -58,5 +58,6 @@ def _outcome(revision: Any, earlier: Revision, *, in_use: bool, moving: bool) ->
         return earlier.drained_how, earlier.drained_at
     if in_use:
         return "in use", None
-    forgotten_at = revision.activates_at + timedelta(seconds=conf.longest_life_seconds())
+    life = max(conf.longest_life_seconds(), earlier.longest_life or 0)
+    forgotten_at = revision.activates_at + timedelta(seconds=life)
     return ("moving", None) if moving or forgotten_at > revision.now else ("over", forgotten_at)
