@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.contrib.auth.views import LogoutView
 from django.contrib.staticfiles.urls import staticfiles_urlpatterns
-from django.urls import path
+from django.urls import include, path
 
 from project.views import healthz, home
 from sessionpersist.account.login import LoginView
@@ -14,6 +14,7 @@ urlpatterns = [
     path("", home, name="home"),
     path("login/", login, name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
+    path("account/", include("sessionpersist.urls")),
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
     # With DEBUG only, but there under every server, not just `runserver`. Else a web server has STATIC_ROOT.

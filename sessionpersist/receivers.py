@@ -10,6 +10,7 @@ from django.core.signals import request_finished, request_started, setting_chang
 from django.db.models.signals import post_migrate
 from django.dispatch import receiver
 
+from sessionpersist.account import wishes
 from sessionpersist.configuration import logins, pulse
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import nodes, quiet, routing, snapshot
@@ -44,6 +45,7 @@ def pass_on_login(request: Any, user: Any, **kwargs: Any) -> None:
     """Sent by ``login()``, after it has put the user into the session."""
     session = getattr(request, "session", None)
     if isinstance(session, SessionStore) and user is not None:
+        wishes.fulfil(session, wishes.found(request, user))
         session.note_login(user._meta.pk.value_to_string(user))
     if session is not None and user is not None:
         logins.note_proof(request, user)

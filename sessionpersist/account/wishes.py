@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
+    from sessionpersist.engine import SessionStore
+
 ATTRIBUTE = "_sessionpersist_wish"  # on a request
 
 
@@ -34,3 +36,9 @@ def found(request: HttpRequest, user: Any) -> Wish | None:
     """Return what was left for the login of this user, if anything was."""
     wish = vars(request).get(ATTRIBUTE)
     return wish if isinstance(wish, Wish) and wish.user_id == str(user.pk) else None
+
+
+def fulfil(session: SessionStore, wish: Wish | None) -> None:
+    """Have the session remembered as its user has asked, before it is saved with that user."""
+    if wish is not None and wish.remember is not None:
+        session.remember(wish.remember)
