@@ -1,7 +1,7 @@
 """System checks: what is set up in a way that can't work, or should not be used in production.
 
 They look at the settings, and at the memory of this node. What reads the configuration (E006, E008, W004, W006 to
-W009) runs where Django checks databases: in ``manage.py check --database default`` and before ``migrate``. What takes
+W010) runs where Django checks databases: in ``manage.py check --database default`` and before ``migrate``. What takes
 more than a few lines to find out is in ``configuration``: ``option_checks`` and ``store_checks``.
 """
 
@@ -117,7 +117,7 @@ def check_engine(**kwargs: Any) -> Iterable[CheckMessage]:
 @register
 def check_middleware(**kwargs: Any) -> Iterable[CheckMessage]:
     """W002: a store that is down becomes a 503 that keeps the cookie."""
-    if any(option_checks.is_derived(path, SessionMiddleware) for path in settings.MIDDLEWARE):
+    if _has_middleware():
         return []
     hint = f"Add {MIDDLEWARE!r} to MIDDLEWARE, before AuthenticationMiddleware."
     if DJANGO_MIDDLEWARE in settings.MIDDLEWARE:
@@ -129,6 +129,10 @@ def check_middleware(**kwargs: Any) -> Iterable[CheckMessage]:
             id="sessionpersist.W002",
         )
     ]
+
+
+def _has_middleware() -> bool:
+    return any(option_checks.is_derived(path, SessionMiddleware) for path in settings.MIDDLEWARE)
 
 
 @register
@@ -180,10 +184,23 @@ def check_secret_keys(**kwargs: Any) -> Iterable[CheckMessage]:
 
 @register(Tags.database)
 def check_configuration(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterable[CheckMessage]:
-    """E006, W004, W006 to W009: what is configured can work, the site goes by it, and the stores that drain answer."""
+    """E006, W004, W006 to W010: what is configured can work, the site goes by it, and the stores that drain answer."""
     if router.db_for_write(LoginConfiguration) not in (databases or ()):  # it is read where it is written
         return []
     try:
-        return list(store_checks.messages_about(LoginConfiguration.get_solo()))
+        configuration = LoginConfiguration.get_solo()
+        return [*store_checks.messages_about(configuration), *_unnoted_use(configuration)]
     except (DatabaseError, StoreUnavailable):
         return []  # others report it: not migrated yet, or down; or INITIAL can't be used, which is E007
+
+
+def _unnoted_use(configuration: LoginConfiguration) -> Iterable[CheckMessage]:
+    """W010: whoever uses a session is not logged out as idle: only our middleware notes a use."""
+    if _has_middleware() or not configuration.policy().has_times:
+        return
+    yield checks.Warning(
+        "Users are logged out although they are active: there are time-outs in the Login Configuration, and nothing "
+        "notes that a session is used.",
+        hint=f"Add {MIDDLEWARE!r} to MIDDLEWARE, in the place of Django's.",
+        id="sessionpersist.W010",
+    )

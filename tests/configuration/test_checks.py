@@ -327,6 +327,21 @@ def test_middleware_that_a_project_derived_is_ours(settings: Settings) -> None:
     assert ids() == []
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("fields", [{"idle_minutes": 30}, {"remember_days": 14}])
+def test_time_outs_without_the_middleware_that_notes_a_use(
+    settings: Settings, fields: dict[str, int]
+) -> None:
+    LoginConfiguration(**fields).save()
+    assert ids(databases=["default"]) == []
+    settings.MIDDLEWARE = [
+        each.replace(checks.MIDDLEWARE, checks.DJANGO_MIDDLEWARE) for each in settings.MIDDLEWARE
+    ]
+    assert ids(databases=["default"]) == ["W002", "W010"]
+    LoginConfiguration().save()
+    assert ids(databases=["default"]) == ["W002"]
+
+
 @pytest.mark.parametrize("name", ["SECRET_KEY", "SECRET_KEY_FALLBACKS"])
 def test_key_for_development_in_production(settings: Settings, name: str) -> None:
     key = "django-insecure-for-development-only"
