@@ -15,10 +15,11 @@ from tests.engine.behaviour.contents import Contents
 from tests.engine.behaviour.expiry import Expiry
 from tests.engine.behaviour.keys import Keys
 from tests.engine.behaviour.lifecycle import Lifecycle
+from tests.engine.behaviour.time_outs import TimeOuts
 from tests.engine.support import Fields
 
 
-class EngineBehaviour(Contents, Keys, Lifecycle, Expiry, Asynchronous):
+class EngineBehaviour(Contents, Keys, Lifecycle, Expiry, TimeOuts, Asynchronous):
     """All of it. A subclass says in ``fields`` which store is in force."""
 
     @pytest.fixture
