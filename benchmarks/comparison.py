@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.goals import GOAL_SIZE, goal
+from benchmarks.goals import GOAL_SIZE, goal, goal_across
 from benchmarks.operations import OPERATIONS
 from benchmarks.places import BARE, OURS, PLACES, Place
 from benchmarks.relay import Relay
@@ -22,9 +22,20 @@ def compare(name: str, sizes: Sequence[int], effort: Effort) -> list[Row]:
         return [row(name, place, operation, size, effort) for size in sizes for operation in OPERATIONS]
 
 
+def across(name: str, delay: float, effort: Effort) -> list[Row]:
+    """Measure all operations at one place that is ``delay`` seconds away, there and back; as ``compare``."""
+    with PLACES[name](delay=delay) as place:
+        rows = [row(name, place, operation, GOAL_SIZE, effort) for operation in OPERATIONS]
+    for each in rows:
+        each["delay_ms"] = delay * 1000
+        for side, found in each["ratios"].items():
+            found["goal"] = goal_across(name, each["operation"], side, delay)
+    return rows
+
+
 def count_trips(name: str) -> dict[str, dict[str, int]]:
     """Return how many round trips each operation takes at one place, by operation and side; as ``compare``."""
-    with PLACES[name](counting=True) as place:
+    with PLACES[name](delay=0.0) as place:
         if place.relay is None:
             return {}
         return {

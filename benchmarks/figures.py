@@ -47,6 +47,7 @@ def section(report: Report) -> str:
     """Return all that the page says of a run, as Markdown."""
     parts = [setting(report), *ratios(report.get("operations", []))]
     parts += requests(report.get("requests", []))
+    parts += network(report.get("network", []))
     if facts := [*dispatch(report), *scale(report), *draining(report), *clearing(report)]:
         parts.append("\n".join(facts))
     return "\n\n".join(parts)
@@ -130,6 +131,36 @@ def requests(rows: list[Row]) -> Iterator[str]:
             f"| {STORES[row['place']]}, {rival} | {ours} | {theirs} | {row['ratio']['median']:.2f} |"
         )
     yield "\n".join(lines)
+
+
+def network(rows: list[Row]) -> Iterator[str]:
+    """What a network in front of the store makes of it."""
+    if not rows:
+        return
+    yield (
+        "With a network between the site and its store, ours by theirs in milliseconds, and pages a second. The more "
+        "round trips an operation takes, the more a user feels of it:"
+    )
+    names = [*COLUMNS, "page"]
+    lines = [
+        "| store, compared with | round trip | " + " | ".join((*COLUMNS.values(), "pages a second")) + " |",
+        "|---" * (len(names) + 2) + "|",
+    ]
+    for delay, place in dict.fromkeys((row["delay_ms"], row["place"]) for row in rows):
+        found = {row["operation"]: row for row in rows if (row["delay_ms"], row["place"]) == (delay, place)}
+        rival = AGAINST_RIVAL[place][0]
+        cells = [across(found[name], rival) if name in found else "" for name in names]
+        lines.append(f"| {STORES[place]}, {rival} | {delay:g} ms | " + " | ".join(cells) + " |")
+    yield "\n".join(lines)
+
+
+def across(row: Row, rival: str) -> str:
+    """Ours, theirs, and the ratio with its goal."""
+    sides = [row["sides"][name] for name in (OURS, rival)]
+    if row["operation"] == "page":
+        return f"{sides[0]['per_second']:.0f} by {sides[1]['per_second']:.0f}: {row['ratio']['median']:.2f}"
+    ours, theirs = (f"{each['median_us'] / 1000:.2f}" for each in sides)
+    return f"{ours} by {theirs}: {ratio(row['ratios'].get(rival))}"
 
 
 def dispatch(report: Report) -> Iterator[str]:

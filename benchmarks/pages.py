@@ -11,7 +11,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from benchmarks.load import generator, load
-from benchmarks.places import DJANGO_REDIS, LOCMEM, OURS, folder, jdbc, mongodb_backend
+from benchmarks.places import DJANGO_REDIS, LOCMEM, OURS, folder, jdbc, mongodb_backend, reached
 from benchmarks.surroundings import LONG, cache, database, environment
 from tests.load.clients import COOKIE, Browser
 from tests.load.site import Node, Site
@@ -46,36 +46,36 @@ class Setting:
 
 
 @contextmanager
-def memory(here: Path) -> Iterator[Setting]:
+def memory(here: Path, delay: float | None = None) -> Iterator[Setting]:
     """One worker each: what is in LocMem is in no other worker."""
     rival = {"SESSION_ENGINE": CACHE_ENGINE, "CACHES": {"default": cache(LOCMEM, MAX_ENTRIES=LONG)}}
     yield Setting({"persistence_type": "IN_MEMORY"}, "LocMem", rival, workers=1)
 
 
 @contextmanager
-def redis(here: Path) -> Iterator[Setting]:
-    with Valkey() as server:
+def redis(here: Path, delay: float | None = None) -> Iterator[Setting]:
+    with reached(Valkey(), delay) as (server, _):
         caches = {"default": cache(DJANGO_REDIS, server.url)}
         yield Setting(fields(server), "django-redis", {"SESSION_ENGINE": CACHE_ENGINE, "CACHES": caches})
 
 
 @contextmanager
-def postgresql(here: Path) -> Iterator[Setting]:
+def postgresql(here: Path, delay: float | None = None) -> Iterator[Setting]:
     """The users are in PostgreSQL, too."""
-    with Postgres() as server:
+    with reached(Postgres(), delay) as (server, _):
         databases = {"default": database(server.url)}
         yield Setting(jdbc("default"), "db engine", {"SESSION_ENGINE": DB_ENGINE}, databases)
 
 
 @contextmanager
-def sqlite(here: Path) -> Iterator[Setting]:
+def sqlite(here: Path, delay: float | None = None) -> Iterator[Setting]:
     yield Setting(jdbc("default"), "db engine", {"SESSION_ENGINE": DB_ENGINE})
 
 
 @contextmanager
-def mongodb(here: Path) -> Iterator[Setting]:
+def mongodb(here: Path, delay: float | None = None) -> Iterator[Setting]:
     """The rival's sessions are in MongoDB, by a router; the users of both are in SQLite."""
-    with MongoDB() as server:
+    with reached(MongoDB(), delay) as (server, _):
         databases = {
             "default": database(f"sqlite:///{here}/site.sqlite3"),
             "mongodb": mongodb_backend(server),
@@ -84,7 +84,7 @@ def mongodb(here: Path) -> Iterator[Setting]:
         yield Setting(fields(server), "db engine (MongoDB)", rival, prepare=MAKE_TABLE)
 
 
-SETTINGS: dict[str, Callable[[Path], AbstractContextManager[Setting]]] = {
+SETTINGS: dict[str, Callable[[Path, float | None], AbstractContextManager[Setting]]] = {
     "REDIS": redis,
     "POSTGRESQL": postgresql,
     "SQLITE": sqlite,
@@ -93,10 +93,10 @@ SETTINGS: dict[str, Callable[[Path], AbstractContextManager[Setting]]] = {
 }
 
 
-def serve(name: str, *, quick: bool) -> Row:
-    """Measure one store: both sites run, and are loaded in turns."""
+def serve(name: str, *, quick: bool, delay: float | None = None) -> Row:
+    """Measure one store, which is ``delay`` seconds away: both sites run, and are loaded in turns."""
     print(f"  {name:<10} pages under gunicorn", file=sys.stderr, flush=True)
-    with folder() as here, SETTINGS[name](here) as setting:
+    with folder() as here, SETTINGS[name](here, delay) as setting:
         common = {"DATABASES": setting.databases} if setting.databases else {}
         ours, rival = site(here, **common), site(here, **{**common, **setting.rival_settings})
         ours.manage("migrate", "--no-input")

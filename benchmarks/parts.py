@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from benchmarks import clearing, comparison, dispatch, draining, pages, primary, scale, tables
 from benchmarks.contents import SIZES
-from benchmarks.goals import GOAL_SIZE
+from benchmarks.goals import DELAYS, GOAL_SIZE
 from benchmarks.timing import FULL, QUICK, Effort
 
 STORES = ("REDIS", "POSTGRESQL", "SQLITE", "MONGODB", "IN_MEMORY")
+ACROSS = ("REDIS", "POSTGRESQL", "MONGODB")  # those that a network is in front of
 
 Rows = list[dict[str, Any]]
 
@@ -63,6 +64,18 @@ def primary_part(options: Namespace) -> Rows:
     return rows
 
 
+def network_part(options: Namespace) -> Rows:
+    """Stores that are a network away: the operations, and whole pages."""
+    stores = [each for each in options.store or STORES if each in ACROSS]
+    rows: Rows = []
+    for delay in DELAYS:
+        for store in stores:
+            rows += apart(comparison.across, store, delay, effort(options))
+            page = apart(pages.serve, store, quick=options.quick, delay=delay)
+            rows.append(page | {"operation": "page", "delay_ms": delay * 1000})
+    return rows
+
+
 def requests_part(options: Namespace) -> Rows:
     stores = options.store or (STORES[:1] if options.quick else STORES)
     return [apart(pages.serve, store, quick=options.quick) for store in stores]
@@ -72,6 +85,7 @@ PARTS = {
     "operations": Part(operations_part, tables.operations),
     "dispatch": Part(dispatch_part, tables.dispatch),
     "requests": Part(requests_part, tables.requests),
+    "network": Part(network_part, tables.network),
     "scale": Part(scale_part, tables.scale),
     "clearing": Part(clearing_part, tables.clearing),
     "draining": Part(draining_part, tables.draining),

@@ -50,7 +50,7 @@ class Place:
 
 
 @contextmanager
-def memory(counting: bool = False) -> Iterator[Place]:
+def memory(delay: float | None = None) -> Iterator[Place]:
     """In-Memory against LocMem, which no other process shares, and which by default forgets all but 300 sessions."""
     with folder(Path("/dev/shm")) as here:  # noqa: S108 - a folder of its own is made in it
         caches = {"default": cache(LOCMEM, MAX_ENTRIES=LONG)}
@@ -69,9 +69,9 @@ def memory(counting: bool = False) -> Iterator[Place]:
 
 
 @contextmanager
-def redis(counting: bool = False) -> Iterator[Place]:
+def redis(delay: float | None = None) -> Iterator[Place]:
     """REDIS against the cache engine on django-redis and on Django's own backend; all with hiredis and appendonly."""
-    with folder() as here, reached(Valkey(), counting) as (server, relay), server.connect() as client:
+    with folder() as here, reached(Valkey(), delay) as (server, relay), server.connect() as client:
         caches = {"default": cache(DJANGO_REDIS, server.url), "own": cache(OWN_REDIS, server.url)}
         set_up(here, CACHES=caches)
         engines = {"django-redis": cache_engine("default"), "Django's Redis": cache_engine("own")}
@@ -89,9 +89,9 @@ def redis(counting: bool = False) -> Iterator[Place]:
 
 
 @contextmanager
-def postgresql(counting: bool = False) -> Iterator[Place]:
+def postgresql(delay: float | None = None) -> Iterator[Place]:
     """JDBC against the db engine, both on the project's default database, PostgreSQL without fsync."""
-    with folder() as here, reached(Postgres(), counting) as (server, relay), server.connect() as connection:
+    with folder() as here, reached(Postgres(), delay) as (server, relay), server.connect() as connection:
         set_up(here, DATABASES=two_databases(server.url, server.create_database("others")))
         with ours(jdbc("default")) as engine:
             yield Place(
@@ -107,7 +107,7 @@ def postgresql(counting: bool = False) -> Iterator[Place]:
 
 
 @contextmanager
-def sqlite(counting: bool = False) -> Iterator[Place]:
+def sqlite(delay: float | None = None) -> Iterator[Place]:
     """JDBC against the db engine, both on the project's default database, an SQLite file with a write-ahead log."""
     with folder() as here:
         files = [f"sqlite:///{here}/{name}.sqlite3" for name in ("site", "others")]
@@ -125,14 +125,14 @@ def sqlite(counting: bool = False) -> Iterator[Place]:
 
 
 @contextmanager
-def mongodb(counting: bool = False) -> Iterator[Place]:
+def mongodb(delay: float | None = None) -> Iterator[Place]:
     """MONGODB against the db engine on django-mongodb-backend.
 
     The server is no replica set and has no transactions: the backend's ``atomic()`` does, and costs, nothing here. The
     unique index that the backend makes is partial, and MongoDB does not use it for a read, but goes through all live
     sessions by their expiry. So the rival is given a plain index on the key, as whoever watches its queries would.
     """
-    with folder() as here, reached(MongoDB(), counting) as (server, relay), server.connect() as client:
+    with folder() as here, reached(MongoDB(), delay) as (server, relay), server.connect() as client:
         set_up(here, DATABASES={"default": mongodb_backend(server)})
         with ours(chosen := fields(server)) as engine:
             rival = db_engine()
@@ -159,13 +159,14 @@ PLACES: dict[str, Callable[..., AbstractContextManager[Place]]] = {
 
 
 @contextmanager
-def reached(server: AnyServer, counting: bool) -> Iterator[tuple[AnyServer, Relay | None]]:
-    """A server that runs meanwhile, reached through a relay that counts round trips, or not."""
+def reached(server: AnyServer, delay: float | None) -> Iterator[tuple[AnyServer, Relay | None]]:
+    """A server that runs meanwhile, reached through a relay that counts round trips and makes each of them so many
+    seconds longer; None: reached as it is."""
     with server:
-        if not counting:
+        if delay is None:
             yield server, None
             return
-        with relayed(server) as relay:
+        with relayed(server, delay) as relay:
             yield server, relay
 
 

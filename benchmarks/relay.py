@@ -1,9 +1,11 @@
-"""Round trips, counted on the wire: a relay between a client and its server that watches who speaks."""
+"""Round trips, counted on the wire and as long as on a network: a relay between a client and its server that watches
+who speaks."""
 
 from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,10 +27,11 @@ class Address(Protocol):
 
 class Relay:
     """Passes everything on. ``trips`` counts how often a client spoke after the server did, or as the first: what it
-    sends without waiting for an answer is one round trip, however much it is."""
+    sends without waiting for an answer is one round trip, however much it is. Each of them takes ``delay`` seconds
+    longer."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
+    def __init__(self, host: str, port: int, delay: float = 0.0) -> None:
+        self._target, self._delay = (host, port), delay
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
@@ -80,6 +83,8 @@ class Relay:
     def _answer(self, server: socket.socket, client: socket.socket, turns: _Turns) -> None:
         with suppress(OSError), server:
             while data := server.recv(CHUNK):
+                if turns.client_spoke and self._delay:
+                    time.sleep(self._delay)
                 turns.client_spoke = False
                 client.sendall(data)
         with suppress(OSError):
@@ -94,10 +99,10 @@ class _Turns:
 
 
 @contextmanager
-def relayed(server: Address) -> Iterator[Relay]:
-    """Have a server's clients go through a relay meanwhile."""
+def relayed(server: Address, delay: float = 0.0) -> Iterator[Relay]:
+    """Have a server's clients go through a relay meanwhile; each round trip takes ``delay`` seconds longer."""
     port = server.port
-    with Relay(server.host, port) as relay:
+    with Relay(server.host, port, delay) as relay:
         server.port = relay.port
         try:
             yield relay

@@ -4,8 +4,8 @@ import json
 import os
 from typing import Any
 
-from project.settings import *  # noqa: F403 - the site's settings, whatever they are
 from project.settings import MIDDLEWARE as OF_SITE
+from tests.load.settings import *  # noqa: F403 - the site's settings, whatever they are, with the pages that are loaded
 
 CHANGES: dict[str, Any] = json.loads(os.environ["BENCHMARK_SETTINGS"])
 globals().update(CHANGES)

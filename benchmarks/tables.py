@@ -35,6 +35,18 @@ def operations(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def network(rows: list[Row]) -> str:
+    """The operations and whole pages on a store that a network is in front of."""
+    lines = ["", "Across a network: milliseconds of an operation, pages a second; a ratio is ours by theirs"]
+    for where in dict.fromkeys((row["delay_ms"], row["place"]) for row in rows):
+        delay, place = where
+        lines += ["", f"{place}, {delay:g} ms for a round trip"]
+        for row in rows:
+            if (row["delay_ms"], row["place"]) == where:
+                lines += _across(row)
+    return "\n".join(lines)
+
+
 def dispatch(rows: list[Row]) -> str:
     """What it costs that the store is looked up at run time."""
     lines = [
@@ -140,6 +152,18 @@ def primary(rows: list[Row]) -> str:
 def verdict(figure: float, goal: float, *, more_is_better: bool = False) -> str:
     """Say whether a figure reaches its goal."""
     return "reached" if (figure >= goal if more_is_better else figure <= goal) else "MISSED"
+
+
+def _across(row: Row) -> list[str]:
+    """One operation, or the pages."""
+    lines = []
+    for number, (side, served) in enumerate(row["sides"].items()):
+        page = row["operation"] == "page"
+        figure = f"{served['per_second']:.1f} /s" if page else f"{served['median_us'] / 1000:.2f} ms"
+        found = row["ratio"] if page and number else row.get("ratios", {}).get(side)
+        name = "" if number else row["operation"]
+        lines.append(f"  {name:<9}{side:<22}{figure:>12}   {_ratio(found)}".rstrip())
+    return lines
 
 
 def _operation(row: Row) -> list[str]:

@@ -7,13 +7,15 @@ import socket
 import threading
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from redis.crc import key_slot
 
 from benchmarks import figures as page
+from benchmarks.__main__ import main
 from benchmarks.contents import SIZES, content, length
-from benchmarks.goals import goal
+from benchmarks.goals import goal, goal_across
 from benchmarks.primary import PREFIX, names
 from benchmarks.relay import Relay
 from benchmarks.timing import Case, Effort, in_turns, ratio, summary
@@ -57,6 +59,23 @@ def test_goals_are_for_the_small_session_and_the_named_rival() -> None:
     assert goal("POSTGRESQL", "load", "bare driver") == 1.6
 
 
+def test_goals_across_a_network_are_for_the_login_in_one_zone() -> None:
+    assert goal_across("REDIS", "login", "django-redis", 0.0005) == 0.55
+    assert goal_across("REDIS", "login", "django-redis", 0.002) is None
+    assert goal_across("REDIS", "load", "django-redis", 0.0005) is None
+    assert goal_across("REDIS", "login", "bare driver", 0.0005) is None
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("load")
+def test_pages_and_a_network_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["network", "--quick", "--store", "REDIS"])
+    shown = capsys.readouterr().out
+    assert "REDIS, 0.5 ms for a round trip" in shown
+    assert "REDIS, 2 ms for a round trip" in shown
+    assert shown.count("\n  page ") == 2
+
+
 def test_relay_counts_what_waits_for_an_answer_and_not_the_monitor() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=answer, args=(server,), daemon=True).start()
@@ -79,6 +98,18 @@ def ask(client: socket.socket, relay: Relay, *parts: bytes) -> int:
     return relay.trips
 
 
+def test_relay_makes_each_round_trip_longer_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, args=(server,), daemon=True).start()
+        with (
+            Relay("127.0.0.1", server.getsockname()[1], delay=0.2) as relay,
+            socket.create_connection(("127.0.0.1", relay.port)) as client,
+        ):
+            begun = monotonic()
+            assert ask(client, relay, b"said ", b"in two breaths\n") == 1
+            assert 0.2 <= monotonic() - begun < 0.4
+
+
 def answer(server: socket.socket) -> None:
     """Answer each line of one client."""
     with server.accept()[0] as client, client.makefile("rb") as lines:
@@ -98,6 +129,8 @@ def test_page_gets_the_figures_and_keeps_the_rest(tmp_path: Path, monkeypatch: p
     assert "old" not in text
     assert "| REDIS, django-redis | 0.50 (0.95) |" in text
     assert "| REDIS, django-redis | 100 (1), 200 (1) |" in text
+    assert "| REDIS, django-redis | 0.5 ms | 0.80 by 0.90: 0.89 |" in text
+    assert "| 635 by 533: 1.19 |" in text
 
 
 def test_the_page_of_the_documentation_has_the_section() -> None:
@@ -128,5 +161,21 @@ REPORT = {
             "ratios": {"django-redis": {"median": 0.5, "goal": 0.95}},
             "trips": {"sessionpersist": 1, "django-redis": 1},
         }
+    ],
+    "network": [
+        {
+            "place": "REDIS",
+            "delay_ms": 0.5,
+            "operation": "load",
+            "sides": {"sessionpersist": {"median_us": 800.0}, "django-redis": {"median_us": 900.0}},
+            "ratios": {"django-redis": {"median": 0.89, "goal": None}},
+        },
+        {
+            "place": "REDIS",
+            "delay_ms": 0.5,
+            "operation": "page",
+            "sides": {"sessionpersist": {"per_second": 635.0}, "django-redis": {"per_second": 533.0}},
+            "ratio": {"median": 1.19, "goal": None},
+        },
     ],
 }
