@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib.auth import views as auth
 from django.urls import path
 
+import sessionpersist
 from tests.engine import views
 
 urlpatterns = [
@@ -20,4 +21,13 @@ urlpatterns = [
     path("overtaken/", views.overtaken_by_a_logout),
     path("fail/", views.fail),
     path("async/", views.async_visit),
+    path("news/", views.news),
+    path("count-news/", views.count_news),
+    path("async-news/", views.async_news),
+    path("class-news/", views.News.as_view()),
+    path("marked-news/", sessionpersist.background(views.News.as_view())),
+    path("marked-async-news/", sessionpersist.background(views.AsyncNews.as_view())),
+    path("decorated-news/", views.decorated_news),
+    path("async-remember/", views.async_remember),
+    path("forget/", views.forget),
 ]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from django.contrib import messages
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views import View
+from django.views.decorators.cache import never_cache
 
+import sessionpersist
 from sessionpersist.engine import SessionStore
 
 
@@ -51,3 +55,48 @@ async def async_visit(request: HttpRequest) -> HttpResponse:
     visits = await request.session.aget("visits", 0) + 1
     await request.session.aset("visits", visits)
     return HttpResponse(str(visits))
+
+
+@sessionpersist.background
+def news(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(request.session.get("visits"))
+
+
+@sessionpersist.background
+def count_news(request: HttpRequest) -> HttpResponse:
+    return visit(request)
+
+
+@sessionpersist.background
+async def async_news(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(await request.session.aget("visits"))
+
+
+@sessionpersist.background
+class News(View):
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return news(request)
+
+
+class AsyncNews(View):
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse(await request.session.aget("visits"))
+
+
+@login_not_required
+@never_cache
+@sessionpersist.background
+def decorated_news(request: HttpRequest) -> HttpResponse:
+    return news(request)
+
+
+async def async_remember(request: HttpRequest) -> HttpResponse:
+    assert isinstance(request.session, SessionStore)
+    await request.session.aremember()
+    return HttpResponse()
+
+
+def forget(request: HttpRequest) -> HttpResponse:
+    assert isinstance(request.session, SessionStore)
+    request.session.remember(False)
+    return HttpResponse()

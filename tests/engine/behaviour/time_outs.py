@@ -39,6 +39,13 @@ class Clock:
         self.ahead += milliseconds
 
 
+def put_forward(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Have this process go by a clock of the test's own."""
+    clock = Clock()
+    monkeypatch.setattr(base, "time", SimpleNamespace(time_ns=clock.time_ns))
+    return clock
+
+
 def stored(session: SessionStore) -> Record:
     """The record of a session that is live."""
     record = record_of(session)
@@ -72,9 +79,7 @@ def is_over(session: SessionStore) -> Reason | None:
 class TimeOuts:
     @pytest.fixture
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
-        clock = Clock()
-        monkeypatch.setattr(base, "time", SimpleNamespace(time_ns=clock.time_ns))
-        return clock
+        return put_forward(monkeypatch)
 
     @pytest.fixture
     def decide(self, fields: Fields, in_force: None) -> Iterator[Decide]:
