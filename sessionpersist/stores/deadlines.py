@@ -43,6 +43,10 @@ class TimedOut(OperationalError):
     connecting = False  # whether it was late before anything could be asked
 
 
+class ConnectionLost(OperationalError):
+    """A connection broke while there was a deadline, and Django was about to open another without one."""
+
+
 @contextmanager
 def answers_within(seconds: float, connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Open the connection if need be; what takes longer, with all that is done inside, is TimedOut.
@@ -59,7 +63,16 @@ def answers_within(seconds: float, connection: BaseDatabaseWrapper) -> Iterator[
     if connection.connection is None:
         _connect(connection, give_up)
     with _CutOff(connection, connection.connection, give_up):
-        yield
+        vars(connection)["get_new_connection"] = _refuse_another
+        try:
+            yield
+        finally:
+            vars(connection).pop("get_new_connection", None)
+
+
+def _refuse_another(parameters: dict[str, Any]) -> Any:
+    """What Django calls at the end of a transaction whose connection broke, to have another in autocommit."""
+    raise ConnectionLost("the connection is lost")
 
 
 def _wants_a_health_check(connection: Any) -> bool:

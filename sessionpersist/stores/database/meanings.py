@@ -13,7 +13,7 @@ from django.db import DataError, Error, IntegrityError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
-from sessionpersist.stores.deadlines import TimedOut
+from sessionpersist.stores.deadlines import ConnectionLost, TimedOut
 from sessionpersist.stores.texts import harmless, scrubbed
 
 # What comes out of a driver: its own errors, and whatever of Python's own a value that it can't send or an answer that
@@ -198,6 +198,8 @@ def explain(error: BaseException, connection: BaseDatabaseWrapper, *, broken: bo
         return StoreUnavailable(
             f"The {name} did not answer in time.", "database" if error.connecting else None
         )
+    if isinstance(error, ConnectionLost):
+        return Lost(f"The connection to the {name} was lost.", connection_lost=True)
     if connection.connection is None and not broken:
         return _explain_connecting(error, connection, name)
     return _explain_answer(error, connection, name, broken)

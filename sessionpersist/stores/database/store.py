@@ -49,9 +49,7 @@ from sessionpersist.stores.transactions import may_see_the_past, outside
 T = TypeVar("T")
 
 MANY = 20  # parameters: statements for several records come in as many forms as there are numbers of records
-PATIENCE = (
-    30.0  # seconds to wait for an answer where a table is made (an index may take its time), or counted
-)
+PATIENCE = 30.0  # seconds, where no request waits: to make the table (an index takes its time), or to count
 TRIES = 6  # of a statement that has to give way: one of those that meet gets through each time
 PAUSE = 0.05  # seconds at most before another try, at random, so that they don't meet again
 MARGIN = 4096  # bytes of a statement beside the payload
@@ -106,11 +104,11 @@ class DatabaseStore(Probed):
 
     def create(self, key: str, record: Record) -> bool:
         with failing():
-            return self._written(self._create, key, record)
+            return self._written(self._create, key, record, self._until())
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
         with failing():
-            return self._written(self._replace, key, record, expected)
+            return self._written(self._replace, key, record, self._until(), expected)
 
     def touch(self, key: str, expires_at: int) -> bool:
         until = int(expires_at)
@@ -171,12 +169,14 @@ class DatabaseStore(Probed):
         return {key for key, _ in self._ask(sql.versions_of(self._table, len(keys)), tuple(keys), until).rows}
 
     def prepare(self) -> None:
-        """Create the table, or only its index where a failure left the table without it, and the id of the place."""
-        self._outside_transactions(self._prepare)
+        """Create the table, or only its index where a failure left the table without it, and the id of the place.
+
+        It may take PATIENCE: no request waits for it.
+        """
+        self._outside_transactions(lambda: self._prepare(monotonic() + PATIENCE))
 
     def place(self) -> str | None:
-        with self._connected(self._until()) as connection:
-            return tables.place_in(connection, self._sql.place)
+        return self._place(self._until())
 
     def connection_checks(self) -> Iterable[Check]:
         yield "Connect", self._check_connection
@@ -197,7 +197,7 @@ class DatabaseStore(Probed):
         """See Probed.rehearsal(). The table is made in a transaction that is taken back; in MySQL, which can't do that,
         it is one that only this connection sees."""
         connection = connection_to(self.alias)
-        if self._missing_parts() != ["table"]:  # without its index all verbs work
+        if self._missing_parts(self._until()) != ["table"]:  # without its index all verbs work
             yield True
             return
         transactional = connection.features.can_rollback_ddl
@@ -225,8 +225,8 @@ class DatabaseStore(Probed):
     def close(self) -> None:
         """Nothing to give back: the connections are Django's."""
 
-    def _create(self, key: str, record: Record) -> bool:
-        values, until = sql.values_of(record), self._until()
+    def _create(self, key: str, record: Record, until: float) -> bool:
+        values = sql.values_of(record)
         if not self._mysql:
             return self._ask(self._sql.create, (key, *values, now_ms()), until, RefusedValue).changed == 1
         try:
@@ -234,8 +234,8 @@ class DatabaseStore(Probed):
         except Duplicate:  # there is no conditional upsert: the rare duplicate costs a second statement
             return self._ask(self._sql.reuse, (*values, key, now_ms()), until, RefusedValue).changed == 1
 
-    def _replace(self, key: str, record: Record, expected: int) -> Outcome:
-        now, until = now_ms(), self._until()
+    def _replace(self, key: str, record: Record, until: float, expected: int) -> Outcome:
+        now = now_ms()
         if expected != ENDED:
             new = (*sql.values_of(record), key, now, expected)
             if self._ask(self._sql.replace, new, until, RefusedValue).changed:
@@ -262,7 +262,7 @@ class DatabaseStore(Probed):
     def _is_created(self, key: str, record: Record) -> bool:
         """Create one of several. What can't be kept here stays where it is, and must not keep the others there."""
         try:
-            return self._written(self._create, key, record)
+            return self._written(self._create, key, record, self._until())
         except (RefusedValue, SessionTooLarge):
             return False
 
@@ -283,12 +283,13 @@ class DatabaseStore(Probed):
     def _ask(
         self, statement: str, parameters: tuple[Any, ...], until: float, *expected: type[Refused]
     ) -> Answer:
-        """Execute one statement; the table is made first if this process has not seen it yet.
+        """Execute one statement; the table is made first if this process has not seen it yet. All of it has one
+        deadline, ``until``, as a request waits for it.
 
         Raises Refused of the kinds that are expected, and StoreUnavailable for others.
         """
         if not (self._prepared or self._rehearsing):
-            self._prepare_once()
+            self._prepare_once(until)
         try:
             return self._execute_in_turn(statement, parameters, until)
         except Refused as refused:
@@ -305,7 +306,7 @@ class DatabaseStore(Probed):
                 time.sleep(random.uniform(0, PAUSE))  # noqa: S311 - not for secrets
             except Lost as error:
                 if self._mysql:
-                    self._check_packet(parameters, error)
+                    self._check_packet(parameters, until, error)
                 raise
         return self._execute(statement, parameters, until)
 
@@ -364,14 +365,14 @@ class DatabaseStore(Probed):
             _close(connection)
         return meanings.explain(error, connection, broken=broken)
 
-    def _check_packet(self, parameters: tuple[Any, ...], error: StoreUnavailable) -> None:
+    def _check_packet(self, parameters: tuple[Any, ...], until: float, error: StoreUnavailable) -> None:
         """Raise SessionTooLarge where a server of MySQL has hung up on more than it takes at a time."""
         values = [each for each in parameters if isinstance(each, bytes)]
         if sum(map(len, values)) < LARGE:
             return
 
         def is_too_much() -> bool:
-            with self._connected(self._until()) as connection, connection.cursor() as cursor:
+            with self._connected(until) as connection, connection.cursor() as cursor:
                 cursor.execute("SELECT @@max_allowed_packet")
                 # PyMySQL writes bytes in hexadecimal, mysqlclient escapes a few of them.
                 length = 2 if driver_of(connection) == "pymysql" else 1
@@ -386,29 +387,38 @@ class DatabaseStore(Probed):
                 f"The session is larger than the database “{self.alias}” accepts (max_allowed_packet)."
             ) from error
 
-    def _prepare_once(self) -> None:
+    def _prepare_once(self, until: float) -> None:
         """Whoever chose this database may not have migrated it; and no migration makes the id of the place."""
-        self._outside_transactions(self._prepare_if_needed)
+        self._outside_transactions(lambda: self._prepare_if_needed(until))
         self._prepared = True
 
-    def _prepare_if_needed(self) -> None:
+    def _prepare_if_needed(self, until: float) -> None:
+        """Make the table, or its mark. An index is left to prepare(): all verbs work without, and on many rows it takes
+        longer than a request may."""
         if self._mysql:
-            with self._connected(self._until()) as connection:
+            with self._connected(until) as connection:
                 self._before = replication.before_statements(connection)
-        if self._missing_parts():
-            self._prepare()
-        elif self.place() is None:
+        missing = self._missing_parts(until)
+        if "table" in missing:
+            self._prepare(until)
+        elif not missing and self._place(until) is None:
             with suppress(StoreUnavailable):  # a standby can be read without
-                self._mark()
+                self._mark(until)
 
-    def _prepare(self) -> None:
+    def _prepare(self, until: float) -> None:
         try:
-            with self._connected(monotonic() + PATIENCE) as connection:
+            with self._connected(until) as connection:
                 tables.create_missing(connection)
         except StoreUnavailable as error:
-            if parts := self._missing_parts():  # else another process has made it at the same moment
-                raise self._not_created(parts, error) from error
-        self._mark()
+            if monotonic() >= until:  # there is no time to look why
+                raise
+            if parts := self._missing_parts(until):  # else another process has made it at the same moment
+                raise self._not_created(parts, error, until) from error
+        self._mark(until)
+
+    def _place(self, until: float) -> str | None:
+        with self._connected(until) as connection:
+            return tables.place_in(connection, self._sql.place)
 
     def _outside_transactions(self, action: Callable[[], None]) -> None:
         """In a transaction of the caller what is made would be taken back with that, a failure would break it, and in
@@ -419,14 +429,14 @@ class DatabaseStore(Probed):
         else:
             action()
 
-    def _missing_parts(self) -> list[str]:
-        with self._connected(self._until()) as connection:
+    def _missing_parts(self, until: float) -> list[str]:
+        with self._connected(until) as connection:
             return tables.missing_parts(connection)
 
-    def _not_created(self, parts: list[str], error: StoreUnavailable) -> StoreMisconfigured:
+    def _not_created(self, parts: list[str], error: StoreUnavailable, until: float) -> StoreMisconfigured:
         if not isinstance(error, NotAllowed):
             return StoreMisconfigured(f"{error} {_what_is_missing(parts)} could not be created.", "database")
-        with self._connected(self._until()) as connection:
+        with self._connected(until) as connection:
             return StoreMisconfigured(self._may_not_create(connection, parts), "database")
 
     def _may_not_create(self, connection: BaseDatabaseWrapper, parts: list[str]) -> str:
@@ -436,12 +446,12 @@ class DatabaseStore(Probed):
             f"create it. Someone who has can execute: {statements}"
         )
 
-    def _mark(self) -> None:
+    def _mark(self, until: float) -> None:
         """Give the place its id, unless it has one."""
         with (
             failing(),
             suppress(Duplicate),
-            self._reached(self._until()) as connection,
+            self._reached(until) as connection,
             connection.cursor() as cursor,
         ):
             cursor.execute(self._sql.mark, sql.a_place())

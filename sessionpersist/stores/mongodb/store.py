@@ -108,8 +108,8 @@ class MongoStore(Probed):
         return record if record and record.expires_at > now_ms() else None
 
     def create(self, key: str, record: Record) -> bool:
-        self._prepare_once()
         with self._translated():
+            self._prepare_once()
             try:
                 self._sessions.insert_one({"_id": key, **document_of(record)})
             except errors.DuplicateKeyError:
@@ -147,8 +147,8 @@ class MongoStore(Probed):
 
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         ended = document_of(ended_record(expires_at, reason))
-        self._prepare_once()
         with self._translated():
+            self._prepare_once()
             self._sessions.replace_one({"_id": key}, ended, upsert=True)
 
     def clear_expired(self) -> int:
@@ -187,9 +187,9 @@ class MongoStore(Probed):
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         """See Drainable.create_many(). What the server refuses is not created: whoever tries it alone is told why."""
-        self._prepare_once()
         documents = [{"_id": key, **document_of(record)} for key, record in records.items()]
         with self._translated():
+            self._prepare_once()
             try:
                 self._sessions.insert_many(documents, ordered=False)
             except errors.BulkWriteError as error:
@@ -302,7 +302,8 @@ class MongoStore(Probed):
         return change(only) == 1
 
     def _prepare_once(self) -> None:
-        """Before its first record, and once a process: whoever configured the store may not have prepared it."""
+        """Before its first record, and once a process: whoever configured the store may not have prepared it. It takes
+        its time from the verb's."""
         if not self._prepared:
             self.prepare()
 
