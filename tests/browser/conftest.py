@@ -34,6 +34,8 @@ SHOWN = (
     "handover",
     "handover-over",
     "handover-phone",
+    "timeout-warning",
+    "timeout-over",
 )
 # The first is the same browser without a window, and takes a third of the time.
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser")

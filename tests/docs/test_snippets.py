@@ -51,7 +51,7 @@ def test_every_block_says_what_it_is() -> None:
     ] == []
     others = {each.title for each in PYTHON} - {each.title for each in SETTINGS}
     # The tutorial, whose tests.py this is, is run as a whole.
-    assert others == {"test", "tests.py", "shop/tokens.py"}
+    assert others == {"test", "tests.py", "shop/tokens.py", "urls.py", "views.py"}
 
 
 def all_text() -> str:
@@ -109,6 +109,13 @@ def test_python(block: Block, client: Client, capsys: pytest.CaptureFixture[str]
             assert result.wasSuccessful()
         elif name.startswith("test_"):
             value(client)
+
+
+@pytest.mark.parametrize("block", [each for each in PYTHON if each.title in {"urls.py", "views.py"}], ids=str)
+def test_module_of_a_project(block: Block) -> None:
+    found: dict[str, Any] = {"__name__": "docs"}
+    exec(compile(block.text, str(block), "exec"), found)  # noqa: S102 - our own documentation
+    assert all(each.resolve for each in found.get("urlpatterns", []))
 
 
 @pytest.mark.parametrize("block", SHELL, ids=str)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib import auth
+from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template import engines
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 
@@ -58,6 +60,25 @@ def forget(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"user": ""})
 
 
+NOTE = """{% extends "base.html" %}{% block content %}<h1>Note</h1>{% if sent %}<p id="sent">{{ sent }}</p>{% endif %}
+<form method="post">{% csrf_token %}<div class="field"><label for="text">Text</label><input id="text" name="text"></div>
+<button>Send</button></form>{% endblock %}"""
+
+
+@login_required
+def note(request: HttpRequest) -> HttpResponse:
+    """A form in which somebody takes their time."""
+    return HttpResponse(
+        engines["django"].from_string(NOTE).render({"sent": request.POST.get("text")}, request)
+    )
+
+
+def last(request: HttpRequest, milliseconds: int) -> JsonResponse:
+    """Have this session last so long after each use: staff can give it no less than a minute."""
+    request.session.set_expiry(milliseconds / 1000)  # type: ignore[arg-type] # a fraction will do
+    return whoami(request)
+
+
 def static_page(request: HttpRequest) -> HttpResponse:
     """A page that does not touch the session."""
     return HttpResponse("static")
@@ -87,6 +108,8 @@ urlpatterns: list[Any] = [
     path("logout/", logout),
     path("forget/", forget),
     path("static-page/", static_page),
+    path("note/", note),
+    path("last/<int:milliseconds>/", last),
     path("threads/", threads),
     path("", include("project.urls")),
 ]

@@ -206,7 +206,7 @@
     function showOver(reason) {
         clearTimeout(timer);
         if (wanted !== over) {
-            part("reason").textContent = reason || "";
+            part("reason").textContent = reason || texts.expired;
             part("form").hidden = true;
             show(over);
             offerForm();
