@@ -27,6 +27,7 @@ SCREENSHOTS = ROOT / "docs" / "screenshots"
 SHOWN = (
     "redis",
     "sentinel",
+    "policy",
     "jdbc",
     "home-redis",
     "wrong-password-mongodb",
