@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Self
@@ -19,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from solo.models import SingletonModel
 
 from sessionpersist import conf
-from sessionpersist.initial import initial_fields, initial_policy_fields, initial_settings
+from sessionpersist.initial import initial_fields, initial_policy, initial_policy_fields, initial_settings
 from sessionpersist.session.policy import (
     CENTURY,
     DAY,
@@ -231,18 +232,22 @@ class LoginConfiguration(SingletonModel):
         using = kwargs.get("using") or router.db_for_write(type(self))
         with transaction.atomic(using=using):
             self.make_row(using)
-            self._note_policy(using)
+            before = self._note_policy(using)
             super().save(*args, **kwargs)
             revisions = Revision.objects.using(using)
-            revisions.record(self.store_settings(), saved_by, place, initial_place)
+            revisions.begin(initial_place)
+            revisions.note_life(before)
+            revisions.record(self.store_settings(), saved_by, place)
             revisions.note_life(self.policy())
         after_commit(partial(configuration_saved.send, type(self)), using)
 
-    def _note_policy(self, using: str) -> None:
-        """Note since when sessions go by this policy, where it differs from the one before."""
-        before = type(self).objects.using(using).get(pk=self.singleton_instance_id).policy()
-        if before != self.policy():
-            self.policy_since = self.saved_at
+    def _note_policy(self, using: str) -> Policy:
+        """Note since when sessions go by this policy, and return the one before: that of INITIAL at first."""
+        row = type(self).objects.using(using).get(pk=self.singleton_instance_id)
+        before = row.policy() if row.says_something else initial_policy()
+        same = replace(before, since=0) == replace(self.policy(), since=0)
+        self.policy_since = row.policy_since if same else self.saved_at
+        return before
 
 
 SEALING = 2  # what this release reports of itself, see Node.sealing
@@ -274,12 +279,9 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
             rows = list(query.all())  # a queryset keeps what it has found
         return [row for row in rows if row.activates_at is not None]
 
-    def record(
-        self, settings: StoreSettings, saved_by: str, place: str = "", initial_place: str = ""
-    ) -> None:
+    def record(self, settings: StoreSettings, saved_by: str, place: str = "") -> None:
         """Append a revision for another place; for the same place, only update how it is reached. See save()."""
         values = columns_of(settings) | ({"place": place} if place else {})
-        self.begin(initial_place)
         newest = self.latest("pk")
         if newest.is_same_place(settings, place):
             self.filter(pk=newest.pk).update(**values)

@@ -76,6 +76,36 @@ class TestLongestLife:
         configure(**REDIS | {"redis_host": "three"}, remember_days=30)
         assert lives() == [30 * DAY, 30 * DAY, None]
 
+    def test_of_the_store_of_before_anybody_saved_is_that_of_initial(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "INITIAL": {"remember_days": 30}}
+        configuration = LoginConfiguration.get_solo()
+        configuration.remember_days = None
+        configuration.save()
+        assert Revision.objects.get(initial=True).longest_life == 30 * DAY
+
+
+@pytest.mark.django_db
+class TestSince:
+    """When staff have decided on the policy in force."""
+
+    def since(self) -> Any:
+        return LoginConfiguration.get_solo().policy_since
+
+    def test_is_when_a_policy_was_saved_that_differs(self) -> None:
+        configure(**REDIS)
+        assert self.since() is None
+        configure(**REDIS, idle_minutes=30)
+        first = self.since()
+        configure(**REDIS | {"redis_host": "two"}, idle_minutes=30)
+        assert self.since() == first
+        configure(**REDIS, idle_minutes=31)
+        assert self.since() > first
+
+    def test_is_not_when_that_of_initial_was_saved_as_it_is(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "INITIAL": {"idle_minutes": 30}}
+        configure(**REDIS, idle_minutes=30)
+        assert self.since() is None
+
 
 @pytest.mark.django_db
 class TestAppending:

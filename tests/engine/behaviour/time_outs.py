@@ -218,6 +218,13 @@ class TimeOuts:
         for _ in range(2):
             assert minutes_left(session) == (10, True)
 
+    def test_time_left_is_that_of_a_session_just_used(self, decide: Decide, clock: Clock) -> None:
+        decide(idle_minutes=60)
+        session = new_session(cat="tabby")
+        clock.passes(10 * MINUTE)
+        left, _ = visit(session).time_left()
+        assert left == pytest.approx(60 * MINUTE, abs=5 * SECOND)
+
     def test_seconds_of_set_expiry_are_the_idle_of_that_session(self, decide: Decide, clock: Clock) -> None:
         decide(idle_minutes=5, absolute_hours=8)
         session = SessionStore()
@@ -312,6 +319,21 @@ class TimeOuts:
         assert SessionStore(key_of(session))["news"] == 7
         clock.passes(10 * MINUTE)
         assert is_over(session)
+
+    def test_background_leaves_the_last_use_alone_when_staff_have_decided_otherwise(
+        self, decide: Decide, clock: Clock
+    ) -> None:
+        decide(idle_minutes=90)
+        session = new_session(cat="tabby")
+        clock.passes(20 * MINUTE)
+        decide(idle_minutes=30)
+        polling = SessionStore(key_of(session))
+        polling.background = True
+        polling["news"] = 7
+        polling.save()
+        assert is_over(session) is None
+        clock.passes(10 * MINUTE)
+        assert is_over(session) is Reason.IDLE
 
     def test_background_beside_a_use_takes_nothing_of_it_back(self, decide: Decide, clock: Clock) -> None:
         decide(idle_minutes=30)
