@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import secrets
 from typing import Any
 
 SIZES = (300, 4096, 65536)  # bytes of JSON
@@ -19,6 +20,11 @@ LOGIN = {
     "_auth_user_backend": "django.contrib.auth.backends.ModelBackend",
     "_auth_user_hash": "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef",
 }
+
+
+def somebody() -> dict[str, str]:
+    """Return the login of one of a hundred million users: who logs in again and again has a long list of sessions."""
+    return LOGIN | {"_auth_user_id": f"{secrets.randbelow(10**8):08d}"}
 
 
 def content(size: int, *, logged_in: bool = True, seed: int = 5) -> dict[str, Any]:

@@ -29,6 +29,8 @@ DEFAULTS: dict[str, Any] = {
     "CREDENTIALS": None,  # the dotted path of a provider, or one by the type of the store
     "ALLOWED_STORE_HOSTS": None,  # any
     "ADOPT_FROM": None,
+    "ROSTER": True,  # which sessions a user has is listed; with a limit it is in any case
+    "ADDRESSES": True,  # with a shortened address
     "QUIET_TESTS": True,  # under a test runner nothing is asked that the test did not ask for
     "INITIAL": None,  # In-Memory
     "REAUTHENTICATE_SECONDS": 600.0,  # None: staff are never asked for their password again

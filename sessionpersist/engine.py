@@ -6,7 +6,6 @@ The engine turns Django's session API into the verbs of a store. It knows no dri
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import random
@@ -18,17 +17,21 @@ from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeG
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, SessionBase, UpdateError
+from django.http import HttpRequest
 from django.utils import timezone
 
 from sessionpersist import audit
-from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.exceptions import SessionLimitReached, StoreUnavailable
 from sessionpersist.handover import routing
-from sessionpersist.session import adoption, merging, policy
+from sessionpersist.session import adoption, entering, merging, policy
+from sessionpersist.session.devices import Seen
+from sessionpersist.session.entering import Entering, user_of
 from sessionpersist.session.policy import EXPIRY, LIFE, REMEMBER, Policy
 from sessionpersist.session.reasons import Reason
+from sessionpersist.session.roster import SETTLED, Entry, recorded_user, storable_user_id
 from sessionpersist.session.sealing import Opened, Sealer, beside, stored_key
+from sessionpersist.signals import session_ended, session_started
 from sessionpersist.stores.base import (
-    LONGEST_USER_ID,
     Outcome,
     Record,
     check_size,
@@ -61,6 +64,11 @@ class Held(NamedTuple):
     expires_at: int
     user: object = None  # what stands under USER_ID in it
 
+    @property
+    def user_id(self) -> str:
+        """The id of its user; "" for nobody's."""
+        return "" if self.user is None else str(self.user)
+
 
 class SessionStore(SessionBase):
     """One session. ``outage`` is the error of a store that could not be asked, for the middleware to see.
@@ -90,6 +98,7 @@ class SessionStore(SessionBase):
         self._logs_in = False  # a user has logged in, and that is not saved yet
         self._logs_out: str | None = None  # the id of the user who is logging out
         self._is_used = False  # that is all that there is to save, unless the content has changed
+        self._entering = Entering()
 
     def load(self) -> dict[str, Any]:
         """Read the session; where there is none, the object becomes a new, empty one. Creates nothing."""
@@ -139,18 +148,27 @@ class SessionStore(SessionBase):
         key = (self.session_key or self._missed) if session_key is None else session_key
         if is_key(key):
             key = session_key = Secret(key)
-            if self._ask(routing.current_store().delete, key):
+            if self._removed(key):
                 self._audit_end(key)
             self._noting_outage(adoption.remove, key)
 
     def cycle_key(self) -> None:
         """Move the session to a new key. What another request saved under the old key meanwhile comes along."""
         data, old_key, held = self._session, self.session_key, self._held
-        self._create(held)
+        if old_key and held and held.user_id and held.user_id == user_of(data):
+            self._entering.moves_from = stored_key(old_key)
+        try:
+            self._create(held)
+        finally:
+            self._entering.moves_from = None
         self._session_cache = data
         if old_key:
             self._retire(old_key, held)
             audit.moved(stored_key(old_key), stored_key(str(self.session_key)))
+
+    def seen_from(self, request: HttpRequest) -> None:
+        """Note what the roster of the user is to say of a login by this request."""
+        self._entering.seen = Seen.of(request)
 
     def note_login(self, user_id: str) -> None:
         """A user has just logged in: take a key that nobody can have known before.
@@ -158,16 +176,23 @@ class SessionStore(SessionBase):
         Django draws a new key where the session was nobody's or another user's. It keeps the key where the same user
         logs in again, although somebody else may know it. A login that does not put the user into this session, such
         as one by a token, changes nothing here.
+
+        Raises SessionLimitReached where the policy refuses one session more, before anything is saved.
         """
         if getattr(self, "_session_cache", {}).get(USER_ID) != user_id:
             return
         self._logs_in = True
         if self.session_key is not None and not self._key_is_new:
             self.cycle_key()
+        if (limit := entering.limit()) is not None and limit.refuses:
+            if self.session_key is None:
+                self.create()
+            else:
+                self._enter(self._session_cache, self._held.user_id if self._held else "")
 
     def note_logout(self, user_id: object) -> None:
         """A user is about to log out."""
-        self._logs_out = storable_user_id(user_id)
+        self._logs_out = str(user_id)
 
     def remember(self, on: bool = True) -> None:
         """Keep the user logged in when the browser is closed, for as long as ``remember_days`` says; or no longer.
@@ -242,17 +267,22 @@ class SessionStore(SessionBase):
                 self._save_new(self._get_session(no_load=True), before)
             except CreateError:
                 continue
+            except SessionLimitReached:
+                self._session_key = None  # nothing was saved under it
+                raise
             self.modified = self._key_is_new = True
             return
 
     def _save_new(self, data: dict[str, Any], before: Held | None = None) -> None:
-        record, held = self._record(plain := self._with_life(data), begun := self._begun(before))
+        plain = self._with_life(data)
+        self._enter(data, "")
+        record, held = self._record(plain, begun := self._begun(before))
         while not self._ask(routing.current_store().create, self.session_key, record):
             if revision_of(record.version) == routing.current_store().revision():
                 raise CreateError
             record, held = self._record(plain, begun)  # the switch to another store came just between
         self._held = held
-        self._audit_login(record)
+        self._note_saved("", began=self._entering.moves_from is None)
 
     def _slide(self, data: dict[str, Any], plain: bytes) -> None:
         assert self._held is not None
@@ -267,11 +297,12 @@ class SessionStore(SessionBase):
         """Replace the version that was read; where another request has replaced it, merge and try again."""
         assert self._held is not None
         for attempt in range(ATTEMPTS):
+            self._enter(data, self._held.user_id)
             record, held = self._record(plain, self._begun(self._held))
             outcome = self._ask(routing.current_store().replace, self.session_key, record, self._held.version)
             if outcome is Outcome.SAVED:
                 self._before, self._held = self._held, held
-                return self._audit_login(record)
+                return self._note_saved(self._before.user_id)
             if outcome is Outcome.MISSING:
                 raise UpdateError
             pause(attempt)
@@ -280,11 +311,53 @@ class SessionStore(SessionBase):
         self.outage = StoreUnavailable(f"The session was being changed by others {ATTEMPTS} times in a row.")
         raise self.outage
 
-    def _audit_login(self, record: Record) -> None:
-        if self._logs_in and record.user_id:
+    def _enter(self, data: dict[str, Any], before: str) -> None:
+        """Have the session listed for its user, if that is another one than ``before``. See Entering.enter()."""
+        user_id = user_of(data)
+        if user_id in ("", before):
+            return
+        assert self.session_key is not None
+        key = self._sealer_of(self.session_key).stored_key
+        try:
+            alive = self._entering.enter(key, data, self._expires_at(), self._tell_ended)
+        except SessionLimitReached as error:
+            raise self._entering.refused(error, data) from None
+        except StoreUnavailable as error:
+            self.outage = error
+            raise
+        if not alive:
+            raise UpdateError
+
+    def _note_saved(self, before: str, *, began: bool = True) -> None:
+        """The session is saved; it was the user's ``before``. ``began``: with another user, one has logged in."""
+        assert self.session_key is not None
+        assert self._held is not None
+        user_id, was = self._held.user_id, self._before
+        if user_id and user_id == before and was is not None:
+            self._entering.extend(
+                self._sealer_of(self.session_key).stored_key, self._session_cache, was.end, self._held.end
+            )
+        if user_id and user_id != before:
+            self._enter(self._session_cache, before)
+            if began:
+                session_started.send_robust(type(self), user_id=user_id)
+        if self._logs_in and user_id:
             self._logs_in = False
-            assert self.session_key is not None  # it has just been saved
-            audit.login(self._sealer_of(self.session_key).stored_key, record.user_id)
+            audit.login(self._sealer_of(self.session_key).stored_key, storable_user_id(user_id))
+
+    def _tell_ended(self, entry: Entry, reason: Reason) -> None:
+        """Say that another session of this user was ended for this one."""
+        audit.ended(entry.keys[0])
+        session_ended.send_robust(type(self), reason=reason, user_id=user_of(self._session_cache))
+
+    def _removed(self, session_key: str) -> bool:
+        """Remove a session from the store; return whether it was there, as far as that is known. Under a limit the
+        session of a user leaves a mark for a moment, so that it does not count as one that is about to be saved."""
+        store, held = routing.current_store(), self._held
+        if held is None or not held.user_id or session_key != self.session_key or entering.limit() is None:
+            return self._ask(store.delete, session_key)
+        self._ask(store.end, session_key, now_ms() + 2 * SETTLED)
+        return True
 
     def _audit_end(self, session_key: str) -> None:
         user_id, self._logs_out = self._logs_out, None
@@ -292,7 +365,8 @@ class SessionStore(SessionBase):
         if user_id is None:
             audit.ended(name)
         else:
-            audit.logout(name, user_id)
+            audit.logout(name, storable_user_id(user_id))
+            session_ended.send_robust(type(self), reason=Reason.BY_USER, user_id=user_id)
 
     def _merge_newer(self, data: dict[str, Any]) -> None:
         found = self._read(self.session_key)
@@ -451,15 +525,14 @@ class SessionStore(SessionBase):
         assert self.session_key is not None
         store = routing.current_store()
         version = new_version(store.revision())
-        user = self._session_cache.get(USER_ID)
-        user_id, expires_at = storable_user_id(user), self._expires_at()
+        recorded, expires_at = recorded_user(user_of(self._session_cache)), self._expires_at()
         end = sealed_end(expires_at, self._session_cache.get(LIFE))
-        held = Held(version, plain, created_at, end, expires_at, user)
+        held = Held(version, plain, created_at, end, expires_at, self._session_cache.get(USER_ID))
         # Beside nodes of 0.2.0 as those can open it.
-        bound = None if store.mixed() else beside(version, created_at, user_id)
+        bound = None if store.mixed() else beside(version, created_at, recorded)
         payload = self._sealer_of(self.session_key).seal(plain, bound, held.end)
         check_size(payload)
-        return Record(payload, version, created_at, expires_at, user_id), held
+        return Record(payload, version, created_at, expires_at, recorded), held
 
     def _expires_at(self) -> int:
         """Return the end of the session, as every store can keep it."""
@@ -529,18 +602,6 @@ def unix_time(moment: datetime) -> float:
     if timezone.is_naive(moment):
         moment = timezone.make_aware(moment, timezone.get_default_timezone())
     return moment.timestamp()
-
-
-def storable_user_id(user_id: object) -> str:
-    """Return the id of a user as every store can keep it: at most 255 printable ASCII characters.
-
-    It stands beside the session for staff to read; nothing depends on it. Of any other id this is a digest, the same
-    for the same user: ``sha256:`` and 32 hexadecimal digits.
-    """
-    text = "" if user_id is None else str(user_id)
-    if len(text) <= LONGEST_USER_ID and text.isascii() and text.isprintable():
-        return text
-    return "sha256:" + hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def new_key() -> str:

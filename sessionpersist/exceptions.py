@@ -30,5 +30,17 @@ class SessionTooLarge(ValueError):
     """The session does not fit into a store; what is stored stays as it was."""
 
 
+class SessionLimitReached(Exception):
+    """A login is refused: the user has as many sessions as the policy allows, and was told to end one of them first.
+
+    ``user_id`` is the id of the user as the session had it, and ``backend`` the path of what authenticated it ("" where
+    that is unknown): the page that offers to end another session keeps them until then. No text shows either.
+    """
+
+    def __init__(self, user_id: str = "", backend: str = "") -> None:
+        super().__init__("This user has as many sessions as are allowed.")
+        self.user_id, self.backend = user_id, backend
+
+
 class ForeignRecord(ValueError):
     """What lies under a key is not a record of this app: there is no session, and the store is not to blame."""

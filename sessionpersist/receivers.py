@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core.signals import request_finished, request_started, setting_changed
 from django.db.models.signals import post_migrate
@@ -13,6 +14,7 @@ from django.dispatch import receiver
 from sessionpersist.account import wishes
 from sessionpersist.configuration import logins, pulse
 from sessionpersist.engine import SessionStore
+from sessionpersist.exceptions import SessionLimitReached
 from sessionpersist.handover import nodes, quiet, routing, snapshot
 from sessionpersist.models import configuration_saved
 from sessionpersist.signals import store_lost
@@ -46,7 +48,12 @@ def pass_on_login(request: Any, user: Any, **kwargs: Any) -> None:
     session = getattr(request, "session", None)
     if isinstance(session, SessionStore) and user is not None:
         wishes.fulfil(session, wishes.found(request, user))
-        session.note_login(user._meta.pk.value_to_string(user))
+        session.seen_from(request)
+        try:
+            session.note_login(user._meta.pk.value_to_string(user))
+        except SessionLimitReached:
+            request.user = AnonymousUser()  # the session has lost the user, too
+            raise
     if session is not None and user is not None:
         logins.note_proof(request, user)
 

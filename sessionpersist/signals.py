@@ -1,4 +1,4 @@
-"""Signals of this process about the store of the sessions, for a project's own alarms and records.
+"""Signals of this process about sessions and their store, for a project's own alarms and records.
 
 ``store_lost`` is sent with ``description`` (str, for staff) and ``error`` (StoreUnavailable) when a call fails after
 one that worked; ``store_recovered`` is sent with ``description`` when a call works again. Each is sent once, not once a
@@ -8,6 +8,11 @@ request. ``sender`` is the class of the store.
 descriptions for staff, without secrets) and ``number`` (int, of the revision in force now). ``sender`` is the class
 of the settings of the store in force now. Each process of each node sends its own.
 
+``session_started`` is sent with ``user_id`` (str, as the session has it) when a session has been saved with a user that
+it did not have before: a login, on whatever page. ``session_ended`` is sent with ``reason`` (Reason) and ``user_id``
+when a logout, a member of staff, the user or the limit has ended one; a session that expires ends without a signal.
+``sender`` is the class of the session. Neither says which session it is.
+
 A receiver that raises does no harm: Django logs the exception.
 """
 
@@ -16,3 +21,5 @@ from django.dispatch import Signal
 store_lost = Signal()
 store_recovered = Signal()
 store_switched = Signal()
+session_started = Signal()
+session_ended = Signal()

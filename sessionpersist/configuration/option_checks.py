@@ -171,5 +171,7 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "of one that keeps sessions in cookies, which has none to adopt",
     ),
     "REAUTHENTICATE_SECONDS": (_is_seconds_or_none, "a number of seconds, zero or more, or None"),
+    "ROSTER": (_is_boolean, "True or False"),
+    "ADDRESSES": (_is_boolean, "True or False"),
     "QUIET_TESTS": (_is_boolean, "True or False"),
 }

@@ -25,6 +25,7 @@ from sessionpersist.handover.carrying import Place
 from sessionpersist.handover.driving import drive
 from sessionpersist.handover.routing import CurrentView
 from sessionpersist.models import Node, Revision
+from sessionpersist.session import roster
 from sessionpersist.stores import open_store
 from sessionpersist.stores.base import Drainable
 from sessionpersist.stores.settings import StoreSettings
@@ -129,7 +130,7 @@ class Draining:
         for batch in self.found:
             if not self._goes_on():
                 return
-            moved = drive(moving.move(self.view, self.place, batch), routing.current_view)
+            moved = drive(moving.move(self.view, self.place, batch, roster.united), routing.current_view)
             if routing.current_view().number != self.view.number:
                 for key in batch:
                     routing.current_store().get(key)  # a switch came in between: have it where it belongs now
@@ -153,7 +154,8 @@ class Draining:
     def finish(self) -> int:
         """Count what is left; where that is nothing, the handover from this store is over. Raises StoreUnavailable."""
         self.require_memory_of_site()
-        left = self.place.store.count(COUNT_AT_MOST)
+        store = self.place.store
+        left = store.count(COUNT_AT_MOST) or store.count(COUNT_AT_MOST, rosters=True)
         if left:
             return left
         if self.per_node:

@@ -6,16 +6,18 @@ sessions, and the handover knows which counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sessionpersist.handover.carrying import Place, View
 from sessionpersist.handover.driving import Rule, call
-from sessionpersist.stores.base import Record, restamped
+from sessionpersist.stores.base import Outcome, Record, is_roster, restamped
 
 BATCH = 100  # sessions that are moved together
 BATCH_BYTES = 1024 * 1024  # of payload; a larger session moves alone
 
 Batch = dict[str, Record]
+# By key, what is in the current place, what is in the source, and the revision: one record that lists what both do.
+Unite = Callable[[str, Record, Record, int], Record]
 
 
 def batched(records: Iterator[tuple[str, Record | None]], size: int = BATCH) -> Iterator[Batch]:
@@ -34,8 +36,9 @@ def batched(records: Iterator[tuple[str, Record | None]], size: int = BATCH) -> 
         yield batch
 
 
-def move(view: View, source: Place, batch: Batch) -> Rule[int]:
-    """Bring a batch of a source over; return how many live sessions were carried."""
+def move(view: View, source: Place, batch: Batch, unite: Unite) -> Rule[int]:
+    """Bring a batch of a source over; return how many live sessions were carried. Rosters come along, and are not
+    counted; where there is one already, as each node's memory has its own, ``unite`` makes one of both."""
     plain = yield from _plain(view, source, batch)
     moved = {
         key: record._replace(version=restamped(record.version, view.number)) for key, record in plain.items()
@@ -47,11 +50,11 @@ def move(view: View, source: Place, batch: Batch) -> Rule[int]:
         versions = {key: plain[key].version for key in created}
         for key in (yield from call(source.store.delete_many, versions)):
             yield from view.clear_source(key, source, plain[key], moved[key])
-    count = len(created)
+    carried = set(created)
     for key, record in batch.items():
-        if key not in created:
-            count += yield from _move(view, source, key, record)
-    return count
+        if key not in created and (yield from _move(view, source, key, record, unite)):
+            carried.add(key)
+    return sum(not is_roster(key) for key in carried)
 
 
 def _plain(view: View, source: Place, batch: Batch) -> Rule[Batch]:
@@ -69,7 +72,7 @@ def _plain(view: View, source: Place, batch: Batch) -> Rule[Batch]:
     return found
 
 
-def _move(view: View, source: Place, key: str, record: Record) -> Rule[bool]:
+def _move(view: View, source: Place, key: str, record: Record, unite: Unite) -> Rule[bool]:
     """Bring one record over in the way that a request would; True where it was a live session."""
     if record.ended:
         # It must go on standing in the way of what an older source may still hold, or the current place from the last
@@ -86,5 +89,15 @@ def _move(view: View, source: Place, key: str, record: Record) -> Rule[bool]:
         return False
     if held is not None and not held.ended and view.is_of_source(held):
         return False  # not carried: the current store has no room for it
+    if (
+        is_roster(key)
+        and held is not None
+        and not held.ended
+        and not leftover
+        and held.payload != record.payload
+    ):
+        united = unite(key, held, record, view.number)
+        if (yield from view.current.replace(key, united, held.version)) is not Outcome.SAVED:
+            return False  # others write there: the next search finds it again
     yield from source.delete(key, record.version)
     return held is not None and not held.ended and not leftover

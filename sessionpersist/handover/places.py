@@ -88,7 +88,8 @@ def meant(known: Snapshot) -> dict[str, Any]:
 def _left(memory: Known) -> int | None:
     """How many sessions are left in this node's memory; None where it can't be asked, of which its log tells."""
     try:
-        return open_store(memory.settings).count(COUNT_AT_MOST)
+        store = open_store(memory.settings)
+        return store.count(COUNT_AT_MOST) or store.count(COUNT_AT_MOST, rosters=True)  # it is not empty
     except StoreUnavailable:
         return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from time import monotonic
 from typing import TypeVar
 
@@ -105,12 +105,25 @@ class RoutedStore:
                 return
         self._drive(self._rules.end(key, expires_at, reason))
 
+    def get_many(self, keys: Collection[str]) -> dict[str, Record]:
+        """Return the records of several keys, ended ones too: in one round trip in steady state."""
+        view = self._view()
+        if view.steady_from < monotonic() < view.steady_until:
+            found = view.current.store.get_many(keys)
+            if self._is_still(view):
+                return {key: each for key, each in found.items() if each.ended or each.version >= view.oldest}
+        return {key: record for key in keys if (record := self.get(key)) is not None}
+
     def clear_expired(self) -> int:
         return self._view().current.store.clear_expired()
 
     def revision(self) -> int:
         """Return the number of the revision in force, with which a new version is stamped."""
         return self._view().number
+
+    def may_see_the_past(self) -> bool:
+        """Return whether this thread is in a transaction that may not see what others have written since it began."""
+        return self._view().may_see_the_past()
 
     def mixed(self) -> bool:
         """Return whether sessions must be sealed as nodes of 0.2.0 can open them, which serve beside this one."""

@@ -40,7 +40,7 @@ class UnopenedStore(Drainable):
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         self._refuse()
 
-    def count(self, at_most: int | None = None) -> int:
+    def count(self, at_most: int | None = None, *, rosters: bool = False) -> int:
         self._refuse()
 
     def close(self) -> None:

@@ -40,6 +40,10 @@ ENDED = 0  # the version of an ended record
 INITIAL = 0  # the number of the revision that is in force before anybody has saved one
 # The name of the record that carries the id of a place: no session has it, as a stored key has 64 characters.
 PLACE = "place"
+# What the stored key of a roster begins with (see session/roster.py): a session's is hexadecimal. Stores move it about
+# like any record, and only leave it out when they count sessions.
+ROSTER = "r"
+AFTER_ROSTERS = "s"  # the first of what comes after them, in the order of keys
 PLACE_ID = re.compile("[0-9a-f]{32}")
 RANDOM_BITS = 40  # of a version; with the revision in front it fits the signed 64-bit integers of every store
 COPY_BITS = 8  # of those, the last ones: drawn again where a record is carried as it is
@@ -193,8 +197,8 @@ class Drainable(Store):
         """
 
     @abstractmethod
-    def count(self, at_most: int | None = None) -> int:
-        """Return how many live records there are; with ``at_most``, stop counting there."""
+    def count(self, at_most: int | None = None, *, rosters: bool = False) -> int:
+        """Return how many live sessions there are, or records with ``rosters``; ``at_most``: stop counting there."""
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
         """Return the records of several keys; absent and expired ones are not among them."""
@@ -260,6 +264,11 @@ class Probed(Drainable):
     def warnings(self) -> Iterable[str]:
         """Yield what staff should know about a store that works: evicts live keys, keeps nothing on restart, ..."""
         return ()
+
+
+def is_roster(key: str) -> bool:
+    """Return whether a record is the roster of a user, by its stored key."""
+    return key.startswith(ROSTER)
 
 
 def new_place() -> str:

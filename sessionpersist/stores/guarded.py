@@ -78,9 +78,9 @@ class GuardedStore(Drainable):
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         return self.store.scan()
 
-    def count(self, at_most: int | None = None) -> int:
+    def count(self, at_most: int | None = None, *, rosters: bool = False) -> int:
         # Staff count, and a count that takes too long says nothing against what requests ask.
-        return self._guarded(lambda: self.store.count(at_most), blamed=False)
+        return self._guarded(lambda: self.store.count(at_most, rosters=rosters), blamed=False)
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
         return self._guarded(lambda: self.store.get_many(keys))
@@ -214,11 +214,15 @@ class PartedStore(Drainable):
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         return self.whole.scan()
 
-    def count(self, at_most: int | None = None) -> int:
-        return self.whole.count(at_most)
+    def count(self, at_most: int | None = None, *, rosters: bool = False) -> int:
+        return self.whole.count(at_most, rosters=rosters)
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
-        return self.whole.get_many(keys)
+        parts: dict[int, tuple[GuardedStore, list[str]]] = {}
+        for key in keys:
+            part = self._part(key)
+            parts.setdefault(id(part), (part, []))[1].append(key)
+        return {key: each for part, own in parts.values() for key, each in part.get_many(own).items()}
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         return self.whole.create_many(records)

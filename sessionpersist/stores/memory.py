@@ -147,8 +147,8 @@ class MemoryStore(Probed):
             yield from page_of(rows, lambda key: self._rows(SQL.one, key, now_ms()))
             last = rows[-1][0]
 
-    def count(self, at_most: int | None = None) -> int:
-        return int(self._row(SQL.count, now_ms(), EVERY if at_most is None else at_most)[0])
+    def count(self, at_most: int | None = None, *, rosters: bool = False) -> int:
+        return int(self._row(SQL.count, now_ms(), int(rosters), EVERY if at_most is None else at_most)[0])
 
     def prepare(self) -> None:
         """Open the file, which makes all that it needs."""

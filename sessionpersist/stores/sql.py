@@ -8,11 +8,13 @@ from typing import Any
 
 from sessionpersist.exceptions import ForeignRecord
 from sessionpersist.stores.base import (
+    AFTER_ROSTERS,
     ENDED,
     LONGEST_USER_ID,
     MAX_PAYLOAD_BYTES,
     NEVER,
     PLACE,
+    ROSTER,
     Record,
     new_place,
     validated,
@@ -51,6 +53,8 @@ SOUND = {
     "other": f"version > {ENDED} AND created_at >= 0 AND payload IS NOT NULL AND user_id IS NOT NULL",
 }
 # For a count, by which a drain knows that it is done, its size too; MariaDB takes a while to look at that.
+# With 1 as its parameter every row, with 0 all but rosters.
+COUNTED = f"({{m}} = 1 OR stored_key < '{ROSTER}' OR stored_key >= '{AFTER_ROSTERS}')"
 FITTING = "LENGTH(payload) <= {longest} AND {letters}(user_id) <= {longest_id}"
 LETTERS = {"sqlite": "LENGTH", "other": "CHAR_LENGTH"}
 # SQLite also takes texts that are none, and Python's driver then fails to read the whole page: so they are read as
@@ -108,7 +112,9 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
 
     def sql(text: str, longest: int = MAX_PAYLOAD_BYTES) -> str:
         # Constants of the code: no value is ever formatted in.
-        text = text.replace("{sound}", SOUND[kind]).replace("{after}", AFTER[kind])
+        text = (
+            text.replace("{sound}", SOUND[kind]).replace("{counted}", COUNTED).replace("{after}", AFTER[kind])
+        )
         text = text.replace("{payload}", PAYLOAD[kind])
         limits = {"longest": longest, "longest_id": LONGEST_USER_ID, "never": NEVER}
         return text.format(t=table, m=mark, batch=BATCH, page=PAGE, letters=LETTERS[kind], **limits)
@@ -136,10 +142,10 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
         one=sql(READ[kind] + " stored_key = {m} AND expires_at > {m}"),
         count_unexpired=sql(
             "SELECT COUNT(*) FROM"
-            " (SELECT 1 FROM {t} WHERE expires_at > {m} AND expires_at < {never} LIMIT {m}) AS counted"
+            " (SELECT 1 FROM {t} WHERE expires_at > {m} AND expires_at < {never} AND {counted} LIMIT {m}) AS counted"
         ),
         count=sql(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM {t} WHERE expires_at > {m} AND {sound} AND "
+            "SELECT COUNT(*) FROM (SELECT 1 FROM {t} WHERE expires_at > {m} AND {sound} AND {counted} AND "
             + FITTING
             + " LIMIT {m}) AS counted"
         ),

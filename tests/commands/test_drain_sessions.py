@@ -413,8 +413,10 @@ class TestInThisProcess:
     ) -> None:
         move = moving.move
 
-        def switched_meanwhile(view: View, source: Place, batch: moving.Batch) -> Rule[int]:
-            moved = yield from move(view, source, batch)
+        def switched_meanwhile(
+            view: View, source: Place, batch: moving.Batch, unite: moving.Unite
+        ) -> Rule[int]:
+            moved = yield from move(view, source, batch, unite)
             choose_memory()
             snapshot.reset()
             return moved
@@ -468,9 +470,9 @@ class TestInThisProcess:
         looked_at: list[int] = []
         move = moving.move
 
-        def counted(view: View, place: Place, batch: moving.Batch) -> Rule[int]:
+        def counted(view: View, place: Place, batch: moving.Batch, unite: moving.Unite) -> Rule[int]:
             looked_at.append(len(batch))
-            return (yield from move(view, place, batch))
+            return (yield from move(view, place, batch, unite))
 
         monkeypatch.setattr(moving, "move", counted)
         steps: list[draining.Moved | NotNow] = []

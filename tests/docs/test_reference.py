@@ -106,11 +106,11 @@ def test_signals() -> None:
 
 def test_arguments_of_signals() -> None:
     calls = re.findall(
-        r"(store_\w+)\.send_robust\(([^()]*(?:\([^()]*\)[^()]*)*)\)", "\n".join(SOURCES.values())
+        r"((?:store|session)_\w+)\.send_robust\(([^()]*(?:\([^()]*\)[^()]*)*)\)", "\n".join(SOURCES.values())
     )
     sent = {name: {"sender", *re.findall(r"(\w+)=", arguments)} for name, arguments in calls}
     table = rows(REFERENCE / "signals.md", "Signals")
-    assert {cells[0].strip("`"): set(re.findall(r"`([a-z]+)`", cells[-1])) for cells in table} == sent
+    assert {cells[0].strip("`"): set(re.findall(r"`([a-z_]+)`", cells[-1])) for cells in table} == sent
 
 
 def test_logs() -> None:
@@ -146,7 +146,7 @@ def test_fields_of_a_record() -> None:
 
 
 def test_names_that_are_promised() -> None:
-    for name, about in rows(REFERENCE / "python.md"):
+    for name, about in rows(REFERENCE / "python.md", "Python"):
         module, _, attribute = name.strip("`").rpartition(".")
         try:
             found: Any = import_module(f"{module}.{attribute}")

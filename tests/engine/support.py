@@ -21,7 +21,7 @@ from sessionpersist.stores.base import Outcome, Record
 from tests.servers import MongoDB, Postgres, Server, Valkey, require, shared
 
 Fields = dict[str, Any]
-VERBS = ("get", "create", "replace", "touch", "delete", "end")
+VERBS = ("get", "get_many", "create", "replace", "touch", "delete", "end")
 # For properties: a busy machine is no failure, and nothing is left in the working folder.
 patiently = hypothesis_settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -13,6 +13,7 @@ from django.test import AsyncClient, Client
 from pytest_django import Settings
 
 from sessionpersist.engine import SessionStore
+from sessionpersist.session.roster import recorded_user
 from tests.engine.support import in_event_loop, key_of, record_of
 
 COOKIE = django_settings.SESSION_COOKIE_NAME
@@ -78,11 +79,11 @@ def test_login_of_another_user_takes_nothing_of_the_first_one_along(client: Clie
     assert text(client.get("/visit/")) == "1"
 
 
-def test_record_names_the_user(client: Client, user: User) -> None:
+def test_record_names_the_user_by_a_keyed_hash(client: Client, user: User) -> None:
     post_login(client)
     record = record_of(session_of(client))
     assert record is not None
-    assert record.user_id == str(user.pk)
+    assert record.user_id == recorded_user(user.pk)
 
 
 def test_logout_ends_the_session_and_takes_the_cookie_away(client: Client, user: User) -> None:

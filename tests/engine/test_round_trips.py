@@ -14,6 +14,7 @@ from sessionpersist import engine
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing
+from sessionpersist.testing import override_login_configuration
 from tests.engine.behaviour.keys import UNUSUAL_KEYS
 from tests.engine.support import ChangingStore, RecordingStore, RivalStore, StubbornStore, key_of, new_session
 from tests.engine.test_requests import COOKIE, post_login, user
@@ -49,17 +50,33 @@ def test_page_view_of_a_logged_in_user_is_one_read(client: Client, user: User, a
 
 @site
 @database
-def test_login_from_an_anonymous_session_is_four(client: Client, user: User, asked: list[str]) -> None:
+def test_login_from_an_anonymous_session_is_four_and_two_for_the_roster(
+    client: Client, user: User, asked: list[str]
+) -> None:
     client.get("/visit/")
     asked.clear()
     post_login(client)
-    assert asked == ["get", "create", "delete", "replace"]
+    assert asked == ["get", "create", "delete", "get_many", "create", "replace"]
 
 
 @site
 @database
-def test_login_without_a_session_is_two(client: Client, user: User, asked: list[str]) -> None:
+def test_login_without_a_session_is_two_and_two_for_the_roster(
+    client: Client, user: User, asked: list[str]
+) -> None:
     post_login(client)
+    assert asked == ["create", "get_many", "create", "replace"]
+
+
+@site
+@database
+def test_login_costs_the_roster_nothing_where_none_is_wanted(
+    client: Client, user: User, asked: list[str], settings: Settings
+) -> None:
+    settings.SESSIONPERSIST |= {"ROSTER": False}
+    with override_login_configuration():
+        asked.clear()
+        post_login(client)
     assert asked == ["create", "replace"]
 
 

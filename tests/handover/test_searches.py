@@ -20,6 +20,7 @@ from sessionpersist.stores.base import Drainable, now_ms
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.settings import TYPES
 from tests.handover.test_contract import ALIAS, SureView, store_of
+from tests.handover.world import united
 from tests.servers import Postgres, require, shared
 from tests.stores.contract import a_key, a_record
 from tests.stores.databases import added_database
@@ -54,7 +55,9 @@ def test_a_search_is_gone_on_with_in_another_thread_and_comes_to_every_session_o
     def step() -> int:
         """Move a few batches, in a thread of its own, which gives its connections back."""
         batches = list(islice(search, 7))
-        moved = sum(drive(moving.move(view, view.sources[0], batch), lambda: view) for batch in batches)
+        moved = sum(
+            drive(moving.move(view, view.sources[0], batch, united), lambda: view) for batch in batches
+        )
         read.append(sum(map(len, batches)))
         source.close()
         new.close()

@@ -23,6 +23,7 @@ from sessionpersist.stores.base import (
     Outcome,
     Record,
     ended_record,
+    is_roster,
     new_version,
     now_ms,
     revision_of,
@@ -90,8 +91,8 @@ class Dictionary(Drainable):
     def scan(self) -> Iterator[tuple[str, Record]]:
         return iter(list(self.records.items()))
 
-    def count(self, at_most: int | None = None) -> int:
-        return sum(self.live(key) is not None for key in self.records)
+    def count(self, at_most: int | None = None, *, rosters: bool = False) -> int:
+        return sum(self.live(key) is not None for key in self.records if rosters or not is_roster(key))
 
     def live(self, key: str) -> Record | None:
         held = self.records.get(key)
@@ -478,7 +479,7 @@ def drain(world: World, process: Process, number: int) -> Operation[None]:
         batch = dict((yield Call(source.store.scan, (), {})))
         if process.in_guard:
             return
-        yield from at(process, moving.move(view, source, batch))
+        yield from at(process, moving.move(view, source, batch, united))
         if process.view.number != view.number:
             for key in batch:  # a switch came in between: have it where it belongs now
                 yield from world.at(process).get(key)
@@ -488,6 +489,12 @@ def drain(world: World, process: Process, number: int) -> Operation[None]:
         if left == 0 and process.view.number == view.number and not process.in_guard:
             world.ending |= world.numbers_of(source)
             world.unfinished = world.begun - {number}
+
+
+def united(key: str, one: Record, other: Record, revision: int) -> Record:
+    """What ``roster.united`` does, of the payloads of this world."""
+    payload = bytes(sorted({*one.payload, *other.payload}))
+    return Record(payload, new_version(revision), 0, EXPIRES)
 
 
 OPERATIONS: dict[str, Callable[[World, Process, int], Operation[None]]] = {

@@ -28,6 +28,7 @@ from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.handover.test_contract import SureView
+from tests.handover.world import united
 from tests.servers import MariaDB, Postgres, require, shared
 from tests.stores.contract import MINUTE, a_key, a_record
 from tests.stores.databases import added_database
@@ -213,7 +214,7 @@ def test_a_session_too_large_for_the_new_store_is_read_in_the_old_one_and_holds_
     memory.create_many({**small, **large})
     source = Place(memory, 1, 0)
     view = SureView(Place(store_of(small_packets), 2, 0), [source])
-    assert drive(moving.move(view, source, {**small, **large}), lambda: view) == len(small)
+    assert drive(moving.move(view, source, {**small, **large}, united), lambda: view) == len(small)
     [(key, record)] = large.items()
     assert drive(view.get(key), lambda: view) == record
     assert dict(memory.scan()) == large

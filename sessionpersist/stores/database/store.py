@@ -134,14 +134,17 @@ class DatabaseStore(Probed):
             yield from sql.page_of(rows, lambda key: self._rows(self._sql.one, key, now_ms()))
             last = rows[-1][0]
 
-    def count(self, at_most: int | None = None) -> int:
+    def count(self, at_most: int | None = None, *, rosters: bool = False) -> int:
         """See Drainable.count(). Ended records can be told apart only by reading each row, which MariaDB does at random
         and may take seconds for; so they count where it is only asked whether there are that many."""
         now = now_ms()
-        if at_most is not None and int(self._row(self._sql.count_unexpired, now, at_most)[0]) >= at_most:
+        if (
+            at_most is not None
+            and int(self._row(self._sql.count_unexpired, now, int(rosters), at_most)[0]) >= at_most
+        ):
             return at_most
         limit = sql.EVERY if at_most is None else at_most
-        return int(self._ask(self._sql.count, (now, limit), monotonic() + PATIENCE).rows[0][0])
+        return int(self._ask(self._sql.count, (now, int(rosters), limit), monotonic() + PATIENCE).rows[0][0])
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
         rows = self._rows(sql.get_many(self._table, len(keys), self._dialect), now_ms(), *keys)

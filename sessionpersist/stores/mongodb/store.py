@@ -26,8 +26,10 @@ from pymongo.read_concern import ReadConcern
 from sessionpersist import conf
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreUnavailable
 from sessionpersist.stores.base import (
+    AFTER_ROSTERS,
     ENDED,
     PLACE,
+    ROSTER,
     Check,
     Outcome,
     Probed,
@@ -162,20 +164,23 @@ class MongoStore(Probed):
                 yield each["_id"], _record_of_ours(each)
             last = found[-1]["_id"]
 
-    def count(self, at_most: int | None = None) -> int:
+    def count(self, at_most: int | None = None, *, rosters: bool = False) -> int:
         """See Drainable.count(). A few are looked at one by one: a filter does not know every foreign record."""
         limit: dict[str, Any] = {} if at_most is None else {"limit": at_most}
         with self._translated():
-            counted = self._sessions.count_documents(live_filter(), **limit)
+            counted = self._sessions.count_documents(counted_filter(rosters), **limit)
         if type(counted) is not int:
             raise self._explained(counted)
         if counted > PAGE or counted == at_most:
             return counted
-        return counted - sum(_record_of_ours(each) is None for each in self._batch(live_filter(), PAGE))
+        return counted - sum(
+            _record_of_ours(each) is None for each in self._batch(counted_filter(rosters), PAGE)
+        )
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
-        records, missing, now = {}, set(keys), now_ms()
-        while missing and (found := self._batch({"_id": {"$in": list(missing)}}, len(missing))):
+        records, missing, now, more = {}, set(keys), now_ms(), True
+        while missing and more:
+            found, more = self._found({"_id": {"$in": list(missing)}}, len(missing))
             if not missing.issuperset(each["_id"] for each in found):
                 raise self._explained(found)
             for each in found:
@@ -328,16 +333,27 @@ class MongoStore(Probed):
 
     def _batch(self, only: Document, size: int, fields: Mapping[str, Any] | None = None) -> list[Document]:
         """The first documents by _id that match, as many as the server sends in one answer."""
+        options = {"projection": fields or {}, "singleBatch": True}
+        found: list[Document] = self._answer(only, size, options)["firstBatch"]
+        return found
+
+    def _found(self, only: Document, size: int) -> tuple[list[Document], bool]:
+        """The same, and whether there may be more of them than the server sends in one answer."""
+        answer = self._answer(only, size, {})
+        if cursor := answer.get("id"):
+            with self._translated():
+                self._sessions.database.command({"killCursors": self._sessions.name, "cursors": [cursor]})
+        return answer["firstBatch"], bool(cursor and answer["firstBatch"])
+
+    def _answer(self, only: Document, size: int, options: Mapping[str, Any]) -> Any:
         sessions = self._sessions
-        find = {"find": sessions.name, "filter": only, "sort": {"_id": 1}, "limit": size, "singleBatch": True}
+        find = {"find": sessions.name, "filter": only, "sort": {"_id": 1}, "limit": size, "batchSize": size}
         with self._translated():
-            found = sessions.database.command(
-                {**find, "batchSize": size, "projection": fields or {}}, codec_options=CODEC
-            )
-            batch: list[Document] = found["cursor"]["firstBatch"]
+            answer = sessions.database.command({**find, **options}, codec_options=CODEC)["cursor"]
+            batch = answer["firstBatch"]
             if len(batch) > size or not all(type(each["_id"]) is str for each in batch):
                 raise TypeError("a batch of something else")
-        return batch
+        return answer
 
     def _check_login(self) -> None:
         try:
@@ -413,6 +429,15 @@ def _record_of_ours(found: Document) -> Record | None:
         return record_of(found)
     except ForeignRecord:
         return None
+
+
+def counted_filter(rosters: bool) -> Document:
+    """Match what is counted: all that lives, or that and is no roster."""
+    return (
+        live_filter()
+        if rosters
+        else live_filter() | {"_id": {"$not": {"$gte": ROSTER, "$lt": AFTER_ROSTERS}}}
+    )
 
 
 def live_filter(key: str | None = None) -> Document:

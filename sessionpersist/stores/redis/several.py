@@ -26,6 +26,7 @@ from sessionpersist.stores.redis.store import (
     PAGE,
     PAGE_BYTES,
     RedisStore,
+    counted_of,
     living,
     pack,
     packed,
@@ -219,13 +220,13 @@ class ClusterStore(SeveralStore, Parted):
         """Return which server a record is on, as far as that is known; "" where it is not."""
         return self._wire.part_of(self._name(key))
 
-    def count(self, at_most: int | None = None) -> int:
+    def count(self, at_most: int | None = None, *, rosters: bool = False) -> int:
         """See Drainable.count(). That there is none is said only where no slot was being moved, as its keys could have
         been overlooked."""
         before = self._moves()
         total = 0
-        for keys in self._pages(COUNTED_TOGETHER):
-            answers = self._each(scripts.COUNT, keys)
+        for page in self._pages(COUNTED_TOGETHER):
+            answers = self._each(scripts.COUNT, counted_of(page, rosters))
             total += sum(self._number(answer) for answer in answers)
             if at_most is not None and total >= at_most:
                 return at_most

@@ -22,11 +22,13 @@ from sessionpersist.stores.base import (
     LONGEST_USER_ID,
     MAX_PAYLOAD_BYTES,
     PLACE,
+    ROSTER,
     Check,
     Outcome,
     Probed,
     Record,
     ended_record,
+    is_roster,
     new_place,
     note_foreign,
     now_ms,
@@ -145,10 +147,10 @@ class RedisStore(Probed):
         for keys in self._pages():
             yield from self._records(keys)
 
-    def count(self, at_most: int | None = None) -> int:
+    def count(self, at_most: int | None = None, *, rosters: bool = False) -> int:
         total = 0
-        for keys in self._pages(COUNTED_TOGETHER):
-            counted = self._together(scripts.COUNT, keys)
+        for page in self._pages(COUNTED_TOGETHER):
+            counted = self._together(scripts.COUNT, counted_of(page, rosters))
             if type(counted) is not int or counted < 0:
                 raise self._explained(counted)
             total += counted
@@ -251,7 +253,10 @@ class RedisStore(Probed):
         Where this site's prefix is ``shop``, the pattern also matches what a site ``shop:staging`` keeps, and the id of
         the place; their names look different, as all stored keys look alike.
         """
-        ours = re.compile(re.escape(self._name("").encode()) + rb"([0-9a-f]{64})")  # see sealing.stored_key()
+        # See sealing.stored_key() and roster.roster_key().
+        ours = re.compile(
+            re.escape(self._name("").encode()) + rb"([0-9a-f" + ROSTER.encode() + rb"][0-9a-f]{63})"
+        )
         pattern = re.sub(r"([\\*?\[\]^-])", r"\\\1", self._name("")) + "*"
         cursor: object = b"0"
         while True:
@@ -399,6 +404,11 @@ def replicas_in_words(replication: Mapping[str, str]) -> str:
 
 def replicas_of(count: int | str) -> str:
     return {"0": "no replica", "1": "1 replica"}.get(str(count), f"{count} replicas")
+
+
+def counted_of(keys: Sequence[str], rosters: bool) -> list[str]:
+    """Return the keys that are counted: all, or those of sessions."""
+    return [key for key in keys if rosters or not is_roster(key)]
 
 
 def pack(record: Record) -> bytes:

@@ -15,11 +15,12 @@ from tests.engine.behaviour.contents import Contents
 from tests.engine.behaviour.expiry import Expiry
 from tests.engine.behaviour.keys import Keys
 from tests.engine.behaviour.lifecycle import Lifecycle
+from tests.engine.behaviour.rosters import Rosters
 from tests.engine.behaviour.time_outs import TimeOuts
 from tests.engine.support import Fields
 
 
-class EngineBehaviour(Contents, Keys, Lifecycle, Expiry, TimeOuts, Asynchronous):
+class EngineBehaviour(Contents, Keys, Lifecycle, Expiry, TimeOuts, Asynchronous, Rosters):
     """All of it. A subclass says in ``fields`` which store is in force."""
 
     @pytest.fixture

@@ -13,6 +13,7 @@ from pytest_django import Settings
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import SessionTooLarge
 from sessionpersist.handover import routing
+from sessionpersist.session.roster import recorded_user
 from sessionpersist.session.sealing import stored_key
 from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, new_version
 from tests.engine.support import Fields, key_of, new_session, record_of
@@ -239,10 +240,11 @@ class Lifecycle:
         if fields["persistence_type"] in {"IN_MEMORY", "JDBC"}:
             assert routing.current_store().clear_expired() == 0  # nothing was left for a second time
 
-    def test_user_id_is_beside_the_payload(self) -> None:
+    def test_hash_of_the_user_is_beside_the_payload(self) -> None:
         record = record_of(new_session(_auth_user_id="42", cat="tabby"))
         assert record is not None
-        assert record.user_id == "42"
+        assert record.user_id == recorded_user("42")
+        assert re.fullmatch("hmac:[0-9a-f]{32}", record.user_id)
 
     @pytest.mark.parametrize("user_id", UNUSUAL_IDS.values(), ids=UNUSUAL_IDS)
     def test_user_of_any_id_can_log_in(self, user_id: str) -> None:
@@ -250,7 +252,7 @@ class Lifecycle:
         session["cat"] = "siamese"
         session.save()
         assert dict(SessionStore(key_of(session)).items()) == {"_auth_user_id": user_id, "cat": "siamese"}
-        assert re.fullmatch("sha256:[0-9a-f]{32}", user_id_of(session))
+        assert re.fullmatch("hmac:[0-9a-f]{32}", user_id_of(session))
         assert user_id_of(new_session(_auth_user_id=user_id)) == user_id_of(session)
 
 

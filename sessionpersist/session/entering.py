@@ -1,0 +1,135 @@
+"""How a session gets into its user's roster: what one object of the engine remembers of that."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Any, TypeVar
+
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY
+from django.contrib.auth import SESSION_KEY as USER_ID
+
+from sessionpersist import conf
+from sessionpersist.exceptions import SessionLimitReached, StoreUnavailable
+from sessionpersist.handover import routing, snapshot
+from sessionpersist.handover.driving import Rule, drive
+from sessionpersist.session.devices import Seen
+from sessionpersist.session.limit import Limit, entered, renamed
+from sessionpersist.session.reasons import Reason
+from sessionpersist.session.roster import (
+    EXTENDED_EVERY,
+    HEADROOM,
+    SETTLED,
+    Entry,
+    Owner,
+    new_entry,
+)
+from sessionpersist.stores.base import now_ms
+
+T = TypeVar("T")
+
+FRESH = SETTLED / 3000  # seconds for which an entry is surely taken for one that may be about to be saved
+
+logger = logging.getLogger("sessionpersist")
+
+Tell = Callable[[Entry, Reason], None]  # that a session of the same user was ended
+
+
+def user_of(data: Mapping[str, Any]) -> str:
+    """Return the id of the user whose session this is, as the session has it; "" for nobody's."""
+    found = data.get(USER_ID)
+    return "" if found is None else str(found)
+
+
+def forget_user(data: dict[str, Any]) -> None:
+    """Have a session be nobody's."""
+    for name in (USER_ID, BACKEND_SESSION_KEY, HASH_SESSION_KEY):
+        data.pop(name, None)
+
+
+def is_listed() -> bool:
+    """Return whether rosters are kept."""
+    return bool(conf.get("ROSTER")) or limit() is not None
+
+
+def limit() -> Limit | None:
+    """Return the limit in force."""
+    return Limit.of(snapshot.current().policy)
+
+
+class Entering:
+    """``seen`` is what the login came with. ``moves_from`` is the stored key that this session had before."""
+
+    def __init__(self) -> None:
+        self.seen = Seen()
+        self.moves_from: str | None = None
+        self._entered: tuple[str, str] | None = None  # the stored key and the user that were entered last
+        self._until = 0.0  # on the monotonic clock: for so long that holds without another look
+
+    def enter(self, key: str, data: Mapping[str, Any], expires_at: int, tell: Tell) -> bool:
+        """List a session that is about to be saved with its user; or that has been just now, if so much time has passed
+        that its entry may have been taken for dead. Return False where the session has been ended under the key that
+        it had before.
+
+        Raises SessionLimitReached, StoreUnavailable.
+        """
+        user_id = user_of(data)
+        if (self._entered == (key, user_id) and monotonic() < self._until) or not is_listed():
+            return True
+        begun = monotonic()
+        alive = self._listed(key, user_id, expires_at, tell)
+        self._entered, self._until = (key, user_id), begun + FRESH
+        return alive
+
+    def _listed(self, key: str, user_id: str, expires_at: int, tell: Tell) -> bool:
+        entry = new_entry(key, expires_at - now_ms(), device=self.seen.device, place=self.seen.place)
+        owner = Owner.of(user_id)
+        try:
+            return self._written(owner, entry, expires_at, tell)
+        except StoreUnavailable as error:
+            if limit() is not None:
+                raise
+            # A store that is still draining may be down. Whoever can be served by the new one can log in there.
+            logger.info("A user's list of sessions could not be read for a login: %s", error)
+            return self._written(owner, entry, expires_at, tell, blind=True)
+
+    def _written(
+        self, owner: Owner, entry: Entry, expires_at: int, tell: Tell, *, blind: bool = False
+    ) -> bool:
+        store, over = routing.current_store(), dict[str, Entry]()
+        if self.moves_from is not None:
+            return run(renamed(store, owner, self.moves_from, entry, expires_at, blind=blind))
+        try:
+            run(entered(store, owner, entry, expires_at, limit(), over, blind=blind))
+        finally:
+            for each in over.values():
+                tell(each, Reason.SIGNED_IN_ELSEWHERE)
+        return True
+
+    def extend(self, key: str, data: Mapping[str, Any], before: int, after: int) -> None:
+        """Have the roster live as long as this session, whose end has moved; where there is none, list the session.
+
+        That is due now and then, as a roster outlives its sessions by far.
+        """
+        if before // EXTENDED_EVERY == after // EXTENDED_EVERY or not is_listed():
+            return
+        store, owner = routing.current_store(), Owner.of(user_of(data))
+        try:
+            if not store.touch(owner.keys[0], after + HEADROOM):
+                run(entered(store, owner, new_entry(key, after - now_ms()), after, None, {}))
+        except StoreUnavailable as error:
+            # The session itself is saved. The roster has time until long after the next one that is due.
+            logger.info("A user's list of sessions could not be extended: %s", error)
+
+    def refused(self, error: SessionLimitReached, data: dict[str, Any]) -> SessionLimitReached:
+        """Return the error with what a page needs that lets the user end another session; this one is nobody's now."""
+        told = SessionLimitReached(user_of(data), str(data.get(BACKEND_SESSION_KEY, "")))
+        forget_user(data)
+        told.__cause__ = error
+        return told
+
+
+def run(rule: Rule[T]) -> T:
+    """Run a rule about rosters in this thread."""
+    return drive(rule, routing.current_view)

@@ -1,0 +1,126 @@
+"""Entering a session into its user's roster, and the limit on how many a user may have.
+
+The order makes the limit exact, whatever else goes on and whoever is killed: the sessions that are too many are ended
+first; then the roster is set to what is left and the new one, if nobody has changed it meanwhile; then the new session
+is saved with its user. So all that lives is in the roster, and the roster never holds more than the limit. Whoever was
+ended can't be saved any more, not even for the first time: an ended record stands in the way.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sessionpersist.exceptions import SessionLimitReached
+from sessionpersist.handover.driving import Rule, call
+from sessionpersist.session.policy import REFUSE, UNLIMITED, Policy
+from sessionpersist.session.reasons import Reason
+from sessionpersist.session.roster import (
+    CHECKED_FROM,
+    MOST,
+    Entry,
+    Owner,
+    Roster,
+    Standing,
+    Store,
+    all_standing,
+    changed,
+    end_entry,
+    is_same,
+)
+
+
+class Limit(NamedTuple):
+    """How many sessions a user may have, and what becomes of one more."""
+
+    most: int
+    refuses: bool
+
+    @classmethod
+    def of(cls, policy: Policy) -> Limit | None:
+        """Return the limit of a policy; None without one."""
+        return (
+            None if policy.max_sessions == UNLIMITED else cls(policy.max_sessions, policy.at_limit == REFUSE)
+        )
+
+
+def entered(
+    store: Store,
+    owner: Owner,
+    mine: Entry,
+    until: int,
+    limit: Limit | None,
+    over: dict[str, Entry],
+    *,
+    blind: bool = False,
+) -> Rule[None]:
+    """Enter a session before it is saved with its user, who may have had none of this before.
+
+    Whom the limit ended is put into ``over``, by their ids. ``blind``: without reading the roster. Raises
+    SessionLimitReached (nothing is changed then), StoreUnavailable.
+    """
+
+    def change(roster: Roster) -> Rule[tuple[Roster, None]]:
+        others = [each for each in roster.entries if not is_same(each, mine)]
+        if limit is not None and len(others) >= limit.most:
+            rest = yield from room_made(store, owner, others, limit, over)
+            return Roster((*rest, mine), roster.more, CHECKED_FROM), None
+        if limit is None and len(others) + 1 >= roster.check_at:
+            return listed((yield from all_standing(store, owner, others)), mine), None
+        return roster._replace(entries=(*others, mine)), None
+
+    yield from changed(store, owner, until, change, blind=blind)
+
+
+def room_made(
+    store: Store, owner: Owner, others: list[Entry], limit: Limit, over: dict[str, Entry]
+) -> Rule[list[Entry]]:
+    """End the least recently used sessions that leave no room for one more; return the others that live."""
+    found = sorted((yield from all_standing(store, owner, others)), key=by_use)
+    too_many = max(0, len(found) - limit.most + 1)
+    if too_many and limit.refuses:
+        raise SessionLimitReached
+    for each in found[:too_many]:
+        yield from end_entry(store, each.entry, Reason.SIGNED_IN_ELSEWHERE)
+        if each.live:
+            over[each.entry.id] = each.entry
+    return [each.entry for each in found[too_many:]]
+
+
+def listed(found: list[Standing], mine: Entry) -> Roster:
+    """Return a roster without the dead, which is checked again when it has doubled. With more than it may hold, the
+    least recently used are left out: they live, and are not listed any more."""
+    kept = [each.entry for each in sorted(found, key=by_use)][-(MOST - 1) :]
+    return Roster((*kept, mine), len(found) > len(kept), max(CHECKED_FROM, 2 * len(kept)))
+
+
+def by_use(each: Standing) -> tuple[int, int]:
+    return each.last_use, each.entry.begun
+
+
+def renamed(
+    store: Store, owner: Owner, old: str, new: Entry, until: int, *, blind: bool = False
+) -> Rule[bool]:
+    """Enter the new key of a session, under which it is about to be saved, beside its old one: it stays one login.
+
+    ``new`` is what to list where it was not listed, as it is of before. Return False where it was ended meanwhile, so
+    that it must not be saved.
+    """
+    key = new.keys[0]
+
+    def change(roster: Roster) -> Rule[tuple[Roster, bool]]:
+        yield from ()
+        found = next((each for each in roster.entries if old in each.keys or key in each.keys), None)
+        if found is None:
+            return roster._replace(entries=(*roster.entries, new._replace(keys=(key, old)))), False
+        keys = (key, *(each for each in found.keys if each != key))
+        moved = new._replace(id=found.id, begun=found.begun, keys=keys)
+        if not new.device and not new.place:
+            moved = moved._replace(device=found.device, place=found.place)
+        return roster._replace(
+            entries=tuple(moved if each is found else each for each in roster.entries)
+        ), True
+
+    if (yield from changed(store, owner, until, change, blind=blind)):
+        return True
+    # It may have been taken off since it was read, and then it has been ended under its old key.
+    return owner.owns((yield from call(store.get, old)))

@@ -1,0 +1,364 @@
+"""The roster of a user: one more record of the store, which lists where that user is signed in.
+
+It lies under a key that is made of the site's secret and the user, sealed under a key of the site, and is changed by
+``create`` and ``replace`` only: expiry, breaker, handover and clusters apply to it as to any session.
+
+**A roster is a superset.** A session is entered before it is saved with its user. A logout and an expiry write nothing;
+readers ask the store which of the entries live, and writers drop those that don't. So an entry can be
+
+- *live*: the store has its session, and that is this user's;
+- *pending*: it was entered a moment ago and may be about to be saved, so it counts;
+- *dead*: it was ended, or has been gone for longer than a save can take (``SETTLED``). It can't come to life any more.
+
+What changes a roster is a rule, as those of the handover are (see ``handover/driving.py``): it does no I/O itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import random
+import secrets
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
+
+from django.utils.encoding import force_bytes
+
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.handover.driving import Outside, Rule, Wait, call
+from sessionpersist.session.reasons import Reason
+from sessionpersist.session.sealing import Sealer, beside
+from sessionpersist.stores.base import LONGEST_USER_ID, ROSTER, Outcome, Record, new_version, now_ms
+from sessionpersist.stores.secret import Secret, SecretBytes, secret_keys
+
+T = TypeVar("T")
+
+ATTEMPTS = 60  # to change a roster that others change at the same time; one of them succeeds each time
+LONGEST_PAUSE = 0.25  # seconds between two attempts
+SETTLED = 60_000  # milliseconds after which a session that was entered has been saved, or never will be
+DAY = 86_400_000  # milliseconds
+KEPT = DAY  # for which an ended session stays in the store, to say why it ended
+HEADROOM = 30 * DAY  # by which a roster outlives the sessions in it
+EXTENDED_EVERY = 10 * DAY  # of the end of a session that goes on and on: how often its roster is told
+LATEST = 253_402_300_799_999  # milliseconds: the end of the year 9999, the last that a date can name
+MOST = 200  # entries; a user with more has a mark that there are more
+CHECKED_FROM = (
+    16  # entries; from here on a login looks which of them are dead, each time that they have doubled
+)
+HASHED = "hmac:"  # in front of what a record says of its user, so that it can't be taken for an id
+LABEL = b"sessionpersist.roster.v1"
+
+logger = logging.getLogger("django.security.SuspiciousSession")
+
+
+class Store(Protocol):
+    """What a roster asks of the store in force."""
+
+    def get(self, key: str) -> Record | None: ...
+    def get_many(self, keys: Collection[str]) -> dict[str, Record]: ...
+    def create(self, key: str, record: Record) -> bool: ...
+    def replace(self, key: str, record: Record, expected: int) -> Outcome: ...
+    def touch(self, key: str, expires_at: int) -> bool: ...
+    def end(self, key: str, expires_at: int, reason: int = 0) -> None: ...
+    def revision(self) -> int: ...
+    def may_see_the_past(self) -> bool: ...
+
+
+class Entry(NamedTuple):
+    """One session of a user. Times are Unix times in milliseconds.
+
+    ``id`` is for pages and the API: a stored key is never shown. ``keys`` are stored keys, the newest first: there is
+    more than one while the session moves to a new key, and it lives if any of them does. ``at`` is when the newest was
+    entered. ``life`` is by how much the session outlives its last use, where nobody gives it another expiry.
+    """
+
+    id: str
+    keys: tuple[str, ...]
+    begun: int
+    at: int
+    life: int
+    device: str = ""
+    place: str = ""
+    remembered: bool = False
+
+
+class Roster(NamedTuple):
+    """``more``: the user has more sessions than are listed. ``check_at``: with so many entries the dead are dropped."""
+
+    entries: tuple[Entry, ...] = ()
+    more: bool = False
+    check_at: int = CHECKED_FROM
+
+
+class Standing(NamedTuple):
+    """An entry that is live or pending, and when it was last used."""
+
+    entry: Entry
+    last_use: int
+    live: bool
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A user, as records and rosters name one: under the newest secret key of the site first, then its predecessors."""
+
+    hashes: tuple[str, ...]
+    plain: str = ""  # as records of earlier releases have it; "" where only a hash is known
+
+    @classmethod
+    def of(cls, user_id: object) -> Owner:
+        """Return the user of an id, which may be of any type that a user's primary key can have."""
+        text = storable_user_id(user_id)
+        return cls(tuple(user_hash(text, secret) for secret in secret_keys()), text)
+
+    @classmethod
+    def of_record(cls, record: Record) -> Owner | None:
+        """Return whose session a record is; None for nobody's. Which secret key its hash was made with is not known."""
+        if not record.user_id:
+            return None
+        if not record.user_id.startswith(HASHED):
+            return cls.of(record.user_id)
+        return cls((record.user_id,) * len(secret_keys()))
+
+    @property
+    def keys(self) -> list[str]:
+        """Where the roster may lie. It is written under the first of them; under the second where the first can't be
+        read (see ``changed``); the others are the same two by earlier secret keys of the site."""
+        pairs = list(zip(self.hashes, secret_keys(), strict=True))
+        return [key for pair in pairs for key in (roster_key(*pair), roster_key(*pair, b"spare:"))]
+
+    def owns(self, record: Record | None) -> bool:
+        """Whether it is a live session of this user."""
+        if record is None or record.ended:
+            return False
+        return record.user_id in self.hashes or (self.plain != "" and record.user_id == self.plain)
+
+
+def storable_user_id(user_id: object) -> str:
+    """Return the id of a user as a short text: at most 255 printable ASCII characters. Of any other id it is a digest,
+    the same for the same user: ``sha256:`` and 32 hexadecimal digits."""
+    text = "" if user_id is None else str(user_id)
+    if len(text) <= LONGEST_USER_ID and text.isascii() and text.isprintable():
+        return text
+    return "sha256:" + hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+def recorded_user(user_id: object) -> str:
+    """Return what a record says of its user: a keyed hash, so that a store does not tell who is signed in; "" for
+    nobody."""
+    text = storable_user_id(user_id)
+    return user_hash(text, secret_keys()[0]) if text else ""
+
+
+def user_hash(text: str, secret: str | bytes) -> str:
+    return HASHED + hmac.digest(_site_key(secret), b"user:" + text.encode(), "sha256").hex()[:32]
+
+
+def roster_key(hashed: str, secret: str | bytes, which: bytes = b"roster:") -> str:
+    """Return the stored key of a roster, which no session has (see ``is_roster``)."""
+    return ROSTER + hmac.digest(_site_key(secret), which + hashed.encode(), "sha256").hex()[:63]
+
+
+def _site_key(secret: str | bytes) -> bytes:
+    return SecretBytes(hmac.digest(SecretBytes(force_bytes(secret)), LABEL, "sha256"))
+
+
+def new_entry(key: str, life: int, *, device: str = "", place: str = "", remembered: bool = False) -> Entry:
+    """Return the entry of a session that begins now, under this stored key."""
+    now = now_ms()
+    return Entry(secrets.token_hex(8), (key,), now, now, life, device, place, remembered)
+
+
+# What the bytes of a roster mean.
+
+
+def sealed(key: str, roster: Roster, version: int, created_at: int) -> bytes:
+    """Seal a roster under the key of the site; what stands beside it is authenticated with it."""
+    content = [1, roster.more, roster.check_at, roster.entries]
+    plain = json.dumps(content, separators=(",", ":")).encode()
+    return _sealer(key).seal(plain, _beside(key, version, created_at))
+
+
+def opened(key: str, record: Record | None) -> Roster:
+    """Return the roster of a record; an empty one where there is none, or where it can't be opened."""
+    if record is None or record.ended:
+        return Roster()
+    found = _sealer(key).unseal(record.payload, _beside(key, record.version, record.created_at))
+    roster = None if found is None else _decoded(found[0])
+    if roster is None:
+        logger.warning("A roster could not be opened: damaged, foreign, or sealed with another SECRET_KEY.")
+        return Roster()
+    return roster
+
+
+def _decoded(plain: bytes) -> Roster | None:
+    try:
+        form, more, check_at, rows = json.loads(plain)
+        entries = tuple(Entry(row[0], tuple(row[1]), *row[2:]) for row in rows)
+    except (ValueError, TypeError, LookupError):
+        return None
+    return Roster(entries, bool(more), int(check_at)) if form == 1 else None
+
+
+def _sealer(key: str) -> Sealer:
+    return Sealer(Secret(f"{LABEL.decode()}:{key}"))
+
+
+def _beside(key: str, version: int, created_at: int) -> bytes:
+    return key.encode() + beside(version, created_at, "")
+
+
+# Which entries live.
+
+
+def standing(entry: Entry, records: Mapping[str, Record], owner: Owner, now: int) -> Standing | None:
+    """Return how an entry stands by what the store has under its keys, which may be fewer then; None where it is
+    dead."""
+    found = {key: records.get(key) for key in entry.keys}
+    live = [record for record in found.values() if record is not None and owner.owns(record)]
+    young = now - entry.at < SETTLED
+    possible = [
+        key for key, record in found.items() if owner.owns(record) or (young and not _has_ended(record))
+    ]
+    if not possible:
+        return None
+    last_use = max(record.expires_at for record in live) - entry.life if live else entry.at
+    return Standing(entry._replace(keys=tuple(possible)), max(last_use, entry.begun), bool(live))
+
+
+def _has_ended(record: Record | None) -> bool:
+    return record is not None and record.ended
+
+
+def all_standing(store: Store, owner: Owner, entries: Collection[Entry]) -> Rule[list[Standing]]:
+    """Ask the store which entries are live or pending."""
+    if not entries:
+        return []
+    records = yield from call(store.get_many, [key for each in entries for key in each.keys])
+    now = now_ms()
+    return [found for each in entries if (found := standing(each, records, owner, now)) is not None]
+
+
+# Reading and changing a roster.
+
+
+class Held(NamedTuple):
+    """The record that a change replaces, and what is listed in all."""
+
+    record: Record | None
+    roster: Roster
+
+
+Change = Callable[[Roster], Rule[tuple[Roster, T]]]
+
+
+def read(store: Store, owner: Owner) -> Rule[Roster]:
+    """Return the roster of a user."""
+    return (yield from _held(store, owner)).roster
+
+
+def changed(store: Store, owner: Owner, until: int, change: Change[T], *, blind: bool = False) -> Rule[T]:
+    """Change the roster of a user: compare and set, again and again until nobody else came between.
+
+    ``change`` is a rule: it is given the roster, and returns the new one and an answer, which this returns. It may be
+    run several times, and ask the store. ``until`` is how long the sessions in the roster live at least. ``blind``: it
+    can't be read at this moment, as a store that drains is down; what is entered then is listed beside it. Raises
+    StoreUnavailable.
+    """
+    at = owner.keys[1 if blind else 0]
+    held = Held(None, Roster()) if blind else (yield from _held(store, owner))
+    for attempt in range(ATTEMPTS):
+        new, answer = yield from change(held.roster)
+        if new == held.roster or (yield from _written(store, at, held.record, new, until)):
+            return answer
+        if store.may_see_the_past():
+            # A transaction may go on seeing the roster as it was before another login.
+            answer = yield Outside(changed(store, owner, until, change, blind=blind))
+            return answer
+        yield Wait(random.uniform(0, min(0.001 * 2**attempt, LONGEST_PAUSE)))  # noqa: S311 - not for secrets
+        held = (yield from _spare(store, at)) if blind else (yield from _held(store, owner))
+    raise StoreUnavailable(f"The list of a user's sessions was being changed {ATTEMPTS} times in a row.")
+
+
+def _held(store: Store, owner: Owner) -> Rule[Held]:
+    """What lies elsewhere is left there: a node that does not know the new secret key yet goes on listing there."""
+    keys = owner.keys
+    records = yield from call(store.get_many, keys)
+    roster, *others = (opened(key, records.get(key)) for key in keys)
+    for other in others:
+        roster = merged(roster, other)
+    return Held(records.get(keys[0]), roster)
+
+
+def _spare(store: Store, key: str) -> Rule[Held]:
+    record = yield from call(store.get, key)
+    return Held(record, opened(key, record))
+
+
+def merged(one: Roster, other: Roster) -> Roster:
+    """Return a roster that lists what either does."""
+    entries = list(one.entries)
+    for each in other.entries:
+        known = next((at for at, entry in enumerate(entries) if is_same(entry, each)), None)
+        if known is None:
+            entries.append(each)
+        else:
+            older, newer = sorted((entries[known], each), key=lambda entry: entry.at)
+            keys = dict.fromkeys((*newer.keys, *older.keys))
+            entries[known] = newer._replace(id=entries[known].id, keys=tuple(keys))
+    return Roster(tuple(entries), one.more or other.more, one.check_at)
+
+
+def is_same(one: Entry, other: Entry) -> bool:
+    """Whether both are entries of one session."""
+    return not set(one.keys).isdisjoint(other.keys)
+
+
+def united(key: str, one: Record, other: Record, revision: int) -> Record:
+    """Return a roster that lists what either of two records does that lie under this key in two stores."""
+    roster, version = merged(opened(key, one), opened(key, other)), new_version(revision)
+    expires_at = max(one.expires_at, other.expires_at)
+    payload = sealed(key, roster, version, one.created_at)
+    return Record(payload, version, one.created_at, expires_at)
+
+
+def _written(store: Store, key: str, held: Record | None, roster: Roster, until: int) -> Rule[bool]:
+    version, created_at = new_version(store.revision()), now_ms() if held is None else held.created_at
+    expires_at = min(max(until + HEADROOM, 0 if held is None else held.expires_at), LATEST)
+    record = Record(sealed(key, roster, version, created_at), version, created_at, expires_at)
+    if held is None:
+        return (yield from call(store.create, key, record))
+    return (yield from call(store.replace, key, record, held.version)) is Outcome.SAVED
+
+
+def ended(
+    store: Store,
+    owner: Owner,
+    chosen: Callable[[Entry], bool],
+    reason: Reason,
+    over: dict[str, Entry],
+) -> Rule[None]:
+    """End the chosen sessions of a user, and take them off the roster; those that were live are put into ``over``, by
+    their ids.
+
+    One that moves to a new key meanwhile has changed the roster: then both keys are ended. One that is taken off has
+    been ended under each key that it could have, so it can't come back.
+    """
+
+    def change(roster: Roster) -> Rule[tuple[Roster, None]]:
+        found = yield from all_standing(store, owner, [each for each in roster.entries if chosen(each)])
+        for each in found:
+            yield from end_entry(store, each.entry, reason)
+            if each.live:
+                over[each.entry.id] = each.entry
+        return roster._replace(entries=tuple(each for each in roster.entries if not chosen(each))), None
+
+    yield from changed(store, owner, now_ms(), change)
+
+
+def end_entry(store: Store, entry: Entry, reason: Reason) -> Rule[None]:
+    for key in entry.keys:
+        yield from call(store.end, key, now_ms() + KEPT, int(reason))

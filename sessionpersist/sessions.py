@@ -1,0 +1,136 @@
+"""Who is signed in where, and how to end it: for a project's own pages, commands and jobs.
+
+A user is given as an object of the project's user model, or as its primary key. Each function has a twin for async
+code, which begins with an a: ``await sessions.aof(user)``. All raise StoreUnavailable where the store can't be asked.
+
+What is listed is what ``SESSIONPERSIST["ROSTER"]`` has had listed. Sessions of before appear once they are saved, or
+after ``manage.py sessions enter``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.sessions.backends.base import SessionBase
+from django.db.models import Model
+from django.http import HttpRequest
+
+from sessionpersist import audit
+from sessionpersist.engine import SessionStore
+from sessionpersist.handover import routing
+from sessionpersist.session import roster
+from sessionpersist.session.entering import run
+from sessionpersist.session.reasons import Reason
+from sessionpersist.session.roster import Entry, Owner, Standing
+from sessionpersist.session.sealing import stored_key
+from sessionpersist.signals import session_ended
+
+__all__ = [
+    "UserSession",
+    "aend",
+    "aend_all",
+    "aend_others",
+    "aof",
+    "end",
+    "end_all",
+    "end_others",
+    "of",
+]
+
+
+@dataclass(frozen=True)
+class UserSession:
+    """One session of a user, as it may be shown to that user and to staff.
+
+    ``id`` names it for ``end()``, and leads to no cookie. ``device`` and ``place`` are "" where they are unknown;
+    ``place`` is a network, such as ``203.0.113.0/24``. ``last_use`` is known to within the time that uses are noted in.
+    """
+
+    id: str
+    device: str
+    place: str
+    begun: datetime
+    last_use: datetime
+    current: bool
+    remembered: bool
+
+
+def of(user: object, current: SessionBase | None = None) -> list[UserSession]:
+    """Return the live sessions of a user: ``current`` first, if it is among them, then the last used. At most 200."""
+    store, owner = routing.current_store(), Owner.of(id_of(user))
+    listed = run(roster.read(store, owner))
+    found = run(roster.all_standing(store, owner, listed.entries))
+    mine = _stored_key_of(current)
+    sessions = [_shown(each, mine) for each in found if each.live]
+    return sorted(sessions, key=lambda each: (each.current, each.last_use), reverse=True)
+
+
+def end(user: object, session_id: str, *, reason: Reason = Reason.BY_USER) -> bool:
+    """End one session of a user, by its ``id``. False: that user has no such session, and nothing was ended."""
+    return bool(_ended(user, lambda entry: entry.id == session_id, reason))
+
+
+def end_others(request: HttpRequest, *, reason: Reason = Reason.BY_USER) -> int:
+    """End the sessions of the user of a request but for the one that it came with, and return how many there were."""
+    return end_all(request.user, but=request.session, reason=reason)
+
+
+def end_all(user: object, *, but: SessionBase | None = None, reason: Reason = Reason.BY_STAFF) -> int:
+    """End the sessions of a user, ``but`` for one, and return how many there were."""
+    kept = _stored_key_of(but)
+    return len(_ended(user, lambda entry: kept not in entry.keys, reason))
+
+
+async def aof(user: object, current: SessionBase | None = None) -> list[UserSession]:
+    """See of()."""
+    return await sync_to_async(of)(user, current)
+
+
+async def aend(user: object, session_id: str, *, reason: Reason = Reason.BY_USER) -> bool:
+    """See end()."""
+    return await sync_to_async(end)(user, session_id, reason=reason)
+
+
+async def aend_others(request: HttpRequest, *, reason: Reason = Reason.BY_USER) -> int:
+    """See end_others()."""
+    return await sync_to_async(end_others)(request, reason=reason)
+
+
+async def aend_all(user: object, *, but: SessionBase | None = None, reason: Reason = Reason.BY_STAFF) -> int:
+    """See end_all()."""
+    return await sync_to_async(end_all)(user, but=but, reason=reason)
+
+
+def id_of(user: object) -> str:
+    """Return the id of a user as sessions have it. Raises ValueError for a user who has none: nobody, or not saved."""
+    meta: Any = getattr(user, "_meta", None)
+    found = meta.pk.value_to_string(user) if isinstance(user, Model) else user
+    if found in (None, "") or getattr(user, "pk", user) is None:
+        raise ValueError("A user without a primary key has no sessions.")
+    return str(found)
+
+
+def _stored_key_of(session: SessionBase | None) -> str | None:
+    return stored_key(session.session_key) if session is not None and session.session_key else None
+
+
+def _shown(found: Standing, mine: str | None) -> UserSession:
+    entry = found.entry
+    begun, last_use = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (entry.begun, found.last_use))
+    current = mine in entry.keys
+    return UserSession(entry.id, entry.device, entry.place, begun, last_use, current, entry.remembered)
+
+
+def _ended(user: object, chosen: Callable[[Entry], bool], reason: Reason) -> dict[str, Entry]:
+    user_id, over = id_of(user), dict[str, Entry]()
+    try:
+        run(roster.ended(routing.current_store(), Owner.of(user_id), chosen, reason, over))
+    finally:
+        for each in over.values():
+            audit.ended(each.keys[0])
+            session_ended.send_robust(SessionStore, reason=reason, user_id=user_id)
+    return over

@@ -1,0 +1,203 @@
+"""Who is signed in where, and the limit on that."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.sessions.backends.base import UpdateError
+
+from sessionpersist import sessions
+from sessionpersist.engine import SessionStore
+from sessionpersist.exceptions import SessionLimitReached
+from sessionpersist.handover import routing
+from sessionpersist.session.reasons import Reason
+from sessionpersist.session.roster import Owner
+from sessionpersist.session.sealing import stored_key
+from sessionpersist.testing import override_login_configuration
+from tests.engine.support import Fields, key_of, new_session, record_of
+
+
+def somebody() -> str:
+    """The id of a user who has no session yet."""
+    return f"user-{secrets.token_hex(8)}"
+
+
+def logged_in(user_id: str) -> SessionStore:
+    """A session of this user, begun some milliseconds after any other."""
+    time.sleep(0.005)
+    return new_session(**{USER_ID: user_id})
+
+
+def is_live(session: SessionStore) -> bool:
+    return SessionStore().exists(key_of(session))
+
+
+def ids_of(user_id: str) -> list[str]:
+    return [each.id for each in sessions.of(user_id)]
+
+
+class Rosters:
+    def test_each_login_is_listed_the_current_one_first(self) -> None:
+        user_id = somebody()
+        first, _, _ = logged_in(user_id), logged_in(user_id), logged_in(user_id)
+        listed = sessions.of(user_id, current=first)
+        assert [each.current for each in listed] == [True, False, False]
+        assert listed[1].last_use > listed[2].last_use >= listed[0].last_use
+        assert len({each.id for each in listed}) == 3
+        assert sessions.of(somebody()) == []
+
+    def test_session_without_a_user_is_not_listed(self) -> None:
+        session = new_session(cat="tabby")
+        session[USER_ID] = user_id = somebody()
+        assert sessions.of(user_id) == []
+        session.save()
+        assert len(sessions.of(user_id)) == 1
+        del session[USER_ID]
+        session.save()
+        assert sessions.of(user_id) == []
+
+    def test_session_that_is_gone_is_not_listed(self) -> None:
+        user_id = somebody()
+        flushed, kept = logged_in(user_id), logged_in(user_id)
+        flushed.flush()
+        (listed,) = sessions.of(user_id, current=kept)
+        assert listed.current
+
+    def test_session_that_changes_its_user_changes_the_list(self) -> None:
+        before, after = somebody(), somebody()
+        session = logged_in(before)
+        session[USER_ID] = after
+        session.save()
+        assert sessions.of(before) == []
+        assert len(sessions.of(after)) == 1
+
+    def test_session_under_a_new_key_is_the_same_login(self) -> None:
+        user_id = somebody()
+        session = logged_in(user_id)
+        before = ids_of(user_id)
+        session.cycle_key()
+        assert ids_of(user_id) == before
+        assert sessions.of(user_id, current=session)[0].current
+
+    def test_one_that_is_ended_is_out_and_the_others_are_not(self) -> None:
+        user_id = somebody()
+        ended, kept = logged_in(user_id), logged_in(user_id)
+        late = SessionStore(key_of(ended))
+        late["cat"] = "tabby"
+        (chosen,) = set(ids_of(user_id)) - {each.id for each in sessions.of(user_id, kept) if each.current}
+        assert sessions.end(user_id, chosen)
+        assert (is_live(ended), is_live(kept)) == (False, True)
+        with pytest.raises(UpdateError):
+            late.save()
+        reader = SessionStore(key_of(ended))
+        assert dict(reader.items()) == {}
+        assert reader.ended_reason is Reason.BY_USER
+        assert not sessions.end(user_id, chosen)
+        assert len(ids_of(user_id)) == 1
+
+    def test_session_of_another_user_is_not_ended(self) -> None:
+        mine, yours = somebody(), somebody()
+        session = logged_in(yours)
+        logged_in(mine)
+        assert not sessions.end(mine, ids_of(yours)[0])
+        assert not sessions.end(mine, "")
+        assert is_live(session)
+
+    def test_all_but_one_are_ended(self) -> None:
+        user_id = somebody()
+        mine, *others = (logged_in(user_id) for _ in range(3))
+        assert sessions.end_all(user_id, but=mine) == 2
+        assert [is_live(each) for each in (mine, *others)] == [True, False, False]
+        assert sessions.end_all(user_id) == 1
+        assert sessions.of(user_id) == []
+
+    def test_ended_session_does_not_come_back_under_a_new_key(self) -> None:
+        user_id = somebody()
+        session = logged_in(user_id)
+        assert session[USER_ID] == user_id
+        sessions.end_all(user_id)
+        with pytest.raises(UpdateError):
+            session.cycle_key()
+        assert not is_live(session)
+        assert sessions.of(user_id) == []
+
+    def test_login_in_a_session_that_is_being_ended_does_not_happen(self, fields: Fields) -> None:
+        """Another login took its place in the roster before it was saved for the first time."""
+        user_id = somebody()
+        mine = new_session(cat="tabby")
+        with override_login_configuration(**fields, max_sessions=1):
+            mine[USER_ID] = user_id
+            mine._enter(mine._session_cache, "")
+            newer = logged_in(user_id)
+            with pytest.raises(UpdateError):
+                mine.save()
+        assert is_live(newer)
+        assert len(sessions.of(user_id)) == 1
+
+    def test_at_the_limit_the_least_recently_used_ends(self, fields: Fields) -> None:
+        user_id = somebody()
+        with override_login_configuration(**fields, max_sessions=2):
+            first, second = logged_in(user_id), logged_in(user_id)
+            first["cat"] = "tabby"
+            time.sleep(0.005)
+            first.save()
+            third = logged_in(user_id)
+        assert [is_live(each) for each in (first, second, third)] == [True, False, True]
+        reader = SessionStore(key_of(second))
+        reader.load()
+        assert reader.ended_reason is Reason.SIGNED_IN_ELSEWHERE
+
+    def test_lower_limit_ends_as_many_as_are_too_many(self, fields: Fields) -> None:
+        user_id = somebody()
+        held = [logged_in(user_id) for _ in range(4)]
+        with override_login_configuration(**fields, max_sessions=2):
+            held.append(logged_in(user_id))
+        assert [is_live(each) for each in held] == [False, False, False, True, True]
+
+    def test_logout_makes_room(self, fields: Fields) -> None:
+        user_id = somebody()
+        with override_login_configuration(**fields, max_sessions=2, at_limit="REFUSE"):
+            first, second = logged_in(user_id), logged_in(user_id)
+            with pytest.raises(SessionLimitReached):
+                logged_in(user_id)
+            assert first[USER_ID] == user_id
+            first.flush()
+            third = logged_in(user_id)
+        assert [is_live(each) for each in (second, third)] == [True, True]
+
+    def test_new_key_and_second_login_are_not_counted(self, fields: Fields) -> None:
+        user_id = somebody()
+        with override_login_configuration(**fields, max_sessions=1, at_limit="REFUSE"):
+            session = logged_in(user_id)
+            session.cycle_key()
+            session.note_login(user_id)
+            session["cat"] = "tabby"
+            session.save()
+        assert is_live(session)
+
+    def test_refused_login_leaves_the_session_without_the_user(self, fields: Fields) -> None:
+        user_id = somebody()
+        with override_login_configuration(**fields, max_sessions=1, at_limit="REFUSE"):
+            kept, refused = logged_in(user_id), new_session(cat="tabby")
+            refused[USER_ID] = user_id
+            with pytest.raises(SessionLimitReached) as error:
+                refused.note_login(user_id)
+            assert error.value.user_id == user_id
+            assert user_id not in str(error.value)
+            refused.save()
+        assert dict(SessionStore(key_of(refused)).items()) == {"cat": "tabby"}
+        assert is_live(kept)
+
+    def test_roster_says_nothing_to_the_store(self) -> None:
+        user_id = somebody()
+        session = logged_in(user_id)
+        record = record_of(session)
+        assert record is not None
+        found = routing.current_store().get(Owner.of(user_id).keys[0])
+        assert found is not None
+        assert found.user_id == ""
+        for text in (user_id, key_of(session), stored_key(key_of(session)), record.user_id):
+            assert text.encode() not in found.payload
