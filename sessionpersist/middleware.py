@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import select_template
 
 from sessionpersist.engine import SessionStore
-from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.exceptions import SessionLimitReached, StoreUnavailable
 from sessionpersist.stores.secret import Secret
 
 RETRY_AFTER = 2  # seconds: the breaker's pause, and time for the call that tries the store
@@ -31,6 +31,8 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer a fault in a view or in a deferred template here, so that it is not logged as a crash of the view."""
+        if isinstance(exception, SessionLimitReached):
+            return refused(request, exception)
         return unavailable(request, exception) if isinstance(exception, StoreUnavailable) else None
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
@@ -40,6 +42,8 @@ class SessionMiddleware(middleware.SessionMiddleware):
             try:
                 note_use(request)
                 return super().process_response(request, response)
+            except SessionLimitReached as error:  # of a view that logs somebody in without Django's login()
+                return super().process_response(request, refused(request, error))
             except StoreUnavailable as error:
                 outage = error
         if response.status_code == 503 and response.has_header("Retry-After"):
@@ -48,6 +52,13 @@ class SessionMiddleware(middleware.SessionMiddleware):
         # They are closed with the response: to close them here would also say that the request has finished.
         replacement._resource_closers.extend(response._resource_closers)  # type: ignore[attr-defined]
         return replacement
+
+
+def refused(request: HttpRequest, error: SessionLimitReached) -> HttpResponse:
+    """Return the answer to a login that is one too many."""
+    from sessionpersist.account import limit  # it needs the apps to be ready
+
+    return limit.refused(request, error)
 
 
 def note_use(request: HttpRequest) -> None:

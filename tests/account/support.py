@@ -20,3 +20,12 @@ def log_in(client: Client, username: str = "ada", **more: Any) -> Client:
     answer = client.post("/login/", {"username": username, "password": PASSWORD, **more})
     assert answer.status_code == 302, answer.content
     return client
+
+
+def is_logged_in(client: Client) -> bool:
+    return "You are logged in as" in client.get("/").content.decode()
+
+
+def text_of(response: Any) -> str:
+    found: str = response.content.decode()
+    return found

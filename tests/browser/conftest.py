@@ -37,6 +37,8 @@ SHOWN = (
     "handover-phone",
     "timeout-warning",
     "timeout-over",
+    "your-sessions",
+    "limit-refused",
 )
 # The first is the same browser without a window, and takes a third of the time.
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser")

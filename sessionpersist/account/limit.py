@@ -1,0 +1,131 @@
+"""A login that was refused, because the user is logged in as often as the policy allows: what to end instead.
+
+Who got as far has proved who they are. That is kept in their session, which is nobody's yet, for ten minutes and for
+one use; under a new key, since somebody else may know the one before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from time import time
+from typing import Any
+
+from django.conf import settings
+from django.contrib import auth
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, resolve_url
+from django.urls import NoReverseMatch, reverse
+from django.utils.crypto import constant_time_compare
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.http import require_http_methods
+
+from sessionpersist import sessions
+from sessionpersist.account import pages, wishes
+from sessionpersist.account.wishes import Wish
+from sessionpersist.exceptions import SessionLimitReached
+from sessionpersist.middleware import preferred_media_type
+from sessionpersist.session.reasons import Reason
+
+PENDING = "_sessionpersist_pending_login"  # in the session
+SECONDS = 600  # how long it can be completed
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A login that has only the limit in its way. ``since``: Unix time."""
+
+    user_id: str
+    backend: str
+    proof: str  # the session hash of the user: of another password it is another one
+    remember: bool | None
+    next: str
+    since: int
+
+
+def refused(request: HttpRequest, error: SessionLimitReached) -> HttpResponse:
+    """Lead whoever was refused to the page that offers to end another session; clients of an API are told.
+
+    Called by the middleware: the login may have been made by any view.
+    """
+    if preferred_media_type(request) == "application/json":
+        message = _("You are logged in on as many devices as you may be. Log out on one of them first.")
+        return JsonResponse({"error": "session_limit_reached", "message": message}, status=403)
+    try:
+        address = reverse("sessionpersist:limit")
+    except NoReverseMatch:  # the project does not include our pages
+        return pages.show(request, "limit.html", status=403)
+    user = find_user(error.user_id, error.backend)
+    if user is not None:
+        keep(request, user, error)
+    response = redirect(address)
+    response.status_code = 303
+    return response
+
+
+def keep(request: HttpRequest, user: Any, error: SessionLimitReached) -> None:
+    """Keep the login for the page that follows."""
+    wish, earlier = wishes.found(request, user), held(request)
+    since = earlier.since if earlier and earlier.user_id == error.user_id else int(time())
+    remember = wish.remember if wish else None
+    pending = Pending(
+        error.user_id, error.backend, user.get_session_auth_hash(), remember, next_of(request), since
+    )
+    request.session[PENDING] = asdict(pending)
+    request.session.cycle_key()
+
+
+def held(request: HttpRequest) -> Pending | None:
+    """Return the login that this session may still complete."""
+    found = request.session.get(PENDING)
+    pending = Pending(**found) if isinstance(found, dict) else None
+    return pending if pending and 0 <= time() - pending.since <= SECONDS else None
+
+
+def user_of(pending: Pending) -> Any | None:
+    """Return whose login it is; None if they could not log in any more, or have changed their password since."""
+    user = find_user(pending.user_id, pending.backend)
+    still = user is not None and constant_time_compare(user.get_session_auth_hash(), pending.proof)
+    return user if still else None
+
+
+def find_user(user_id: str, backend: str) -> Any | None:
+    """Return the user as the backend that let them in knows them, or None."""
+    if backend not in settings.AUTHENTICATION_BACKENDS:
+        return None
+    return auth.load_backend(backend).get_user(auth.get_user_model()._meta.pk.to_python(user_id))
+
+
+@never_cache
+@csrf_protect
+@require_http_methods(["GET", "HEAD", "POST"])
+def limit(request: HttpRequest) -> HttpResponse:
+    """List the user's sessions; by POST, end one of them and complete the login."""
+    pending = held(request)
+    user = user_of(pending) if pending else None
+    if pending is None or user is None:
+        return redirect(resolve_url(settings.LOGIN_URL))
+    if request.method == "POST":
+        # One that is over already leaves room, too. The limit itself decides about the login.
+        sessions.end(user, request.POST.get("id", ""), reason=Reason.SIGNED_IN_ELSEWHERE)
+        return completed(request, user, pending)
+    listed = sessions.of(user)
+    return pages.show(request, "limit.html", {"sessions": listed, "name": user.get_username()})
+
+
+def completed(request: HttpRequest, user: Any, pending: Pending) -> HttpResponse:
+    """Log in what was refused before. Raises SessionLimitReached if somebody else was faster."""
+    wishes.leave(request, Wish(str(user.pk), pending.remember, by_password=False))
+    auth.login(request, user, backend=pending.backend)
+    request.session.pop(PENDING, None)
+    return redirect(pending.next)
+
+
+def next_of(request: HttpRequest) -> str:
+    """Return where the login was to lead: to an address of this site."""
+    earlier = held(request)
+    asked = request.POST.get("next", request.GET.get("next", "")) or (earlier.next if earlier else "")
+    safe = url_has_allowed_host_and_scheme(asked, {request.get_host()}, require_https=request.is_secure())
+    return asked if safe else resolve_url(settings.LOGIN_REDIRECT_URL)

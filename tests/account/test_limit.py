@@ -1,0 +1,192 @@
+"""A login that the limit refuses, and the page that offers to end another session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import time
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from sessionpersist import sessions
+from sessionpersist.account import limit
+from sessionpersist.testing import override_login_configuration
+from tests.account.support import DESKTOP, JSON, PASSWORD, PHONE, is_logged_in, log_in, text_of
+
+pytestmark = pytest.mark.django_db
+
+LIMIT = reverse("sessionpersist:limit")
+
+
+@pytest.fixture(autouse=True)
+def one_each() -> Iterator[None]:
+    with override_login_configuration(max_sessions=1, at_limit="REFUSE"):
+        yield
+
+
+@pytest.fixture
+def laptop(ada: User) -> Client:
+    return log_in(Client(headers={"User-Agent": DESKTOP}))
+
+
+@pytest.fixture
+def phone(laptop: Client) -> Client:
+    """Refused."""
+    client = Client(headers={"User-Agent": PHONE})
+    answer = send(client)
+    assert (answer.status_code, answer["Location"]) == (303, LIMIT)
+    return client
+
+
+def send(client: Client, **more: Any) -> Any:
+    return client.post("/login/", {"username": "ada", "password": PASSWORD, **more})
+
+
+def only_id(user: User) -> str:
+    [session] = sessions.of(user)
+    return session.id
+
+
+def test_the_page_lists_the_sessions_and_nobody_is_logged_in(laptop: Client, phone: Client) -> None:
+    text = text_of(phone.get(LIMIT))
+    assert "You are logged in on too many devices" in text
+    assert "Firefox" in text
+    assert "Safari" not in text
+    assert is_logged_in(laptop)
+    assert not is_logged_in(phone)
+
+
+def test_once_one_has_ended_the_login_is_completed(laptop: Client, phone: Client, ada: User) -> None:
+    answer = phone.post(LIMIT, {"id": only_id(ada)})
+    assert answer["Location"] == "/"
+    assert is_logged_in(phone)
+    assert not is_logged_in(laptop)
+
+
+def test_it_leads_to_where_the_login_was_to_lead(laptop: Client, ada: User) -> None:
+    phone = Client()
+    send(phone, next="/account/sessions/")
+    assert phone.post(LIMIT, {"id": only_id(ada)})["Location"] == "/account/sessions/"
+
+
+def test_it_leads_to_no_other_site(laptop: Client, ada: User) -> None:
+    phone = Client()
+    send(phone, next="https://evil.example/")
+    assert phone.post(LIMIT, {"id": only_id(ada)})["Location"] == "/"
+
+
+def test_without_an_end_it_is_refused_again(laptop: Client, phone: Client) -> None:
+    assert phone.post(LIMIT, {"id": "0123456789abcdef"})["Location"] == LIMIT
+    assert is_logged_in(laptop)
+    assert not is_logged_in(phone)
+
+
+def test_where_there_is_room_meanwhile_it_needs_no_end(laptop: Client, phone: Client) -> None:
+    laptop.post("/logout/")
+    assert "too many devices" in text_of(phone.get(LIMIT))
+    assert phone.post(LIMIT)["Location"] == "/"
+    assert is_logged_in(phone)
+
+
+def test_it_is_good_for_one_login(laptop: Client, phone: Client, ada: User) -> None:
+    phone.post(LIMIT, {"id": only_id(ada)})
+    assert limit.PENDING not in phone.session
+    phone.post("/logout/")
+    assert phone.post(LIMIT)["Location"] == "/login/"
+    assert not is_logged_in(phone)
+
+
+def test_it_is_good_for_ten_minutes(
+    laptop: Client, phone: Client, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = only_id(ada)
+    monkeypatch.setattr(limit, "time", lambda: time() + 601)
+    assert phone.get(LIMIT)["Location"] == "/login/"
+    assert phone.post(LIMIT, {"id": chosen})["Location"] == "/login/"
+    assert is_logged_in(laptop)
+
+
+def test_to_be_refused_again_prolongs_nothing(
+    laptop: Client, phone: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = phone.session[limit.PENDING]["since"]
+    monkeypatch.setattr(limit, "time", lambda: time() + 300)
+    phone.post(LIMIT)
+    assert phone.session[limit.PENDING]["since"] == before
+
+
+@pytest.mark.parametrize("change", [{"is_active": False}, {"password": "another"}])
+def test_who_may_not_log_in_any_more_or_has_another_password_does_not(
+    laptop: Client, phone: Client, ada: User, change: dict[str, Any]
+) -> None:
+    chosen = only_id(ada)
+    User.objects.filter(pk=ada.pk).update(**change)
+    assert phone.post(LIMIT, {"id": chosen})["Location"] == "/login/"
+    assert not is_logged_in(phone)
+
+
+def test_a_session_that_somebody_else_knew_before_is_left_behind(laptop: Client, ada: User) -> None:
+    planted = Client()
+    session = planted.session
+    session["shop"] = 1
+    session.save()
+    known = str(session.session_key)
+    planted.cookies["sessionid"] = known
+    phone = Client()
+    phone.cookies["sessionid"] = known
+    send(phone)
+    assert phone.cookies["sessionid"].value != known
+    assert planted.get(LIMIT)["Location"] == "/login/"
+
+
+def test_only_the_sessions_of_that_user_can_be_ended(phone: Client, ada: User) -> None:
+    bob = User.objects.create_user("bob", password=PASSWORD)
+    theirs = log_in(Client(), "bob")
+    assert phone.post(LIMIT, {"id": only_id(bob)})["Location"] == LIMIT
+    assert is_logged_in(theirs)
+
+
+def test_who_has_entered_no_password_is_sent_to_the_login(client: Client, laptop: Client) -> None:
+    assert client.get(LIMIT)["Location"] == "/login/"
+    assert client.post(LIMIT, {"id": "0123456789abcdef"})["Location"] == "/login/"
+
+
+def test_it_takes_a_token(laptop: Client, phone: Client, ada: User) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = phone.cookies
+    assert strict.post(LIMIT, {"id": only_id(ada)}).status_code == 403
+    assert is_logged_in(laptop)
+
+
+def test_what_was_ticked_counts_for_the_login_that_is_completed(ada: User) -> None:
+    with override_login_configuration(max_sessions=1, at_limit="REFUSE", remember_days=30):
+        log_in(Client())
+        phone = Client()
+        send(phone, remember="on")
+        phone.post(LIMIT, {"id": only_id(ada)})
+        assert phone.cookies["sessionid"]["max-age"] > 29 * 86_400
+
+
+def test_the_login_of_the_admin_is_refused_in_the_same_way(laptop: Client, ada: User) -> None:
+    User.objects.filter(pk=ada.pk).update(is_staff=True)
+    phone, address = Client(), reverse("admin:login")
+    answer = phone.post(address, {"username": "ada", "password": PASSWORD, "next": "/admin/"})
+    assert answer["Location"] == LIMIT
+    assert phone.post(LIMIT, {"id": only_id(ada)})["Location"] == "/admin/"
+
+
+def test_clients_of_an_api_are_told(laptop: Client) -> None:
+    answer = Client().post("/login/", {"username": "ada", "password": PASSWORD}, headers=JSON)
+    assert answer.status_code == 403
+    assert answer.json()["error"] == "session_limit_reached"
+
+
+def test_a_project_without_our_pages_has_one_that_says_what_to_do(laptop: Client, settings: Settings) -> None:
+    settings.ROOT_URLCONF = "tests.account.without_pages"
+    answer = send(Client())
+    assert answer.status_code == 403
+    assert "Log out on one of your other devices" in text_of(answer)

@@ -1,0 +1,165 @@
+"""“Your sessions” in a real browser: two devices, one ends the other; a login that the limit refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.accessibility import problems
+from tests.browser.conftest import Screenshot
+from tests.browser.visitor import PASSWORD, USER, Visitor
+from tests.load.site import Node
+
+pytestmark = pytest.mark.xdist_group("browser sessions")
+
+PHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/18.5 Mobile/15E148 Safari/604.1"
+)
+LAPTOP = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36"
+ADDRESS = "/account/sessions/"
+
+NewVisitor = Callable[..., Visitor]
+
+
+@pytest.fixture
+def new_visitor(new_context: Callable[..., BrowserContext], node: Node) -> NewVisitor:
+    """Somebody with a device of their own."""
+
+    def make(agent: str = LAPTOP, **options: Any) -> Visitor:
+        return Visitor(new_context(user_agent=agent, **options).new_page(), node.url)
+
+    return make
+
+
+@pytest.fixture
+def laptop(new_visitor: NewVisitor) -> Visitor:
+    visitor = new_visitor()
+    visitor.log_in()
+    return visitor
+
+
+@pytest.fixture
+def phone(laptop: Visitor, new_visitor: NewVisitor) -> Visitor:
+    visitor = new_visitor(PHONE, viewport={"width": 375, "height": 812})
+    visitor.log_in()
+    return visitor
+
+
+def open_list(visitor: Visitor) -> Page:
+    visitor.visit_home()
+    visitor.page.get_by_role("link", name="Your sessions").click()
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Your sessions")
+    return visitor.page
+
+
+def try_to_log_in(visitor: Visitor) -> Page:
+    page = visitor.page
+    page.goto(f"{visitor.url}/login/")
+    page.get_by_label("Username").fill(USER)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    return page
+
+
+def test_one_device_ends_the_other_which_has_to_log_in(
+    laptop: Visitor, phone: Visitor, screenshot: Screenshot
+) -> None:
+    page = open_list(laptop)
+    here, there = page.get_by_role("listitem").all()
+    expect(here).to_contain_text("Chrome")
+    expect(here).to_contain_text("This device")
+    expect(there).to_contain_text("Safari")
+    screenshot(page, "your-sessions")
+    there.get_by_role("button", name="Log out there").click()
+    expect(page.get_by_role("status")).to_contain_text("Logged out:")
+    expect(page.get_by_role("listitem")).to_have_count(1)
+
+    phone.page.goto(f"{phone.url}{ADDRESS}")
+    expect(phone.page.get_by_role("heading", level=1)).to_have_text("Log in")
+
+
+def test_all_others_end_at_once_by_the_keyboard(laptop: Visitor, phone: Visitor) -> None:
+    page = open_list(laptop)
+    page.get_by_role("button", name="Log out everywhere else").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("1 other session has ended.")
+    expect(page.get_by_text("You are logged in nowhere else.")).to_be_visible()
+    laptop.visit_home()
+    laptop.check_logged_in()
+    phone.visit_home()
+    expect(phone.page.get_by_role("heading", name="You are not logged in")).to_be_visible()
+
+
+def test_it_works_without_the_script(laptop: Visitor, new_visitor: NewVisitor) -> None:
+    plain = new_visitor(java_script_enabled=False)
+    plain.log_in()
+    page = open_list(plain)
+    page.get_by_role("button", name="Log out there").click()
+    expect(page.get_by_role("status")).to_contain_text("Logged out:")
+
+
+class TestPassword:
+    """Where a password is never recent enough."""
+
+    @pytest.fixture
+    def site_settings(self) -> dict[str, Any]:
+        return {"REAUTHENTICATE_SECONDS": 0}
+
+    def test_it_is_asked_for_first_by_the_keyboard_alone(self, laptop: Visitor, phone: Visitor) -> None:
+        page = open_list(laptop)
+        page.get_by_role("button", name="Log out there").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Log out on this device:")
+        expect(page.get_by_label("Your password")).to_be_focused()
+        assert problems(page) == []
+        page.keyboard.type("wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("This is not your password.")).to_be_visible()
+        assert problems(page) == []
+        page.keyboard.type(PASSWORD)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_contain_text("Logged out:")
+
+
+class TestLimit:
+    """One session each, and a further login is refused."""
+
+    @pytest.fixture(autouse=True)
+    def limit(self, node: Node) -> None:
+        node.site.configure(max_sessions=1, at_limit="REFUSE")
+
+    def test_whoever_is_refused_ends_another_session_and_is_logged_in(
+        self, laptop: Visitor, new_visitor: NewVisitor, screenshot: Screenshot
+    ) -> None:
+        phone = new_visitor(PHONE)
+        page = try_to_log_in(phone)
+        expect(page.get_by_role("heading", level=1)).to_have_text("You are logged in on too many devices")
+        expect(page.get_by_role("listitem")).to_contain_text("Chrome")
+        screenshot(page, "limit-refused")
+        laptop.visit_home()
+        laptop.check_logged_in()
+        page.get_by_role("button", name="Log out there and log in here").click()
+        phone.check_logged_in()
+        laptop.visit_home()
+        expect(laptop.page.get_by_role("heading", name="You are not logged in")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1280])
+def test_axe_finds_nothing(
+    laptop: Visitor, new_visitor: NewVisitor, node: Node, scheme: str, width: int
+) -> None:
+    visitor = new_visitor(PHONE, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    visitor.log_in()
+    page = open_list(visitor)
+    assert problems(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is cut off"
+    node.site.configure(max_sessions=1, at_limit="REFUSE")
+    other = new_visitor(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = try_to_log_in(other)
+    expect(page.get_by_role("listitem")).to_have_count(2)
+    assert problems(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is cut off"
