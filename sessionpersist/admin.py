@@ -1,4 +1,5 @@
-"""The page “Login Configuration” in the admin's section “Security”: straight to the form of the one row."""
+"""The pages of the admin's section “Security”: “Login Configuration”, straight to the form of the one row, and
+“Sessions”."""
 
 from __future__ import annotations
 
@@ -6,15 +7,14 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path
+from django.urls import URLPattern
 
 from sessionpersist.configuration.views.adoption import AdoptionViews
-from sessionpersist.configuration.views.base import BASE_NAME
 from sessionpersist.configuration.views.decisions import DecisionViews
 from sessionpersist.configuration.views.draining import DrainingViews
 from sessionpersist.configuration.views.page import PageViews
-from sessionpersist.configuration.views.wrapping import View, wrapped
-from sessionpersist.models import LoginConfiguration
+from sessionpersist.configuration.views.sessions import SessionViews
+from sessionpersist.models import LoginConfiguration, Sessions
 
 
 @admin.register(LoginConfiguration)
@@ -28,9 +28,7 @@ class LoginConfigurationAdmin(PageViews, DrainingViews, DecisionViews, AdoptionV
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        def at(address: str, view: View, name: str) -> URLPattern:
-            return path(address, wrapped(view, self.admin_site), name=f"{BASE_NAME}_{name}")
-
+        at = self._at
         own = [
             at("", self.page, "change"),
             at("test/", self.test, "test"),
@@ -52,3 +50,15 @@ class LoginConfigurationAdmin(PageViews, DrainingViews, DecisionViews, AdoptionV
     ) -> LoginConfiguration:
         """There is one, and before anybody has saved it there is no row yet."""
         return LoginConfiguration.get_solo()
+
+
+@admin.register(Sessions)
+class SessionsAdmin(SessionViews):
+    """Who is signed in where. Nothing of Django's own pages about a model is left: there are no rows."""
+
+    def get_urls(self) -> list[URLPattern]:
+        return [
+            self._at("", self.overview, "changelist"),
+            self._at("user/<str:quoted>/", self.user, "user"),
+            self._at("user/<str:quoted>/end/", self.end, "end"),
+        ]

@@ -48,6 +48,11 @@ def changed(what: str, who: str, store: str) -> None:
     logger.info("%s: by %s, %s", what, printable(who), printable(store))
 
 
+def ended_by_staff(who: str, user_id: object, number: int) -> None:
+    """Staff have ended sessions of a user; each of them has a line of its own, too."""
+    logger.info("ended by staff: %d of user %s, by %s", number, printable(user_id), printable(who))
+
+
 def checked(user_id: object, store: str, *, refused: bool) -> None:
     """A member of staff has every verb of the store in use tried; ``refused``: once too often, so nobody was asked."""
     what = "not checked, too often" if refused else "checked"

@@ -484,3 +484,13 @@ class StoredSession(models.Model):
 
     def __str__(self) -> str:
         return f"session of user {self.user_id or '-'}"  # never the key: a hash of a session key is nobody's business
+
+
+class Sessions(StoredSession):
+    """The page “Sessions” of the admin. It has no table of its own: sessions are wherever the configuration says."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
+        default_permissions = ()

@@ -166,22 +166,8 @@ class Draining:
         return 0
 
     def require_memory_of_site(self) -> None:
-        """Raise StoreMisconfigured where this process opens another memory than any that serves the site: another
-        user, or another folder, has another one, which is empty, and the real one would be taken for drained."""
-        if not self.per_node:
-            return
-        used = set(Node.objects.exclude(memory="").values_list("memory", flat=True))
-        # Nodes of 0.2.0 report none: nobody can tell before this release has reported from there.
-        if (used or Node.objects.of_earlier_release().exists()) and open_store(
-            self.settings
-        ).place() not in used:
-            raise StoreMisconfigured(
-                _(
-                    "This is not the memory that the site keeps its sessions in, as far as its nodes have reported; "
-                    "each does with its next request. Run this on the node itself, as the user that the site runs as, "
-                    "with the same settings (SECRET_KEY, MEMORY_DIR, DATABASE_URL)."
-                )
-            )
+        """See below: the real memory would be taken for drained."""
+        require_memory_of_site(self.settings)
 
     def nodes_left(self) -> list[str]:
         """The nodes whose memory has not been found empty, of those that may have sessions in it."""
@@ -215,6 +201,24 @@ class Draining:
         """Since when there may be sessions in it."""
         in_use = Revision.objects.filter(pk=max(self.place.floor, 1)).values_list("activates_at", flat=True)
         return in_use.first() or times.beginning()
+
+
+def require_memory_of_site(settings: StoreSettings) -> None:
+    """Raise StoreMisconfigured where these settings are In-Memory, and this process opens another memory than any that
+    serves the site: another user, or another folder, has another one, which is empty."""
+    if not settings.per_node:
+        return
+    used = set(Node.objects.exclude(memory="").values_list("memory", flat=True))
+    # Nodes of 0.2.0 report none: nobody can tell before this release has reported from there.
+    known = used or Node.objects.of_earlier_release().exists()
+    if known and open_store(settings).place() not in used:
+        raise StoreMisconfigured(
+            _(
+                "This is not the memory that the site keeps its sessions in, as far as its nodes have reported; "
+                "each does with its next request. Run this on the node itself, as the user that the site runs as, "
+                "with the same settings (SECRET_KEY, MEMORY_DIR, DATABASE_URL)."
+            )
+        )
 
 
 def going_on() -> list[Draining]:

@@ -62,3 +62,11 @@ def read_configuration() -> LoginConfiguration:
         raise CommandError(
             f"The login configuration could not be read ({type(error).__name__}). Has “migrate” been run?"
         ) from error
+
+
+def ask(question: str) -> str:
+    """Return the answer; none where nobody is there to give one, or whoever is presses Ctrl-C."""
+    try:
+        return input(question)
+    except (EOFError, KeyboardInterrupt):
+        return ""

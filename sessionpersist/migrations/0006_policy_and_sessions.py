@@ -123,4 +123,17 @@ class Migration(migrations.Migration):
             name="longest_life",
             field=models.PositiveBigIntegerField(editable=False, null=True),
         ),
+        migrations.CreateModel(
+            name="Sessions",
+            fields=[],
+            options={
+                "verbose_name": "session",
+                "verbose_name_plural": "sessions",
+                "proxy": True,
+                "default_permissions": (),
+                "indexes": [],
+                "constraints": [],
+            },
+            bases=("sessionpersist.storedsession",),
+        ),
     ]

@@ -7,8 +7,8 @@ from importlib.resources import files
 
 from playwright.sync_api import Page
 
-RUN = """async () => {
-    const found = await axe.run(document, { resultTypes: ["violations"] });
+RUN = """async (within) => {
+    const found = await axe.run(within, { resultTypes: ["violations"], preload: false });
     return found.violations.flatMap((each) => each.nodes.map((node) => `${each.id}: ${node.html}`));
 }"""
 
@@ -18,8 +18,8 @@ def _axe() -> str:
     return (files("axe_playwright_python") / "axe.min.js").read_text()
 
 
-def problems(page: Page) -> list[str]:
-    """Return what is wrong, a line each: the name of the rule and the element."""
+def problems(page: Page, within: str = "html") -> list[str]:
+    """Return what is wrong in that part of a page, a line each: the name of the rule and the element."""
     page.evaluate(_axe())
-    found: list[str] = page.evaluate(RUN)
+    found: list[str] = page.evaluate(RUN, within)
     return found

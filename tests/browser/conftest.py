@@ -27,6 +27,8 @@ SCREENSHOTS = ROOT / "docs" / "screenshots"
 SHOWN = (
     "redis",
     "sentinel",
+    "sessions",
+    "sessions-of-a-user",
     "policy",
     "jdbc",
     "home-redis",

@@ -22,7 +22,7 @@ from tests.docs.pages import REFERENCE, ROOT, named, rows
 
 APP = ROOT / "sessionpersist"
 SOURCES = {path: path.read_text() for path in APP.rglob("*.py")}
-COMMANDS = ("validate_connections", "login_configuration", "drain_sessions", "clearsessions")
+COMMANDS = ("validate_connections", "login_configuration", "sessions", "drain_sessions", "clearsessions")
 
 
 def in_sources(pattern: str) -> set[str]:

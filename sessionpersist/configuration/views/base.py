@@ -1,4 +1,4 @@
-"""What the views of the page share."""
+"""What the views of the app's pages in the admin share."""
 
 from __future__ import annotations
 
@@ -8,29 +8,33 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 
+from sessionpersist.configuration.views.wrapping import View, wrapped
 from sessionpersist.models import LoginConfiguration
 
 if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[LoginConfiguration]
+    ModelAdmin = admin.ModelAdmin[Any]
 else:
     ModelAdmin = admin.ModelAdmin  # not subscriptable at run time
 
 TEMPLATES = "admin/sessionpersist/loginconfiguration"
-BASE_NAME = "sessionpersist_loginconfiguration"
 JSON = "application/json"
 
 
 class BaseViews(ModelAdmin):
     """Permissions, addresses, the log, and a page in the admin's frame."""
 
+    templates = TEMPLATES
+
     def _show(
         self, request: HttpRequest, template: str, context: dict[str, Any], *, too_often: bool = False
     ) -> TemplateResponse:
         context = {**self.admin_site.each_context(request), "opts": self.opts, **context}
         request.current_app = self.admin_site.name
-        return TemplateResponse(request, f"{TEMPLATES}/{template}", context, status=429 if too_often else 200)
+        return TemplateResponse(
+            request, f"{self.templates}/{template}", context, status=429 if too_often else 200
+        )
 
     def _log(self, request: HttpRequest, message: str) -> None:
         self.log_change(request, LoginConfiguration.get_solo(), message)
@@ -39,8 +43,15 @@ class BaseViews(ModelAdmin):
         if not permission:
             raise PermissionDenied
 
-    def _url(self, name: str) -> str:
-        return reverse(f"admin:{BASE_NAME}_{name}", current_app=self.admin_site.name)
+    def _url(self, name: str, *arguments: object) -> str:
+        return reverse(f"admin:{self._name(name)}", args=arguments, current_app=self.admin_site.name)
+
+    def _name(self, name: str) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_{name}"
+
+    def _at(self, address: str, view: View, name: str) -> URLPattern:
+        """Return the address of a view, below that of the page."""
+        return path(address, wrapped(view, self.admin_site), name=self._name(name))
 
 
 def wants_json(request: HttpRequest) -> bool:

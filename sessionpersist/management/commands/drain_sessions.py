@@ -15,7 +15,7 @@ from sessionpersist.configuration.panels.handover import read_moving
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import draining, routing
 from sessionpersist.handover.draining import BATCH, Draining, Left, NotNow
-from sessionpersist.management.base import SessionCommand, operator, read_configuration
+from sessionpersist.management.base import SessionCommand, ask, operator, read_configuration
 from sessionpersist.models import Revision
 
 REPORT_EVERY = 1.0  # seconds between two lines of progress; a terminal has its bar moved at each batch
@@ -144,14 +144,6 @@ class Command(SessionCommand):
         draining.abandon(store.number)
         audit.changed("abandoned", operator(), moving.store)
         self.stdout.write(f"{moving.store}: given up.")
-
-
-def ask(question: str) -> str:
-    """Return the answer; none where nobody is there to give one, or whoever is presses Ctrl-C."""
-    try:
-        return input(question)
-    except (EOFError, KeyboardInterrupt):
-        return ""
 
 
 def sessions(number: int) -> str:

@@ -1,0 +1,70 @@
+"""The admin's page “Sessions” in a real browser: staff find a user, and end a session, whose browser is logged out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from tests.browser.accessibility import problems
+from tests.browser.conftest import PHONE, Screenshot
+from tests.browser.test_login_configuration import strict_policy
+from tests.browser.visitor import USER, Visitor
+from tests.load.site import Node
+
+pytestmark = pytest.mark.xdist_group("browser sessions_of_staff")
+
+CONTENT = "#content-main"  # around it are Django's own breadcrumbs
+WIDTH = "document.documentElement.scrollWidth"
+ON_A_PHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/18.5 Mobile/15E148 Safari/604.1"
+)
+
+
+def test_staff_see_where_a_user_is_signed_in_and_end_one_session(
+    visitor: Visitor, node: Node, new_context: Callable[..., BrowserContext], screenshot: Screenshot
+) -> None:
+    page = visitor.page
+    visitor.log_in()
+    phone = Visitor(new_context(user_agent=ON_A_PHONE).new_page(), node.url)
+    phone.log_in()
+
+    with strict_policy(page):
+        page.goto(f"{node.url}/admin/")
+        page.get_by_role("link", name="Sessions", exact=True).first.click()
+        expect(page.get_by_role("heading", name="Sessions", exact=True)).to_be_visible()
+        expect(page.get_by_role("row", name="In-Memory of this node, node-1")).to_contain_text("2")
+        page.get_by_label("User name, e-mail address or primary key").fill("grace")
+        page.get_by_role("button", name="Search").click()
+        expect(page.get_by_role("link", name=USER, exact=True)).to_be_visible()
+        screenshot(page, "sessions")
+        page.get_by_role("link", name=USER, exact=True).click()
+
+        rows = page.locator(".sp-table tbody tr")
+        expect(rows).to_have_count(2)
+        expect(rows.first).to_contain_text("(this is your own session)")
+        expect(rows.last).to_contain_text("iPhone")
+        screenshot(page, "sessions-of-a-user")
+        page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+        assert page.evaluate(WIDTH) <= PHONE["width"]
+
+        rows.last.get_by_role("button", name="End").click()
+        expect(page.locator(".messagelist .success")).to_have_text("Ended 1 session.")
+        expect(rows).to_have_count(1)
+
+    phone.visit_home()
+    expect(phone.page.get_by_role("heading", name="You are not logged in")).to_be_visible()
+    visitor.visit_home()
+    visitor.check_logged_in()
+
+
+@pytest.mark.parametrize("address", ["", "?q=grace", "?q=nobody", "user/1/"])
+def test_axe_finds_nothing_wrong(
+    new_context: Callable[..., BrowserContext], node: Node, address: str
+) -> None:
+    visitor = Visitor(new_context(bypass_csp=True).new_page(), node.url)  # axe sets styles of its own
+    visitor.log_in()
+    visitor.page.goto(f"{node.url}/admin/sessionpersist/sessions/{address}")
+    assert problems(visitor.page, CONTENT) == []
