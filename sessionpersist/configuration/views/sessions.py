@@ -22,7 +22,7 @@ from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.session.reasons import Reason
 
 VIEW, END = "sessionpersist.view_sessions", "sessionpersist.end_sessions"
-LONGEST_SEARCH = 255  # characters
+LONGEST_SEARCH = 1000  # characters
 
 
 class SearchForm(forms.Form):
