@@ -44,7 +44,7 @@ def stay(request: HttpRequest) -> JsonResponse:
         try:
             request.session.save()
         except UpdateError:  # it was ended a moment ago
-            request.session.flush()
+            return JsonResponse(over(request))
     return JsonResponse(state(request))
 
 
@@ -61,10 +61,15 @@ def state(request: HttpRequest) -> dict[str, Any]:
     session; ``extends``: whether a use would prolong it; ``reason``: a sentence for whoever was logged out; ``csrf``:
     the token that forms of this user have to send, a new one since the last login."""
     if not request.user.is_authenticated:
-        reason = ended_reason(request)
-        return {"user": "", "left": 0, "extends": False, "reason": "" if reason is None else str(reason.text)}
+        return over(request)
     left, extends = time_left(request)
     return {"user": opaque(request.user), "left": left, "extends": extends, "csrf": get_token(request)}
+
+
+def over(request: HttpRequest) -> dict[str, Any]:
+    """See state(): nobody is logged in."""
+    reason = ended_reason(request)
+    return {"user": "", "left": 0, "extends": False, "reason": "" if reason is None else str(reason.text)}
 
 
 def time_left(request: HttpRequest) -> tuple[int | None, bool]:

@@ -129,7 +129,11 @@ def test_who_may_not_log_in_any_more_or_has_another_password_does_not(
     assert not is_logged_in(phone)
 
 
-def test_a_session_that_somebody_else_knew_before_is_left_behind(laptop: Client, ada: User) -> None:
+@pytest.mark.parametrize("address", ["/login/", "/by-hand/"])
+def test_a_session_that_somebody_else_knew_before_is_left_behind(
+    laptop: Client, ada: User, settings: Settings, address: str
+) -> None:
+    settings.ROOT_URLCONF = "tests.account.by_hand"
     planted = Client()
     session = planted.session
     session["shop"] = 1
@@ -138,9 +142,13 @@ def test_a_session_that_somebody_else_knew_before_is_left_behind(laptop: Client,
     planted.cookies["sessionid"] = known
     phone = Client()
     phone.cookies["sessionid"] = known
-    send(phone)
+    answer = phone.post(address, {"username": "ada", "password": PASSWORD})
+    assert (answer.status_code, answer["Location"]) == (303, LIMIT)
     assert phone.cookies["sessionid"].value != known
     assert planted.get(LIMIT)["Location"] == "/login/"
+    assert not is_logged_in(phone)
+    phone.post(LIMIT, {"id": only_id(ada)})
+    assert is_logged_in(phone)
 
 
 def test_only_the_sessions_of_that_user_can_be_ended(phone: Client, ada: User) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user
 from django.contrib.auth.models import User
 from django.template import Context, Template
 from django.test import Client, RequestFactory
 from django.urls import reverse
+from pytest_django import Settings
 
+from sessionpersist import sessions
 from sessionpersist.account import timeout
+from sessionpersist.engine import SessionStore
 from sessionpersist.stores.base import now_ms
 from sessionpersist.testing import override_login_configuration
 from tests.account.support import log_in
@@ -104,6 +109,22 @@ class TestRemaining:
             clock.advance(minutes=31)
             assert stay(logged_in)["user"] == ""
             assert "You are not logged in" in logged_in.get("/").content.decode()
+
+    def test_to_stay_in_one_that_has_ended_a_moment_ago_is_no_error_either(self, ada: User) -> None:
+        request = RequestFactory().post(STAY)
+        request.session = SessionStore(log_in(Client()).cookies["sessionid"].value)
+        request.user = get_user(request)
+        assert sessions.end_all(ada) == 1
+        vars(request)["_dont_enforce_csrf_checks"] = True
+        assert json.loads(timeout.stay(request).content)["user"] == ""
+
+    def test_the_token_is_one_that_is_kept_in_the_session_too(self, ada: User, settings: Settings) -> None:
+        settings.CSRF_USE_SESSIONS = True
+        client = Client(enforce_csrf_checks=True)
+        client.force_login(ada)
+        token = remaining(client)["csrf"]
+        assert client.post(STAY, headers={"X-CSRFToken": token}).status_code == 200
+        assert "csrf" not in remaining(Client())
 
     def test_nothing_ends_it_without_a_policy(self, logged_in: Client) -> None:
         assert remaining(logged_in)["left"] is None
