@@ -30,10 +30,14 @@ class SessionMiddleware(middleware.SessionMiddleware):
         request.session = self.SessionStore(session_key)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Answer a fault in a view or in a deferred template here, so that it is not logged as a crash of the view."""
+        """Answer a fault in a view or in a deferred template here, so that it is not logged as a crash of the view.
+        Nobody is asked once more then."""
         if isinstance(exception, SessionLimitReached):
             return refused(request, exception)
-        return unavailable(request, exception) if isinstance(exception, StoreUnavailable) else None
+        if not isinstance(exception, StoreUnavailable):
+            return None
+        request.session.outage = exception  # type: ignore[attr-defined] # where the view itself asked, too
+        return unavailable(request, exception)
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Save the session as Django does, unless its store could not be asked, now or earlier in this request."""
