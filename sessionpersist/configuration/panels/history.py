@@ -27,7 +27,9 @@ class Change:
     saved_at: datetime
     before: str
     after: str
-    outcome: str  # what became of the sessions of the store before: pending, drained, abandoned, in use, moving, over
+    # What became of the sessions of the store before: pending, ended (everybody was logged out), drained, abandoned,
+    # in use, moving, over.
+    outcome: str
     ended_at: datetime | None = None
     back_to: int | None = None
 
@@ -54,6 +56,8 @@ def _outcome(revision: Any, earlier: Revision, *, in_use: bool, moving: bool) ->
     """What became of the sessions of the revision before, and when."""
     if revision.activates_at is None or revision.activates_at > revision.now:
         return "pending", revision.activates_at
+    if revision.ends_earlier:
+        return "ended", revision.activates_at
     if earlier.drained_at is not None:
         return earlier.drained_how, earlier.drained_at
     if in_use:

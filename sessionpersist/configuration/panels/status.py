@@ -24,6 +24,7 @@ class Status:
     pending: str = ""
     pending_at: datetime | None = None
     pending_seconds: int = 0
+    pending_ends: bool = False  # everybody is logged out then
     place: str = ""  # see Probed.place(); empty for In-Memory, which is another one on each node
 
 
@@ -40,7 +41,8 @@ def read_status() -> Status:
     seconds = max(1, ceil((newest.activates_at - now).total_seconds()))
     store = newest.store_settings().describe()
     at = times.noted(newest.activates_at)
-    return replace(status, pending=store, pending_at=at, pending_seconds=seconds)
+    ends = newest.ends_earlier
+    return replace(status, pending=store, pending_at=at, pending_seconds=seconds, pending_ends=ends)
 
 
 def _status_since(revision: Any) -> Status:
