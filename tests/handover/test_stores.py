@@ -282,7 +282,7 @@ def down(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have REDIS fail from now on, as this process sees it."""
     from sessionpersist.stores.redis.store import RedisStore
 
-    def fail(self: RedisStore, *arguments: Any) -> Any:
+    def fail(self: RedisStore, *arguments: Any, **named: Any) -> Any:
         raise StoreUnavailable("REDIS is down, by command.", "port")
 
     for verb in ("get", "create", "replace", "touch", "delete", "count", "scan"):
