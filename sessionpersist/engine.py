@@ -99,6 +99,7 @@ class SessionStore(SessionBase):
         self._logs_out: str | None = None  # the id of the user who is logging out
         self._is_used = False  # that is all that there is to save, unless the content has changed
         self._entering = Entering()
+        self._life_before: int | None = None  # of the session as it was read, until it is saved
 
     def load(self) -> dict[str, Any]:
         """Read the session; where there is none, the object becomes a new, empty one. Creates nothing."""
@@ -298,6 +299,7 @@ class SessionStore(SessionBase):
         assert self._held is not None
         for attempt in range(ATTEMPTS):
             self._enter(data, self._held.user_id)
+            self._relist(data, saved=False)
             record, held = self._record(plain, self._begun(self._held))
             outcome = self._ask(routing.current_store().replace, self.session_key, record, self._held.version)
             if outcome is Outcome.SAVED:
@@ -334,6 +336,7 @@ class SessionStore(SessionBase):
         assert self._held is not None
         user_id, was = self._held.user_id, self._before
         if user_id and user_id == before and was is not None:
+            self._relist(self._session_cache, saved=True)
             self._entering.extend(
                 self._sealer_of(self.session_key).stored_key, self._session_cache, was.end, self._held.end
             )
@@ -341,9 +344,24 @@ class SessionStore(SessionBase):
             self._enter(self._session_cache, before)
             if began:
                 session_started.send_robust(type(self), user_id=user_id)
+        self._life_before = None
         if self._logs_in and user_id:
             self._logs_in = False
             audit.login(self._sealer_of(self.session_key).stored_key, storable_user_id(user_id))
+
+    def _relist(self, data: dict[str, Any], *, saved: bool) -> None:
+        """See Entering.relist()."""
+        assert self.session_key is not None
+        assert self._held is not None
+        lives = (self._life_before or 0, self._life_or_age(data.get(LIFE)))
+        if lives[0] == lives[1] or not self._held.user_id or self._held.user_id != user_of(data):
+            return
+        key = self._sealer_of(self.session_key).stored_key
+        try:
+            self._entering.relist(key, data, self._expires_at(), lives, saved=saved)
+        except StoreUnavailable as error:
+            self.outage = error
+            raise
 
     def _tell_ended(self, entry: Entry, reason: Reason) -> None:
         """Say that another session of this user was ended for this one."""
@@ -556,12 +574,17 @@ class SessionStore(SessionBase):
 
     def _with_life(self, data: dict[str, Any]) -> bytes:
         """Serialise the session as it is to be saved: with the life that the policy gives it, if any."""
-        life = self._policy().life_of(data)
+        life, before = self._policy().life_of(data), data.get(LIFE)
         if life is None:
             data.pop(LIFE, None)
         elif not self._stays_unused():
             data[LIFE] = life
+        if self._life_before is None:
+            self._life_before = self._life_or_age(before)
         return self._serialized(data)
+
+    def _life_or_age(self, life: int | None) -> int:
+        return storable_time(float(super().get_session_cookie_age()) * 1000) if life is None else life
 
     def _serialized(self, data: dict[str, Any]) -> bytes:
         return bytes(self.serializer().dumps(data))

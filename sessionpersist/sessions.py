@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.base import SessionBase
@@ -23,21 +23,26 @@ from sessionpersist import audit
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import routing
 from sessionpersist.session import roster
-from sessionpersist.session.entering import run
+from sessionpersist.session.entering import current_policy, is_listed, run
+from sessionpersist.session.policy import MOST_SESSIONS
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.roster import Entry, Owner, Standing
 from sessionpersist.session.sealing import stored_key
 from sessionpersist.signals import session_ended
 
 __all__ = [
+    "Listed",
     "UserSession",
     "aend",
     "aend_all",
     "aend_others",
+    "alisted",
     "aof",
+    "are_listed",
     "end",
     "end_all",
     "end_others",
+    "listed",
     "of",
 ]
 
@@ -59,14 +64,32 @@ class UserSession:
     remembered: bool
 
 
+class Listed(NamedTuple):
+    """The live sessions of a user; ``more``: there are others, too many to list."""
+
+    sessions: list[UserSession]
+    more: bool
+
+
 def of(user: object, current: SessionBase | None = None) -> list[UserSession]:
     """Return the live sessions of a user: ``current`` first, if it is among them, then the last used. At most 200."""
+    return listed(user, current).sessions
+
+
+def listed(user: object, current: SessionBase | None = None) -> Listed:
+    """The same as of(), and whether there are more. See also ``are_listed``."""
     store, owner = routing.current_store(), Owner.of(id_of(user))
-    listed = run(roster.read(store, owner))
-    found = run(roster.all_standing(store, owner, listed.entries))
+    held = run(roster.read(store, owner))
+    found = run(roster.all_standing(store, owner, current_policy(), held.entries))
     mine = _stored_key_of(current)
     sessions = [_shown(each, mine) for each in found if each.live]
-    return sorted(sessions, key=lambda each: (each.current, each.last_use), reverse=True)
+    sessions.sort(key=lambda each: (each.current, each.last_use), reverse=True)
+    return Listed(sessions[:MOST_SESSIONS], held.more or len(sessions) > MOST_SESSIONS)
+
+
+def are_listed() -> bool:
+    """Return whether logins are listed at all: ``SESSIONPERSIST["ROSTER"]`` is on, or there is a limit."""
+    return is_listed()
 
 
 def end(user: object, session_id: str, *, reason: Reason = Reason.BY_USER) -> bool:
@@ -88,6 +111,11 @@ def end_all(user: object, *, but: SessionBase | None = None, reason: Reason = Re
 async def aof(user: object, current: SessionBase | None = None) -> list[UserSession]:
     """See of()."""
     return await sync_to_async(of)(user, current)
+
+
+async def alisted(user: object, current: SessionBase | None = None) -> Listed:
+    """See listed()."""
+    return await sync_to_async(listed)(user, current)
 
 
 async def aend(user: object, session_id: str, *, reason: Reason = Reason.BY_USER) -> bool:
@@ -128,7 +156,7 @@ def _shown(found: Standing, mine: str | None) -> UserSession:
 def _ended(user: object, chosen: Callable[[Entry], bool], reason: Reason) -> dict[str, Entry]:
     user_id, over = id_of(user), dict[str, Entry]()
     try:
-        run(roster.ended(routing.current_store(), Owner.of(user_id), chosen, reason, over))
+        run(roster.ended(routing.current_store(), Owner.of(user_id), current_policy(), chosen, reason, over))
     finally:
         for each in over.values():
             audit.ended(each.keys[0])

@@ -12,10 +12,11 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessionpersist import conf
 from sessionpersist.exceptions import SessionLimitReached, StoreUnavailable
-from sessionpersist.handover import routing, snapshot
+from sessionpersist.handover import routing
 from sessionpersist.handover.driving import Rule, drive
 from sessionpersist.session.devices import Seen
-from sessionpersist.session.limit import Limit, entered, renamed
+from sessionpersist.session.limit import Limit, entered, relisted, renamed
+from sessionpersist.session.policy import AS_DJANGO, EXPIRY, LIFE, Policy, is_remembered
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.roster import (
     EXTENDED_EVERY,
@@ -55,7 +56,19 @@ def is_listed() -> bool:
 
 def limit() -> Limit | None:
     """Return the limit in force."""
-    return Limit.of(snapshot.current().policy)
+    return Limit.of(current_policy())
+
+
+def current_policy() -> Policy:
+    """Return the policy in force."""
+    return routing.current_policy()
+
+
+def _entry(key: str, data: Mapping[str, Any], expires_at: int) -> Entry:
+    """Return the entry of a session as it is about to be saved."""
+    return new_entry(key, int(data.get(LIFE, expires_at - now_ms())))._replace(
+        remembered=is_remembered(data), own_expiry=bool(data.get(EXPIRY))
+    )
 
 
 class Entering:
@@ -78,13 +91,13 @@ class Entering:
         if (self._entered == (key, user_id) and monotonic() < self._until) or not is_listed():
             return True
         begun = monotonic()
-        alive = self._listed(key, user_id, expires_at, tell)
+        alive = self._listed(key, data, expires_at, tell)
         self._entered, self._until = (key, user_id), begun + FRESH
         return alive
 
-    def _listed(self, key: str, user_id: str, expires_at: int, tell: Tell) -> bool:
-        entry = new_entry(key, expires_at - now_ms(), device=self.seen.device, place=self.seen.place)
-        owner = Owner.of(user_id)
+    def _listed(self, key: str, data: Mapping[str, Any], expires_at: int, tell: Tell) -> bool:
+        entry = _entry(key, data, expires_at)._replace(device=self.seen.device, place=self.seen.place)
+        owner = Owner.of(user_of(data))
         try:
             return self._written(owner, entry, expires_at, tell)
         except StoreUnavailable as error:
@@ -101,7 +114,7 @@ class Entering:
         if self.moves_from is not None:
             return run(renamed(store, owner, self.moves_from, entry, expires_at, blind=blind))
         try:
-            run(entered(store, owner, entry, expires_at, limit(), over, blind=blind))
+            run(entered(store, owner, entry, expires_at, current_policy(), over, blind=blind))
         finally:
             for each in over.values():
                 tell(each, Reason.SIGNED_IN_ELSEWHERE)
@@ -117,10 +130,21 @@ class Entering:
         store, owner = routing.current_store(), Owner.of(user_of(data))
         try:
             if not store.touch(owner.keys[0], after + HEADROOM):
-                run(entered(store, owner, new_entry(key, after - now_ms()), after, None, {}))
+                run(entered(store, owner, _entry(key, data, after), after, AS_DJANGO, {}))
         except StoreUnavailable as error:
             # The session itself is saved. The roster has time until long after the next one that is due.
             logger.info("A user's list of sessions could not be extended: %s", error)
+
+    def relist(
+        self, key: str, data: Mapping[str, Any], expires_at: int, lives: tuple[int, int], *, saved: bool
+    ) -> None:
+        """Have the roster know that a session has another life: before it is ``saved`` the shorter of both, and after
+        that the new one, if it is longer. So at no moment does the session look as if it were not in use."""
+        before, after = lives
+        if before == after or (saved and after < before) or not is_listed():
+            return
+        entry = _entry(key, data, expires_at)._replace(life=after if saved else min(lives))
+        run(relisted(routing.current_store(), Owner.of(user_of(data)), key, expires_at, entry))
 
     def refused(self, error: SessionLimitReached, data: dict[str, Any]) -> SessionLimitReached:
         """Return the error with what a page needs that lets the user end another session; this one is nobody's now."""

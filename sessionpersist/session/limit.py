@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 from sessionpersist.exceptions import SessionLimitReached
 from sessionpersist.handover.driving import Rule, call
-from sessionpersist.session.policy import REFUSE, UNLIMITED, Policy
+from sessionpersist.session.policy import MOST_SESSIONS, REFUSE, UNLIMITED, Policy
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.roster import (
     CHECKED_FROM,
-    MOST,
     Entry,
     Owner,
     Roster,
@@ -48,7 +47,7 @@ def entered(
     owner: Owner,
     mine: Entry,
     until: int,
-    limit: Limit | None,
+    policy: Policy,
     over: dict[str, Entry],
     *,
     blind: bool = False,
@@ -59,37 +58,43 @@ def entered(
     SessionLimitReached (nothing is changed then), StoreUnavailable.
     """
 
+    limit = Limit.of(policy)
+
     def change(roster: Roster) -> Rule[tuple[Roster, None]]:
         others = [each for each in roster.entries if not is_same(each, mine)]
         if limit is not None and len(others) >= limit.most:
-            rest = yield from room_made(store, owner, others, limit, over)
+            rest = yield from room_made(store, owner, policy, others, limit, over)
             return Roster((*rest, mine), roster.more, CHECKED_FROM), None
         if limit is None and len(others) + 1 >= roster.check_at:
-            return listed((yield from all_standing(store, owner, others)), mine), None
+            return listed((yield from all_standing(store, owner, policy, others)), mine), None
         return roster._replace(entries=(*others, mine)), None
 
     yield from changed(store, owner, until, change, blind=blind)
 
 
 def room_made(
-    store: Store, owner: Owner, others: list[Entry], limit: Limit, over: dict[str, Entry]
+    store: Store, owner: Owner, policy: Policy, others: list[Entry], limit: Limit, over: dict[str, Entry]
 ) -> Rule[list[Entry]]:
     """End the least recently used sessions that leave no room for one more; return the others that live."""
-    found = sorted((yield from all_standing(store, owner, others)), key=by_use)
-    too_many = max(0, len(found) - limit.most + 1)
+    found = sorted((yield from all_standing(store, owner, policy, others)), key=by_use)
+    counted = [each for each in found if each.over is None]
+    too_many = max(0, len(counted) - limit.most + 1)
     if too_many and limit.refuses:
         raise SessionLimitReached
-    for each in found[:too_many]:
+    for each in found:
+        if each.over is not None:  # for good, as it is not listed any more
+            yield from end_entry(store, each.entry, each.over)
+    for each in counted[:too_many]:
         yield from end_entry(store, each.entry, Reason.SIGNED_IN_ELSEWHERE)
         if each.live:
             over[each.entry.id] = each.entry
-    return [each.entry for each in found[too_many:]]
+    return [each.entry for each in counted[too_many:]]
 
 
 def listed(found: list[Standing], mine: Entry) -> Roster:
     """Return a roster without the dead, which is checked again when it has doubled. With more than it may hold, the
     least recently used are left out: they live, and are not listed any more."""
-    kept = [each.entry for each in sorted(found, key=by_use)][-(MOST - 1) :]
+    kept = [each.entry for each in sorted(found, key=by_use)][-(MOST_SESSIONS - 1) :]
     return Roster((*kept, mine), len(found) > len(kept), max(CHECKED_FROM, 2 * len(kept)))
 
 
@@ -124,3 +129,22 @@ def renamed(
         return True
     # It may have been taken off since it was read, and then it has been ended under its old key.
     return owner.owns((yield from call(store.get, old)))
+
+
+def relisted(store: Store, owner: Owner, key: str, until: int, listed_as: Entry) -> Rule[None]:
+    """Have the roster say of a session, by a key of it, what another entry does of its life."""
+
+    def change(roster: Roster) -> Rule[tuple[Roster, None]]:
+        yield from ()
+        return roster._replace(
+            entries=tuple(
+                each._replace(
+                    life=listed_as.life, remembered=listed_as.remembered, own_expiry=listed_as.own_expiry
+                )
+                if key in each.keys
+                else each
+                for each in roster.entries
+            )
+        ), None
+
+    yield from changed(store, owner, until, change)

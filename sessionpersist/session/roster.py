@@ -23,12 +23,14 @@ import random
 import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from django.conf import settings
 from django.utils.encoding import force_bytes
 
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover.driving import Outside, Rule, Wait, call
+from sessionpersist.session.policy import EXPIRY, LIFE, REMEMBER, End, Policy, end_of
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.sealing import Sealer, beside
 from sessionpersist.stores.base import LONGEST_USER_ID, ROSTER, Outcome, Record, new_version, now_ms
@@ -44,7 +46,6 @@ KEPT = DAY  # for which an ended session stays in the store, to say why it ended
 HEADROOM = 30 * DAY  # by which a roster outlives the sessions in it
 EXTENDED_EVERY = 10 * DAY  # of the end of a session that goes on and on: how often its roster is told
 LATEST = 253_402_300_799_999  # milliseconds: the end of the year 9999, the last that a date can name
-MOST = 200  # entries; a user with more has a mark that there are more
 CHECKED_FROM = (
     16  # entries; from here on a login looks which of them are dead, each time that they have doubled
 )
@@ -72,7 +73,8 @@ class Entry(NamedTuple):
 
     ``id`` is for pages and the API: a stored key is never shown. ``keys`` are stored keys, the newest first: there is
     more than one while the session moves to a new key, and it lives if any of them does. ``at`` is when the newest was
-    entered. ``life`` is by how much the session outlives its last use, where nobody gives it another expiry.
+    entered. ``life`` is by how much the session expires after its last use; while that changes, the shorter of both, so
+    that nobody takes it for unused. ``own_expiry``: it was given one of its own, and has no idle time-out.
     """
 
     id: str
@@ -83,6 +85,7 @@ class Entry(NamedTuple):
     device: str = ""
     place: str = ""
     remembered: bool = False
+    own_expiry: bool = False
 
 
 class Roster(NamedTuple):
@@ -94,11 +97,13 @@ class Roster(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """An entry that is live or pending, and when it was last used."""
+    """An entry that is not dead, and when it was last used. ``live``: there is such a session. ``over``: the store
+    still has it, but the policy has ended it for this reason; under another one it might live again."""
 
     entry: Entry
     last_use: int
     live: bool
+    over: Reason | None = None
 
 
 @dataclass(frozen=True)
@@ -166,10 +171,10 @@ def _site_key(secret: str | bytes) -> bytes:
     return SecretBytes(hmac.digest(SecretBytes(force_bytes(secret)), LABEL, "sha256"))
 
 
-def new_entry(key: str, life: int, *, device: str = "", place: str = "", remembered: bool = False) -> Entry:
+def new_entry(key: str, life: int, *, device: str = "", place: str = "") -> Entry:
     """Return the entry of a session that begins now, under this stored key."""
     now = now_ms()
-    return Entry(secrets.token_hex(8), (key,), now, now, life, device, place, remembered)
+    return Entry(secrets.token_hex(8), (key,), now, now, life, device, place)
 
 
 # What the bytes of a roster mean.
@@ -214,32 +219,51 @@ def _beside(key: str, version: int, created_at: int) -> bytes:
 # Which entries live.
 
 
-def standing(entry: Entry, records: Mapping[str, Record], owner: Owner, now: int) -> Standing | None:
+def standing(
+    entry: Entry, records: Mapping[str, Record], owner: Owner, policy: Policy, now: int
+) -> Standing | None:
     """Return how an entry stands by what the store has under its keys, which may be fewer then; None where it is
     dead."""
     found = {key: records.get(key) for key in entry.keys}
-    live = [record for record in found.values() if record is not None and owner.owns(record)]
     young = now - entry.at < SETTLED
     possible = [
         key for key, record in found.items() if owner.owns(record) or (young and not _has_ended(record))
     ]
     if not possible:
         return None
-    last_use = max(record.expires_at for record in live) - entry.life if live else entry.at
-    return Standing(entry._replace(keys=tuple(possible)), max(last_use, entry.begun), bool(live))
+    entry = entry._replace(keys=tuple(possible))
+    owned = [record for record in found.values() if record is not None and owner.owns(record)]
+    if not owned:
+        return Standing(entry, entry.at, live=False)
+    record = max(owned, key=lambda each: each.expires_at)
+    last_use = max(min(record.expires_at - entry.life, now), entry.begun)
+    end = _end_of(entry, record, policy, now)
+    over = end.reason if end.at <= now else None
+    return Standing(entry, last_use, live=over is None, over=over)
+
+
+def _end_of(entry: Entry, record: Record, policy: Policy, now: int) -> End:
+    """Return when a session ends by the policy, as the engine judges it when it is read."""
+    session: dict[str, Any] = {REMEMBER: entry.remembered, EXPIRY: entry.own_expiry}
+    if policy.has_times:
+        session[LIFE] = entry.life
+    cookie_age = int(settings.SESSION_COOKIE_AGE * 1000)
+    return end_of(policy, session, record.created_at, record.expires_at, now, cookie_age)
 
 
 def _has_ended(record: Record | None) -> bool:
     return record is not None and record.ended
 
 
-def all_standing(store: Store, owner: Owner, entries: Collection[Entry]) -> Rule[list[Standing]]:
-    """Ask the store which entries are live or pending."""
+def all_standing(
+    store: Store, owner: Owner, policy: Policy, entries: Collection[Entry]
+) -> Rule[list[Standing]]:
+    """Ask the store which entries are not dead."""
     if not entries:
         return []
     records = yield from call(store.get_many, [key for each in entries for key in each.keys])
     now = now_ms()
-    return [found for each in entries if (found := standing(each, records, owner, now)) is not None]
+    return [found for each in entries if (found := standing(each, records, owner, policy, now)) is not None]
 
 
 # Reading and changing a roster.
@@ -337,6 +361,7 @@ def _written(store: Store, key: str, held: Record | None, roster: Roster, until:
 def ended(
     store: Store,
     owner: Owner,
+    policy: Policy,
     chosen: Callable[[Entry], bool],
     reason: Reason,
     over: dict[str, Entry],
@@ -349,7 +374,8 @@ def ended(
     """
 
     def change(roster: Roster) -> Rule[tuple[Roster, None]]:
-        found = yield from all_standing(store, owner, [each for each in roster.entries if chosen(each)])
+        ending = [each for each in roster.entries if chosen(each)]
+        found = yield from all_standing(store, owner, policy, ending)
         for each in found:
             yield from end_entry(store, each.entry, reason)
             if each.live:

@@ -8,15 +8,19 @@ import time
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
+from pytest_django import Settings
 
 from sessionpersist import sessions
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import SessionLimitReached
 from sessionpersist.handover import routing
+from sessionpersist.session.policy import DAY, HOUR, MINUTE
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.roster import Owner
 from sessionpersist.session.sealing import stored_key
+from sessionpersist.stores.base import now_ms
 from sessionpersist.testing import override_login_configuration
+from tests.engine.behaviour.time_outs import Clock, Decide, visit
 from tests.engine.support import Fields, key_of, new_session, record_of
 
 
@@ -201,3 +205,64 @@ class Rosters:
         assert found.user_id == ""
         for text in (user_id, key_of(session), stored_key(key_of(session)), record.user_id):
             assert text.encode() not in found.payload
+
+    def test_what_the_policy_has_ended_is_neither_listed_nor_counted(
+        self, clock: Clock, decide: Decide
+    ) -> None:
+        user_id = somebody()
+        decide(idle_minutes=30, absolute_hours=8, max_sessions=2)
+        idle, used = logged_in(user_id), logged_in(user_id)
+        clock.passes(20 * MINUTE)
+        visit(used)
+        decide(idle_minutes=10, absolute_hours=8, max_sessions=2)
+        assert [each.current for each in sessions.of(user_id, used)] == [True]
+        newer = logged_in(user_id)
+        assert [is_live(each) for each in (idle, used, newer)] == [False, True, True]
+        decide(idle_minutes=60, absolute_hours=8, max_sessions=2)
+        assert not is_live(idle)  # it was not to come back: nobody would have counted it
+        assert len(sessions.of(user_id)) == 2
+        decide(absolute_hours=8)
+        clock.passes(8 * HOUR)
+        assert sessions.of(user_id) == []
+
+    @pytest.mark.parametrize(("before", "after"), [(30, 5), (5, 30)])
+    def test_last_use_is_listed_right_when_the_time_out_has_changed(
+        self, clock: Clock, decide: Decide, before: int, after: int
+    ) -> None:
+        user_id = somebody()
+        decide(idle_minutes=before)
+        session = logged_in(user_id)
+        clock.passes(2 * MINUTE)
+        decide(idle_minutes=after)
+        visit(session)
+        used_at = now_ms()
+        clock.passes(3 * MINUTE)
+        (listed,) = sessions.of(user_id)
+        assert abs(listed.last_use.timestamp() * 1000 - used_at) < MINUTE / 2
+        clock.passes((after - 4) * MINUTE)
+        assert len(sessions.of(user_id)) == 1
+
+    def test_roster_outlives_a_session_that_is_used_for_long(self, clock: Clock, decide: Decide) -> None:
+        user_id = somebody()
+        decide(idle_minutes=60 * 24 * 10)
+        session = logged_in(user_id)
+        for _ in range(20):
+            clock.passes(9 * DAY)
+            visit(session)
+        assert len(sessions.of(user_id)) == 1
+        assert sessions.end_all(user_id) == 1
+        assert not is_live(session)
+
+    def test_session_that_is_not_listed_is_once_its_end_has_moved_for_long(
+        self, clock: Clock, decide: Decide, settings: Settings
+    ) -> None:
+        user_id = somebody()
+        settings.SESSIONPERSIST |= {"ROSTER": False}
+        decide(idle_minutes=60 * 24 * 11)
+        session = logged_in(user_id)
+        assert sessions.of(user_id) == []
+        settings.SESSIONPERSIST |= {"ROSTER": True}
+        decide(idle_minutes=60 * 24 * 11)
+        clock.passes(10 * DAY + HOUR)
+        visit(session)
+        assert len(sessions.of(user_id)) == 1
