@@ -44,7 +44,8 @@ def tried(user_id: object, store: str, *, refused: bool) -> None:
 
 
 def changed(what: str, who: str, store: str) -> None:
-    """Somebody decided over the sessions of all users: saved, switched back, or abandoned what is left in a store."""
+    """Somebody decided over the sessions of all users: saved, switched back, logged everybody out, or
+    abandoned what is left in a store."""
     logger.info("%s: by %s, %s", what, printable(who), printable(store))
 
 

@@ -261,11 +261,14 @@ class SessionStore(SessionBase):
         routing.current_store().clear_expired()
 
     def _create(self, before: Held | None) -> None:
-        """Save as a new session under a fresh key; what was held under another key is the session that goes on."""
+        """Save as a new session under a fresh key; what was held under another key is the session that goes on.
+
+        Raises UpdateError where everybody was logged out since that was read.
+        """
         while True:
             self._session_key = new_key()
             try:
-                self._save_new(self._get_session(no_load=True), before)
+                self._save_new(self._get_session(no_load=True), before, before and before.version)
             except CreateError:
                 continue
             except SessionLimitReached:
@@ -274,14 +277,18 @@ class SessionStore(SessionBase):
             self.modified = self._key_is_new = True
             return
 
-    def _save_new(self, data: dict[str, Any], before: Held | None = None) -> None:
+    def _save_new(self, data: dict[str, Any], before: Held | None = None, base: int | None = None) -> None:
+        """``base`` is the version of what the new session is made out of."""
         plain = self._with_life(data)
+        self._require(base)
         self._enter(data, "")
         record, held = self._record(plain, begun := self._begun(before))
-        while not self._ask(routing.current_store().create, self.session_key, record):
+        self._require(base)  # once the record has its stamp: see RoutedStore.create
+        while not self._ask(routing.current_store().create, self.session_key, record, base):
             if revision_of(record.version) == routing.current_store().revision():
                 raise CreateError
             record, held = self._record(plain, begun)  # the switch to another store came just between
+            self._require(base)
         self._held = held
         self._note_saved("", began=self._entering.moves_from is None)
 
@@ -289,6 +296,7 @@ class SessionStore(SessionBase):
         assert self._held is not None
         if (expires_at := self._expires_at()) > self._held.end:
             return self._save_over(data, plain)
+        self._require(self._held.version)
         if not self._ask(routing.current_store().touch, self.session_key, expires_at):
             raise UpdateError
         self._held = self._held._replace(expires_at=max(expires_at, self._held.expires_at))
@@ -312,6 +320,12 @@ class SessionStore(SessionBase):
             plain = self._with_life(data)
         self.outage = StoreUnavailable(f"The session was being changed by others {ATTEMPTS} times in a row.")
         raise self.outage
+
+    def _require(self, version: int | None) -> None:
+        """Raise UpdateError where everybody was logged out since that version was written."""
+        if version is not None and routing.current_store().forgets(version):
+            self.ended_reason = Reason.EVERYBODY
+            raise UpdateError
 
     def _enter(self, data: dict[str, Any], before: str) -> None:
         """Have the session listed for its user, if that is another one than ``before``. See Entering.enter()."""
@@ -486,13 +500,19 @@ class SessionStore(SessionBase):
 
     def _adopted(self, session_key: str | None) -> tuple[Held, dict[str, Any]] | None:
         """Take over a session from the engine used before, if there is one; as ``_read`` then."""
+        store = routing.current_store()
+        if store.floor():
+            return None  # everybody was logged out, there too
+        base = new_version(store.revision())  # what is found is of now
         data = self._noting_outage(adoption.find, session_key) if session_key else None
         if session_key is None or data is None:
             # If it was there, a parallel request may have taken it over since this one looked.
             return self._read(session_key) if adoption.engine() else None
         self._session_cache = data  # what the expiry is reckoned from
         try:
-            self._save_new(data)
+            self._save_new(data, base=base)
+        except UpdateError:
+            return None
         except CreateError:  # a parallel request was faster, or it was logged out
             return self._read(session_key)
         if not self._noting_outage(adoption.is_still_there, session_key):

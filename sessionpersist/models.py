@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.color import no_style
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import connections, models, router, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Now
 from django.dispatch import Signal
 from django.utils import timezone
@@ -263,7 +263,8 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
 
     def in_force(self) -> list[Any]:
         """Return the revisions that are not drained, oldest first, with the database's time as ``database_now``, and as
-        ``mixed`` whether nodes of 0.2.0 serve the site, too.
+        ``mixed`` whether nodes of 0.2.0 serve the site, too, and as ``floor`` the number of the revision with which
+        everybody was last logged out.
 
         One that was drained counts a while longer (DRAINED_GRACE).
 
@@ -272,7 +273,9 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
         """
         going_on = Q(drained_at=None) | Q(drained_how="drained", drained_at__gt=Now() - DRAINED_GRACE)
         earlier = Node.objects.using(self.db).of_earlier_release()
-        query = self.filter(going_on).annotate(database_now=Now(), mixed=Exists(earlier)).order_by("pk")
+        ending = self.filter(ends_earlier=True, activates_at__lte=Now()).order_by("-pk").values("pk")[:1]
+        found = {"database_now": Now(), "mixed": Exists(earlier), "floor": Subquery(ending)}
+        query = self.filter(going_on).annotate(**found).order_by("pk")
         rows = list(query)
         if any(row.activates_at is None for row in rows) and is_committed(self.db):
             self.activate()
@@ -298,6 +301,17 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
         if life and in_force:
             shorter = Q(longest_life=None) | Q(longest_life__lt=life)
             self.filter(shorter, pk__gte=in_force.pk).update(longest_life=life)
+
+    def end_earlier(self, saved_by: str) -> int:
+        """Append a revision of the same store with which everybody is logged out, and return its number."""
+        self.begin()
+        newest = self.latest("pk")
+        values = columns_of(newest.store_settings())
+        values |= {"place": newest.place, "longest_life": newest.longest_life}
+        revision = self.create(pk=number_after(newest.pk), saved_by=saved_by, ends_earlier=True, **values)
+        self._count_on()
+        after_commit(self.filter(pk=revision.pk).activate, self.db)
+        return revision.pk
 
     def begin(self, place: str = "") -> None:
         """Note the store of before anybody has saved one, where there is no revision: sessions are there and drain from

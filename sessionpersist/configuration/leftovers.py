@@ -31,6 +31,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from sessionpersist import conf
 from sessionpersist.engine import SessionStore, unix_time
+from sessionpersist.handover import routing
 from sessionpersist.handover.draining import BATCH, COUNT_AT_MOST, Left, Moved
 from sessionpersist.initial import client_of
 from sessionpersist.session import adoption
@@ -54,9 +55,10 @@ def reset() -> None:
 
 
 def leftovers() -> Leftovers | None:
-    """Return what is left at the engine used before; None where nothing is adopted."""
+    """Return what is left at the engine used before; None where nothing is adopted, or not any more: everybody was
+    logged out."""
     engine = adoption.engine()
-    return None if engine is None else Leftovers(engine)
+    return None if engine is None or routing.current_store().floor() else Leftovers(engine)
 
 
 @dataclass

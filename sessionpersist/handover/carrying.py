@@ -10,7 +10,9 @@ where it was. Five rules make that safe; ``tests/handover`` explores their inter
 3. A session that was found nowhere is looked for once more: it may have been carried in between.
 4. What was written under this view, or a later one, is never deleted at a source: it was written to the current place,
    so the two are one place under two names, and it is the only copy.
-5. A source that is down is StoreUnavailable for every session that is not in the current place, never "no session".
+5. What was written before everybody was last logged out (the ``floor`` of a view) is no session, in whichever place.
+   Nothing is written over it or made out of it, and no write may have an older stamp than what it replaces.
+6. A source that is down is StoreUnavailable for every session that is not in the current place, never "no session".
 
 When an answer counts is said in ``rules.py``.
 """
@@ -25,12 +27,15 @@ from typing import NamedTuple
 
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
 from sessionpersist.handover.driving import Outside, Rule, call
+from sessionpersist.session.reasons import Reason
 from sessionpersist.stores.base import (
     ENDED,
+    INITIAL,
     RANDOM_BITS,
     Drainable,
     Outcome,
     Record,
+    ended_record,
     now_ms,
     restamped,
     revision_of,
@@ -108,12 +113,14 @@ class View(ABC):
         *,
         longest_life: int = 14 * 86400 * 1000,
         renamed: bool = False,
+        floor: int = INITIAL,
     ) -> None:
         """``sources`` are the draining places, newest first. ``longest_life`` of a session is in milliseconds.
         ``renamed``: the current place was a draining one under another name, and other processes may still take it for
-        that, so that logouts must leave their mark."""
+        that, so that logouts must leave their mark. ``floor`` is the revision with which everybody was last logged
+        out."""
         self.current, self.sources, self.longest_life = current, tuple(sources), longest_life
-        self.number = current.number
+        self.number, self.floor = current.number, floor
         self.oldest = max(current.floor << RANDOM_BITS, ENDED + 1)  # a lesser version is a leftover, or ended
         # Whether there may be sessions that don't bear the stamp of this view.
         self.unsettled = bool(sources) or renamed
@@ -139,11 +146,15 @@ class View(ABC):
         """Return the record, after carrying it. One that is only read in a transaction stays where it is: rolled back,
         it would be gone from both places. So does one that the current store has no room for."""
         if not self.unsettled:
-            return (yield from self.current.get(key))
+            record = yield from self.current.get(key)
+            return record or (yield from self.forgotten(key))
         for _ in range(ATTEMPTS):
             found = yield from self.locate(key)
+            if found is None and self.may_see_the_past():
+                seen: Record | None = yield Outside(self.get(key))
+                return seen
             if found is None:
-                return (yield Outside(self.get(key))) if self.may_see_the_past() else None
+                return (yield from self.forgotten(key))
             if found.record.ended or self.stays(found) or self.in_transaction():
                 return found.record
             try:
@@ -154,8 +165,22 @@ class View(ABC):
                 return carried
         raise StoreUnavailable(BUSY)
 
+    def forgets(self, version: int) -> bool:
+        """Whether a record of that version was written before everybody was last logged out."""
+        return version != ENDED and revision_of(version) < self.floor
+
+    def forgotten(self, key: str) -> Rule[Record | None]:
+        """Return an ended record in place of a session that was found nowhere, where everybody was logged out with it;
+        its user is told so."""
+        held = (yield from call(self.current.store.get, key)) if self.floor else None
+        if held is None or not self.forgets(held.version):
+            return None
+        return ended_record(held.expires_at, Reason.EVERYBODY)
+
     def replace(self, key: str, record: Record, expected: int) -> Rule[Outcome]:
         """Save over a session, after carrying it. A conflict where it can't be carried yet, or changed on the way."""
+        if self.forgets(expected):
+            return Outcome.MISSING
         if not self.unsettled or revision_of(expected) >= self.number:
             outcome = yield from self.current.replace(key, record, expected)
             if outcome is Outcome.SAVED or not self.unsettled:

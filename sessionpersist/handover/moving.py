@@ -39,6 +39,7 @@ def batched(records: Iterator[tuple[str, Record | None]], size: int = BATCH) -> 
 def move(view: View, source: Place, batch: Batch, unite: Unite) -> Rule[int]:
     """Bring a batch of a source over; return how many live sessions were carried. Rosters come along, and are not
     counted; where there is one already, as each node's memory has its own, ``unite`` makes one of both."""
+    yield from _drop_forgotten(view, source, batch)
     plain = yield from _plain(view, source, batch)
     moved = {
         key: record._replace(version=restamped(record.version, view.number)) for key, record in plain.items()
@@ -55,6 +56,15 @@ def move(view: View, source: Place, batch: Batch, unite: Unite) -> Rule[int]:
         if key not in created and (yield from _move(view, source, key, record, unite)):
             carried.add(key)
     return sum(not is_roster(key) for key in carried)
+
+
+def _drop_forgotten(view: View, source: Place, batch: Batch) -> Rule[None]:
+    """Delete what was written before everybody was last logged out, and take it out of the batch."""
+    forgotten = {key: record.version for key, record in batch.items() if view.forgets(record.version)}
+    if forgotten:
+        yield from call(source.store.delete_many, forgotten)
+    for key in forgotten:
+        del batch[key]
 
 
 def _plain(view: View, source: Place, batch: Batch) -> Rule[Batch]:

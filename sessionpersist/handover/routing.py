@@ -58,21 +58,20 @@ class RoutedStore:
                 return record
         return self._drive(self._rules.get(key))
 
-    def create(self, key: str, record: Record) -> bool:
+    def create(self, key: str, record: Record, base: int | None = None) -> bool:
+        """``base`` is the version of the session that this one is made out of, where it is. See ``forgets``."""
         view = self._view()
         if (
             view.steady_from < monotonic() < view.steady_until
             and view.number == revision_of(record.version)
             and view.current.store.create(key, record)
         ):
-            if not self._is_still(view):
-                self._drive(self._rules.follow(view, key, record))
-            return True
-        return self._drive(self._rules.create(key, record))
+            return self._is_still(view) or self._drive(self._rules.follow(view, key, record))
+        return self._drive(self._rules.create(key, record, base))
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
         view = self._view()
-        if view.steady_from < monotonic() < view.steady_until:
+        if view.steady_from < monotonic() < view.steady_until and not view.forgets(expected):
             if view.number != revision_of(record.version):
                 return Outcome.CONFLICT
             outcome = view.current.store.replace(key, record, expected)
@@ -125,6 +124,15 @@ class RoutedStore:
         """Return whether this thread is in a transaction that may not see what others have written since it began."""
         return self._view().may_see_the_past()
 
+    def forgets(self, version: int) -> bool:
+        """Return whether everybody was logged out since a session of that version was written. It is none any more:
+        nothing may be made out of what was read of it."""
+        return self._view().forgets(version)
+
+    def floor(self) -> int:
+        """Return the number of the revision with which everybody was last logged out; 0: nobody has done that."""
+        return self._view().floor
+
     def mixed(self) -> bool:
         """Return whether sessions must be sealed as nodes of 0.2.0 can open them, which serve beside this one."""
         return self._view().mixed
@@ -149,6 +157,7 @@ class CurrentView(View):
             sources,
             longest_life=int(known.longest_life * 1000),
             renamed=len({each.settings.target for each in together[0]}) > 1,
+            floor=known.floor,
         )
         self.snapshot, self.mixed = known, known.mixed
         self._alias = known.current.settings.transaction_alias

@@ -35,6 +35,8 @@ from sessionpersist.handover.carrying import View
 from sessionpersist.handover.driving import LOOK, Rule, Wait
 from sessionpersist.stores.base import Outcome, Record, restamped, revision_of
 
+MISSED = "The login configuration could not be read for too long to be sure of the store."
+
 
 class Rules:
     """The verbs of the store in force, whichever that is."""
@@ -47,19 +49,24 @@ class Rules:
             if (yield from self._counts(view, alive, missed=record is None)):
                 return record
 
-    def create(self, key: str, record: Record) -> Rule[bool]:
+    def create(self, key: str, record: Record, base: int | None = None) -> Rule[bool]:
+        """``base`` is the version of the session that this one is made out of."""
         view: View = yield LOOK
+        while base is not None and (yield from self._is_behind(view, base)):
+            view = yield LOOK
         if revision_of(record.version) != view.number or not (yield from view.current.create(key, record)):
             return False
-        yield from self.follow(view, key, record)
-        return True
+        return (yield from self.follow(view, key, record))
 
-    def follow(self, view: View, key: str, record: Record) -> Rule[None]:
-        """Have a new session in the place that is in force: where it was created nobody may look any more."""
+    def follow(self, view: View, key: str, record: Record) -> Rule[bool]:
+        """Have a new session in the place that is in force: where it was created nobody may look any more. False where
+        everybody was logged out since: it was created for nothing."""
         while True:
             old, view = view, (yield LOOK)
             if view.number == old.number:
-                return
+                return True
+            if view.forgets(record.version):
+                return False
             if (yield from self.get(key)) is None:
                 moved = record._replace(version=restamped(record.version, view.number))
                 yield from view.current.create(key, moved)
@@ -70,6 +77,8 @@ class Rules:
             view = yield from self._begin()
             if revision_of(record.version) != view.number:
                 return Outcome.CONFLICT
+            if (yield from self._is_behind(view, expected)):
+                continue
             outcome = yield from view.replace(key, record, expected)
             saved, missed = outcome is Outcome.SAVED, outcome is Outcome.MISSING
             if outcome is Outcome.CONFLICT or (yield from self._counts(view, saved, missed=missed)):
@@ -118,6 +127,21 @@ class Rules:
                 return view
             yield Wait(seconds)
 
+    def _is_behind(self, view: View, version: int) -> Rule[bool]:
+        """Return whether others have made a switch that is near, as what is to be written over tells, after waiting for
+        it: a write with the older stamp would be forgotten where that switch has logged everybody out.
+
+        Raises StoreUnavailable where this process hears of no switch.
+        """
+        if revision_of(version) <= view.number:
+            return False
+        if view.stale:
+            raise StoreUnavailable(MISSED)
+        seconds = view.undecided()
+        if seconds:
+            yield Wait(seconds)
+        return bool(seconds)
+
     def _counts(self, view: View, found: bool, *, missed: bool) -> Rule[bool]:
         """Return whether an answer counts that was given under this view, after waiting for a switch that is near.
 
@@ -131,7 +155,5 @@ class Rules:
         if after.number != view.number:
             return False
         if missed and after.stale:
-            raise StoreUnavailable(
-                "The login configuration could not be read for too long to be sure of the store."
-            )
+            raise StoreUnavailable(MISSED)
         return True

@@ -47,7 +47,8 @@ class Known:
     """One revision: its number, the store it chose, and when it activates (Unix time of the database, seconds).
     ``initial``: it was in force before it was written, and sessions of that time carry the number 0. ``place`` is the
     id of the place that its store is, where that is known (see ``Probed.place``). ``policy_life`` is the longest life
-    that a policy gave to sessions while it was in force, in seconds."""
+    that a policy gave to sessions while it was in force, in seconds. ``ends_earlier``: everybody is logged out with it.
+    ``era`` counts how often an override has done that."""
 
     number: int
     settings: StoreSettings
@@ -55,6 +56,8 @@ class Known:
     initial: bool = False
     place: str = ""
     policy_life: float = 0.0
+    ends_earlier: bool = False
+    era: int = INITIAL
 
     @property
     def longest_life(self) -> float:
@@ -64,7 +67,7 @@ class Known:
     @property
     def stamp(self) -> int:
         """What the versions of its sessions begin with. An override is no revision: it stamps as before the first."""
-        return max(self.number, INITIAL)
+        return max(self.number, self.era)
 
     def is_same_place(self, other: Known) -> bool:
         """Whether both mean one place, under whatever names."""
@@ -79,7 +82,8 @@ DEFAULT = Known(INITIAL, MemorySettings(), 0.0)
 class Snapshot:
     """The revision in force, those to come (oldest first), and those whose sessions may not all have moved (newest
     first). Times are of the monotonic clock, in seconds. ``kept``: the last attempt to read it again has failed.
-    ``mixed``: nodes of 0.2.0 serve beside this one, which open only what that release has sealed."""
+    ``mixed``: nodes of 0.2.0 serve beside this one, which open only what that release has sealed. ``floor`` is the
+    revision with which everybody was last logged out: nothing of before drains."""
 
     current: Known
     pending: tuple[Known, ...]
@@ -90,6 +94,7 @@ class Snapshot:
     kept: bool = False
     mixed: bool = False
     policy: Policy = AS_DJANGO
+    floor: int = INITIAL
 
     @property
     def stale(self) -> bool:
@@ -128,14 +133,22 @@ class Snapshot:
         rest = tuple(each for each in self.pending if each.number > newest.number)
         passed = [each for each in self.pending if DEFAULT.number < each.number < newest.number]
         before = [self.current] if self.current.number > DEFAULT.number else []
-        return replace(
-            self, current=newest, pending=rest, draining=(*reversed(passed), *before, *self.draining)
+        ending = [each.number for each in (*passed, newest) if each.ends_earlier]
+        earlier = (*reversed(passed), *before, *self.draining)
+        return replace(self, current=newest, pending=rest, draining=earlier).above(
+            max(ending, default=INITIAL)
         )
+
+    def above(self, floor: int) -> Snapshot:
+        """The same knowledge where everybody was logged out with that revision, which is in force or was."""
+        if not self.floor < floor <= self.current.number:
+            return self
+        return replace(self, floor=floor, draining=tuple(e for e in self.draining if e.number >= floor))
 
 
 _lock = threading.Lock()
 _held: Snapshot | None = None
-_overrides: list[Snapshot] = []
+_overrides: list[tuple[Snapshot, Snapshot]] = []  # each as it began, and as it is
 _override: Snapshot | None = None  # the last of them
 _overriding = threading.Lock()
 _tested: tuple[quiet.Save | None, Snapshot | None] = (None, None)  # what a test knows, and since which save
@@ -182,20 +195,32 @@ def override(store_settings: StoreSettings, policy: Policy = AS_DJANGO) -> Snaps
     known = Known(OVERRIDDEN, store_settings, 0.0)
     added = Snapshot(known, (), monotonic(), 0.0, float("inf"), policy=policy)
     with _overriding:
-        _override_with([*_overrides, added])
+        _override_with([*_overrides, (added, added)])
     return added
+
+
+def end_override() -> bool:
+    """Log everybody out in the override that is in force; False where none is."""
+    with _overriding:
+        if not _overrides:
+            return False
+        *others, (begun, last) = _overrides
+        era = last.current.stamp + 1
+        ended = replace(last, current=replace(last.current, era=era), floor=era)
+        _override_with([*others, (begun, ended)])
+    return True
 
 
 def lift(override: Snapshot) -> None:
     """End an override, whatever has begun or ended since."""
     with _overriding:
-        _override_with([each for each in _overrides if each is not override])
+        _override_with([each for each in _overrides if each[0] is not override])
 
 
-def _override_with(overrides: list[Snapshot]) -> None:
+def _override_with(overrides: list[tuple[Snapshot, Snapshot]]) -> None:
     global _override
     _overrides[:] = overrides
-    _override = overrides[-1] if overrides else None
+    _override = overrides[-1][1] if overrides else None
 
 
 def refresh() -> None:
@@ -333,10 +358,13 @@ def _read() -> Snapshot:
             row.initial,
             row.place,
             float(row.longest_life or 0),
+            row.ends_earlier,
         )
         for row in rows
     )
-    snapshot = compose(known, read_at, clock)
+    # The revision with which everybody was logged out may be drained itself by now.
+    floor = rows[0].floor or INITIAL if rows else INITIAL
+    snapshot = compose(known, read_at, clock, floor)
     policy = row.policy() if row is not None and row.says_something else initial_policy()
     return replace(snapshot, mixed=bool(rows) and rows[0].mixed, policy=policy)
 
@@ -351,9 +379,9 @@ def _as_installed() -> Snapshot:
     return replace(compose((), monotonic(), 0.0), policy=initial_policy())
 
 
-def compose(revisions: Iterable[Known], read_at: float, clock: float) -> Snapshot:
+def compose(revisions: Iterable[Known], read_at: float, clock: float, floor: int = INITIAL) -> Snapshot:
     """Build the snapshot of a moment from the revisions; it is fresh until the next one activates, at the longest."""
-    snapshot = Snapshot(DEFAULT, tuple(revisions), read_at, clock, 0.0).at(read_at)
+    snapshot = Snapshot(DEFAULT, tuple(revisions), read_at, clock, 0.0).at(read_at).above(floor)
     if snapshot.current is DEFAULT:
         snapshot = replace(snapshot, current=replace(DEFAULT, settings=initial_settings()))
     chain = (snapshot.current, *snapshot.draining)

@@ -47,6 +47,7 @@ from tests.handover.world import (
     Rules,
     Stop,
     World,
+    called,
     contents,
     drain,
     place_of,
@@ -155,7 +156,7 @@ def learning(world: World) -> Iterator[Step]:
 
 def has_two_names(plan: Plan) -> bool:
     """Whether two of the stores are one place."""
-    return len({place_of(name) for name in plan.stores}) < len(set(plan.stores))
+    return len({place_of(name) for name in plan.stores}) < len({called(name) for name in plan.stores})
 
 
 def accidents(schedule: Schedule) -> Iterator[Step]:
@@ -233,6 +234,9 @@ def switch(world: World, process: Process, revision: int) -> None:
     process.view = world.compose(process)
     for other in world.processes:
         other.stale = other.cut_off and other.revision < revision
+    world.floor = max(world.floor, floor := world.floor_of(revision))
+    if floor:
+        world.log.note_switch(floor, by_all=all(other.revision >= floor for other in world.processes))
 
 
 def kill(process: Process, schedule: Schedule) -> None:
@@ -321,7 +325,7 @@ def sessions(world: World) -> list[str]:
 
 def wrong(world: World, key: str, record: Record | None) -> str | None:
     log, found = world.log, record is not None and not record.ended
-    if found and key in log.logouts:
+    if found and key in (*log.logouts, *log.everybody):
         return "I2 alive at the end"
     if key in log.ending:
         return None  # a logout that gave up or was killed may have taken effect
@@ -342,7 +346,8 @@ def expected(log_of: World, key: str) -> set[int]:
     """What must be in a session. One that logged in has what was saved under the key that it had before, too."""
     log, kinds = log_of.log, [kind for kind, _ in log_of.plan.operations]
     saved = log.saved.get(key, set())
-    if key.startswith("login") and kinds.count("login") == 1 and not {"logout", "expel"} & set(kinds):
+    alone = kinds.count("login") == 1 and not {"logout", "expel"} & set(kinds) and KEY not in log.everybody
+    if key.startswith("login") and alone:
         saved = saved | log.saved.get(KEY, set())
     return saved
 
@@ -374,6 +379,10 @@ STORES = [
     ("OLD", "OLD'"),
     ("OLD", "NEW", "OLD'"),
     ("OLD", "OLD'", "NEW"),
+    ("OLD", "OLD!"),
+    ("OLD", "OLD!", "NEW"),
+    ("OLD", "NEW", "NEW!"),
+    ("OLD", "NEW", "NEW!", "OLD"),
 ]
 KINDS = [
     "get",
@@ -386,6 +395,7 @@ KINDS = [
     "login",
     "arrive",
     "guest",
+    "settle",
     "drain",
     "drain",
 ]

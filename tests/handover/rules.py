@@ -8,7 +8,7 @@ from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import carrying
 from sessionpersist.handover.carrying import Found, Place
 from sessionpersist.handover.driving import LOOK, Rule, Wait
-from sessionpersist.stores.base import Record, revision_of
+from sessionpersist.stores.base import Outcome, Record, restamped, revision_of
 from tests.handover import world
 from tests.handover.world import Plan, Process, Rules, View
 
@@ -88,8 +88,8 @@ class WithoutAgain(Rules):
 class WithoutFollowing(Rules):
     """A new session is left where it was created, though the view has passed."""
 
-    def follow(self, view: carrying.View, key: str, record: Record) -> Rule[None]:
-        return
+    def follow(self, view: carrying.View, key: str, record: Record) -> Rule[bool]:
+        return True
         yield LOOK
 
 
@@ -118,9 +118,11 @@ class WithoutOutage(Rules):
             except StoreUnavailable:
                 return None
 
-    def view(self, process: Process, current: Place, sources: Sequence[Place], *, renamed: bool) -> View:
+    def view(
+        self, process: Process, current: Place, sources: Sequence[Place], *, renamed: bool, floor: int
+    ) -> View:
         forgiving = [self.Forgiving(place.store, place.number, place.floor) for place in sources]
-        return View(process, current, forgiving, renamed=renamed)
+        return View(process, current, forgiving, renamed=renamed, floor=floor)
 
 
 class WithoutGrace(Rules):
@@ -144,8 +146,10 @@ class WithoutMark(Rules):
 
     plan = Plan(("OLD", "OLD'"), (("get", 0), ("logout", 1)))
 
-    def view(self, process: Process, current: Place, sources: Sequence[Place], *, renamed: bool) -> View:
-        return View(process, current, sources, renamed=False)
+    def view(
+        self, process: Process, current: Place, sources: Sequence[Place], *, renamed: bool, floor: int
+    ) -> View:
+        return View(process, current, sources, renamed=False, floor=floor)
 
 
 class WithoutSameWrite(Rules):
@@ -182,6 +186,55 @@ class WithoutKept(Rules):
             return not (self.unsettled or self.process.in_guard)
 
 
+EVERYBODY = ("OLD", "OLD!")
+
+
+class WithoutForgetting(Rules):
+    """What was written before everybody was logged out is saved over."""
+
+    plan = Plan(EVERYBODY, (("save", 0), ("get", 1)))
+
+    class View(world.View):
+        def replace(self, key: str, record: Record, expected: int) -> Rule[Outcome]:
+            return self.current.replace(key, record, expected)
+
+
+class WithoutDropping(Rules):
+    """What was draining as everybody was logged out goes on draining."""
+
+    drops = False
+
+
+class WithoutRequiring(Rules):
+    """A session gets a new key, though everybody was logged out since it was read."""
+
+    plan = Plan(EVERYBODY, (("login", 0), ("get", 1)))
+    forgets = False
+
+
+class WithoutCatchingUp(Rules):
+    """A process that is behind saves over what was made under the next revision."""
+
+    plan = Plan(EVERYBODY, (("settle", 0), ("arrive", 1)))
+
+    def _is_behind(self, view: carrying.View, version: int) -> Rule[bool]:
+        return False
+        yield LOOK
+
+
+class WithoutStopping(Rules):
+    """A session that was created as everybody was logged out is brought along."""
+
+    plan = Plan(EVERYBODY, (("login", 0), ("get", 1)))
+
+    def follow(self, view: carrying.View, key: str, record: Record) -> Rule[bool]:
+        old, view = view, (yield LOOK)
+        if view.number != old.number:
+            moved = record._replace(version=restamped(record.version, view.number))
+            yield from view.current.create(key, moved)
+        return True
+
+
 RULES: dict[str, type[Rules]] = {
     "reread": WithoutReread,
     "ended": WithoutEnded,
@@ -202,4 +255,9 @@ RULES: dict[str, type[Rules]] = {
     "steady near a switch": WithoutWaitInSteadyState,
     "no look after": WithoutLookAfter,
     "kept": WithoutKept,
+    "forgetting": WithoutForgetting,
+    "dropping": WithoutDropping,
+    "requiring": WithoutRequiring,
+    "catching up": WithoutCatchingUp,
+    "stopping": WithoutStopping,
 }

@@ -121,6 +121,8 @@ class Plan:
     place OLD under another name: the processes take it for another store, until they learn better; without ``learn``,
     for ever.
 
+    With OLD! everybody is logged out: that revision has the store of the one before.
+
     ``kill``: a process dies at one moment, with all that it was doing. ``faults``: so many verbs fail. ``cut_off``: the
     last process hears of no switch, until it recovers. ``abandon``: staff give a draining store up, at a moment when
     nothing else goes on.
@@ -137,8 +139,10 @@ class Plan:
 
 
 class View(carrying.View):
-    def __init__(self, process: Process, current: Place, sources: Sequence[Place], *, renamed: bool) -> None:
-        super().__init__(current, sources, longest_life=LIFE, renamed=renamed)
+    def __init__(
+        self, process: Process, current: Place, sources: Sequence[Place], *, renamed: bool, floor: int
+    ) -> None:
+        super().__init__(current, sources, longest_life=LIFE, renamed=renamed, floor=floor)
         self.process = process
 
     @property
@@ -227,8 +231,8 @@ class Verbs:
     def get(self, key: str) -> Operation[Record | None]:
         return self._routed().run(lambda store: store.get(key))
 
-    def create(self, key: str, record: Record) -> Operation[bool]:
-        return self._routed().run(lambda store: store.create(key, record))
+    def create(self, key: str, record: Record, base: int | None = None) -> Operation[bool]:
+        return self._routed().run(lambda store: store.create(key, record, base))
 
     def replace(self, key: str, record: Record, expected: int) -> Operation[Outcome]:
         return self._routed().run(lambda store: store.replace(key, record, expected))
@@ -249,6 +253,8 @@ class Verbs:
 class Rules(rules.Rules):
     """How the handover is put together: the code as it is. ``rules.py`` leaves something out."""
 
+    forgets = True  # a session is made out of none that everybody's logout has ended
+    drops = True  # nothing drains of before everybody was logged out
     grace = True  # a drained store is looked into until what began before has ended
     plan: Plan | None = None  # what to explore; any plan where there is none
 
@@ -257,9 +263,15 @@ class Rules(rules.Rules):
     Routed = Routed
 
     def view(
-        self, process: Process, current: carrying.Place, sources: Sequence[carrying.Place], *, renamed: bool
+        self,
+        process: Process,
+        current: carrying.Place,
+        sources: Sequence[carrying.Place],
+        *,
+        renamed: bool,
+        floor: int,
     ) -> carrying.View:
-        return self.View(process, current, sources, renamed=renamed)
+        return self.View(process, current, sources, renamed=renamed, floor=floor)
 
 
 # Where an operation stops: before a verb, or until the guard time of a process is over.
@@ -325,6 +337,8 @@ class Log:
     saved: dict[str, set[int]] = field(default_factory=dict)
     touched: int = 0  # the latest expiry that the shared session was given
     logins: set[str] = field(default_factory=set)
+    born: dict[str, int] = field(default_factory=lambda: {KEY: 1})  # the revision under which each was made
+    everybody: set[str] = field(default_factory=set)  # ended with everybody's
     fault: str | None = None
 
     def note_found(self, key: str, record: Record | None, logouts: int) -> None:
@@ -334,6 +348,14 @@ class Log:
             self.fault = self.fault or "I1 missed"
         if found and key in self.logouts[:logouts]:
             self.fault = self.fault or "I2 read after logout"
+
+    def note_switch(self, floor: int, *, by_all: bool) -> None:
+        """A process goes by a revision with which everybody was logged out, or all do."""
+        gone = {key for key, born in self.born.items() if born < floor}
+        self.ending |= gone
+        self.everybody |= gone
+        if by_all:
+            self.logouts += sorted(gone.difference(self.logouts))
 
     def note_saved(self, key: str, numbers: set[int], process: Process) -> None:
         if (
@@ -346,7 +368,7 @@ class World:
     def __init__(self, plan: Plan, rules: Rules) -> None:
         self.plan, self.rules = plan, rules
         places = {place_of(name): Dictionary() for name in plan.stores}
-        self.stores = {name: places[place_of(name)] for name in plan.stores}
+        self.stores = {called(name): places[place_of(name)] for name in plan.stores}
         self.processes = [Process(f"P{n}") for n in range(plan.processes)]
         self.processes[-1].cut_off = plan.cut_off
         self.announced = 1  # the newest revision whose guard time has begun somewhere
@@ -364,27 +386,37 @@ class World:
             None  # what they can do next; None where nobody has looked yet
         )
         self.log = Log()
-        self.stores[plan.stores[0]].records[KEY] = Record(b"", new_version(1), 0, EXPIRES)
+        self.floor = (
+            0  # the revision with which everybody was last logged out, as far as any process goes by it
+        )
+        self.stores[called(plan.stores[0])].records[KEY] = Record(b"", new_version(1), 0, EXPIRES)
         for process in self.processes:
             process.view = self.compose(process)
 
     def compose(self, process: Process) -> carrying.View:
-        """The view of a process: its revision, with those before it that are not drained behind it."""
+        """The view of a process: its revision, with those before it that are not drained behind it; none of before
+        everybody was logged out."""
         together: dict[str, list[int]] = {}
-        for number in range(process.revision, 0, -1):
+        floor = self.floor_of(process.revision)
+        for number in range(process.revision, max(floor, 1) - 1 if self.rules.drops else 0, -1):
             if number == process.revision or number not in self.drained:
-                name = self.plan.stores[number - 1]
+                name = called(self.plan.stores[number - 1])
                 together.setdefault(place_of(name) if process.knows_places else name, []).append(number)
         made = [
-            self.rules.Place(cast(Any, self.stores[self.plan.stores[same[0] - 1]]), same[0], same[-1])
+            self.rules.Place(cast(Any, self.stores[called(self.plan.stores[same[0] - 1])]), same[0], same[-1])
             for same in together.values()
         ]
-        renamed = len({self.plan.stores[number - 1] for number in next(iter(together.values()))}) > 1
-        return self.rules.view(process, made[0], made[1:], renamed=renamed)
+        renamed = len({called(self.plan.stores[number - 1]) for number in next(iter(together.values()))}) > 1
+        return self.rules.view(process, made[0], made[1:], renamed=renamed, floor=floor)
+
+    def floor_of(self, revision: int) -> int:
+        """The revision with which everybody was last logged out as of this one; 0 where nobody was."""
+        ending = (n for n in range(revision, 0, -1) if self.plan.stores[n - 1].endswith("!"))
+        return next(ending, 0)
 
     def numbers_of(self, source: Place) -> set[int]:
         """The revisions that end when this source is drained: its own, and earlier ones of the same store."""
-        known = place_of if self.places_are_known else str
+        known = place_of if self.places_are_known else called
         name = known(self.plan.stores[source.number - 1])
         return {n for n in range(1, source.number + 1) if known(self.plan.stores[n - 1]) == name}
 
@@ -394,6 +426,14 @@ class World:
 
     def at(self, process: Process) -> Verbs:
         return Verbs(self.rules, process)
+
+    def note_made(self, key: str, record: Record, base: Record | None) -> None:
+        """A session was made, out of another or not."""
+        stamp = self.log.born[key] = revision_of(record.version)
+        if base is not None and revision_of(base.version) < self.floor_of(stamp):
+            self.log.fault = self.log.fault or "I2 made out of one that was ended"
+        if stamp < self.floor:
+            self.log.note_switch(self.floor, by_all=False)
 
     def records_of(self, place: Place) -> dict[str, Record]:
         return cast(Dictionary, place.store).records
@@ -420,6 +460,8 @@ def touch(world: World, process: Process, number: int) -> Operation[None]:
     record = yield from world.at(process).get(KEY)
     if record is None or record.ended:
         return world.log.note_found(KEY, record, before)
+    if process.view.forgets(record.version):
+        return None  # as the engine has it
     touched = yield from world.at(process).touch(KEY, EXPIRES + number + 1)
     world.log.note_found(KEY, record if touched else None, before)
     if touched and not process.stale:
@@ -445,9 +487,11 @@ def login(world: World, process: Process, number: int) -> Operation[None]:
     """A session gets a new key; what others save under the old one meanwhile comes along."""
     key = f"login {number}"
     held = yield from world.at(process).get(KEY)
+    held = None if held is not None and held.ended else held
     data = {number} | contents(held)
-    yield from create(world, process, key, data)
-    if held is not None and not held.ended:
+    if not (yield from create(world, process, key, data, held)):
+        return
+    if held is not None:
         world.log.ending.add(KEY)
         yield from retire(world, process, held, key, data)
         world.log.logouts.append(KEY)
@@ -470,6 +514,24 @@ def guest(world: World, process: Process, number: int) -> Operation[None]:
     yield from save_over(world, process, key, held, {-number})
     yield from end(world, process := world.after(process), key)
     yield from look(world, world.after(process), key)
+
+
+def settle(world: World, process: Process, number: int) -> Operation[None]:
+    """Somebody logs in, comes back, saves, and gets a new key: each at another process."""
+    key, new = f"settler {number}", f"settled {number}"
+    yield from create(world, process, key, {number})
+    yield from look(world, process := world.after(process), key)
+    held = yield from world.at(process).get(key)
+    yield from save_over(world, process, key, held, {-number})
+    process = world.after(process)
+    held = yield from world.at(process).get(key)
+    if held is None or held.ended:
+        return world.log.note_found(key, held, 0)
+    if (yield from create(world, process, new, contents(held), held)):
+        world.log.logins.add(new)
+        yield from end(world, process, key)
+        yield from look(world, world.after(process), new)
+    return None
 
 
 def drain(world: World, process: Process, number: int) -> Operation[None]:
@@ -498,7 +560,7 @@ def united(key: str, one: Record, other: Record, revision: int) -> Record:
 
 
 OPERATIONS: dict[str, Callable[[World, Process, int], Operation[None]]] = {
-    each.__name__: each for each in (get, save, touch, logout, expel, login, arrive, guest, drain)
+    each.__name__: each for each in (get, save, touch, logout, expel, login, arrive, guest, settle, drain)
 }
 
 
@@ -526,16 +588,25 @@ def save_over(
     raise StoreUnavailable("gave up")
 
 
-def create(world: World, process: Process, key: str, data: set[int]) -> Operation[None]:
-    record = sealed(process, data)
-    while not (yield from world.at(process).create(key, record)):
+def create(
+    world: World, process: Process, key: str, data: set[int], base: Record | None = None
+) -> Operation[bool]:
+    """Save a new session, made out of another or not; False where that one is none any more."""
+    version = None if base is None else base.version
+    while True:
+        record = sealed(process, data)
+        if world.rules.forgets and version is not None and process.view.forgets(version):
+            return False
+        if (yield from world.at(process).create(key, record, version)):
+            break
         if revision_of(record.version) == process.view.number:
             world.log.fault = "I1 refused"
             raise StoreUnavailable("refused")
-        record = sealed(process, data)
     if process.stale:
         world.log.ending.add(key)  # it may lie in a store that has been drained: a known limit
+    world.note_made(key, record, base)
     world.log.note_saved(key, data, process)
+    return True
 
 
 def end(world: World, process: Process, key: str) -> Operation[None]:
@@ -557,9 +628,14 @@ def retire(world: World, process: Process, old: Record, key: str, data: set[int]
     yield from world.at(process).delete(KEY)
 
 
+def called(name: str) -> str:
+    """What a store of a plan is called, whether everybody is logged out with it or not."""
+    return name.removesuffix("!")
+
+
 def place_of(name: str) -> str:
     """The place that a store of a plan is, whatever it is called."""
-    return name.removesuffix("'")
+    return called(name).removesuffix("'")
 
 
 def contents(record: Record | None) -> set[int]:
