@@ -298,7 +298,7 @@ class SessionStore(SessionBase):
             return self._save_over(data, plain)
         self._require(self._held.version)
         if not self._ask(routing.current_store().touch, self.session_key, expires_at):
-            raise UpdateError
+            raise self._gone()
         self._held = self._held._replace(expires_at=max(expires_at, self._held.expires_at))
         return None
 
@@ -314,12 +314,20 @@ class SessionStore(SessionBase):
                 self._before, self._held = self._held, held
                 return self._note_saved(self._before.user_id)
             if outcome is Outcome.MISSING:
-                raise UpdateError
+                raise self._gone()
             pause(attempt)
             self._merge_newer(data)
             plain = self._with_life(data)
         self.outage = StoreUnavailable(f"The session was being changed by others {ATTEMPTS} times in a row.")
         raise self.outage
+
+    def _gone(self) -> UpdateError:
+        """Return what to raise for a session that was ended since it was read, and note why, as far as that is known.
+
+        Raises StoreUnavailable.
+        """
+        self._read(self.session_key)
+        return UpdateError()
 
     def _require(self, version: int | None) -> None:
         """Raise UpdateError where everybody was logged out since that version was written."""

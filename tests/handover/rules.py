@@ -63,6 +63,8 @@ class WithoutWait(Rules):
 class WithoutWaitBefore(Rules):
     """An operation begins near a switch, too."""
 
+    plan = Plan(("OLD", "NEW"), (("save", 2), ("get", 1), ("save", 0)), processes=3)
+
     def _begin(self, *, logout: bool = False) -> Rule[carrying.View]:
         view: carrying.View = yield LOOK
         return view
