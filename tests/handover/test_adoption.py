@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from django.contrib.auth.models import User
@@ -54,10 +54,10 @@ def test_a_logout_during_the_takeover_holds(old: SessionBase, monkeypatch: pytes
     key = str(old.session_key)
     save = SessionStore._save_new
 
-    def logged_out_before(self: SessionStore, data: dict[str, object]) -> None:
+    def logged_out_before(self: SessionStore, data: dict[str, object], **given: Any) -> None:
         monkeypatch.setattr(SessionStore, "_save_new", save)
         SessionStore(key).delete()
-        save(self, data)
+        save(self, data, **given)
 
     monkeypatch.setattr(SessionStore, "_save_new", logged_out_before)
     assert SessionStore(key).get("visits") is None
@@ -79,12 +79,12 @@ def test_of_parallel_requests_one_takes_over_and_the_other_reads_that(
     key = str(old.session_key)
     save = SessionStore._save_new
 
-    def another_is_faster(self: SessionStore, data: dict[str, object]) -> None:
+    def another_is_faster(self: SessionStore, data: dict[str, object], **given: Any) -> None:
         monkeypatch.setattr(SessionStore, "_save_new", save)
         other = SessionStore(key)
         other["visits"] += 1
         other.save()
-        save(self, data)
+        save(self, data, **given)
 
     monkeypatch.setattr(SessionStore, "_save_new", another_is_faster)
     session = SessionStore(key)
