@@ -21,7 +21,7 @@ from django.http import HttpRequest
 
 from sessionpersist import audit
 from sessionpersist.engine import SessionStore
-from sessionpersist.handover import routing
+from sessionpersist.handover import everybody, routing
 from sessionpersist.session import roster
 from sessionpersist.session.entering import current_policy, is_listed, run
 from sessionpersist.session.policy import MOST_SESSIONS
@@ -35,12 +35,14 @@ __all__ = [
     "UserSession",
     "aend",
     "aend_all",
+    "aend_everybody",
     "aend_others",
     "alisted",
     "aof",
     "are_listed",
     "end",
     "end_all",
+    "end_everybody",
     "end_others",
     "listed",
     "of",
@@ -108,6 +110,16 @@ def end_all(user: object, *, but: SessionBase | None = None, reason: Reason = Re
     return len(_ended(user, lambda entry: kept not in entry.keys, reason))
 
 
+def end_everybody(ended_by: str = "") -> None:
+    """End the sessions of everybody, in every store and on every node, when a switch would activate. Whoever asks for
+    it has to log in again, too. ``ended_by`` is a user name, for the history and the audit log.
+
+    It asks no store, and holds where one is down. Raises what the database of the configuration raises.
+    """
+    everybody.end_everybody(ended_by)
+    session_ended.send_robust(SessionStore, reason=Reason.EVERYBODY, user_id="")
+
+
 async def aof(user: object, current: SessionBase | None = None) -> list[UserSession]:
     """See of()."""
     return await sync_to_async(of)(user, current)
@@ -131,6 +143,11 @@ async def aend_others(request: HttpRequest, *, reason: Reason = Reason.BY_USER) 
 async def aend_all(user: object, *, but: SessionBase | None = None, reason: Reason = Reason.BY_STAFF) -> int:
     """See end_all()."""
     return await sync_to_async(end_all)(user, but=but, reason=reason)
+
+
+async def aend_everybody(ended_by: str = "") -> None:
+    """See end_everybody()."""
+    await sync_to_async(end_everybody)(ended_by)
 
 
 def id_of(user: object) -> str:

@@ -6,16 +6,20 @@ import logging
 import time
 
 import pytest
+from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSession
 from django.core.management import call_command
 from django.db import transaction
+from django.test import Client
 from pytest_django import Settings
 
+from sessionpersist import sessions
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import draining, routing, snapshot
 from sessionpersist.handover.everybody import end_everybody
-from sessionpersist.models import Revision
+from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.sealing import stored_key
 from sessionpersist.stores.base import now_ms, revision_of
@@ -41,12 +45,12 @@ class TestOneStore:
         switch(kind)
 
     def test_no_session_of_before_is_readable_and_each_is_told_why(self, kind: str) -> None:
-        sessions = [new_session(number=number) for number in range(3)]
+        of_before = [new_session(number=number) for number in range(3)]
         end_everybody("ada")
-        assert [reason_of(session) for session in sessions] == [Reason.EVERYBODY] * 3
-        assert not any(SessionStore().exists(session.session_key) for session in sessions)
+        assert [reason_of(session) for session in of_before] == [Reason.EVERYBODY] * 3
+        assert not any(SessionStore().exists(session.session_key) for session in of_before)
         wait_for_the_guard()
-        assert [reason_of(session) for session in sessions] == [Reason.EVERYBODY] * 3
+        assert [reason_of(session) for session in of_before] == [Reason.EVERYBODY] * 3
 
     def test_a_session_of_afterwards_lives(self, kind: str) -> None:
         new_session(visits=1)
@@ -64,10 +68,10 @@ class TestOneStore:
     def test_what_was_read_before_is_saved_touched_and_renewed_no_more(
         self, kind: str, settled: bool
     ) -> None:
-        sessions = [SessionStore(new_session(visits=1).session_key) for _ in range(4)]
-        for session in sessions:
+        read = [SessionStore(new_session(visits=1).session_key) for _ in range(4)]
+        for session in read:
             assert session["visits"] == 1
-        changed, touched, renewed, cleared = sessions
+        changed, touched, renewed, cleared = read
         end_everybody()
         if settled:
             wait_for_the_guard()
@@ -77,7 +81,7 @@ class TestOneStore:
             with pytest.raises(UpdateError):
                 act()
         assert [session.ended_reason for session in (changed, touched, renewed)] == [Reason.EVERYBODY] * 3
-        for key in {session.session_key for session in sessions} - {None}:
+        for key in {session.session_key for session in read} - {None}:
             assert not SessionStore().exists(key)
 
     def test_whoever_logs_out_afterwards_can(self, kind: str) -> None:
@@ -88,6 +92,21 @@ class TestOneStore:
         session["visits"] = 7
         session.save()
         assert SessionStore(session.session_key)["visits"] == 7
+
+    def test_the_list_of_a_user_is_empty_and_the_limit_counts_none_of_before(self, kind: str) -> None:
+        with_limit = LoginConfiguration.get_solo()
+        with_limit.max_sessions = 2
+        with_limit.save()
+        user = User.objects.create_user("ada")
+        for _ in range(2):
+            Client().force_login(user)
+        end_everybody()
+        assert sessions.of(user) == []
+        again = [Client() for _ in range(2)]
+        for client in again:
+            client.force_login(user)
+        assert len(sessions.of(user)) == 2
+        assert all(client.session.get(SESSION_KEY) for client in again)
 
     def test_it_can_be_done_again(self, kind: str) -> None:
         first = new_session()
