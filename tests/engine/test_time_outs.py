@@ -274,6 +274,24 @@ def test_session_keeps_its_times_when_the_store_is_switched(settings: Settings, 
     assert after.expires_at >= before.expires_at + 50 * MINUTE
 
 
+def test_what_staff_save_acts_on_sessions_that_are_there(settings: Settings, clock: Clock) -> None:
+    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "REFRESH_SECONDS": 0.01, "ACTIVATION_SECONDS": 0.02}
+    configuration = LoginConfiguration.get_solo()
+    configuration.idle_minutes = 60
+    configuration.save()
+    wait_for(lambda: routing.current_policy().idle == HOUR)
+    used, unused = new_session(cat="tabby"), new_session(cat="tabby")
+    clock.passes(30 * MINUTE)
+    SessionStore(key_of(used)).save()
+    configuration.idle_minutes = 10
+    configuration.save()
+    wait_for(lambda: routing.current_policy().idle == 10 * MINUTE)
+    assert SessionStore(key_of(used)).get("cat") == "tabby"
+    over = SessionStore(key_of(unused))
+    assert over.get("cat") is None
+    assert over.ended_reason is Reason.IDLE
+
+
 def test_date_that_has_passed_is_an_end_under_a_policy_too(decide: Decide) -> None:
     decide(idle_minutes=60)
     session = SessionStore()

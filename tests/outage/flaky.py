@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.handover import routing
+from sessionpersist.handover import routing, snapshot
 from sessionpersist.handover.carrying import Place, View
 from sessionpersist.stores.base import Probed
 from sessionpersist.stores.breaker import Breaker
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.memory import MemoryStore
+from sessionpersist.stores.settings import MemorySettings
 
 
 class FlakyStore(MemoryStore):
@@ -72,10 +73,11 @@ def flaky_site(folder: Path) -> Iterator[FlakyStore]:
 
 @contextmanager
 def site_on(store: Probed) -> Iterator[Breaker]:
-    """Have every session in this store, behind a breaker as in real life."""
-    view = FixedView(store)
+    """Have every session in this store, behind a breaker as in real life, and without a policy."""
+    view, known = FixedView(store), snapshot.override(MemorySettings())
     before, routing.current_store = routing.current_store, lambda: routing.RoutedStore(lambda: view)
     try:
         yield view.guarded.breaker
     finally:
         routing.current_store = before
+        snapshot.lift(known)
