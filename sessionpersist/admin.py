@@ -61,4 +61,5 @@ class SessionsAdmin(SessionViews):
             self._at("", self.overview, "changelist"),
             self._at("user/<str:quoted>/", self.user, "user"),
             self._at("user/<str:quoted>/end/", self.end, "end"),
+            self._at("everybody/", self.everybody, "everybody"),
         ]

@@ -119,6 +119,7 @@ def renew_key(request: HttpRequest) -> None:
     """Give the session a new key where the password has just been entered: whoever else knows the old one has nothing
     from that. Called last, as until the answer is there the browser goes by the old key."""
     if getattr(request, ENTERED, False):
+        setattr(request, ENTERED, False)
         request.session.cycle_key()
 
 

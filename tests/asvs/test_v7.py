@@ -25,6 +25,7 @@ from sessionpersist.configuration import logins, reauthentication
 from sessionpersist.handover import snapshot
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.session.policy import HOUR, MINUTE
+from sessionpersist.session.reasons import Reason
 from sessionpersist.testing import override_login_configuration
 from tests.commands.running import run
 from tests.engine.behaviour.time_outs import Clock, put_forward
@@ -232,6 +233,16 @@ def test_7_4_4_every_page_has_a_button_to_log_out(grace: User) -> None:
         assert f'action="{admin}"' in warden.get(address).text
 
 
+def test_7_4_5_staff_end_the_sessions_of_a_user_and_of_everybody(grace: User) -> None:
+    hers, other = logged_in(grace), logged_in(User.objects.create_user("other", password=PASSWORD))
+    warden = staff("view_sessions", "end_sessions", "end_all_sessions")
+    warden.post(reverse("admin:sessionpersist_sessions_end", args=[grace.pk]))
+    assert (is_in(hers), is_in(other)) == (False, True)
+    warden.post(reverse("admin:sessionpersist_sessions_everybody"))
+    snapshot.expire()
+    assert not any(map(is_in, (other, warden)))
+
+
 # V7.5 Abuse
 
 
@@ -266,7 +277,36 @@ def test_7_5_2_users_see_their_sessions_and_end_them_once_they_have_entered_the_
     assert [is_in(each) for each in (mine, *others)] == [True, False, False]
 
 
+def test_7_5_3_everybody_is_logged_out_only_after_the_password_again(
+    grace: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hers, warden = logged_in(grace), staff("view_sessions", "end_all_sessions")
+    everybody = reverse("admin:sessionpersist_sessions_everybody")
+    pass_time(monkeypatch, 601)
+    assert "Enter your password." in warden.post(everybody).text
+    snapshot.expire()
+    assert is_in(hers)
+    assert warden.post(everybody, {"your_password": PASSWORD}).status_code == 302
+    snapshot.expire()
+    assert not is_in(hers)
+
+
 # V7.6 Federated logins
+
+
+def test_7_6_1_a_session_of_single_sign_on_ends_by_the_policy_and_with_the_provider(
+    single_sign_on: User, decided: Any, clock: Clock
+) -> None:
+    decided(absolute_hours=1)
+    first, second = Client(), Client()
+    first.force_login(single_sign_on, REMOTE)
+    clock.passes(HOUR - MINUTE)
+    assert is_in(first)
+    second.force_login(single_sign_on, REMOTE)
+    clock.passes(2 * MINUTE)
+    assert (is_in(first), is_in(second)) == (False, True)
+    assert sessions.end_all(single_sign_on, reason=Reason.UNKNOWN) == 1  # as a back-channel logout would
+    assert not is_in(second)
 
 
 def test_7_6_2_a_session_begins_with_a_login_alone(grace: User, client: Client) -> None:

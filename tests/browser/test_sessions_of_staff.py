@@ -60,7 +60,7 @@ def test_staff_see_where_a_user_is_signed_in_and_end_one_session(
     visitor.check_logged_in()
 
 
-@pytest.mark.parametrize("address", ["", "?q=grace", "?q=nobody", "user/1/"])
+@pytest.mark.parametrize("address", ["", "?q=grace", "?q=nobody", "user/1/", "everybody/"])
 def test_axe_finds_nothing_wrong(
     new_context: Callable[..., BrowserContext], node: Node, address: str
 ) -> None:

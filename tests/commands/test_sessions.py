@@ -150,7 +150,24 @@ class TestEnd:
         assert lives(hers) is not ended
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["end", "--user", "grace.hopper", "--yes"]])
+class TestEndEverybody:
+    def test_all_are_logged_out(self, grace: User) -> None:
+        hers = logged_in(grace)
+        assert json.loads(manage("end-everybody", "--yes", "--json").output) == {"ended": "everybody"}
+        snapshot.expire()
+        assert not lives(hers)
+
+    def test_nobody_is_unless_that_is_confirmed(self, grace: User, monkeypatch: pytest.MonkeyPatch) -> None:
+        hers = logged_in(grace)
+        answer(monkeypatch, "no")
+        assert manage("end-everybody").error == "Nothing was ended."
+        snapshot.expire()
+        assert lives(hers)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["end", "--user", "grace.hopper", "--yes"], ["end-everybody", "--yes"]]
+)
 def test_without_its_database_it_says_so(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*given: Any, **options: Any) -> Any:
         raise OperationalError("could not connect: password s3cret")

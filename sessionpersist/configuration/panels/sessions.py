@@ -1,4 +1,4 @@
-"""How many sessions there are in each store, and the sessions of a user."""
+"""How many sessions there are in each store; the sessions of a user; and when everybody is logged out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -17,7 +18,7 @@ from sessionpersist.configuration.panels.words import left_in_words
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import times
 from sessionpersist.handover.draining import COUNT_AT_MOST, Left
-from sessionpersist.session.entering import is_listed
+from sessionpersist.models import Revision
 from sessionpersist.stores import open_store
 from sessionpersist.stores.settings import StoreSettings
 
@@ -61,11 +62,21 @@ class SessionRow:
 @dataclass(frozen=True)
 class UserSessions:
     """The live sessions of a user, last used first. ``problem``: why they can't be shown. ``node``: they are those of
-    this node, as each has a store of its own."""
+    this node, as each has a store of its own. ``more``: there are others, too many to list."""
 
     rows: Sequence[SessionRow] = ()
     problem: Text = ""
     node: str = ""
+    more: bool = False
+
+
+@dataclass(frozen=True)
+class Everybody:
+    """When everybody was last logged out, or will be, and by whom."""
+
+    at: datetime
+    by: str
+    pending: bool
 
 
 def read_counts() -> list[StoreCount]:
@@ -90,17 +101,27 @@ def _counted(settings: StoreSettings) -> StoreCount:
 
 def read_user(user: Any, current: Any = None) -> UserSessions:
     """Return where a user is signed in; ``current`` is the session of whoever looks."""
-    if not is_listed():
+    if not sessions.are_listed():
         return UserSessions(problem=NOT_LISTED)
     try:
-        found = sessions.of(user, current)
+        found = sessions.listed(user, current)
     except StoreUnavailable as error:
         return UserSessions(problem=str(error))
     node = conf.node_name() if read_status().settings.per_node else ""
-    return UserSessions([_row(each) for each in found], node=node)
+    return UserSessions([_row(each) for each in found.sessions], node=node, more=found.more)
 
 
 def _row(each: sessions.UserSession) -> SessionRow:
     begun, last_use = times.local(each.begun), times.local(each.last_use)
     device = each.device or _("Unknown device")
     return SessionRow(each.id, device, each.place, begun, last_use, each.remembered, each.current)
+
+
+def read_everybody() -> Everybody | None:
+    """Return the last time that everybody was logged out; None where nobody has done that."""
+    ends = Revision.objects.filter(ends_earlier=True).exclude(activates_at=None).order_by("-pk")
+    last = ends.values_list("activates_at", "saved_by", Now()).first()
+    if last is None:
+        return None
+    at, by, now = last
+    return Everybody(times.noted(at), by, at > now)

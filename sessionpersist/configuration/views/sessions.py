@@ -12,16 +12,19 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from sessionpersist import audit, sessions
 from sessionpersist.configuration import accounts
-from sessionpersist.configuration.panels.sessions import read_counts, read_user
+from sessionpersist.configuration.panels.sessions import read_counts, read_everybody, read_user
+from sessionpersist.configuration.reauthentication import Reauthentication, renew_key
 from sessionpersist.configuration.views.base import BaseViews
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.session.reasons import Reason
 
-VIEW, END = "sessionpersist.view_sessions", "sessionpersist.end_sessions"
+VIEW, END, END_ALL = (
+    f"sessionpersist.{name}" for name in ("view_sessions", "end_sessions", "end_all_sessions")
+)
 LONGEST_SEARCH = 1000  # characters
 
 
@@ -62,6 +65,8 @@ class SessionViews(BaseViews):
             "found": found,
             "more": len(found) >= accounts.FOUND_AT_MOST,
             "counts": read_counts(),
+            "everybody": read_everybody(),
+            "may_end_all": request.user.has_perm(END_ALL),
         }
         return self._show(request, "overview.html", context)
 
@@ -100,6 +105,21 @@ class SessionViews(BaseViews):
         said = ngettext("Ended {number} session.", "Ended {number} sessions.", ended).format(number=ended)
         self.log_change(request, user, said)
         messages.success(request, said)
+
+    @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
+    def everybody(self, request: HttpRequest) -> HttpResponse:
+        """Say what it means to log everybody out; by POST, do it."""
+        self._require(self.has_view_permission(request) and request.user.has_perm(END_ALL))
+        again = Reauthentication(request)
+        if request.method != "POST" or not again.confirm(_("Log everybody out")):
+            context = {"title": _("Log everybody out?"), "again": again}
+            return self._show(request, "everybody.html", context, too_often=again.too_often)
+        renew_key(request)  # while there is a session
+        sessions.end_everybody(ended_by=request.user.get_username())
+        said = _("Logged everybody out.")
+        self._log(request, said)
+        messages.success(request, said)
+        return HttpResponseRedirect(self._url("changelist"))
 
 
 def user_or_404(quoted: str) -> Any:

@@ -14,7 +14,6 @@ from sessionpersist.configuration.panels.sessions import NOT_LISTED, StoreCount,
 from sessionpersist.configuration.panels.status import read_status
 from sessionpersist.handover import draining
 from sessionpersist.management.base import SessionCommand, ask, operator, read_configuration
-from sessionpersist.session.entering import is_listed
 from sessionpersist.session.reasons import Reason
 from sessionpersist.sessions import UserSession
 from sessionpersist.stores.texts import printable
@@ -22,12 +21,12 @@ from sessionpersist.stores.texts import printable
 
 class Command(SessionCommand):
     help = (
-        "Show who is signed in where, and end the sessions of a user. A session is named by an id of its "
+        "Show who is signed in where, and end sessions: of a user, or of everybody. A session is named by an id of its "
         "own, which leads to no cookie. In-Memory is the memory of a node: run this on each."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        metavar = "list | end"
+        metavar = "list | end | end-everybody"
         actions = parser.add_subparsers(dest="action", required=True, metavar=metavar)
         listing = actions.add_parser(
             "list", help="the sessions of a user; without one, how many each store has"
@@ -38,8 +37,10 @@ class Command(SessionCommand):
         ending.add_argument(
             "--session", action="append", metavar="ID", help="end this one only; may be repeated"
         )
-        ending.add_argument("--yes", action="store_true", help="ask nothing")
-        for each in (listing, ending):
+        everybody = actions.add_parser("end-everybody", help="end the sessions of all users, on every node")
+        for each in (ending, everybody):
+            each.add_argument("--yes", action="store_true", help="ask nothing")
+        for each in (listing, ending, everybody):
             each.add_argument("--json", action="store_true", help="print JSON, for programs")
 
     def handle(self, *, action: str, **options: Any) -> None:
@@ -69,6 +70,12 @@ class Command(SessionCommand):
         if missing := sorted(set(chosen or ()) - set(over)):
             raise CommandError(f"{name} has no such session: {', '.join(map(printable, missing))}.")
 
+    def _end_everybody(self, options: dict[str, Any]) -> None:
+        if not options["yes"]:
+            confirm("This ends every session of all users, on every node. Type “yes” to go on: ")
+        sessions.end_everybody(ended_by=operator())
+        self._print(options, {"ended": "everybody"}, ["Everybody is logged out."])
+
     def _print(self, options: dict[str, Any], found: Any, lines: Any) -> None:
         if options["json"]:
             self.stdout.write(json.dumps(found, indent=2))
@@ -79,7 +86,7 @@ class Command(SessionCommand):
 
 def listed_user(text: str) -> Any:
     """Return the user of a name or a primary key. Raises CommandError."""
-    if not is_listed():
+    if not sessions.are_listed():
         raise CommandError(str(NOT_LISTED))
     user = accounts.by_name_or_key(text)
     if user is None:

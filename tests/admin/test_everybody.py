@@ -1,0 +1,85 @@
+"""The page “Sessions”: logging everybody out."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from sessionpersist.handover import snapshot
+from tests.admin.support import create_staff
+from tests.admin.test_sessions import LOGIN, OVERVIEW, logged_in
+from tests.admin.test_sessions import lives as is_there
+
+pytestmark = pytest.mark.django_db
+
+EVERYBODY = reverse("admin:sessionpersist_sessions_everybody")
+MAY = ("view_sessions", "end_all_sessions")
+
+
+@pytest.fixture(autouse=True)
+def at_once(own_settings: None, settings: Settings) -> None:
+    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ACTIVATION_SECONDS": 0, "GUARD_SECONDS": 0}
+
+
+@pytest.fixture
+def grace(db: None) -> User:
+    return User.objects.create_user("grace.hopper")
+
+
+@pytest.fixture
+def warden(db: None) -> Client:
+    """Staff who may log everybody out."""
+    return logged_in(create_staff("warden", *MAY))
+
+
+def lives(client: Client) -> bool:
+    snapshot.expire()
+    return is_there(client)
+
+
+def test_a_confirmation_says_what_it_means_and_ends_nothing(warden: Client, grace: User) -> None:
+    hers = logged_in(grace)
+    assert EVERYBODY in warden.get(OVERVIEW).text
+    page = warden.get(EVERYBODY).text
+    assert "Every session ends, on every node: those of all users, and yours, too." in page
+    assert "This cannot be undone." in page
+    assert lives(hers)
+
+
+def test_all_are_logged_out(warden: Client, grace: User, caplog: pytest.LogCaptureFixture) -> None:
+    hers = logged_in(grace)
+    with caplog.at_level(logging.INFO, "sessionpersist.audit"):
+        assert warden.post(EVERYBODY).headers["Location"] == OVERVIEW
+    assert not lives(hers)
+    assert not lives(warden)
+    assert LogEntry.objects.get().get_change_message() == "Logged everybody out."
+    assert any(line.startswith("everybody logged out: by warden, In-Memory") for line in caplog.messages)
+    page = logged_in(create_staff("viewer", "view_sessions")).get(OVERVIEW).text
+    assert "Everybody was last logged out on" in page
+    assert "by warden" in page
+    assert EVERYBODY not in page
+
+
+@pytest.mark.parametrize(
+    "held", [(), ("view_sessions", "end_sessions"), ("end_all_sessions",), ("change_loginconfiguration",)]
+)
+def test_nobody_does_it_without_the_permission(grace: User, held: tuple[str, ...]) -> None:
+    hers, client = logged_in(grace), logged_in(create_staff("other", *held))
+    assert client.get(EVERYBODY).status_code == 403
+    assert client.post(EVERYBODY).status_code == 403
+    assert lives(hers)
+    assert not LogEntry.objects.exists()
+
+
+def test_nobody_does_it_without_csrf_or_a_login(grace: User) -> None:
+    hers = logged_in(grace)
+    client = logged_in(create_staff("warden", *MAY), enforce_csrf_checks=True)
+    assert client.post(EVERYBODY).status_code == 403
+    assert Client().post(EVERYBODY).headers["Location"].startswith(LOGIN)
+    assert lives(hers)
