@@ -35,6 +35,11 @@ def in_child(layer: Layer, forget: Callable[[], None]) -> None:
     _registered.sort(key=lambda each: each[0])
 
 
+def around(before: Callable[[], None], in_parent: Callable[[], None]) -> None:
+    """Have something called before each fork, for what must not be open then, and something after it in the parent."""
+    os.register_at_fork(before=before, after_in_parent=in_parent)
+
+
 def _forget_all() -> None:
     """One that fails keeps no other from its turn: Python itself would ignore the error and what comes after it."""
     for _layer, forget in _registered:

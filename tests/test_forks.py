@@ -75,7 +75,7 @@ PRIMITIVES = {
 def test_everything_that_keeps_a_lock_a_thread_or_a_connection_is_registered() -> None:
     """There is one hook of the interpreter in the package, and each module that makes a lock or a thread registers."""
     modules = {name for name in all_modules() if makes_a_primitive(name)}
-    assert modules >= {"stores", "stores.memory", "handover.snapshot", "configuration.databases"}
+    assert modules >= {"stores", "stores.memory.shared_map", "handover.snapshot", "configuration.databases"}
     assert modules - registered() == NEED_NO_HOOK.keys()
     assert registered() >= {"stores.database.store", "handover.routing"}, "they keep connections, and views"
 

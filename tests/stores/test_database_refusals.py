@@ -25,7 +25,7 @@ from sessionpersist.handover.driving import drive
 from sessionpersist.stores.base import Outcome, Record, new_version, now_ms
 from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.guarded import GuardedStore
-from sessionpersist.stores.memory import MemoryStore
+from sessionpersist.stores.memory import MemoryStore, shared_map
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.handover.test_contract import SureView
 from tests.handover.world import united
@@ -332,10 +332,12 @@ def test_a_disk_that_is_full_is_told_and_reads_go_on(tmp_path: Path) -> None:
             assert guarded.get(key) == record
 
 
-def test_a_memory_that_is_full_is_told_and_reads_go_on(tmp_path: Path) -> None:
+def test_a_memory_that_is_full_is_told_and_reads_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_map, "MAP_BYTES", shared_map.RESERVE + MEGABYTE)
     store = MemoryStore(tmp_path, "site", timeout=5)
     store.create(key := a_key(), record := a_record())
-    store._connection().execute("PRAGMA max_page_count = 1")
     guarded = GuardedStore(store, "the store")
     for _ in range(5):
         with pytest.raises(StoreUnavailable, match="is full") as raised:

@@ -1,26 +1,42 @@
-"""In-Memory: the contract, and what is particular to a file that processes share."""
+"""In-Memory: the contract, and what is particular to a map that processes share."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
+from lmdb.verify import verify
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
-from sessionpersist.stores import memory
-from sessionpersist.stores.base import PLACE, Probed
-from sessionpersist.stores.memory import MemoryStore
-from sessionpersist.stores.sql import BATCH
-from tests.stores.contract import ClearsItself, HasAPlace, RoundTrips, StoreContract, a_key, a_record
-from tests.stores.parallel import in_processes
+from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, PLACE, Outcome, Probed, Record, now_ms
+from sessionpersist.stores.memory import MemoryStore, former, shared_map
+from sessionpersist.stores.memory import store as memory
+from sessionpersist.stores.memory.records import FORMAT, HEAD, encoded
+from sessionpersist.stores.memory.store import BATCH
+from tests.stores.contract import (
+    ClearsItself,
+    ForeignRecords,
+    HasAPlace,
+    RoundTrips,
+    StoreContract,
+    a_key,
+    a_record,
+)
+from tests.stores.parallel import in_processes, in_threads
+
+T = TypeVar("T")
 
 # Writes until it is killed, and says which keys are in.
 WRITER = """
@@ -47,7 +63,28 @@ def writer(directory: Path, records: int) -> subprocess.Popen[str]:
     )
 
 
-class TestMemoryStore(StoreContract, HasAPlace, ClearsItself, RoundTrips):
+def head(
+    version: int = 1, created_at: int = 1, expires_at: int = 2**60, *, form: int = FORMAT, letters: int = 0
+) -> bytes:
+    return HEAD.pack(form, letters, version, created_at, expires_at)
+
+
+FOREIGN = {
+    "nothing": b"",
+    "a text": b"This is a text, and none of the records that a store has written.",
+    "a head that is cut off": head()[:-1],
+    "another format": head(form=2) + b"payload",
+    "a user who is longer than the rest": head(letters=9) + b"ada",
+    "a user who is longer than any": head(letters=2_000) + bytes(3_000),
+    "a negative version": head(-1) + b"payload",
+    "a time before all times": head(created_at=-1) + b"payload",
+    "an expiry before all times": head(expires_at=-1) + b"payload",
+    "an ended record with a payload": head(0) + b"payload",
+    "a payload beyond the limit": head() + bytes(MAX_PAYLOAD_BYTES + 1),
+}
+
+
+class TestMemoryStore(StoreContract, HasAPlace, ClearsItself, RoundTrips, ForeignRecords):
     @pytest.fixture(autouse=True)
     def directory(self, tmp_path: Path) -> None:
         self.path = tmp_path
@@ -55,17 +92,39 @@ class TestMemoryStore(StoreContract, HasAPlace, ClearsItself, RoundTrips):
     def make_store(self) -> Probed:
         return MemoryStore(self.path, "site", timeout=5)
 
+    def foreign(self) -> dict[str, Callable[[str], None]]:
+        def writer(value: bytes) -> Callable[[str], None]:
+            return lambda key: put(opened(self.path), key, value)
+
+        return {what: writer(value) for what, value in FOREIGN.items()}
+
     def commands(self, store: Probed, action: Callable[[], object]) -> int:
+        """How many transactions the action takes."""
         assert isinstance(store, MemoryStore)
+        shared = store._opened()
         seen: list[str] = []
-        store._connection().set_trace_callback(seen.append)
-        action()
-        store._connection().set_trace_callback(None)
+        with pytest.MonkeyPatch.context() as patch:
+            for verb in ("read", "write"):
+                patch.setattr(shared, verb, counted(getattr(shared, verb), seen))
+            action()
         return len(seen)
 
 
-def opened(directory: Path, site: str = "site") -> MemoryStore:
-    return MemoryStore(directory, site, timeout=5)
+def counted(verb: Callable[..., T], seen: list[str]) -> Callable[..., T]:
+    def count(*arguments: Any) -> T:
+        seen.append(verb.__name__)
+        return verb(*arguments)
+
+    return count
+
+
+def opened(directory: Path, site: str = "site", timeout: float = 5) -> MemoryStore:
+    return MemoryStore(directory, site, timeout)
+
+
+def put(store: MemoryStore, key: str, value: bytes) -> None:
+    """Write any bytes under a key."""
+    store._written(lambda shared, transaction: transaction.put(key.encode(), value))
 
 
 def test_processes_that_start_at_once_share_their_sessions(tmp_path: Path) -> None:
@@ -78,55 +137,222 @@ def test_processes_that_start_at_once_share_their_sessions(tmp_path: Path) -> No
     store.close()
 
 
-def test_a_file_that_another_process_is_just_making_is_waited_for(tmp_path: Path) -> None:
-    """SQLite does not wait by itself where one writes and another one switches to the write-ahead log."""
+def test_a_map_that_another_process_is_just_opening_is_waited_for(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.folder.mkdir(mode=0o700)
-    other = sqlite3.connect(store.folder / "sessions.sqlite3", isolation_level=None, check_same_thread=False)
-    other.execute("CREATE TABLE other (number)")
-    other.execute("BEGIN IMMEDIATE")
-    other.execute("INSERT INTO other VALUES (1)")
-    ready = threading.Timer(0.2, other.close)
-    ready.start()
+    with holding(store.folder / "sessions.lmdb-turn") as holder:
+        threading.Timer(0.2, holder.kill).start()
+        assert store.create(a_key(), a_record())
+    store.close()
+
+
+HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], "w")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def holding(turn: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has taken the turn to write, and keeps it until it ends."""
+    arguments = [sys.executable, "-c", HOLDER, str(turn)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield holder
+        holder.kill()
+
+
+# Forks
+
+
+def test_neither_side_of_a_fork_goes_on_with_what_was_open_before(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    before = store._opened()
+    assert in_processes([lambda: str(store._opened() is before)]) == ["False"]
+    assert store._opened() is not before
     assert store.create(a_key(), a_record())
-    ready.join()
     store.close()
 
 
-def test_a_forked_child_opens_a_connection_of_its_own(tmp_path: Path) -> None:
-    store = opened(tmp_path)
-    inherited = store._connection()
-    assert in_processes([lambda: str(store._connection() is inherited)]) == ["False"]
-    assert store._connection() is inherited
+def test_a_child_of_a_fork_that_python_was_not_told_of_before_opens_the_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a server written in C forks."""
+    monkeypatch.setattr(shared_map, "let_go", lambda path: None)
+    store, key, other = opened(tmp_path), a_key(), a_key()
+    store.create(key, record := a_record())
+    before = store._opened()
+    said = in_processes([lambda: str(store.get(key) == record and store.create(other, record))])
+    assert said == ["True"]
+    assert store._opened() is before
+    assert store.get(key) == store.get(other) == record
+    monkeypatch.undo()
     store.close()
 
 
-def test_a_writer_that_is_killed_leaves_everything_whole(tmp_path: Path) -> None:
-    store = opened(tmp_path)
-    for _ in range(3):
-        process = writer(tmp_path, 1_000_000)
-        assert process.stdout is not None
-        seen = [process.stdout.readline().strip() for _ in range(20)]
-        process.send_signal(signal.SIGKILL)
-        seen += process.stdout.read().split()
-        process.wait()
-        process.stdout.close()
-        assert all(store.get(key) is not None for key in seen if len(key) == 64)
-    assert store._row("PRAGMA integrity_check") == ("ok",)
-    assert store.create(a_key(), a_record())
+def test_forks_while_other_threads_read_and_write(tmp_path: Path) -> None:
+    store, key = opened(tmp_path), a_key()
+    store.create(key, record := a_record())
+    done = threading.Event()
+
+    def use() -> int:
+        times = 0
+        while not done.is_set():
+            assert store.get(key) == record
+            assert store.create(other := a_key(), record)
+            assert store.delete(other)
+            times += 1
+        return times
+
+    def fork() -> int:
+        try:
+            for _ in range(10):
+                assert in_processes([lambda: str(store.get(key) == record)] * 2) == ["True"] * 2
+        finally:
+            done.set()
+        return 1
+
+    assert all(in_threads([use, use, fork]))
+    assert store.count() == 1
     store.close()
 
 
-def test_a_file_that_is_open_is_never_opened_beside_sqlite(tmp_path: Path) -> None:
-    """Closing any other descriptor of it would drop the locks that this process holds, and another process would
-    take itself for the last one and delete the write-ahead log."""
-    store = opened(tmp_path)
-    store.create(key := a_key(), a_record())
-    threading.Thread(target=lambda: opened(tmp_path).count()).start()
-    process = writer(tmp_path, 1)
-    process.communicate(timeout=30)
-    assert (store.folder / "sessions.sqlite3-wal").exists()
-    assert store.get(key) is not None
+# Processes that are killed or stopped
+
+
+def forked(action: Callable[[], object]) -> int:
+    """Run something in a forked process, and return its id."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of other tests
+        pid = os.fork()
+    if pid == 0:
+        with suppress(BaseException):
+            signal.alarm(60)
+            action()
+        os._exit(1)
+    return pid
+
+
+def use_without_a_pause(store: MemoryStore, shared: str, created: Callable[[str], object]) -> None:
+    while True:
+        key, other, record = a_key(), a_key(), a_record(b"x" * 20_000)
+        if store.create(key, record):
+            created(key)
+        store.get(shared)
+        store.replace(key, record._replace(version=1), record.version)
+        store.create(other, record)
+        store.delete(other)
+
+
+@contextmanager
+def busy(store: MemoryStore, shared: str) -> Iterator[tuple[int, int]]:
+    """A forked process that uses the store without a pause, until it is killed. Yields its id and where it writes the
+    keys that it has created."""
+    read, write = os.pipe()
+    pid = forked(lambda: use_without_a_pause(store, shared, lambda key: os.write(write, key.encode())))
+    os.close(write)
+    try:
+        yield pid, read
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(read)
+
+
+def kill_at_any_moment(tmp_path: Path, times: int) -> None:
+    store, shared, created = opened(tmp_path), a_key(), ""
+    store.create(shared, a_record())
+    for number in range(times):
+        with busy(store, shared) as (pid, keys):
+            os.read(keys, 64)
+            time.sleep((number % 50) / 10_000)
+            os.kill(pid, signal.SIGKILL)
+            while text := os.read(keys, 65_536):
+                created += text.decode()
+        begun = time.monotonic()
+        assert store.touch(shared, a_record().expires_at + 60_000)
+        assert time.monotonic() - begun < 2
+    whole(store, [created[at : at + 64] for at in range(0, len(created), 64)])
+    store.close()
+
+
+def whole(store: MemoryStore, keys: list[str]) -> None:
+    """Every session that somebody was told of is there, no page is lost, and none is used twice."""
+    assert keys
+    assert all(store.get(key) is not None for key in keys)
+    store.close()
+    assert verify(store.folder / "sessions.lmdb") == []  # type: ignore[no-untyped-call]
+
+
+def test_a_process_that_is_killed_leaves_everything_whole(tmp_path: Path) -> None:
+    kill_at_any_moment(tmp_path, 40)
+
+
+@pytest.mark.long
+def test_a_process_that_is_killed_at_any_moment_of_two_thousand_leaves_everything_whole(
+    tmp_path: Path,
+) -> None:
+    kill_at_any_moment(tmp_path, 2_000)
+
+
+def test_beside_a_process_that_is_stopped_reads_go_on_and_writes_end_in_time(tmp_path: Path) -> None:
+    """LMDB itself would have every writer wait until the process goes on."""
+    store, key, outcomes = opened(tmp_path, timeout=0.1), a_key(), set()
+    store.create(key, record := a_record())
+    for _ in range(20):
+        with busy(store, key) as (pid, keys):
+            os.read(keys, 64)
+            assert store.get(key) == record
+            os.kill(pid, signal.SIGSTOP)
+            begun = time.monotonic()
+            assert store.get(key) == record
+            assert time.monotonic() - begun < 0.1
+            try:
+                outcomes.add(store.touch(key, 1))
+            except StoreUnavailable as error:
+                outcomes.add("locked" in str(error))
+            assert time.monotonic() - begun < 2
+            os.kill(pid, signal.SIGCONT)
+    assert outcomes == {True}
+    store.close()
+
+
+def test_what_a_killed_reader_was_reading_does_not_keep_its_pages_for_ever(tmp_path: Path) -> None:
+    store, reading = opened(tmp_path), os.pipe()
+
+    def read_for_ever(transaction: object) -> None:
+        os.write(reading[1], b"here")
+        time.sleep(60)
+
+    pid = forked(lambda: store._asked(lambda shared: shared.read(read_for_ever)))
+    os.read(reading[0], 4)
+    readers = store._asked(lambda shared: shared._open_env().readers)
+    assert str(pid) in readers()
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert str(pid) in readers()
+    store.clear_expired()
+    assert str(pid) not in readers()
+    store.close()
+
+
+def test_a_map_that_another_process_has_made_larger_than_this_one_can_see_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, key = opened(tmp_path), a_key()
+    monkeypatch.setattr(shared_map, "MAP_BYTES", 1024 * 1024)
+    monkeypatch.setattr(shared_map, "RESERVE", 0)
+    store.create(a_key(), a_record())
+    inside = store._opened()
+    larger = writer(tmp_path, 200)
+    assert larger.communicate(timeout=30)[0]
+    assert store._opened() is inside
+    assert store.get(key) is None
+    assert store.count() == 201
     store.close()
 
 
@@ -139,7 +365,7 @@ def test_only_the_user_of_the_site_can_read_it(tmp_path: Path) -> None:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in (store.folder, *store.folder.iterdir())}
     assert modes.pop(store.folder.name) == 0o700
-    assert set(modes) == {"sessions.sqlite3", "sessions.sqlite3-wal", "sessions.sqlite3-shm"}
+    assert set(modes) == {"sessions.lmdb", "sessions.lmdb-lock", "sessions.lmdb-turn"}
     assert set(modes.values()) == {0o600}
     store.close()
 
@@ -291,18 +517,251 @@ def test_a_place_that_cannot_be_written_is_an_outage(tmp_path: Path) -> None:
         opened(tmp_path / "file").get(a_key())
 
 
-def test_a_file_that_stays_locked_is_an_outage_in_time(tmp_path: Path) -> None:
-    store = MemoryStore(tmp_path, "site", timeout=0.2)
+def test_a_map_that_stays_locked_is_an_outage_in_time(tmp_path: Path) -> None:
+    store = opened(tmp_path, timeout=0.2)
     store.create(key := a_key(), a_record())
-    writing = sqlite3.connect(store.folder / "sessions.sqlite3", isolation_level=None)
-    writing.execute("BEGIN IMMEDIATE")
-    begun = time.monotonic()
-    with pytest.raises(StoreUnavailable, match="locked"):
-        store.create(a_key(), a_record())
-    assert time.monotonic() - begun < 2
-    assert store.get(key) is not None  # readers don't wait
-    writing.close()
+    with holding(store.folder / "sessions.lmdb-turn"):
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="locked"):
+            store.create(a_key(), a_record())
+        assert time.monotonic() - begun < 2
+        assert store.get(key) is not None  # readers don't wait
     store.close()
+
+
+def test_a_folder_that_was_removed_is_made_again_and_shared_by_all(tmp_path: Path) -> None:
+    """Who went on with the removed files would not see what the others do, nor they what it does."""
+    store, key, record = opened(tmp_path), a_key(), a_record()
+    store.create(lost := a_key(), record)
+    shutil.rmtree(store.folder)
+    time.sleep(shared_map.LOOK_EVERY)
+    assert store.get(lost) is None
+    assert in_processes([lambda: str(opened(tmp_path).create(key, record))]) == ["True"]
+    assert store.get(key) == record
+    store.close()
+
+
+def test_so_it_is_where_another_process_has_made_it(tmp_path: Path) -> None:
+    store, record = opened(tmp_path), a_record()
+    store.create(lost := a_key(), record)
+    shutil.rmtree(store.folder)
+    other = writer(tmp_path, 1)
+    key = other.communicate(timeout=30)[0].strip()
+    assert store.get(lost) is None
+    assert store.get(key) is not None
+    store.close()
+
+
+# Full
+
+
+@pytest.fixture(params=["the map", "the file system"])
+def little_room(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """A folder whose store has room for six megabytes."""
+    if request.param == "the map":
+        monkeypatch.setattr(shared_map, "MAP_BYTES", 6 * 1024 * 1024)
+        yield tmp_path
+        return
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "none", tmp_path], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("Only root can mount a small file system.")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def fill(store: MemoryStore, size: int, life: int = 60_000) -> list[str]:
+    keys: list[str] = []
+
+    def go_on() -> None:
+        while True:
+            key = a_key()
+            store.create(key, a_record(bytes(size), life=life))
+            keys.append(key)
+
+    with pytest.raises(StoreUnavailable, match="is full") as raised:
+        go_on()
+    assert raised.value.answered
+    return keys
+
+
+@pytest.mark.parametrize("size", [300, 3_000, 100_000])
+def test_where_it_is_full_reads_and_deletions_go_on(little_room: Path, size: int) -> None:
+    store = opened(little_room)
+    keys = fill(store, size)
+    assert all(store.get(key) is not None for key in keys)
+    for key in keys:
+        assert store.touch(key, a_record().expires_at + 60_000)
+    for key in keys[::2]:
+        assert store.delete(key)
+    for key in keys[1::2]:
+        store.end(key, a_record().expires_at)
+        assert store.get(key) is not None
+    time.sleep(shared_map.LOOK_EVERY)
+    assert store.create(a_key(), a_record())
+    store.close()
+
+
+@pytest.mark.parametrize("size", [300, 3_000])
+def test_where_it_is_full_a_save_that_takes_no_more_room_is_kept(little_room: Path, size: int) -> None:
+    store = opened(little_room)
+    for key in fill(store, size):
+        found = store.get(key)
+        assert found is not None
+        assert store.replace(key, a_record(b"x" * size), found.version) is Outcome.SAVED
+    store.close()
+
+
+def test_where_it_is_full_of_expired_sessions_the_next_ones_clear_them(little_room: Path) -> None:
+    store = opened(little_room)
+    keys = fill(store, 3_000, life=3_000)
+    time.sleep(3.1)
+    assert all(store.create(a_key(), a_record(bytes(3_000))) for _ in keys[::2])
+    store.close()
+
+
+def test_where_it_is_full_all_that_has_expired_can_be_cleared(little_room: Path) -> None:
+    store = opened(little_room)
+    keys = fill(store, 1_000, life=3_000)
+    time.sleep(3.1)
+    assert store.clear_expired() == len(keys)
+    store.close()
+
+
+# What an older release left
+
+
+OLD_SCHEMA = """CREATE TABLE IF NOT EXISTS session (
+    stored_key TEXT PRIMARY KEY, payload BLOB NOT NULL, version INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, user_id TEXT NOT NULL) WITHOUT ROWID"""
+OLD_INDEX = "CREATE INDEX IF NOT EXISTS session_expires_at ON session (expires_at)"
+OLD_READ = "SELECT payload, version, expires_at, user_id FROM session WHERE stored_key = ? AND expires_at > ?"
+OLD_CREATE = "INSERT INTO session VALUES (?, ?, ?, ?, ?, ?)"
+OLD_DELETE = "DELETE FROM session WHERE stored_key = ? AND expires_at > ?"
+
+
+class Older:
+    """The memory as release 0.3.0 kept it, and a process of that release that has it open."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        store.folder.mkdir(mode=0o700)
+        self.file = store.folder / "sessions.sqlite3"
+        self.place = "0123456789abcdef" * 2
+        self.live, self.ended, self.expired, self.foreign = (a_key() for _ in range(4))
+        self.record = a_record(b"of old", user_id="ada \N{SNOWMAN}")
+        self.connection = self.connect()
+        self.write(PLACE, Record(self.place.encode(), 0, 0, 2**63 - 1))
+        self.write(self.live, self.record)
+        self.write(self.ended, Record(b"", 0, now_ms(), now_ms() + 60_000))
+        self.write(self.expired, a_record(life=-1))
+        self.write(self.foreign, a_record()._replace(version=-7))
+
+    def connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.file, isolation_level=None, timeout=5)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(OLD_SCHEMA)
+        connection.execute(OLD_INDEX)
+        return connection
+
+    def write(self, key: str, record: Record) -> None:
+        self.connection.execute(OLD_CREATE, (key, *record))
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Iterator[Older]:
+    older = Older(opened(tmp_path))
+    yield older
+    older.connection.close()
+
+
+def test_what_an_older_release_has_kept_is_taken_over(tmp_path: Path, older: Older) -> None:
+    store = opened(tmp_path)
+    assert store.get(older.live) == older.record
+    assert store.place() == older.place
+    assert (ended := store.get(older.ended)) is not None
+    assert ended.ended
+    assert dict(store.scan()).keys() == {older.live, older.ended}
+    store.close()
+
+
+def test_it_is_taken_over_once(tmp_path: Path, older: Older) -> None:
+    store = opened(tmp_path)
+    assert store.delete(older.live)
+    store.close()
+    assert store.get(older.live) is None
+    assert in_processes([lambda: str(store.get(older.live))]) == ["None"]
+    store.close()
+
+
+def test_of_processes_that_start_at_once_each_has_it(tmp_path: Path, older: Older) -> None:
+    older.connection.close()
+    said = in_processes([lambda: str(opened(tmp_path).get(older.live) == older.record)] * 4)
+    assert said == ["True"] * 4
+
+
+def test_a_process_of_the_older_release_can_go_on_with_nothing(tmp_path: Path, older: Older) -> None:
+    """An answer that there is no session would log a user out; a write would be lost."""
+    store = opened(tmp_path)
+    store.prepare()
+    for statement, parameters in (
+        (OLD_READ, [older.live, 0]),
+        (OLD_READ, [a_key(), 0]),
+        (OLD_CREATE, [a_key(), *older.record]),
+        (OLD_DELETE, [older.live, 0]),
+    ):
+        with pytest.raises(sqlite3.OperationalError, match="taken_over_by_a_newer_release"):
+            older.connection.execute(statement, parameters)
+    with pytest.raises(sqlite3.OperationalError, match="view"):
+        older.connect()
+    store.close()
+
+
+def test_a_take_over_that_was_killed_half_way_is_done_by_the_next(
+    tmp_path: Path, older: Older, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*arguments: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    store = opened(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "new_place", die)
+        patch.setattr(former, "records", die)
+        assert in_processes([lambda: str(store.place())]) == [""]
+    with monkeypatch.context() as patch:
+        patch.setattr(former, "forget", die)
+        assert in_processes([lambda: str(store.place())]) == [""]
+    assert store.get(older.live) == older.record
+    assert store.delete(older.live)
+    store.close()
+    assert store.get(older.live) is None
+    assert store.place() == older.place
+    store.close()
+
+
+def test_what_was_taken_over_gives_its_memory_back(tmp_path: Path, older: Older) -> None:
+    for _ in range(1_000):
+        older.write(a_key(), a_record(bytes(5_000)))
+    older.connection.close()
+    before = older.file.stat().st_size
+    store = opened(tmp_path)
+    assert store.count() == 1_001
+    assert older.file.stat().st_size < 100_000 < before
+    store.close()
+
+
+def test_a_file_of_the_older_release_that_can_not_be_read_is_an_outage(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.folder.mkdir(mode=0o700)
+    (store.folder / "sessions.sqlite3").write_bytes(b"no database" * 1_000)
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        store.get(a_key())
+    store.close()
+
+
+# Clearing
 
 
 def test_expired_sessions_go_as_new_ones_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,20 +778,17 @@ def test_expired_sessions_go_as_new_ones_come(tmp_path: Path, monkeypatch: pytes
 def test_clearing_keeps_up_with_more_new_sessions_than_one_batch(tmp_path: Path) -> None:
     """One batch a minute did not: the file grew, though everything in it had expired."""
     store = opened(tmp_path)
-    store.create(a_key(), a_record())
-    expired = a_record(life=-1)
-    store._connection().execute("BEGIN")
-    store._connection().executemany(
-        "INSERT INTO session VALUES (?, ?, ?, ?, ?, ?)", [(a_key(), *expired) for _ in range(2 * BATCH + 50)]
-    )
-    store._connection().execute("COMMIT")
+    store.create(live := "0" * 64, a_record())
+    for _ in range(2 * BATCH + 50):
+        put(store, a_key(), encoded(a_record(life=-1)))
     store._clear_at = time.monotonic()
     left = []
-    for _ in range(4):
-        store.create(a_key(), a_record())
+    for number in range(4):
+        store.create(f"{number + 1:064}", a_record())
         left.append(kept(store) - store.count())
-    assert left == [BATCH + 50, 50, 0, 0]
+    assert left == [BATCH + 51, 51, 0, 0]
     assert store._clear_at > time.monotonic() + memory.CLEAR_EVERY - 10  # and then it rests
+    assert store.get(live) is not None
     store.close()
 
 
@@ -342,5 +798,5 @@ def refused(store: MemoryStore) -> None:
 
 
 def kept(store: MemoryStore) -> int:
-    """How many sessions lie in the file, expired ones too."""
-    return int(store._row("SELECT COUNT(*) FROM session WHERE stored_key <> ?", PLACE)[0])
+    """How many sessions lie in the map, expired ones too."""
+    return len(store._page(b"", 10_000))
