@@ -110,6 +110,11 @@ class SessionStore(SessionBase):
         self._held, data = found
         return data
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the browser came with a session, and there is none. Known once it has been looked for."""
+        return self._missed is not None
+
     def exists(self, session_key: str | None) -> bool:
         """Return whether there is a live session with that key. False for None and for anything that is not a text."""
         return is_key(session_key) and self._read(Secret(session_key)) is not None

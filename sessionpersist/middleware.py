@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib.sessions import middleware
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import select_template
 
@@ -34,6 +36,8 @@ class SessionMiddleware(middleware.SessionMiddleware):
         Nobody is asked once more then."""
         if isinstance(exception, SessionLimitReached):
             return refused(request, exception)
+        if isinstance(exception, UpdateError) and is_gone(request):
+            return interrupted(request)
         if not isinstance(exception, StoreUnavailable):
             return None
         request.session.outage = exception  # type: ignore[attr-defined] # where the view itself asked, too
@@ -45,17 +49,30 @@ class SessionMiddleware(middleware.SessionMiddleware):
         if outage is None:
             try:
                 note_use(request)
-                return super().process_response(request, response)
-            except SessionLimitReached as error:  # of a view that logs somebody in without Django's login()
-                return super().process_response(request, refused(request, error))
+                return self._saved(request, response)
             except StoreUnavailable as error:
                 outage = error
         if response.status_code == 503 and response.has_header("Retry-After"):
             return response
-        replacement = unavailable(request, outage)
-        # They are closed with the response: to close them here would also say that the request has finished.
-        replacement._resource_closers.extend(response._resource_closers)  # type: ignore[attr-defined]
-        return replacement
+        return in_place_of(response, unavailable(request, outage))
+
+    def _saved(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """Do as Django does, but for a login that is one too many and for a session that was ended meanwhile."""
+        try:
+            response = super().process_response(request, response)
+        except SessionLimitReached as error:  # of a view that logs somebody in without Django's login()
+            response = super().process_response(request, in_place_of(response, refused(request, error)))
+        except SessionInterrupted:
+            return in_place_of(response, interrupted(request))
+        pass_on_reason(request, response)
+        return response
+
+
+def in_place_of(response: HttpResponse, replacement: HttpResponse) -> HttpResponse:
+    """Return the second one, which is sent instead of the first. What the first one holds is closed with it: to close
+    that here would also say that the request has finished."""
+    replacement._resource_closers.extend(response._resource_closers)  # type: ignore[attr-defined]
+    return replacement
 
 
 def refused(request: HttpRequest, error: SessionLimitReached) -> HttpResponse:
@@ -63,6 +80,28 @@ def refused(request: HttpRequest, error: SessionLimitReached) -> HttpResponse:
     from sessionpersist.account import limit  # it needs the apps to be ready
 
     return limit.refused(request, error)
+
+
+def interrupted(request: HttpRequest) -> HttpResponse:
+    """Return the answer to a request whose session was ended meanwhile."""
+    from sessionpersist.account import ended
+
+    return ended.interrupted(request)
+
+
+def is_gone(request: HttpRequest) -> bool:
+    """Return whether it was the session of this request that could not be saved, and no other. Raises
+    StoreUnavailable."""
+    session = getattr(request, "session", None)
+    return isinstance(session, SessionStore) and not session.exists(session.session_key)
+
+
+def pass_on_reason(request: HttpRequest, response: HttpResponse) -> None:
+    """Have the login page know why a session is over."""
+    from sessionpersist.account import ended
+
+    if hasattr(request, "session"):
+        ended.pass_on_reason(request, response)
 
 
 def note_use(request: HttpRequest) -> None:

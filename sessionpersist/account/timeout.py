@@ -19,9 +19,9 @@ from django.views.decorators.http import require_POST, require_safe
 
 from sessionpersist import background
 from sessionpersist.account import pages
+from sessionpersist.account.ended import reason_of
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import snapshot
-from sessionpersist.session.reasons import Reason
 
 SHORTEST_WARNING = 20_000  # milliseconds: what WCAG 2.2.1 asks for at least
 WARNING = 120_000  # milliseconds before the end, or a tenth of the idle time-out if that is less
@@ -68,7 +68,7 @@ def state(request: HttpRequest) -> dict[str, Any]:
 
 def over(request: HttpRequest) -> dict[str, Any]:
     """See state(): nobody is logged in."""
-    reason = ended_reason(request)
+    reason = reason_of(request)
     return {"user": "", "left": 0, "extends": False, "reason": "" if reason is None else str(reason.text)}
 
 
@@ -76,12 +76,6 @@ def time_left(request: HttpRequest) -> tuple[int | None, bool]:
     """See SessionStore.time_left(); of the session of another engine nothing is known."""
     session = request.session
     return session.time_left() if isinstance(session, SessionStore) else (None, False)
-
-
-def ended_reason(request: HttpRequest) -> Reason | None:
-    """Return why the session that the browser came with is over, if that is known."""
-    session = request.session
-    return session.ended_reason if isinstance(session, SessionStore) else None
 
 
 def opaque(user: Any) -> str:

@@ -9,6 +9,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString, mark_safe
 
 from sessionpersist.account import timeout
+from sessionpersist.account.ended import reason_of
 
 register = template.Library()
 
@@ -26,7 +27,7 @@ def session_timeout(context: template.Context, warn: float | None = None) -> Saf
 @register.simple_tag(takes_context=True)
 def session_ended_reason(context: template.Context) -> SafeString:
     """On the login page: why whoever comes here has been logged out, if that is known."""
-    reason = timeout.ended_reason(context["request"])
+    reason = reason_of(context["request"])
     return _rendered("ended_reason.html", None if reason is None else {"reason": reason})
 
 

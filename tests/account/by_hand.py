@@ -1,9 +1,13 @@
-"""The site, and a page that logs a user in without Django's login()."""
+"""The site, a page that logs a user in without Django's login(), and pages whose session is ended meanwhile."""
 
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
+
+from sessionpersist import sessions
+from sessionpersist.engine import SessionStore
+from sessionpersist.session.reasons import Reason
 
 
 def log_in(request: HttpRequest) -> HttpResponse:
@@ -15,4 +19,30 @@ def log_in(request: HttpRequest) -> HttpResponse:
     return HttpResponse("logged in")
 
 
-urlpatterns = [path("by-hand/", log_in), path("", include("project.urls"))]
+def overtaken(request: HttpRequest) -> HttpResponse:
+    """A slow page, during which the user ends this session from another device."""
+    request.session["draft"] = "unsaved"
+    sessions.end_all(request.user, reason=Reason.BY_USER)
+    return HttpResponse("what nobody may read")
+
+
+def overtaken_in_the_view(request: HttpRequest) -> HttpResponse:
+    """The same; the view itself saves the session."""
+    response = overtaken(request)
+    request.session.save()
+    return response
+
+
+def another(request: HttpRequest) -> HttpResponse:
+    """A view that saves another session, which is not there."""
+    SessionStore("a" * 32).save()
+    return HttpResponse("saved")
+
+
+urlpatterns = [
+    path("by-hand/", log_in),
+    path("overtaken/", overtaken),
+    path("overtaken-in-the-view/", overtaken_in_the_view),
+    path("another/", another),
+    path("", include("project.urls")),
+]

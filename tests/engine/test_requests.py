@@ -131,11 +131,15 @@ def test_session_of_the_test_client_can_be_read_and_written(client: Client) -> N
     assert client.session["visits"] == 42
 
 
-def test_session_deleted_in_a_parallel_request_is_400_and_stays_deleted(client: Client, user: User) -> None:
+def test_session_deleted_in_a_parallel_request_leads_to_the_login_and_stays_deleted(
+    client: Client, user: User, settings: Settings
+) -> None:
+    settings.LOGIN_URL = "/login/"
     client.force_login(user)
     session = session_of(client)
     response = client.get("/overtaken/")
-    assert response.status_code == 400
+    assert response.status_code == 303
+    assert response["Location"] == "/login/?next=%2Fovertaken%2F"
     assert not SessionStore().exists(key_of(session))
 
 
