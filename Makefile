@@ -46,7 +46,7 @@ test: $(VENV)/.dev ## Run the tests in minutes, several at once (WORKERS=3; ARGS
 	@$(PYTHON) -m pytest -m "not long" $(or $(ARGS),$(AT_ONCE))
 
 test-long: $(VENV)/.dev ## Run what takes its time: long loads, large explorations (ARGS=… as above)
-	@$(PYTHON) -m pytest -m long $(or $(ARGS),$(AT_ONCE_LONG))
+	@$(PYTHON) -m pytest -m "long or hypothesis" --hypothesis-profile=long $(or $(ARGS),$(AT_ONCE_LONG))
 
 floors: $(VENV)/.floors ## Run the tests of the stores on the oldest versions that the wheel allows
 	@build/floors/bin/python -m pytest $(or $(ARGS),tests/stores tests/probing tests/engine)

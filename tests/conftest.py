@@ -10,6 +10,7 @@ import pytest
 from _pytest.nodeid import NodeId
 from django.conf import settings
 from django.db import connections
+from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
 # Kept until the interpreter ends, which removes it.
@@ -27,10 +28,14 @@ os.environ |= {
 django.setup()
 
 from sessionpersist import conf  # now that Django is set up
+from tests import sizes  # noqa: F401 - registers the profiles of Hypothesis
 from tests.servers import ALL
 
 # These tests are about what other projects want to be spared under a test runner (see handover/quiet.py).
 conf.DEFAULTS["QUIET_TESTS"] = False
+
+# `make test-long` names the other one.
+hypothesis_settings.load_profile("quick")
 
 # A password costs half a second of work on purpose, otherwise.
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -247,6 +247,7 @@ class TestEachServer:
         assert (ours.port, read(ours)) == (port, "before the restart")
         assert not set(pids) & set(ours.processes())
 
+    @pytest.mark.long  # a kill without load is above
     # redis-py leaves its socket open when the TLS handshake fails.
     @pytest.mark.filterwarnings("ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning")
     def test_kill_under_load_is_clean_every_time(self, ours: Server) -> None:
@@ -274,7 +275,9 @@ class TestEachServer:
             except Exception:  # every driver has its own
                 time.sleep(0.01)
 
-    @pytest.mark.parametrize(("cls", "tls"), VARIANTS)
+    @pytest.mark.parametrize(
+        ("cls", "tls"), [pytest.param(cls, tls, marks=[pytest.mark.long] * tls) for cls, tls in VARIANTS]
+    )
     def test_stop_leaves_no_process_and_no_folder(self, cls: type[Server], tls: bool) -> None:
         require(cls, tls=tls)
         stopped = cls(tls=tls).start()
@@ -306,8 +309,14 @@ class TestEachServer:
 class TestTheEndOfTheParent:
     """Whatever happens to the process that started a server, the server does not stay behind."""
 
-    @pytest.mark.parametrize("cls", ALL)
-    @pytest.mark.parametrize("state", ["running", "paused"])
+    @pytest.mark.parametrize(
+        ("cls", "state"),
+        [
+            *((cls, "running") for cls in ALL),
+            (Postgres, "paused"),  # which without its guard would stay stopped for ever
+            *(pytest.param(cls, "paused", marks=pytest.mark.long) for cls in ALL if cls is not Postgres),
+        ],
+    )
     def test_parent_killed(self, cls: type[Server], state: str) -> None:
         require(cls)
         environment = {name: value for name, value in os.environ.items() if name != cls.variable}

@@ -81,6 +81,13 @@ def test_the_fields_below_are_all_that_take_text(db: None) -> None:
 
 
 @pytest.mark.parametrize("character", CONTROL)
+def test_each_control_character_is_refused_in_each_field(character: str, staff: User) -> None:
+    for field in TEXTS:
+        data = filled_in(field) | {field: f"a{CONTROL[character]}b"}
+        assert LoginConfigurationForm(typed(**data)).errors == {field: [REFUSED]}, field
+
+
+@pytest.mark.parametrize("character", ["line break"])
 @pytest.mark.parametrize("field", TEXTS)
 def test_a_control_character_is_refused_at_its_field_and_nobody_is_asked(
     field: str, character: str, browser: Client, listener: socket.socket

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
@@ -131,11 +132,51 @@ def node(
     site_settings: dict[str, Any],
 ) -> Iterator[Node]:
     """A node with two processes, in In-Memory, that hears of a change soon."""
-    shutil.copy(new_site.folder / "site.sqlite3", tmp_path)
-    times = {"REFRESH_SECONDS": 0.2, "ACTIVATION_SECONDS": 0.5}
-    site = Site(tmp_path, {ALIAS: database_url}, KEY_PREFIX=prefix, **times, **site_settings)
-    with Node(site, "node-1", preload=True) as node:
+    with started_node(new_site, tmp_path, prefix, database_url, site_settings) as node:
         yield node
+
+
+@contextmanager
+def started_node(
+    new_site: Site, folder: Path, prefix: str, database_url: str, settings: dict[str, Any]
+) -> Iterator[Node]:
+    shutil.copy(new_site.folder / "site.sqlite3", folder)
+    times = {"REFRESH_SECONDS": 0.2, "ACTIVATION_SECONDS": 0.5}
+    site = Site(folder, {ALIAS: database_url}, KEY_PREFIX=prefix, **times, **settings)
+    with Node(site, "node-1") as node:
+        yield node
+
+
+class Lasting(NamedTuple):
+    """A node that serves all tests of a module that want no other, and its stores."""
+
+    node: Node
+    stores: dict[str, Place]
+
+
+@pytest.fixture(scope="module")
+def lasting(new_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lasting]:
+    for server in (Postgres, Valkey, MongoDB):
+        require(server)
+    folder, prefix = tmp_path_factory.mktemp("lasting"), f"browser_{secrets.token_hex(4)}"
+    url = shared(Postgres).create_database(prefix)
+    with started_node(new_site, folder, prefix, url, {}) as node:
+        yield Lasting(node, places(folder, prefix, url))
+
+
+class OnOneNode:
+    """Tests that save nothing and kill nobody: they share a site, which stays in In-Memory."""
+
+    @pytest.fixture
+    def node(self, lasting: Lasting) -> Node:
+        """Nobody has tried a store lately; each user may do so ten times a minute."""
+        with closing(sqlite3.connect(lasting.node.site.file)) as site, site:
+            site.execute("DELETE FROM django_admin_log")
+        return lasting.node
+
+    @pytest.fixture
+    def stores(self, lasting: Lasting) -> dict[str, Place]:
+        return lasting.stores
 
 
 @pytest.fixture

@@ -201,7 +201,7 @@ def test_in_memory_on_two_nodes_has_to_be_confirmed(visitor: Visitor, node: Node
     page = visitor.page
     visitor.log_in()
     move(visitor, stores["REDIS"])
-    with Node(node.site, "node-2", preload=True) as other:
+    with Node(node.site, "node-2") as other:
         Visitor(page, other.url).visit_home()
         visitor.open_configuration()
         expect(page.get_by_role("region", name="Nodes")).to_contain_text("node-2")

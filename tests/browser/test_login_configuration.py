@@ -1,6 +1,6 @@
 """Staff move the sessions of the running site in a real browser, and the sessions are where the page says.
 
-Each test has a site of its own, which begins in In-Memory.
+Each test that saves has a site of its own, which begins in In-Memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from tests.browser.conftest import PHONE, Screenshot
+from tests.browser.conftest import PHONE, OnOneNode, Screenshot
 from tests.browser.places import TYPES, Place
 from tests.browser.visitor import PASSWORD, USER, Visitor
 from tests.load.site import Node
@@ -69,16 +69,9 @@ def configured(node: Node) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("chosen", TYPES)
-def test_sessions_move_to_the_store_that_was_filled_in(
-    chosen: str, visitor: Visitor, stores: Stores, screenshot: Screenshot
-) -> None:
-    place = stores[chosen]
-    visitor.log_in()
-    check_only_in(visitor, stores, stores["IN_MEMORY"])
-    if chosen == "IN_MEMORY":
-        move(visitor, stores["REDIS"])
-
+def try_and_move(visitor: Visitor, place: Place, screenshot: Screenshot) -> None:
+    """Try a store before it is chosen, move there, and try it again with what was saved."""
+    name = place.type.lower()
     visitor.open_configuration()
     visitor.choose(place)
     before = place.look()
@@ -87,57 +80,37 @@ def test_sessions_move_to_the_store_that_was_filled_in(
     assert place.look() == before, "a test leaves nothing behind"
 
     move(visitor, place)
-    check_only_in(visitor, stores, place)
-    assert len(place.look()) == len(before) + 1
-    screenshot(visitor.page, f"home-{chosen.lower()}")
-
+    screenshot(visitor.page, f"home-{name}")
     visitor.open_configuration()
     expect(visitor.status()).to_contain_text(f"chosen by {USER}")
-    expect(visitor.history()).to_contain_text([place.label])
+    expect(visitor.history().first).to_contain_text(place.label)
     visitor.test_connection()
     expect(visitor.verdict()).to_have_text("The connection works.")
     assert set(STEPS) <= set(visitor.steps().all_text_contents()), "with the password that was saved"
-    screenshot(visitor.page, chosen.lower())
+    screenshot(visitor.page, name)
 
 
-def test_a_user_keeps_login_and_visit_count_while_staff_switch_through_all_types(
-    new_context: Callable[..., BrowserContext], visitor: Visitor, node: Node, stores: Stores
+def test_sessions_move_to_each_store_that_is_filled_in_and_a_user_keeps_login_and_visit_count(
+    new_context: Callable[..., BrowserContext],
+    visitor: Visitor,
+    node: Node,
+    stores: Stores,
+    screenshot: Screenshot,
 ) -> None:
     user = Visitor(new_context().new_page(), node.url)
     visitor.log_in()
     user.log_in()
+    check_only_in(visitor, stores, stores["IN_MEMORY"])
     session_key, visits = user.session_key, user.visits()
     for chosen in ("REDIS", "JDBC", "MONGODB", "IN_MEMORY"):
-        move(visitor, stores[chosen])
+        place = stores[chosen]
+        try_and_move(visitor, place, screenshot)
         user.visit_home()
         visits += 1
         assert (user.session_key, user.visits()) == (session_key, visits)
-        check_only_in(user, stores, stores[chosen])
-
-
-@pytest.mark.parametrize("chosen", ["REDIS", "MONGODB"])
-def test_a_wrong_password_is_told_at_its_field_and_nothing_is_saved(
-    chosen: str, visitor: Visitor, node: Node, stores: Stores, screenshot: Screenshot
-) -> None:
-    place = stores[chosen]
-    before = configured(node)
-    visitor.log_in()
-    visitor.open_configuration()
-    visitor.choose(place, Password="not-the-password")
-
-    for press in (visitor.test_connection, visitor.save):
-        press()
-        expect(visitor.errors(place, "Password")).to_contain_text(
-            f"{chosen} refused the user name or the password."
-        )
-        expect(visitor.page.locator("ul.errorlist")).to_have_count(1)
-        expect(visitor.verdict()).to_have_text("The connection does not work.")
-        assert "not-the-password" not in visitor.page.content()
-        screenshot(visitor.page, f"wrong-password-{chosen.lower()}")
-    assert configured(node) == before
-    assert place.look() == {}
-    visitor.open_configuration()
-    expect(visitor.page.get_by_text("No change yet.")).to_be_visible()
+        for each in (visitor, user):
+            check_only_in(each, stores, place)
+        assert len(place.look()) == 2
 
 
 def test_the_page_works_without_javascript(
@@ -167,9 +140,7 @@ def test_the_page_works_without_javascript(
     check_only_in(visitor, stores, place)
 
 
-def test_only_the_fields_of_the_chosen_type_are_shown(visitor: Visitor, stores: Stores) -> None:
-    visitor.log_in()
-    visitor.open_configuration()
+def check_only_the_fields_of_the_chosen_type_are_shown(visitor: Visitor, stores: Stores) -> None:
     for chosen in TYPES:
         visitor.page.get_by_role("radio", name=stores[chosen].label).check()
         for each in ("REDIS", "JDBC", "MONGODB"):  # once the page's script runs
@@ -179,29 +150,56 @@ def test_only_the_fields_of_the_chosen_type_are_shown(visitor: Visitor, stores: 
         assert len(shown) == (chosen != "IN_MEMORY")
 
 
-def test_the_page_fits_on_a_phone(
-    new_context: Callable[..., BrowserContext], node: Node, stores: Stores, screenshot: Screenshot
-) -> None:
-    page = new_context(viewport=PHONE, is_mobile=True, has_touch=True).new_page()
-    visitor = Visitor(page, node.url)
-    visitor.log_in()
-    assert page.evaluate(WIDTH) <= PHONE["width"]
-    visitor.open_configuration()
-    visitor.choose(stores["MONGODB"])
-    visitor.test_connection()
-    expect(visitor.verdict()).to_have_text("The connection works.")
-    assert page.evaluate(WIDTH) <= PHONE["width"]
-    screenshot(page, "phone")
-
-
-def test_the_page_works_under_a_strict_content_security_policy(visitor: Visitor, stores: Stores) -> None:
-    place = stores["REDIS"]
-    visitor.log_in()
-    with strict_policy(visitor.page):
+class TestNothingSaved(OnOneNode):
+    def test_a_wrong_password_is_told_at_its_field_and_nothing_is_saved(
+        self, visitor: Visitor, node: Node, stores: Stores, screenshot: Screenshot
+    ) -> None:
+        before = configured(node)
+        visitor.log_in()
+        for place in (stores["REDIS"], stores["MONGODB"]):
+            visitor.open_configuration()
+            visitor.choose(place, Password="not-the-password")
+            for press in (visitor.test_connection, visitor.save):
+                press()
+                expect(visitor.errors(place, "Password")).to_contain_text(
+                    f"{place.type} refused the user name or the password."
+                )
+                expect(visitor.page.locator("ul.errorlist")).to_have_count(1)
+                expect(visitor.verdict()).to_have_text("The connection does not work.")
+                assert "not-the-password" not in visitor.page.content()
+                screenshot(visitor.page, f"wrong-password-{place.type.lower()}")
+            assert place.look() == {}
+        assert configured(node) == before
         visitor.open_configuration()
-        expect(visitor.status()).to_contain_text("Answers")
-        visitor.page.get_by_role("button", name="Check now").click()
-        expect(visitor.report()).to_contain_text("The store works.")
-        visitor.choose(place, Password="not-the-password")
+        expect(visitor.page.get_by_text("No change yet.")).to_be_visible()
+
+    def test_the_page_fits_on_a_phone(
+        self, new_context: Callable[..., BrowserContext], node: Node, stores: Stores, screenshot: Screenshot
+    ) -> None:
+        page = new_context(viewport=PHONE, is_mobile=True, has_touch=True).new_page()
+        visitor = Visitor(page, node.url)
+        visitor.log_in()
+        assert page.evaluate(WIDTH) <= PHONE["width"]
+        visitor.open_configuration()
+        visitor.choose(stores["MONGODB"])
         visitor.test_connection()
-        expect(visitor.errors(place, "Password")).to_be_visible()
+        expect(visitor.verdict()).to_have_text("The connection works.")
+        assert page.evaluate(WIDTH) <= PHONE["width"]
+        screenshot(page, "phone")
+
+    def test_only_the_fields_of_the_chosen_type_are_shown_and_the_page_works_under_a_strict_content_security_policy(
+        self, visitor: Visitor, stores: Stores
+    ) -> None:
+        place = stores["REDIS"]
+        visitor.log_in()
+        visitor.open_configuration()
+        check_only_the_fields_of_the_chosen_type_are_shown(visitor, stores)
+        with strict_policy(visitor.page):
+            visitor.open_configuration()
+            check_only_the_fields_of_the_chosen_type_are_shown(visitor, stores)
+            expect(visitor.status()).to_contain_text("Answers")
+            visitor.page.get_by_role("button", name="Check now").click()
+            expect(visitor.report()).to_contain_text("The store works.")
+            visitor.choose(place, Password="not-the-password")
+            visitor.test_connection()
+            expect(visitor.errors(place, "Password")).to_be_visible()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from tests.browser.conftest import PHONE
+from tests.browser.conftest import PHONE, OnOneNode
 from tests.browser.places import Place
 from tests.browser.test_login_configuration import WIDTH, move
 from tests.browser.visitor import Visitor
@@ -27,7 +27,7 @@ def light(page: Page) -> str:
     return page.locator(".sp-light .sp-badge").inner_text()
 
 
-class TestLight:
+class TestLight(OnOneNode):
     def test_its_age_grows_until_it_is_asked_again(self, visitor: Visitor) -> None:
         visitor.log_in()
         visitor.open_configuration()
@@ -36,42 +36,6 @@ class TestLight:
         expect(age).to_have_text(re.compile(r"asked [34] s ago"), timeout=ONE_POLL)
         expect(age).to_have_text(re.compile(r"asked [01] s ago"), timeout=ONE_POLL)
         assert light(page) == "✓ Answers"
-
-    def test_it_is_red_within_a_poll_of_an_outage_and_green_within_a_poll_of_its_end(
-        self, new_context: Callable[..., BrowserContext], node: Node, stores: Stores
-    ) -> None:
-        visitor = Visitor(new_context(outage=True).new_page(), node.url)
-        page = visitor.page
-        visitor.log_in()
-        with Valkey() as server:
-            fields = {"Host": server.host, "Port": str(server.port), "Password": server.password}
-            move(visitor, replace(stores["REDIS"], fields=fields))
-            visitor.open_configuration()
-            expect(visitor.status()).to_contain_text("✓ Answers")
-            server.pause()
-            expect(visitor.status()).to_contain_text("✗ The status is not known", timeout=ONE_POLL)
-            expect(visitor.status()).to_contain_text("its store is down")
-            expect(visitor.status()).not_to_contain_text("✓")
-            expect(page.locator(".sp-age")).to_have_text(re.compile(r"last answer \d+ s ago"))
-            expect(page.locator(".sp-told")).to_contain_text("its store is down")
-            expect(page.locator(".sp-outdated")).to_contain_text("What you see is from", timeout=2 * ONE_POLL)
-            expect(page.locator(".sp-is-outdated")).to_have_count(1)
-            server.resume()
-            expect(visitor.status()).to_contain_text("✓ Answers", timeout=ONE_POLL)
-            expect(page.locator(".sp-outdated")).to_be_empty(timeout=2 * ONE_POLL)
-            expect(page.locator(".sp-is-outdated")).to_have_count(0)
-
-    def test_a_site_that_is_gone_is_told(
-        self, new_context: Callable[..., BrowserContext], node: Node
-    ) -> None:
-        visitor = Visitor(new_context(outage=True).new_page(), node.url)
-        visitor.log_in()
-        visitor.open_configuration()
-        expect(visitor.status()).to_contain_text("✓ Answers")
-        node.kill()
-        expect(visitor.status()).to_contain_text("The site does not answer.", timeout=ONE_POLL)
-        node.start()
-        expect(visitor.status()).to_contain_text("✓ Answers", timeout=ONE_POLL)
 
     def test_who_was_logged_out_meanwhile_is_told(self, visitor: Visitor) -> None:
         visitor.log_in()
@@ -125,7 +89,45 @@ class TestLight:
         expect(button).to_be_focused()
 
 
-class TestVerdict:
+class TestOutage:
+    def test_it_is_red_within_a_poll_of_an_outage_and_green_within_a_poll_of_its_end(
+        self, new_context: Callable[..., BrowserContext], node: Node, stores: Stores
+    ) -> None:
+        visitor = Visitor(new_context(outage=True).new_page(), node.url)
+        page = visitor.page
+        visitor.log_in()
+        with Valkey() as server:
+            fields = {"Host": server.host, "Port": str(server.port), "Password": server.password}
+            move(visitor, replace(stores["REDIS"], fields=fields))
+            visitor.open_configuration()
+            expect(visitor.status()).to_contain_text("✓ Answers")
+            server.pause()
+            expect(visitor.status()).to_contain_text("✗ The status is not known", timeout=ONE_POLL)
+            expect(visitor.status()).to_contain_text("its store is down")
+            expect(visitor.status()).not_to_contain_text("✓")
+            expect(page.locator(".sp-age")).to_have_text(re.compile(r"last answer \d+ s ago"))
+            expect(page.locator(".sp-told")).to_contain_text("its store is down")
+            expect(page.locator(".sp-outdated")).to_contain_text("What you see is from", timeout=2 * ONE_POLL)
+            expect(page.locator(".sp-is-outdated")).to_have_count(1)
+            server.resume()
+            expect(visitor.status()).to_contain_text("✓ Answers", timeout=ONE_POLL)
+            expect(page.locator(".sp-outdated")).to_be_empty(timeout=2 * ONE_POLL)
+            expect(page.locator(".sp-is-outdated")).to_have_count(0)
+
+    def test_a_site_that_is_gone_is_told(
+        self, new_context: Callable[..., BrowserContext], node: Node
+    ) -> None:
+        visitor = Visitor(new_context(outage=True).new_page(), node.url)
+        visitor.log_in()
+        visitor.open_configuration()
+        expect(visitor.status()).to_contain_text("✓ Answers")
+        node.kill()
+        expect(visitor.status()).to_contain_text("The site does not answer.", timeout=ONE_POLL)
+        node.start()
+        expect(visitor.status()).to_contain_text("✓ Answers", timeout=ONE_POLL)
+
+
+class TestVerdict(OnOneNode):
     """What Test connection says is of the fields as they were then."""
 
     @pytest.fixture
@@ -203,11 +205,12 @@ class TestVerdict:
         expect(visitor.page.locator("#sp-result")).to_contain_text(tried)
 
 
-def test_the_status_fits_on_a_phone(new_context: Callable[..., BrowserContext], node: Node) -> None:
-    page = new_context(viewport=PHONE, is_mobile=True, has_touch=True).new_page()
-    visitor = Visitor(page, node.url)
-    visitor.log_in()
-    visitor.open_configuration()
-    page.get_by_role("button", name="Check now").click()
-    expect(visitor.report()).to_contain_text("The store works.")
-    assert page.evaluate(WIDTH) <= PHONE["width"]
+class TestPhone(OnOneNode):
+    def test_the_status_fits(self, new_context: Callable[..., BrowserContext], node: Node) -> None:
+        page = new_context(viewport=PHONE, is_mobile=True, has_touch=True).new_page()
+        visitor = Visitor(page, node.url)
+        visitor.log_in()
+        visitor.open_configuration()
+        page.get_by_role("button", name="Check now").click()
+        expect(visitor.report()).to_contain_text("The store works.")
+        assert page.evaluate(WIDTH) <= PHONE["width"]

@@ -28,8 +28,7 @@ CLOSED = "postgres://me:secret@127.0.0.1:{port}/site"
 
 def refused(site: Site, *arguments: str) -> str:
     """What a command says that can't work."""
-    command = [sys.executable, str(ROOT / "manage.py"), *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=site.environment, capture_output=True, text=True, timeout=60)
+    done = site.python(str(ROOT / "manage.py"), *arguments)
     assert (done.returncode, done.stdout) == (1, "")
     return done.stderr
 

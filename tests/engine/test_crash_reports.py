@@ -48,12 +48,13 @@ from tests.admin.support import create_staff, login_of, save
 from tests.engine import urls
 from tests.engine.support import server_fields
 from tests.servers import Valkey, require, shared
+from tests.sizes import quick_and_long
 
 PACKAGE = str(Path(sessionpersist.__file__).parent)
 COOKIE = django_settings.SESSION_COOKIE_NAME
 PASSWORD = "correct horse battery staple"
 # For each operation; its lines come in a random order.
-SECONDS = float(os.environ.get("CRASH_SECONDS", "1.5"))
+SECONDS = quick_and_long(0.5, float(os.environ.get("CRASH_SECONDS", "3")))
 LEAST = 10  # crashes that are reported, however slow the machine is
 # Reports that are made in full; of the other crashes the variables are searched, which takes no time.
 REPORTS = 12
@@ -186,7 +187,7 @@ def _is_hiding(line: Line) -> bool:
 
 
 def crash_at_every_line(
-    operation: Callable[[], Any], secrets: Callable[[], dict[str, str]], seconds: float = SECONDS
+    operation: Callable[[], Any], secrets: Callable[[], dict[str, str]], seconds: float
 ) -> tuple[int, Told]:
     """Do it once, and once more for each of the lines that it went through; return how many crashes were reported,
     and what they told."""
@@ -240,6 +241,7 @@ def log_in_and_out(client: Client) -> None:
     client.post("/logout/")
 
 
+@pytest.mark.parametrize("seconds", SECONDS)
 @pytest.mark.parametrize(
     "operation",
     [
@@ -251,19 +253,28 @@ def log_in_and_out(client: Client) -> None:
     ids=["login", "logout", "page view", "save"],
 )
 def test_crash_between_the_cookie_and_the_store_tells_nothing(
-    store: dict[str, str], client: Client, keys: list[str], operation: Callable[[Client], Any]
+    store: dict[str, str],
+    client: Client,
+    keys: list[str],
+    operation: Callable[[Client], Any],
+    seconds: float,
 ) -> None:
     User.objects.create_user("ada", password=PASSWORD)
     log_in(client)
     assert client.get("/whoami/").content == b"ada"
     reported, told = crash_at_every_line(
-        lambda: operation(client), lambda: {**dict.fromkeys(keys, "a session key"), **store, **derived()}
+        lambda: operation(client),
+        lambda: {**dict.fromkeys(keys, "a session key"), **store, **derived()},
+        seconds,
     )
     assert reported >= LEAST
     assert sorted(set(told)) == []
 
 
-def test_crash_between_the_form_and_the_driver_tells_nothing(settings: Settings, keys: list[str]) -> None:
+@pytest.mark.parametrize("seconds", SECONDS)
+def test_crash_between_the_form_and_the_driver_tells_nothing(
+    settings: Settings, keys: list[str], seconds: float
+) -> None:
     require(Valkey)
     staff, client = create_staff("grace", "change_loginconfiguration"), Client(raise_request_exception=False)
     client.force_login(staff)
@@ -271,7 +282,7 @@ def test_crash_between_the_form_and_the_driver_tells_nothing(settings: Settings,
     reported, told = crash_at_every_line(
         lambda: save(client, **fields),
         lambda: {password: "the password of the store", **dict.fromkeys(keys, "a session key"), **derived()},
-        seconds=3 * SECONDS,
+        3 * seconds,
     )
     assert LoginConfiguration.get_solo().redis_password == password
     assert reported >= LEAST

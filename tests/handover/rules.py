@@ -12,6 +12,7 @@ from sessionpersist.stores.base import Outcome, Record, restamped, revision_of
 from tests.handover import world
 from tests.handover.world import Plan, Process, Rules, View
 
+CUT_OFF = Plan(("OLD", "NEW"), (("drain", 0), ("guest", 0), ("get", 1), ("arrive", 1)), cut_off=True)
 # A drain sleeps through the second switch, and then makes a copy where the session was before. Found by chance.
 TOUCHED_IN_A_CHAIN = Plan(("OLD", "NEW", "THIRD"), (("touch", 0), ("drain", 2), ("get", 1)), processes=3)
 
@@ -55,6 +56,8 @@ class WithoutFloor(Rules):
 class WithoutWait(Rules):
     """What happens near a switch does not wait for it to be over."""
 
+    soon = Plan(("OLD", "NEW"), (("guest", 0), ("guest", 1)))
+
     class View(world.View):
         def undecided(self) -> float:
             return 0.0
@@ -90,6 +93,8 @@ class WithoutAgain(Rules):
 class WithoutFollowing(Rules):
     """A new session is left where it was created, though the view has passed."""
 
+    soon = Plan(("OLD", "NEW"), (("arrive", 0), ("drain", 0), ("login", 0), ("touch", 1)))
+
     def follow(self, view: carrying.View, key: str, record: Record) -> Rule[bool]:
         return True
         yield LOOK
@@ -97,6 +102,12 @@ class WithoutFollowing(Rules):
 
 class WithoutLastLook(Rules):
     """A logout of one version that was done under a view that has passed is taken for done."""
+
+    soon = Plan(
+        ("OLD", "NEW", "THIRD", "OLD"),
+        (("drain", 0), ("drain", 1), ("login", 1), ("arrive", 1)),
+        cut_off=True,
+    )
 
     def _is_gone(self, key: str) -> Rule[bool]:
         return True
@@ -106,12 +117,16 @@ class WithoutLastLook(Rules):
 class WithoutStale(Rules):
     """A process that could not read its configuration trusts what it knew."""
 
+    soon = CUT_OFF
+
     class View(world.View):
         stale = False
 
 
 class WithoutOutage(Rules):
     """A source that can't be asked is taken for one that has no such session."""
+
+    soon = Plan(("OLD", "NEW"), (("get", 0), ("get", 1)), faults=1)
 
     class Forgiving(Place):
         def get(self, key: str) -> Rule[Record | None]:
@@ -182,6 +197,8 @@ class WithoutLookAfter(Rules):
 
 class WithoutKept(Rules):
     """A process that could not read its configuration is in steady state."""
+
+    soon = CUT_OFF
 
     class View(world.View):
         def is_steady(self) -> bool:

@@ -119,7 +119,9 @@ def test_no_schedule_with_two_interruptions_breaks_an_invariant(workers: Process
     check_exhaustively(workers, [Plan(("OLD", "NEW"), ((one, 0), (other, 1))) for one, other in PAIRS], 2)
 
 
-def test_with_any_rule_left_out_the_exploration_reports_it(workers: ProcessPoolExecutor) -> None:
-    searches = {rule: workers.submit(first_fault, SEARCH, SEED, rule) for rule in RULES}
+@pytest.mark.parametrize("soon", quick_and_long(True, False))
+def test_with_any_rule_left_out_the_exploration_reports_it(workers: ProcessPoolExecutor, soon: bool) -> None:
+    """With a plan that shows it soon, and with any plan."""
+    searches = {rule: workers.submit(first_fault, SEARCH, SEED, rule, soon=soon) for rule in RULES}
     found = {rule: search.result() for rule, search in searches.items()}
     assert [rule for rule, fault in found.items() if fault is None] == []

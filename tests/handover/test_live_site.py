@@ -68,7 +68,10 @@ class Live:
         )
 
 
-@pytest.fixture(params=quick_and_long(Size(visitors=12, comers=3, stores=2), Size(50, 6)))
+QUICK, LONG = quick_and_long(Size(visitors=12, comers=3, stores=2), Size(50, 6))
+
+
+@pytest.fixture(params=[QUICK, LONG])
 def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Live]:
     size: Size = request.param
     walk = every_pair(places(tmp_path.name)[: size.stores])
@@ -90,7 +93,7 @@ def used(walk: list[Place], size: Size, folder: Path) -> Iterator[Live]:
     site.migrate()
     site.configure(**walk[0].fields)
     time.sleep(ACTIVATION + GUARD)
-    with Node(site, "node-1") as first, Node(site, "node-2") as second:
+    with Node(site, "node-1") as first, Node(site, "node-2", preload=False) as second:
         urls = [first.url, second.url]
         operator = Operator(site, urls)
         visitors = [Visitor(urls, f"visitor-{number}") for number in range(size.visitors)]
@@ -100,7 +103,9 @@ def used(walk: list[Place], size: Size, folder: Path) -> Iterator[Live]:
         yield Live(site, [first, second], operator, walk, visitors, comers)
 
 
+@pytest.mark.parametrize("live", [LONG], indirect=True)
 def test_nobody_is_logged_out_and_every_visit_counts(live: Live) -> None:
+    """A small walk without anything else is that to a Cluster and back."""
     under_load(live, lambda switch: None)
     check(live)
     assert all(visitor.lost_in_all == 0 for visitor in live.visitors)

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.load.warm import warm
 from tests.servers.places import free_port
 from tests.servers.process import GuardedProcess
 
@@ -57,8 +58,8 @@ class Site:
         }
 
     def manage(self, *arguments: str) -> str:
-        """Run a management command and return what it printed. Raises CalledProcessError."""
-        return self._python([str(ROOT / "manage.py"), *arguments])
+        """Run a management command and return what it printed. Raises AssertionError where it fails."""
+        return self._python(str(ROOT / "manage.py"), *arguments)
 
     def migrate(self) -> None:
         """Make the tables. The SQLite file, which most sites have, is a copy of one that was migrated before."""
@@ -71,18 +72,14 @@ class Site:
         """Save fields of the Login Configuration, from a process of its own as any other node would."""
         import json
 
-        self._python(["-c", CONFIGURE], json.dumps(fields))
+        self._python("-c", CONFIGURE, standard_input=json.dumps(fields))
 
-    def _python(self, arguments: list[str], standard_input: str = "") -> str:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            input=standard_input,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+    def python(self, *arguments: str, standard_input: str = "") -> subprocess.CompletedProcess[str]:
+        """Have a process of its own run a script, or a program after ``-c``."""
+        return warm().run(list(arguments), self.environment, standard_input, seconds=60)
+
+    def _python(self, *arguments: str, standard_input: str = "") -> str:
+        done = self.python(*arguments, standard_input=standard_input)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -99,11 +96,12 @@ def _migrated() -> bytes:
 class Node:
     """One gunicorn of a site. ``kill`` is the machine losing power; ``stop`` is a shut-down.
 
-    With ``preload`` its workers are forked from a process that has loaded the site, which starts them sooner.
+    With ``preload`` its workers are forked from a process that has loaded the site, which starts them sooner; without,
+    each loads it.
     """
 
     def __init__(
-        self, site: Site, name: str, workers: int = 2, threads: int = 4, *, preload: bool = False
+        self, site: Site, name: str, workers: int = 2, threads: int = 4, *, preload: bool = True
     ) -> None:
         self.site, self.name, self.workers, self.threads = site, name, workers, threads
         self.preload = preload

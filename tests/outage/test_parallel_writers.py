@@ -84,7 +84,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
     return site
 
 
-@pytest.mark.parametrize("keys", quick_and_long(400, 2000))
+@pytest.mark.parametrize("keys", quick_and_long(160, 2000))
 def test_eight_parallel_writers_lose_no_key(site: Site, keys: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *map(str, (PROCESSES, THREADS, keys))],

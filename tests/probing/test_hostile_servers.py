@@ -18,11 +18,11 @@ from sessionpersist.stores.settings import DatabaseSettings, MongoSettings, Redi
 from sessionpersist.stores.texts import LONGEST_TEXT
 from tests.engine.support import patiently
 from tests.probing.answering import Answering
+from tests.sizes import examples
 from tests.stores.databases import added_database
 
 PASSWORD = "a-password-that-no-text-shows"
 TIMEOUT = 0.3  # seconds
-EXAMPLES = 40
 
 REDIS = {
     "nothing": b"",
@@ -238,7 +238,7 @@ NAMES = [
     "ismaster",
     "writeErrors",
 ]
-few = settings(patiently, max_examples=EXAMPLES)
+few = settings(patiently, max_examples=examples())
 
 
 @few
@@ -249,7 +249,7 @@ def test_a_redis_that_says_anything_is_a_step_that_failed(said: bytes) -> None:
 
 
 @its_own_threads
-@settings(patiently, max_examples=EXAMPLES // 3)  # each takes the whole time-out
+@settings(patiently, max_examples=examples(0.2))  # each takes the whole time-out
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES))
 def test_a_mongodb_that_says_anything_is_a_step_that_failed(document: dict[str, Any]) -> None:
     with Answering(op_msg({"ismaster": True, "maxWireVersion": 21, **document})) as server:

@@ -23,11 +23,11 @@ from sessionpersist.stores.base import Outcome, Record, now_ms
 from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import MariaDB, Postgres, require, shared
+from tests.sizes import examples
 from tests.stores.contract import MINUTE, a_key, a_record
 from tests.stores.databases import added_database
 from tests.stores.dripping import dripping
 
-EXAMPLES = 40
 TIMEOUT, PATIENT = 0.4, 10.0  # seconds; the second where nothing is garbled
 SLACK = 2.0
 
@@ -95,7 +95,7 @@ def garbled(server: Any) -> Iterator[tuple[DatabaseStore, GarblingRelay]]:
 
 
 @settings(
-    max_examples=EXAMPLES,
+    max_examples=examples(0.5),
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -31,6 +31,7 @@ from sessionpersist.stores.mongodb.store import MongoStore, document_of
 from sessionpersist.stores.redis.store import RedisStore, pack
 from sessionpersist.stores.settings import MongoSettings, RedisSettings
 from tests.servers import Valkey, require
+from tests.sizes import examples
 from tests.stores.contract import a_key, a_record
 from tests.stores.fake import Talk, commands, mongo_message, mongo_that_answers, redis_that_answers, serving
 from tests.stores.parallel import in_threads, join_lookups
@@ -469,7 +470,7 @@ class TestAnyAnswerOfRedis:
         with serving(talk) as port:
             yield port
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(1.5), deadline=None, suppress_health_check=list(HealthCheck))
     @given(said=ANSWERS)
     @example(said=b"*2\r\n$1\r\n0\r\n*1\r\n:5\r\n")
     @example(said=b">1\r\n+x\r\n" * 3000)
@@ -550,7 +551,7 @@ class TestAnyAnswerOfMongo:
         ):
             yield store
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(1.2), deadline=None, suppress_health_check=list(HealthCheck))
     @given(reply=REPLIES, ok=st.sampled_from([1.0, 1, True, 0, 0.0, None, "no", b""]))
     @example(reply={"cursor": {"firstBatch": [7]}}, ok=1)
     @example(reply={"writeErrors": [{"index": 99, "code": 11000}], "n": 0}, ok=1)
