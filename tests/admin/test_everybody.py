@@ -11,8 +11,9 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
+from sessionpersist import sessions
 from sessionpersist.handover import snapshot
-from tests.admin.support import create_staff
+from tests.admin.support import PAGE, create_staff
 from tests.admin.test_sessions import LOGIN, OVERVIEW, logged_in
 from tests.admin.test_sessions import lives as is_there
 
@@ -83,3 +84,28 @@ def test_nobody_does_it_without_csrf_or_a_login(grace: User) -> None:
     assert client.post(EVERYBODY).status_code == 403
     assert Client().post(EVERYBODY).headers["Location"].startswith(LOGIN)
     assert lives(hers)
+
+
+def test_the_configuration_shows_when_it_will_be_and_when_it_was(settings: Settings, grace: User) -> None:
+    client = logged_in(create_staff("ada", "change_loginconfiguration", *MAY))
+    at_once = settings.SESSIONPERSIST
+    settings.SESSIONPERSIST = {**at_once, "ACTIVATION_SECONDS": 60}
+    client.post(EVERYBODY)
+    page = client.get(PAGE).text
+    assert "Everybody is logged out at " in page
+    assert "Switches to" not in page
+    assert "Everybody is logged out at " in client.get(OVERVIEW).text
+
+    settings.SESSIONPERSIST = at_once
+    sessions.end_everybody(ended_by="grace")
+    snapshot.expire()
+    page = logged_in(grace_as_staff(grace)).get(PAGE).text
+    assert "everybody was logged out on " in page
+    assert "Everybody is logged out at " not in page
+    assert "switch-back" not in page
+
+
+def grace_as_staff(grace: User) -> User:
+    grace.is_staff = grace.is_superuser = True
+    grace.save()
+    return grace
