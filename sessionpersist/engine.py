@@ -11,25 +11,25 @@ import os
 import random
 import time
 from collections.abc import Callable
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeGuard, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeGuard, TypeVar
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY as USER_ID
-from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, SessionBase, UpdateError
+from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, UpdateError
 from django.http import HttpRequest
-from django.utils import timezone
 
 from sessionpersist import audit
 from sessionpersist.exceptions import SessionLimitReached, StoreUnavailable
 from sessionpersist.handover import routing
-from sessionpersist.session import adoption, entering, merging, policy
+from sessionpersist.session import adoption, entering, merging
 from sessionpersist.session.devices import Seen
 from sessionpersist.session.entering import Entering, user_of
-from sessionpersist.session.policy import EXPIRY, LIFE, REMEMBER, Policy
+from sessionpersist.session.held import Held
+from sessionpersist.session.policy import LIFE, Policy
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.roster import SETTLED, Entry, recorded_user, storable_user_id
 from sessionpersist.session.sealing import Opened, Sealer, beside, stored_key
+from sessionpersist.session.timed import Timed, sealed_end
 from sessionpersist.signals import session_ended, session_started
 from sessionpersist.stores.base import (
     Outcome,
@@ -45,7 +45,6 @@ ATTEMPTS = 60  # to save over parallel saves; one of the contenders succeeds eac
 KEY_LENGTH = 32
 KEY_CHARACTERS = bytes(ord(VALID_KEY_CHARS[byte % len(VALID_KEY_CHARS)]) for byte in range(256))
 UNEVEN = bytes(range(256 - 256 % len(VALID_KEY_CHARS), 256))  # bytes that would favour the first characters
-LATEST = 253_402_300_799_999  # milliseconds: the end of the year 9999, the last that a date can name
 LONGEST_PAUSE = 0.25  # seconds between two attempts; growing to this lets even slow stores settle a crowd
 
 T = TypeVar("T")
@@ -54,50 +53,23 @@ Rest = ParamSpec("Rest")  # what a verb takes after the key
 logger = logging.getLogger("django.security.SuspiciousSession")
 
 
-class Held(NamedTuple):
-    """The stored session as this object last read or wrote it: the base of a merge."""
-
-    version: int
-    plain: bytes
-    created_at: int
-    end: int  # sealed inside; to prolong the session beyond it, it must be saved
-    expires_at: int
-    user: object = None  # what stands under USER_ID in it
-
-    @property
-    def user_id(self) -> str:
-        """The id of its user; "" for nobody's."""
-        return "" if self.user is None else str(self.user)
-
-
-class SessionStore(SessionBase):
+class SessionStore(Timed):
     """One session. ``outage`` is the error of a store that could not be asked, for the middleware to see.
 
-    ``ended_reason`` is why the session that was asked for is over, where that is known. ``background``: what is done
-    with it does not count as use (see ``session/background.py``).
+    ``ended_reason`` is why the session that was asked for is over, where that is known.
     """
-
-    if TYPE_CHECKING:  # Django's own, which its stubs leave out
-        _session: dict[str, Any]
-
-        def _get_session(self, no_load: bool = False) -> dict[str, Any]: ...
-
-        async def _aget_session(self) -> dict[str, Any]: ...
 
     def __init__(self, session_key: str | None = None) -> None:
         session_key = Secret(session_key) if isinstance(session_key, str) else session_key
         super().__init__(session_key)
         self.outage: StoreUnavailable | None = None
         self.ended_reason: Reason | None = None
-        self.background = False
-        self._held: Held | None = None
+        self._held = None
         self._missed: str | None = None  # the key under which load() has found nothing
         self._before: Held | None = None  # what was held before the last save, which a rollback may take back
         self._sealer: Sealer | None = None
         self._key_is_new = False  # drawn by this object
-        self._logs_in = False  # a user has logged in, and that is not saved yet
         self._logs_out: str | None = None  # the id of the user who is logging out
-        self._is_used = False  # that is all that there is to save, unless the content has changed
         self._entering = Entering()
         self._life_before: int | None = None  # of the session as it was read, until it is saved
 
@@ -199,60 +171,6 @@ class SessionStore(SessionBase):
     def note_logout(self, user_id: object) -> None:
         """A user is about to log out."""
         self._logs_out = str(user_id)
-
-    def remember(self, on: bool = True) -> None:
-        """Keep the user logged in when the browser is closed, for as long as ``remember_days`` says; or no longer.
-
-        Without effect where ``remember_days`` is not set, until it is.
-        """
-        if on:
-            self[REMEMBER] = True
-        else:
-            self.pop(REMEMBER, None)
-
-    async def aremember(self, on: bool = True) -> None:
-        """See remember()."""
-        await self._aget_session()
-        self.remember(on)
-
-    def get_session_cookie_age(self) -> int:
-        """Return for how many seconds a browser keeps the cookie: as Django does, but not less than the session may go
-        unused. The cookie of a remembered session goes when the session does, which is so long after the login."""
-        in_force, session = self._policy(), getattr(self, "_session_cache", {})
-        if in_force.remember is not None and policy.is_remembered(session):
-            return max(0, (self._begun(self._held) + in_force.remember - now_ms()) // 1000)
-        age = super().get_session_cookie_age()
-        return age if in_force.idle is None else max(age, in_force.idle // 1000)
-
-    def get_expire_at_browser_close(self) -> bool:
-        """Return whether the cookie ends with the browser: where ``remember_days`` is set, it does unless the user has
-        asked to be remembered; otherwise as Django has it. What ``set_expiry`` said goes first."""
-        if self._policy().remember is not None and self.get(EXPIRY) is None:
-            return not policy.is_remembered(self._session)
-        return super().get_expire_at_browser_close()
-
-    async def aget_expire_at_browser_close(self) -> bool:
-        """See get_expire_at_browser_close()."""
-        await self._aget_session()
-        return self.get_expire_at_browser_close()
-
-    def note_use(self) -> None:
-        """A view has used the session: where that is due, have it saved with the response, with a new cookie."""
-        held, session = self._held, getattr(self, "_session_cache", None)
-        if held is None or session is None or self.background or self.modified:
-            return
-        if policy.is_use_due(self._policy(), session, held.expires_at, now_ms()):
-            self.modified = self._is_used = True
-
-    def time_left(self) -> tuple[int | None, bool]:
-        """Return in how many milliseconds the session ends unless it is used, and whether a use puts that off. None
-        where the policy sets no limit for it, and for a session that is not saved yet."""
-        session, in_force = self._session, self._policy()
-        life, absolute = in_force.life_of(session), in_force.limits(policy.is_remembered(session))[1]
-        if self._held is None or (life is None and absolute is None):
-            return None, False
-        end = self._end(in_force, session, self._held.created_at, self._held.expires_at)
-        return max(end.at - now_ms(), 0), life is not None and end.reason is not Reason.ABSOLUTE
 
     async def acycle_key(self) -> None:
         """See cycle_key()."""
@@ -463,7 +381,10 @@ class SessionStore(SessionBase):
             return None
         opened = self._opened(session_key, record)
         data = None if opened is None else self._deserialized(opened[0])
-        if opened is None or data is None or self._is_over(session_key, data, record):
+        if opened is None or data is None:
+            return None
+        if (reason := self._ended_by_policy(data, record)) is not None:
+            self._note_end(session_key, reason)
             return None
         plain, end = opened
         return Held(record.version, plain, record.created_at, end, record.expires_at, data.get(USER_ID)), data
@@ -487,29 +408,6 @@ class SessionStore(SessionBase):
     def _note_end(self, session_key: str, reason: Reason) -> None:
         if session_key == self.session_key:
             self.ended_reason = reason
-
-    def _is_over(self, session_key: str, data: dict[str, Any], record: Record) -> bool:
-        """Whether the policy has ended a session that its store still has."""
-        in_force = self._policy()
-        if not in_force.has_times and LIFE not in data:
-            return False  # all is as Django has it
-        end = self._end(in_force, data, record.created_at, record.expires_at)
-        if end.at > now_ms():
-            return False
-        self._note_end(session_key, end.reason)
-        return True
-
-    def _end(self, in_force: Policy, session: dict[str, Any], begun: int, expires_at: int) -> policy.End:
-        cookie_age = storable_time(float(super().get_session_cookie_age()) * 1000)
-        return policy.end_of(in_force, session, begun, expires_at, now_ms(), cookie_age)
-
-    def _begun(self, held: Held | None) -> int:
-        """Return when the session began: with the login of its user, whatever keys it has had since."""
-        user = getattr(self, "_session_cache", {}).get(USER_ID)
-        logs_in = self._logs_in or (user is not None and held is not None and user != held.user)
-        if held is None or self.session_key is None or logs_in:
-            return now_ms()
-        return held.created_at
 
     def _adopted(self, session_key: str | None) -> tuple[Held, dict[str, Any]] | None:
         """Take over a session from the engine used before, if there is one; as ``_read`` then."""
@@ -536,6 +434,7 @@ class SessionStore(SessionBase):
         return self._held, data
 
     def _policy(self) -> Policy:
+        """See Timed. Raises StoreUnavailable."""
         try:
             return routing.current_policy()
         except StoreUnavailable as error:
@@ -585,39 +484,16 @@ class SessionStore(SessionBase):
         check_size(payload)
         return Record(payload, version, created_at, expires_at, recorded), held
 
-    def _expires_at(self) -> int:
-        """Return the end of the session, as every store can keep it."""
-        if self._stays_unused():
-            assert self._held is not None
-            return self._held.expires_at
-        expiry, life = self._session_cache.get(EXPIRY), self._session_cache.get(LIFE)
-        if isinstance(expiry, str | datetime):
-            return storable_time(unix_time(self.get_expiry_date()) * 1000)
-        if life is not None:
-            return now_ms() + int(life)
-        # Seconds, in any type of number that Django takes. Most sessions have none of their own.
-        seconds = self.get_expiry_age() if expiry else self.get_session_cookie_age()
-        return storable_time(now_ms() + float(seconds) * 1000)
-
-    def _stays_unused(self) -> bool:
-        """Whether a save leaves the last use of the session as it was."""
-        return (
-            self.background and self._held is not None and LIFE in self._session_cache and not self._logs_in
-        )
-
     def _with_life(self, data: dict[str, Any]) -> bytes:
         """Serialise the session as it is to be saved: with the life that the policy gives it, if any."""
-        life, before = self._policy().life_of(data), data.get(LIFE)
-        if life is None:
-            data.pop(LIFE, None)
-        elif not self._stays_unused():
-            data[LIFE] = life
+        before = data.get(LIFE)
+        self._set_life(data)
         if self._life_before is None:
             self._life_before = self._life_or_age(before)
         return self._serialized(data)
 
     def _life_or_age(self, life: int | None) -> int:
-        return storable_time(float(super().get_session_cookie_age()) * 1000) if life is None else life
+        return self._cookie_age() if life is None else life
 
     def _serialized(self, data: dict[str, Any]) -> bytes:
         return bytes(self.serializer().dumps(data))
@@ -635,29 +511,9 @@ class SessionStore(SessionBase):
         return None
 
 
-def sealed_end(expires_at: int, life: int | None) -> int:
-    """Return when a session is over at the latest, unless it is saved before: so that not each touch has to be a save,
-    a twentieth of its time after it expires, and a minute at least. Where its use is noted, which is a touch, it is a
-    quarter of its life."""
-    some = (expires_at - now_ms()) // 20 if life is None else life // 4
-    return expires_at + max(some, 60_000)
-
-
-def storable_time(milliseconds: float) -> int:
-    """Return a time as every store can keep it: whole milliseconds, from 0 to the year 9999."""
-    return int(min(max(milliseconds, 0), LATEST))
-
-
 def is_key(session_key: object) -> TypeGuard[str]:
     """Return whether a session may have that key: any text but an empty one."""
     return isinstance(session_key, str) and session_key != ""
-
-
-def unix_time(moment: datetime) -> float:
-    """Return seconds since 1970. A moment without a time zone is in the project's, as in Django's models."""
-    if timezone.is_naive(moment):
-        moment = timezone.make_aware(moment, timezone.get_default_timezone())
-    return moment.timestamp()
 
 
 def new_key() -> str:

@@ -30,11 +30,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from sessionpersist import conf
-from sessionpersist.engine import SessionStore, unix_time
+from sessionpersist.engine import SessionStore
 from sessionpersist.handover import routing
 from sessionpersist.handover.draining import BATCH, COUNT_AT_MOST, Left, Moved
 from sessionpersist.initial import client_of
 from sessionpersist.session import adoption
+from sessionpersist.session.timed import unix_time
 from sessionpersist.stores.base import now_ms
 
 logger = logging.getLogger("django.security.SuspiciousSession")
