@@ -27,7 +27,8 @@ def search(text: str) -> Sequence[Any]:
 def by_name_or_key(text: str) -> Any:
     """Return the user of that name, or else of that primary key; None where there is none."""
     model = get_user_model()
-    return _users().filter(**{model.USERNAME_FIELD: text}).first() or by_key(text)
+    named = _users().filter(**{model.USERNAME_FIELD: text}) if _is_text(model, model.USERNAME_FIELD) else None
+    return (named and named.first()) or by_key(text)
 
 
 def by_key(text: str) -> Any:

@@ -66,6 +66,14 @@ class TestSaving:
         row = LoginConfiguration.get_solo()
         assert (row.redis_password, row.idle_minutes) == ("s3cret", 30)
 
+    @pytest.mark.usefixtures("nothing_is_tried", "redis_that_is_gone")
+    def test_a_store_that_could_not_be_chosen_any_more_is_in_nobodys_way(
+        self, browser: Client, settings: Settings
+    ) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ALLOWED_STORE_HOSTS": ["redis.example.org"]}
+        assert save(browser, idle_minutes=30).status_code == 302
+        assert LoginConfiguration.get_solo().redis_host == "127.0.0.1"
+
     def test_with_another_store_that_one_is_tried(self, browser: Client) -> None:
         port = free_port()
         response = save(
