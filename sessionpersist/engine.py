@@ -20,7 +20,7 @@ from django.http import HttpRequest
 
 from sessionpersist import audit
 from sessionpersist.exceptions import SessionLimitReached, StoreUnavailable
-from sessionpersist.handover import routing
+from sessionpersist.handover import logouts, routing
 from sessionpersist.session import adoption, entering, merging
 from sessionpersist.session.devices import Seen
 from sessionpersist.session.entering import Entering, user_of
@@ -126,7 +126,13 @@ class SessionStore(Timed):
         key = (self.session_key or self._missed) if session_key is None else session_key
         if is_key(key):
             key = session_key = Secret(key)
-            if self._removed(key):
+            try:
+                removed = self._removed(key)
+            except StoreUnavailable:
+                # It holds all the same: it is carried out once the store is back.
+                self._noting_outage(logouts.write_down, self._sealer_of(key).stored_key)
+                removed, self.outage = True, None
+            if removed:
                 self._audit_end(key)
             self._noting_outage(adoption.remove, key)
 

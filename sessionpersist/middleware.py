@@ -40,6 +40,11 @@ class SessionMiddleware(middleware.SessionMiddleware):
             return interrupted(request)
         if not isinstance(exception, StoreUnavailable):
             return None
+        try:
+            if answer := logged_out(request, exception):
+                return answer
+        except StoreUnavailable as error:
+            exception = error
         request.session.outage = exception  # type: ignore[attr-defined] # where the view itself asked, too
         return unavailable(request, exception)
 
@@ -102,6 +107,13 @@ def pass_on_reason(request: HttpRequest, response: HttpResponse) -> None:
 
     if hasattr(request, "session"):
         ended.pass_on_reason(request, response)
+
+
+def logged_out(request: HttpRequest, error: StoreUnavailable) -> HttpResponse | None:
+    """Return the answer to a logout that could not ask who is logged in; None where that is not what has failed."""
+    from sessionpersist.account import logout  # it needs the apps to be ready
+
+    return logout.done_all_the_same(request) if logout.was_asked_for(request, error) else None
 
 
 def note_use(request: HttpRequest) -> None:

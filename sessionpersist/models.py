@@ -250,6 +250,8 @@ class LoginConfiguration(SingletonModel):
         return before
 
 
+MOST_PENDING = 10_000  # logouts that a process knows of while a store is down
+
 SEALING = 2  # what this release reports of itself, see Node.sealing
 LIVE = timedelta(hours=1)  # who was heard from in this time is taken to be there
 
@@ -263,8 +265,8 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
 
     def in_force(self) -> list[Any]:
         """Return the revisions that are not drained, oldest first, with the database's time as ``database_now``, and as
-        ``mixed`` whether nodes of 0.2.0 serve the site, too, and as ``floor`` the number of the revision with which
-        everybody was last logged out.
+        ``mixed`` whether nodes of 0.2.0 serve the site, too, as ``floor`` the number of the revision with which
+        everybody was last logged out, and as ``logouts`` whether there are some that a store has not been told of.
 
         One that was drained counts a while longer (DRAINED_GRACE).
 
@@ -275,6 +277,7 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
         earlier = Node.objects.using(self.db).of_earlier_release()
         ending = self.filter(ends_earlier=True, activates_at__lte=Now()).order_by("-pk").values("pk")[:1]
         found = {"database_now": Now(), "mixed": Exists(earlier), "floor": Subquery(ending)}
+        found["logouts"] = Exists(PendingLogout.objects.using(self.db).waiting())
         query = self.filter(going_on).annotate(**found).order_by("pk")
         rows = list(query)
         if any(row.activates_at is None for row in rows) and is_committed(self.db):
@@ -458,6 +461,18 @@ class Node(models.Model):
         return f"{self.name}, process {self.process}"
 
 
+class PendingLogoutQuerySet(models.QuerySet["PendingLogout"]):
+    """Logouts that were written down."""
+
+    def waiting(self) -> Self:
+        """Those whose session would still be there."""
+        return self.filter(ends_at__gt=Now())
+
+    def newest(self) -> list[str]:
+        """Return the stored keys of those that a process has to know; of very many the newest."""
+        return list(self.waiting().order_by("-noted_at").values_list("pk", flat=True)[:MOST_PENDING])
+
+
 class PendingLogout(models.Model):
     """A logout that the store did not answer: the session counts as ended, and is ended there once the store is back.
 
@@ -468,7 +483,7 @@ class PendingLogout(models.Model):
     noted_at = models.DateTimeField(db_default=Now())
     ends_at = models.DateTimeField()
 
-    objects = WhereWritten()
+    objects = WhereWritten.from_queryset(PendingLogoutQuerySet)()
 
     class Meta:
         verbose_name = _("pending logout")

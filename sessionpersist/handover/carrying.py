@@ -102,6 +102,7 @@ class View(ABC):
     Its verbs are those of a store, as rules.
     """
 
+    ended: frozenset[str] = frozenset()  # sessions that were logged out while their store did not answer
     mixed = False  # whether nodes of 0.2.0 serve the site, too, to whom an ended record with a reason is none
     # Between these times of the monotonic clock nothing drains, no switch is near, and what is known is fresh.
     steady_from = steady_until = 0.0

@@ -25,7 +25,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 
 from sessionpersist import conf, forks
-from sessionpersist.handover import places, snapshot
+from sessionpersist.handover import logouts, places, snapshot
 from sessionpersist.handover.snapshot import DEFAULT, OVERRIDDEN
 from sessionpersist.models import LIVE, Node, Revision
 from sessionpersist.stores.base import INITIAL
@@ -87,6 +87,8 @@ def _report_once() -> None:
         meant = places.meant(known)
         _write(known.current.number, meant)
         places.note(known.current, meant["place"])
+        if known.ended:
+            logouts.carry_out(known)
         _failed = False
     except Exception as error:  # the request has been answered well, whatever happens here
         _due = monotonic() + RETRY_SECONDS
@@ -113,6 +115,7 @@ def _write(number: int, meant: dict[str, Any]) -> None:
             if monotonic() >= _sweep_due:
                 _sweep_due = monotonic() + SWEEP_SECONDS
                 forget_gone()
+                logouts.forget_over()
     except BaseException:
         connection.close()  # there may be a late answer on it
         raise

@@ -23,7 +23,7 @@ from sessionpersist.handover.unopened import UnopenedStore
 from sessionpersist.session.policy import Policy
 from sessionpersist.signals import store_lost
 from sessionpersist.stores import open_store
-from sessionpersist.stores.base import INITIAL, Drainable, Outcome, Record, revision_of
+from sessionpersist.stores.base import INITIAL, Drainable, Outcome, Record, ended_record, now_ms, revision_of
 from sessionpersist.stores.settings import StoreSettings
 from sessionpersist.stores.transactions import is_committed, may_see_the_past
 
@@ -36,7 +36,8 @@ class RoutedStore:
     """The store in force when a verb is called, whichever that is: the verbs of a store.
 
     In steady state (nothing drains, no switch is near) a verb is the store's own, with a look before and a look after.
-    Otherwise it follows the rules (``rules.py``).
+    Otherwise it follows the rules (``rules.py``). A session that was logged out while its store did not answer is an
+    ended one, whatever lies there.
     """
 
     def __init__(
@@ -49,6 +50,8 @@ class RoutedStore:
 
     def get(self, key: str) -> Record | None:
         view = self._view()
+        if view.ended and key in view.ended:
+            return ended_record(now_ms() + view.longest_life)
         if view.steady_from < monotonic() < view.steady_until:
             record = view.current.store.get(key)
             if record is None:
@@ -61,6 +64,8 @@ class RoutedStore:
     def create(self, key: str, record: Record, base: int | None = None) -> bool:
         """``base`` is the version of the session that this one is made out of, where it is. See ``forgets``."""
         view = self._view()
+        if view.ended and key in view.ended:
+            return False
         if (
             view.steady_from < monotonic() < view.steady_until
             and view.number == revision_of(record.version)
@@ -71,6 +76,8 @@ class RoutedStore:
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
         view = self._view()
+        if view.ended and key in view.ended:
+            return Outcome.MISSING
         if view.steady_from < monotonic() < view.steady_until and not view.forgets(expected):
             if view.number != revision_of(record.version):
                 return Outcome.CONFLICT
@@ -80,6 +87,8 @@ class RoutedStore:
 
     def touch(self, key: str, expires_at: int) -> bool:
         view = self._view()
+        if view.ended and key in view.ended:
+            return False
         if view.steady_from < monotonic() < view.steady_until:
             touched = view.current.store.touch(key, expires_at)
             if self._is_still(view):
@@ -110,7 +119,11 @@ class RoutedStore:
         if view.steady_from < monotonic() < view.steady_until:
             found = view.current.store.get_many(keys)
             if self._is_still(view):
-                return {key: each for key, each in found.items() if each.ended or each.version >= view.oldest}
+                return {
+                    key: each
+                    for key, each in found.items()
+                    if (each.ended or each.version >= view.oldest) and key not in view.ended
+                }
         return {key: record for key in keys if (record := self.get(key)) is not None}
 
     def clear_expired(self) -> int:
@@ -159,7 +172,7 @@ class CurrentView(View):
             renamed=len({each.settings.target for each in together[0]}) > 1,
             floor=known.floor,
         )
-        self.snapshot, self.mixed = known, known.mixed
+        self.snapshot, self.mixed, self.ended = known, known.mixed, known.ended
         self._alias = known.current.settings.transaction_alias
         self._calm_from, self._calm_until = known.calm()
         if not self.unsettled and not known.kept:

@@ -83,7 +83,8 @@ class Snapshot:
     """The revision in force, those to come (oldest first), and those whose sessions may not all have moved (newest
     first). Times are of the monotonic clock, in seconds. ``kept``: the last attempt to read it again has failed.
     ``mixed``: nodes of 0.2.0 serve beside this one, which open only what that release has sealed. ``floor`` is the
-    revision with which everybody was last logged out: nothing of before drains."""
+    revision with which everybody was last logged out: nothing of before drains. ``ended`` are the stored keys of
+    sessions that were logged out while their store did not answer."""
 
     current: Known
     pending: tuple[Known, ...]
@@ -95,6 +96,7 @@ class Snapshot:
     mixed: bool = False
     policy: Policy = AS_DJANGO
     floor: int = INITIAL
+    ended: frozenset[str] = frozenset()
 
     @property
     def stale(self) -> bool:
@@ -197,6 +199,20 @@ def override(store_settings: StoreSettings, policy: Policy = AS_DJANGO) -> Snaps
     with _overriding:
         _override_with([*_overrides, (added, added)])
     return added
+
+
+def note_ended(stored_key: str) -> None:
+    """Have this process know at once that a session was logged out, though its store could not be told."""
+    global _held
+    if conf.tests_are_quiet():
+        quiet.note_save()
+    with _lock:
+        if _held is not None:
+            _held = replace(_held, ended=_held.ended | {stored_key})
+    with _overriding:
+        if _overrides:
+            *others, (begun, last) = _overrides
+            _override_with([*others, (begun, replace(last, ended=last.ended | {stored_key}))])
 
 
 def end_override() -> bool:
@@ -337,7 +353,8 @@ def in_event_loop() -> bool:
 
 
 def _read() -> Snapshot:
-    from sessionpersist.models import LoginConfiguration, Revision  # loaded after the app registry is ready
+    # Loaded after the app registry is ready.
+    from sessionpersist.models import LoginConfiguration, PendingLogout, Revision
 
     begun = monotonic()
     alias = router.db_for_write(Revision)
@@ -345,6 +362,7 @@ def _read() -> Snapshot:
         with answers_within(conf.timeout_seconds(), connections[alias]):
             rows = Revision.objects.in_force()
             row = LoginConfiguration.objects.using(alias).first()
+            ended = PendingLogout.objects.using(alias).newest() if rows and rows[0].logouts else []
     except Error:
         connections[alias].close_if_unusable_or_obsolete()
         raise
@@ -366,7 +384,8 @@ def _read() -> Snapshot:
     floor = rows[0].floor or INITIAL if rows else INITIAL
     snapshot = compose(known, read_at, clock, floor)
     policy = row.policy() if row is not None and row.says_something else initial_policy()
-    return replace(snapshot, mixed=bool(rows) and rows[0].mixed, policy=policy)
+    mixed = bool(rows) and rows[0].mixed
+    return replace(snapshot, mixed=mixed, policy=policy, ended=frozenset(ended))
 
 
 def _unix_time(noted: datetime) -> float:

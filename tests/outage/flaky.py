@@ -58,6 +58,12 @@ class FixedView(View):
         self.guarded = GuardedStore(store, "The flaky store")
         super().__init__(Place(self.guarded, 0, 0))
 
+    @property
+    def ended(self) -> frozenset[str]:  # type: ignore[override]
+        """What this process knows to be logged out."""
+        known = snapshot.held()
+        return frozenset() if known is None else known.ended
+
     def undecided(self) -> float:
         return 0.0
 

@@ -13,10 +13,14 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.signals import request_finished
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, override_settings
+from django.utils import timezone
 
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.models import PendingLogout
+from sessionpersist.session.sealing import stored_key
 
 from .flaky import FlakyStore, flaky_site
 from .urls import opened
@@ -155,14 +159,48 @@ def test_a_login_in_an_outage_is_503_and_works_afterwards(store: FlakyStore) -> 
     assert client.get("/read/").content != b"user nobody"
 
 
-def test_a_logout_in_an_outage_never_pretends(client: Client, store: FlakyStore) -> None:
+@pytest.mark.parametrize("place", ["logout", "async-logout", "named-logout"])
+def test_a_logout_in_an_outage_holds(client: Client, store: FlakyStore, place: str) -> None:
+    thief = cookie(client)
     store.down = True
+    response = client.post(f"/{place}/")
+    assert response.content == b"logged out"
+    assert response.cookies[settings.SESSION_COOKIE_NAME]["max-age"] == 0
+    store.down = False
+    wait_for_breaker(store)
+    client.cookies[settings.SESSION_COOKIE_NAME] = thief
+    assert client.get("/read/").content == b"user nobody"
+
+
+def test_a_logout_in_an_outage_is_written_down_without_the_key(client: Client, store: FlakyStore) -> None:
+    key, store.down = cookie(client), True
+    client.post("/logout/")
+    [noted] = PendingLogout.objects.all()
+    assert noted.stored_key == stored_key(key)
+    assert key not in repr(noted.__dict__)
+    assert noted.ends_at > timezone.now()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_logout_that_can_be_written_down_nowhere_never_pretends(client: Client, store: FlakyStore) -> None:
+    store.down = True
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE sessionpersist_pendinglogout RENAME TO away")
     assert is_unavailable(client.post("/logout/"))
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE away RENAME TO sessionpersist_pendinglogout")
     store.down = False
     wait_for_breaker(store)
     assert client.get("/read/").content != b"user nobody"
     assert client.post("/logout/").content == b"logged out"
     assert client.get("/read/").content == b"user nobody"
+
+
+def test_another_page_in_an_outage_logs_nobody_out(client: Client, store: FlakyStore) -> None:
+    store.down = True
+    assert is_unavailable(client.post("/read/"))
+    assert is_unavailable(client.get("/named-logout/"))
+    assert not PendingLogout.objects.exists()
 
 
 def test_a_client_that_prefers_json_gets_json(client: Client, store: FlakyStore) -> None:

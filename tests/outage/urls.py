@@ -83,6 +83,19 @@ def logout(request: HttpRequest) -> HttpResponse:
     return HttpResponse("logged out")
 
 
+async def async_logout(request: HttpRequest) -> HttpResponse:
+    await auth.alogout(request)
+    return HttpResponse("logged out")
+
+
+@csrf_exempt
+def named_logout(request: HttpRequest) -> HttpResponse:
+    """It asks who is logged in first, as that of Django's admin does."""
+    if request.user.is_authenticated:
+        auth.logout(request)
+    return HttpResponse("logged out")
+
+
 class TouchingMiddleware:
     """Another middleware that asks for the session, before or after the view."""
 
@@ -113,5 +126,7 @@ urlpatterns = [
     path("static/", static_page),
     path("login/", login),
     path("logout/", logout),
+    path("async-logout/", csrf_exempt(async_logout)),
+    path("named-logout/", named_logout, name="logout"),
     path("", include("project.urls")),  # the error pages link to the home page
 ]
