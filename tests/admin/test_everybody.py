@@ -90,7 +90,7 @@ def test_the_configuration_shows_when_it_will_be_and_when_it_was(settings: Setti
     client = logged_in(create_staff("ada", "change_loginconfiguration", *MAY))
     at_once = settings.SESSIONPERSIST
     settings.SESSIONPERSIST = {**at_once, "ACTIVATION_SECONDS": 60}
-    client.post(EVERYBODY)
+    assert "Everybody is logged out at " in client.post(EVERYBODY, follow=True).text
     page = client.get(PAGE).text
     assert "Everybody is logged out at " in page
     assert "Switches to" not in page

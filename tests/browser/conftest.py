@@ -30,6 +30,7 @@ SHOWN = (
     "sentinel",
     "sessions",
     "sessions-of-a-user",
+    "log-everybody-out",
     "policy",
     "jdbc",
     "home-redis",

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from tests.browser.accessibility import problems
-from tests.browser.conftest import PHONE, Screenshot
+from tests.browser.conftest import PHONE, OnOneNode, Screenshot
 from tests.browser.test_login_configuration import strict_policy
 from tests.browser.visitor import USER, Visitor
 from tests.load.site import Node
@@ -60,11 +60,33 @@ def test_staff_see_where_a_user_is_signed_in_and_end_one_session(
     visitor.check_logged_in()
 
 
-@pytest.mark.parametrize("address", ["", "?q=grace", "?q=nobody", "user/1/", "everybody/"])
-def test_axe_finds_nothing_wrong(
-    new_context: Callable[..., BrowserContext], node: Node, address: str
+def test_staff_log_everybody_out_and_each_browser_reads_why(
+    visitor: Visitor, node: Node, new_context: Callable[..., BrowserContext], screenshot: Screenshot
 ) -> None:
-    visitor = Visitor(new_context(bypass_csp=True).new_page(), node.url)  # axe sets styles of its own
+    page, other = visitor.page, Visitor(new_context().new_page(), node.url)
     visitor.log_in()
-    visitor.page.goto(f"{node.url}/admin/sessionpersist/sessions/{address}")
-    assert problems(visitor.page, CONTENT) == []
+    other.log_in()
+    with strict_policy(page):
+        page.goto(f"{node.url}/admin/sessionpersist/sessions/")
+        page.get_by_role("link", name="Log everybody out…").click()
+        screenshot(page, "log-everybody-out")
+        page.get_by_role("button", name="Log everybody out").click()
+        expect(page.get_by_role("region", name="Everybody")).to_contain_text(f"by {USER}")
+    for each in (other, visitor):
+        each.page.wait_for_timeout(1000)  # until that is in force everywhere
+        each.page.goto(f"{node.url}/admin/")
+        expect(each.page.get_by_label("Username")).to_be_visible()
+    other.page.goto(f"{node.url}/login/")
+    expect(other.page.get_by_text("Everybody has been logged out.")).to_be_visible()
+    visitor.log_in()
+
+
+class TestAccessibility(OnOneNode):
+    @pytest.mark.parametrize("address", ["", "?q=grace", "?q=nobody", "user/1/", "everybody/"])
+    def test_axe_finds_nothing_wrong(
+        self, new_context: Callable[..., BrowserContext], node: Node, address: str
+    ) -> None:
+        visitor = Visitor(new_context(bypass_csp=True).new_page(), node.url)  # axe sets styles of its own
+        visitor.log_in()
+        visitor.page.goto(f"{node.url}/admin/sessionpersist/sessions/{address}")
+        assert problems(visitor.page, CONTENT) == []

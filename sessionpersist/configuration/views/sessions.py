@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.contrib.admin.utils import quote, unquote
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.decorators import method_decorator
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.cache import never_cache
@@ -16,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from sessionpersist import audit, sessions
 from sessionpersist.configuration import accounts
-from sessionpersist.configuration.panels.sessions import read_counts, read_everybody, read_user
+from sessionpersist.configuration.panels.sessions import Everybody, read_counts, read_everybody, read_user
 from sessionpersist.configuration.reauthentication import Reauthentication, renew_key
 from sessionpersist.configuration.views.base import BaseViews
 from sessionpersist.exceptions import StoreUnavailable
@@ -116,9 +117,8 @@ class SessionViews(BaseViews):
             return self._show(request, "everybody.html", context, too_often=again.too_often)
         renew_key(request)  # while there is a session
         sessions.end_everybody(ended_by=request.user.get_username())
-        said = _("Logged everybody out.")
-        self._log(request, said)
-        messages.success(request, said)
+        self._log(request, _("Logged everybody out."))
+        messages.success(request, everybody_in_words(read_everybody()))
         return HttpResponseRedirect(self._url("changelist"))
 
 
@@ -128,6 +128,13 @@ def user_or_404(quoted: str) -> Any:
     if user is None:
         raise Http404
     return user
+
+
+def everybody_in_words(last: Everybody | None) -> str:
+    """Say that everybody is logged out, or when they will be."""
+    if last is None or not last.pending:
+        return _("Everybody is logged out.")
+    return _("Everybody is logged out at {at}.").format(at=date_format(last.at, "H:i:s"))
 
 
 def end_of(user: Any, one: str | None) -> int:
