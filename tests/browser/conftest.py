@@ -43,6 +43,7 @@ SHOWN = (
     "timeout-over",
     "your-sessions",
     "limit-refused",
+    "logged-out-elsewhere",
 )
 # The first is the same browser without a window, and takes a third of the time.
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser")

@@ -65,7 +65,7 @@ def try_to_log_in(visitor: Visitor) -> Page:
     return page
 
 
-def test_one_device_ends_the_other_which_has_to_log_in(
+def test_one_device_ends_the_other_which_reads_why(
     laptop: Visitor, phone: Visitor, screenshot: Screenshot
 ) -> None:
     page = open_list(laptop)
@@ -80,6 +80,14 @@ def test_one_device_ends_the_other_which_has_to_log_in(
 
     phone.page.goto(f"{phone.url}{ADDRESS}")
     expect(phone.page.get_by_role("heading", level=1)).to_have_text("Log in")
+    why = "You have been logged out here from another of your sessions."
+    expect(phone.page.get_by_role("status")).to_have_text(why)
+    assert problems(phone.page) == []
+    screenshot(phone.page, "logged-out-elsewhere")
+    phone.page.get_by_label("Username").fill(USER)
+    phone.page.get_by_label("Password").fill(PASSWORD)
+    phone.page.get_by_role("button", name="Log in").click()
+    expect(phone.page.get_by_role("heading", level=1)).to_have_text("Your sessions")
 
 
 def test_all_others_end_at_once_by_the_keyboard(laptop: Visitor, phone: Visitor) -> None:

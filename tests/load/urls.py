@@ -16,6 +16,7 @@ from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 
 from sessionpersist.conf import node_name
+from sessionpersist.engine import SessionStore
 
 
 def whoami(request: HttpRequest) -> JsonResponse:
@@ -74,8 +75,11 @@ def note(request: HttpRequest) -> HttpResponse:
 
 
 def last(request: HttpRequest, milliseconds: int) -> JsonResponse:
-    """Have this session last so long after each use: staff can give it no less than a minute."""
-    request.session.set_expiry(milliseconds / 1000)  # type: ignore[arg-type] # a fraction will do
+    """Have this session last so long after each use: staff can give it no less than a minute. Its cookie lasts as long
+    as before, as it does with what staff give."""
+    session = SessionStore(request.session.session_key)
+    session.set_expiry(milliseconds / 1000)  # type: ignore[arg-type] # a fraction will do
+    session.save()
     return whoami(request)
 
 
