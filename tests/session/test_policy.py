@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sessionpersist.session.policy import (
     AS_DJANGO,
@@ -23,6 +25,7 @@ from sessionpersist.session.policy import (
     throttle,
 )
 from sessionpersist.session.reasons import Reason
+from tests.engine.support import patiently
 
 NOW = 1_000 * DAY
 COOKIE_AGE = 14 * DAY
@@ -196,6 +199,62 @@ class TestUse:
         for policy in (Policy(idle=MINUTE * 29), Policy(idle=HOUR)):
             assert is_due(policy, used(NOW), NOW)
         assert is_due(REMEMBERING, used(NOW, **{REMEMBER: True}), NOW)
+
+
+class User:
+    """Somebody who comes and goes while staff decide now this and now that, and the session as a store has it."""
+
+    def __init__(self) -> None:
+        self.policy, self.now = AS_DJANGO, NOW
+        self.session: dict[str, Any] = {}
+        self.came_at, self.expires_at = NOW, NOW - DAY + COOKIE_AGE  # as Django saves it, not with each use
+
+    def decide(self, minutes: int) -> None:
+        self.policy = Policy(idle=minutes * MINUTE, since=self.now)
+
+    def is_out(self) -> bool:
+        end = end_of(self.policy, self.session, NOW, self.expires_at, self.now, COOKIE_AGE)
+        return end.at <= self.now
+
+    def comes(self) -> None:
+        self.came_at = self.now
+        if is_use_due(self.policy, self.session, self.expires_at, self.now):
+            self.session[LIFE] = self.policy.life_of(self.session)
+            self.expires_at = self.now + self.session[LIFE]
+
+
+# After how many minutes staff decide, and what, in minutes too; and how long after that the user comes.
+VISITS = st.tuples(
+    st.sampled_from([0, 0, 1, 2, 100]),
+    st.sampled_from([None, None, 2, 5, 480]),
+    st.sampled_from([0, 1, 2, 4, 15, 30, 600]),
+)
+
+
+@settings(patiently, max_examples=1000)
+@given(st.lists(VISITS, min_size=4, max_size=12))
+def test_whoever_is_there_stays_and_whoever_is_not_goes(visits: list[tuple[int, int | None, int]]) -> None:
+    user = User()
+    user.decide(30)
+    shortest = 30  # minutes: of the idle time-outs since the user last came
+    for before, decision, pause in visits:
+        user.now += before * MINUTE
+        if decision is not None:
+            user.decide(decision)
+            shortest = min(shortest, decision)
+        user.now += pause * MINUTE
+        idle = user.policy.idle or 0
+        latest = max(user.came_at, user.policy.since)
+        if LIFE in user.session:
+            latest = min(latest, user.came_at + HOUR)
+        if user.now >= latest + idle:
+            assert user.is_out(), "nobody has used it for the whole time-out"
+        if user.now < user.came_at + shortest * MINUTE - throttle(shortest * MINUTE):
+            assert not user.is_out(), "the user has just been there"
+        if user.is_out():
+            return
+        user.comes()
+        shortest = idle // MINUTE
 
 
 def test_the_longest_life_is_that_of_any_session() -> None:
