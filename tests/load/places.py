@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sessionpersist.stores.base import PLACE
+from sessionpersist.stores.base import PLACE, ROSTER
 from sessionpersist.stores.redis.store import unpack
 from tests.load import stores
 from tests.servers import Cluster, MariaDB, MongoDB, Postgres, ReplicaSet, Valkey, Watched, require, shared
 
 TABLE = "sessionpersist_storedsession"
-LIVE = f"SELECT COUNT(*) FROM {TABLE} WHERE version <> 0"  # noqa: S608 - no input
+LIVE = f"SELECT COUNT(*) FROM {TABLE} WHERE version <> 0 AND stored_key < '{ROSTER}'"  # noqa: S608 - no input
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,11 @@ def count_on(servers: Iterable[Valkey], prefix: str) -> int:
     found = 0
     for server in servers:
         with server.connect() as client:
-            keys = [key for key in client.scan_iter(f"{prefix}:*") if not key.endswith(f":{PLACE}".encode())]
+            keys = [
+                key
+                for key in client.scan_iter(f"{prefix}:*")
+                if not key.endswith(f":{PLACE}".encode()) and f":{ROSTER}".encode() not in key
+            ]
             values = map(client.get, keys)  # one by one: those of a cluster are not in one slot
             found += sum(not unpack(value).ended for value in values if value)
     return found
@@ -100,7 +104,7 @@ def mongodb(prefix: str, kind: type[MongoDB] = MongoDB) -> Place:
         server = shared(kind)
         with server.connect() as client:
             sessions = client[server.database][f"{prefix}_sessions"]
-            return sessions.count_documents({"_id": {"$ne": PLACE}, "version": {"$ne": 0}})
+            return sessions.count_documents({"_id": {"$lt": ROSTER, "$ne": PLACE}, "version": {"$ne": 0}})
 
     return Place(kind.__name__, stores.fields_on(kind), count)
 
