@@ -214,3 +214,13 @@ def test_no_more_than_the_limit_live_at_any_moment(
 ) -> None:
     place = place_of(kind, tmp_path.name)
     run(site_of([place], tmp_path, limit), effort, [], limit)
+
+
+@pytest.mark.parametrize("effort", quick_and_long(Effort(12.0, 2), Effort(60.0, 30)))
+@pytest.mark.parametrize("limit", [1, 2])
+def test_no_more_than_the_limit_live_while_the_store_is_switched(
+    tmp_path: Path, limit: int, effort: Effort
+) -> None:
+    first, second = (place_of(kind, tmp_path.name) for kind in ("Valkey", "PostgreSQL"))
+    site = site_of([first, second], tmp_path, limit)
+    run(site, effort, [second, first], limit)
