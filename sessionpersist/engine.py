@@ -21,13 +21,14 @@ from django.http import HttpRequest
 from sessionpersist import audit
 from sessionpersist.exceptions import SessionLimitReached, StoreUnavailable
 from sessionpersist.handover import logouts, routing
-from sessionpersist.session import adoption, entering, merging
-from sessionpersist.session.devices import Seen
-from sessionpersist.session.entering import Entering, user_of
+from sessionpersist.roster import entering
+from sessionpersist.roster.devices import Seen
+from sessionpersist.roster.entering import Entering, user_of
+from sessionpersist.roster.records import SETTLED, Entry, recorded_user, storable_user_id
+from sessionpersist.session import adoption, merging
 from sessionpersist.session.held import Held
 from sessionpersist.session.policy import LIFE, Policy
 from sessionpersist.session.reasons import Reason
-from sessionpersist.session.roster import SETTLED, Entry, recorded_user, storable_user_id
 from sessionpersist.session.sealing import Opened, Sealer, beside, stored_key
 from sessionpersist.session.timed import Timed, sealed_end
 from sessionpersist.signals import session_ended, session_started

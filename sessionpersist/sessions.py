@@ -22,11 +22,11 @@ from django.http import HttpRequest
 from sessionpersist import audit
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import everybody, routing
-from sessionpersist.session import roster
-from sessionpersist.session.entering import current_policy, is_listed, run
+from sessionpersist.roster import records
+from sessionpersist.roster.entering import current_policy, is_listed, run
+from sessionpersist.roster.records import Entry, Owner, Standing
 from sessionpersist.session.policy import MOST_SESSIONS
 from sessionpersist.session.reasons import Reason
-from sessionpersist.session.roster import Entry, Owner, Standing
 from sessionpersist.session.sealing import stored_key
 from sessionpersist.signals import session_ended
 
@@ -81,8 +81,8 @@ def of(user: object, current: SessionBase | None = None) -> list[UserSession]:
 def listed(user: object, current: SessionBase | None = None) -> Listed:
     """The same as of(), and whether there are more. See also ``are_listed``."""
     store, owner = routing.current_store(), Owner.of(id_of(user))
-    held = run(roster.read(store, owner))
-    found = run(roster.all_standing(store, owner, current_policy(), held.entries))
+    held = run(records.read(store, owner))
+    found = run(records.all_standing(store, owner, current_policy(), held.entries))
     mine = _stored_key_of(current)
     sessions = [_shown(each, mine) for each in found if each.live]
     sessions.sort(key=lambda each: (each.current, each.last_use), reverse=True)
@@ -173,7 +173,7 @@ def _shown(found: Standing, mine: str | None) -> UserSession:
 def _ended(user: object, chosen: Callable[[Entry], bool], reason: Reason) -> dict[str, Entry]:
     user_id, over = id_of(user), dict[str, Entry]()
     try:
-        run(roster.ended(routing.current_store(), Owner.of(user_id), current_policy(), chosen, reason, over))
+        run(records.ended(routing.current_store(), Owner.of(user_id), current_policy(), chosen, reason, over))
     finally:
         for each in over.values():
             audit.ended(each.keys[0])

@@ -25,7 +25,7 @@ from sessionpersist.handover.carrying import Place
 from sessionpersist.handover.driving import drive
 from sessionpersist.handover.routing import CurrentView
 from sessionpersist.models import Node, Revision
-from sessionpersist.session import roster
+from sessionpersist.roster import records
 from sessionpersist.stores import open_store
 from sessionpersist.stores.base import Drainable
 from sessionpersist.stores.settings import StoreSettings
@@ -130,7 +130,7 @@ class Draining:
         for batch in self.found:
             if not self._goes_on():
                 return
-            moved = drive(moving.move(self.view, self.place, batch, roster.united), routing.current_view)
+            moved = drive(moving.move(self.view, self.place, batch, records.united), routing.current_view)
             if routing.current_view().number != self.view.number:
                 for key in batch:
                     routing.current_store().get(key)  # a switch came in between: have it where it belongs now

@@ -40,7 +40,7 @@ ENDED = 0  # the version of an ended record
 INITIAL = 0  # the number of the revision that is in force before anybody has saved one
 # The name of the record that carries the id of a place: no session has it, as a stored key has 64 characters.
 PLACE = "place"
-# What the stored key of a roster begins with (see session/roster.py): a session's is hexadecimal. Stores move it about
+# What the stored key of a roster begins with (see roster/records.py): a session's is hexadecimal. Stores move it about
 # like any record, and only leave it out when they count sessions.
 ROSTER = "r"
 AFTER_ROSTERS = "s"  # the first of what comes after them, in the order of keys

@@ -13,7 +13,7 @@ from django.test import AsyncClient, Client
 from pytest_django import Settings
 
 from sessionpersist.engine import SessionStore
-from sessionpersist.session.roster import recorded_user
+from sessionpersist.roster.records import recorded_user
 from tests.engine.support import in_event_loop, key_of, record_of
 
 COOKIE = django_settings.SESSION_COOKIE_NAME

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessionpersist.session.roster import storable_user_id
+from sessionpersist.roster.records import storable_user_id
 from tests.engine.support import patiently
 
 

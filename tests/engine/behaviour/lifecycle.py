@@ -13,7 +13,7 @@ from pytest_django import Settings
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import SessionTooLarge
 from sessionpersist.handover import routing
-from sessionpersist.session.roster import recorded_user
+from sessionpersist.roster.records import recorded_user
 from sessionpersist.session.sealing import stored_key
 from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, new_version
 from tests.engine.support import Fields, key_of, new_session, record_of

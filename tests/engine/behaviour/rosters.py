@@ -14,9 +14,9 @@ from sessionpersist import sessions
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import SessionLimitReached
 from sessionpersist.handover import routing
+from sessionpersist.roster.records import Owner
 from sessionpersist.session.policy import DAY, HOUR, MINUTE
 from sessionpersist.session.reasons import Reason
-from sessionpersist.session.roster import Owner
 from sessionpersist.session.sealing import stored_key
 from sessionpersist.stores.base import now_ms
 from sessionpersist.testing import override_login_configuration

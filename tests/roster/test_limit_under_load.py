@@ -33,13 +33,13 @@ from django.contrib.auth import SESSION_KEY
 from sessionpersist import sessions
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import routing
-from sessionpersist.session import roster
-from sessionpersist.session.entering import run
+from sessionpersist.roster import records
+from sessionpersist.roster.entering import run
 from sessionpersist.session.sealing import stored_key
 user, *keys = json.load(sys.stdin)
 def live():
     return [key for key in keys if SessionStore(key).get(SESSION_KEY) == user]
-before, listed = live(), run(roster.read(routing.current_store(), roster.Owner.of(user)))
+before, listed = live(), run(records.read(routing.current_store(), records.Owner.of(user)))
 named = {key for entry in listed.entries for key in entry.keys}
 newest = SessionStore()
 newest[SESSION_KEY] = user
@@ -151,7 +151,7 @@ def revived(found: list[Event]) -> list[str]:
 
 def look(site: Site, found: list[Event]) -> dict[str, Any]:
     keys = sorted({event.key for event in found if event.what == DRAWN})
-    return dict(json.loads(site._python(["-c", LOOK], json.dumps([USER, *keys]))))
+    return dict(json.loads(site._python("-c", LOOK, standard_input=json.dumps([USER, *keys]))))
 
 
 def check(site: Site, logins: Logins, limit: int) -> None:

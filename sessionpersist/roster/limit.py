@@ -12,9 +12,7 @@ from typing import NamedTuple
 
 from sessionpersist.exceptions import SessionLimitReached
 from sessionpersist.handover.driving import Rule, call
-from sessionpersist.session.policy import MOST_SESSIONS, REFUSE, UNLIMITED, Policy
-from sessionpersist.session.reasons import Reason
-from sessionpersist.session.roster import (
+from sessionpersist.roster.records import (
     CHECKED_FROM,
     Entry,
     Owner,
@@ -26,6 +24,8 @@ from sessionpersist.session.roster import (
     end_entry,
     is_same,
 )
+from sessionpersist.session.policy import MOST_SESSIONS, REFUSE, UNLIMITED, Policy
+from sessionpersist.session.reasons import Reason
 
 
 class Limit(NamedTuple):

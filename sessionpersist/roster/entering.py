@@ -14,11 +14,9 @@ from sessionpersist import conf
 from sessionpersist.exceptions import SessionLimitReached, StoreUnavailable
 from sessionpersist.handover import routing
 from sessionpersist.handover.driving import Rule, drive
-from sessionpersist.session.devices import Seen
-from sessionpersist.session.limit import Limit, entered, relisted, renamed
-from sessionpersist.session.policy import AS_DJANGO, EXPIRY, LIFE, Policy, is_remembered
-from sessionpersist.session.reasons import Reason
-from sessionpersist.session.roster import (
+from sessionpersist.roster.devices import Seen
+from sessionpersist.roster.limit import Limit, entered, relisted, renamed
+from sessionpersist.roster.records import (
     EXTENDED_EVERY,
     HEADROOM,
     SETTLED,
@@ -26,6 +24,8 @@ from sessionpersist.session.roster import (
     Owner,
     new_entry,
 )
+from sessionpersist.session.policy import AS_DJANGO, EXPIRY, LIFE, Policy, is_remembered
+from sessionpersist.session.reasons import Reason
 from sessionpersist.stores.base import now_ms
 
 T = TypeVar("T")
