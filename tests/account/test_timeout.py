@@ -17,9 +17,9 @@ from pytest_django import Settings
 from sessionpersist import sessions
 from sessionpersist.account import timeout
 from sessionpersist.engine import SessionStore
-from sessionpersist.stores.base import now_ms
 from sessionpersist.testing import override_login_configuration
 from tests.account.support import log_in
+from tests.engine.behaviour.time_outs import Clock, put_forward
 
 pytestmark = pytest.mark.django_db
 
@@ -29,18 +29,7 @@ MINUTE = 60_000
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-class Clock:
-    """Lets time pass for the engine, and for whatever judges its sessions."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.passed = 0
-        monkeypatch.setattr("sessionpersist.engine.now_ms", lambda: now_ms() + self.passed)
-
-    def advance(self, minutes: float) -> None:
-        self.passed += int(minutes * MINUTE)
+    return put_forward(monkeypatch)
 
 
 def remaining(client: Client) -> dict[str, Any]:
@@ -64,7 +53,7 @@ class TestRemaining:
         with override_login_configuration(idle_minutes=30):
             logged_in.get("/")
             assert is_nearly(remaining(logged_in)["left"], 30)
-            clock.advance(minutes=20)
+            clock.passes(20 * MINUTE)
             assert is_nearly(remaining(logged_in)["left"], 10)
             assert remaining(logged_in)["extends"]
 
@@ -72,23 +61,23 @@ class TestRemaining:
         with override_login_configuration(idle_minutes=30):
             logged_in.get("/")
             for _ in range(3):
-                clock.advance(minutes=9)
+                clock.passes(9 * MINUTE)
                 assert remaining(logged_in)["user"]
-            clock.advance(minutes=4)
+            clock.passes(4 * MINUTE)
             assert remaining(logged_in)["user"] == ""
 
     def test_to_stay_is(self, logged_in: Client, clock: Clock) -> None:
         with override_login_configuration(idle_minutes=30):
             logged_in.get("/")
-            clock.advance(minutes=29)
+            clock.passes(29 * MINUTE)
             assert is_nearly(stay(logged_in)["left"], 30)
-            clock.advance(minutes=29)
+            clock.passes(29 * MINUTE)
             assert is_nearly(remaining(logged_in)["left"], 1)
 
     def test_no_use_puts_off_the_longest_time(self, ada: User, clock: Clock) -> None:
         with override_login_configuration(idle_minutes=60, absolute_hours=1):
             client = log_in(Client())
-            clock.advance(minutes=45)
+            clock.passes(45 * MINUTE)
             found = stay(client)
             assert is_nearly(found["left"], 15)
             assert not found["extends"]
@@ -96,7 +85,7 @@ class TestRemaining:
     def test_whoever_is_logged_out_is_told_why(self, logged_in: Client, clock: Clock) -> None:
         with override_login_configuration(idle_minutes=30):
             logged_in.get("/")
-            clock.advance(minutes=31)
+            clock.passes(31 * MINUTE)
             found = remaining(logged_in)
         assert found["user"] == ""
         assert "inactive" in found["reason"]
@@ -106,7 +95,7 @@ class TestRemaining:
     ) -> None:
         with override_login_configuration(idle_minutes=30):
             logged_in.get("/")
-            clock.advance(minutes=31)
+            clock.passes(31 * MINUTE)
             assert stay(logged_in)["user"] == ""
             assert "You are not logged in" in logged_in.get("/").content.decode()
 
