@@ -9,3 +9,6 @@ class SessionPersistConfig(AppConfig):
 
     def ready(self) -> None:
         from sessionpersist import checks, receivers  # noqa: F401 - they register themselves
+        from sessionpersist.account import changes
+
+        changes.watch()

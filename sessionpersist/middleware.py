@@ -11,6 +11,7 @@ from django.template.loader import select_template
 
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import SessionLimitReached, StoreUnavailable
+from sessionpersist.session.serving import serving
 from sessionpersist.stores.secret import Secret
 
 RETRY_AFTER = 2  # seconds: the breaker's pause, and time for the call that tries the store
@@ -30,6 +31,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
         has_one = settings.SESSION_COOKIE_NAME in request.COOKIES
         session_key = Secret(request.COOKIES[settings.SESSION_COOKIE_NAME]) if has_one else None
         request.session = self.SessionStore(session_key)
+        serving.set(request.session)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer a fault in a view or in a deferred template here, so that it is not logged as a crash of the view.
@@ -50,6 +52,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Save the session as Django does, unless its store could not be asked, now or earlier in this request."""
+        serving.set(None)
         outage = getattr(getattr(request, "session", None), "outage", None)
         if outage is None:
             try:

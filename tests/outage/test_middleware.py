@@ -182,11 +182,15 @@ def test_a_logout_in_an_outage_is_written_down_without_the_key(client: Client, s
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_logout_that_can_be_written_down_nowhere_never_pretends(client: Client, store: FlakyStore) -> None:
+def test_a_logout_that_can_be_written_down_nowhere_never_pretends(
+    client: Client, store: FlakyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "sessionpersist.audit")
     store.down = True
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE sessionpersist_pendinglogout RENAME TO away")
     assert is_unavailable(client.post("/logout/"))
+    assert not [each for each in caplog.records if each.name == "sessionpersist.audit"]
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE away RENAME TO sessionpersist_pendinglogout")
     store.down = False
