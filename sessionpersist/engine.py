@@ -224,7 +224,7 @@ class SessionStore(Timed):
 
     def _slide(self, data: dict[str, Any], plain: bytes) -> None:
         assert self._held is not None
-        if (expires_at := self._expires_at()) > self._held.end:
+        if (expires_at := self._expires_at()) > self._held.end or self._is_too_late(expires_at):
             return self._save_over(data, plain)
         self._require(self._held.version)
         if not self._ask(routing.current_store().touch, self.session_key, expires_at):

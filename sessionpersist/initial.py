@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from django.apps import apps
@@ -23,6 +24,7 @@ from sessionpersist import conf
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.session import adoption
 from sessionpersist.session.policy import FIELDS, Policy
+from sessionpersist.stores.base import now_ms
 from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import (
     ENVIRONMENT,
@@ -34,6 +36,8 @@ from sessionpersist.stores.settings import (
     from_fields,
 )
 from sessionpersist.stores.sql import DIALECTS
+
+STARTED = now_ms()  # this process
 
 
 def initial_fields() -> dict[str, Any]:
@@ -117,10 +121,15 @@ def initial_settings() -> StoreSettings:
 
 
 def initial_policy() -> Policy:
-    """Return what holds for sessions until somebody saves the Login Configuration. Raises StoreMisconfigured, too."""
+    """Return what holds for sessions until somebody saves the Login Configuration. Raises StoreMisconfigured, too.
+
+    Nobody knows when the setting came. It counts from the start of this process: of the sessions of before nobody has
+    noted the use, and whoever is there stays.
+    """
     fields = initial_policy_fields()
     _check(fields)
-    return Policy.of(fields)
+    policy = Policy.of(fields)
+    return replace(policy, since=STARTED) if policy.has_times else policy
 
 
 def initial_policy_fields() -> dict[str, Any]:

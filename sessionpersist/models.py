@@ -245,7 +245,7 @@ class LoginConfiguration(SingletonModel):
         """Note since when sessions go by this policy, and return the one before: that of INITIAL at first."""
         row = type(self).objects.using(using).get(pk=self.singleton_instance_id)
         before = row.policy() if row.says_something else initial_policy()
-        same = replace(before, since=0) == replace(self.policy(), since=0)
+        same = row.says_something and replace(before, since=0) == replace(self.policy(), since=0)
         self.policy_since = row.policy_since if same else self.saved_at
         return before
 

@@ -34,7 +34,7 @@ EXPIRY = "_session_expiry"  # Django's: what set_expiry() was given
 REMEMBER = "_session_remember"  # True: the user wants to be remembered
 LIFE = "_session_life"  # by how much the session expires after its last use
 
-CLOCKS = MINUTE  # by how much the clocks of two nodes may differ
+CLOCKS = HOUR  # a use that lies further ahead was not noted by a clock that is wrong
 
 
 class End(NamedTuple):
@@ -125,10 +125,10 @@ def throttle(life: int) -> int:
 
 def is_use_due(policy: Policy, session: Mapping[str, Any], expires_at: int, now: int) -> bool:
     """Return whether a use of now is to be written down: the last one is long enough ago, or the session has another
-    life than it should have by now."""
+    life than it should have by now, or one that is not watched any more."""
     life = policy.life_of(session)
     if life is None:
-        return False
+        return LIFE in session
     unused_for = now - (expires_at - life)
     return session.get(LIFE) != life or not -CLOCKS <= unused_for < throttle(life)
 
@@ -137,6 +137,7 @@ def last_use(policy: Policy, session: Mapping[str, Any], expires_at: int, now: i
     """Return when the session that expires at that time was last used, as far as anybody can know."""
     life = session.get(LIFE)
     if isinstance(life, int) and (noted := expires_at - life) <= now + CLOCKS:
+        noted = min(noted, now)  # the node that wrote it may be ahead of this one
         # Under the policy before, uses were noted as seldom as that allowed: nobody who is there is thrown out.
         return max(noted, min(noted + throttle(life), policy.since))
     # Nobody noted its use, or a process did that knows of no policy, or of one before.

@@ -82,6 +82,12 @@ class Timed(SessionBase):
         if policy.is_use_due(self._policy(), session, held.expires_at, now_ms()):
             self.modified = self._is_used = True
 
+    def _is_too_late(self, expires_at: int) -> bool:
+        """Whether the record expires so much later than it should that a process wrote it that knows of no policy. A
+        touch takes nothing back."""
+        assert self._held is not None
+        return LIFE in self._session_cache and self._held.expires_at > expires_at + policy.CLOCKS
+
     def time_left(self) -> tuple[int | None, bool]:
         """Return in how many milliseconds the session ends unless it is used, and whether a use puts that off. None
         where the policy sets no limit for it, and for a session that is not saved yet."""

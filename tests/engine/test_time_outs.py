@@ -13,11 +13,13 @@ from django.test import AsyncClient, Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from sessionpersist import initial
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import routing
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.session.policy import DAY, HOUR, LIFE, MINUTE
 from sessionpersist.session.reasons import Reason
+from sessionpersist.stores.base import now_ms
 from sessionpersist.testing import override_login_configuration
 from tests.configuration.test_processes import wait_for
 from tests.engine.behaviour.time_outs import SECOND, Clock, put_forward, stored
@@ -299,3 +301,13 @@ def test_date_that_has_passed_is_an_end_under_a_policy_too(decide: Decide) -> No
     session.set_expiry(timezone.now() - timedelta(hours=1))
     session.save()
     assert not SessionStore().exists(key_of(session))
+
+
+def test_nobody_is_thrown_out_at_the_start_with_an_idle_of_initial(settings: Settings, clock: Clock) -> None:
+    clock.passes(-2 * HOUR)
+    session = new_session(cat="tabby")
+    clock.passes(2 * HOUR)
+    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "INITIAL": {"idle_minutes": 30}}
+    assert SessionStore(key_of(session))["cat"] == "tabby"
+    clock.passes(initial.STARTED - now_ms() + 30 * MINUTE)
+    assert SessionStore(key_of(session)).get("cat") is None

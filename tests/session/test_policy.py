@@ -164,8 +164,11 @@ class TestPolicyThatBegins:
         assert ends(Policy(idle=30 * MINUTE, since=NOW - DAY), kept, NOW).at == NOW + 30 * MINUTE
         assert is_due(WATCHED, kept, NOW)
 
-    def test_clocks_that_differ_a_little_are_no_other_policy(self) -> None:
-        assert ends(WATCHED, used(NOW + CLOCKS), NOW).at == NOW + CLOCKS + 30 * MINUTE
+    @pytest.mark.parametrize("ahead", [30_000, 10 * MINUTE, CLOCKS])
+    def test_a_node_that_is_ahead_of_others_is_no_other_policy(self, ahead: int) -> None:
+        kept = used(NOW + ahead)
+        assert ends(WATCHED, kept, NOW) == End(NOW + 30 * MINUTE, Reason.IDLE)
+        assert not is_due(WATCHED, kept, NOW)
 
 
 class TestUse:
@@ -194,6 +197,10 @@ class TestUse:
     def test_is_never_due_where_it_is_not_watched(self) -> None:
         for policy in (AS_DJANGO, Policy(absolute=HOUR), Policy(remember=DAY)):
             assert not is_due(policy, unwatched(NOW - DAY), NOW)
+
+    def test_is_due_once_where_it_is_not_watched_any_more(self) -> None:
+        for policy in (AS_DJANGO, Policy(absolute=HOUR), Policy(remember=DAY)):
+            assert is_due(policy, used(NOW), NOW)
 
     def test_is_due_at_once_where_the_session_has_another_life_by_now(self) -> None:
         for policy in (Policy(idle=MINUTE * 29), Policy(idle=HOUR)):

@@ -15,8 +15,10 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.utils import timezone
 
 from sessionpersist.engine import SessionStore
+from sessionpersist.handover import routing
 from sessionpersist.session.policy import DAY, HOUR, LIFE, MINUTE
 from sessionpersist.session.reasons import Reason
+from sessionpersist.session.sealing import stored_key
 from sessionpersist.stores import base
 from sessionpersist.stores.base import Record, now_ms
 from sessionpersist.testing import override_login_configuration
@@ -170,6 +172,31 @@ class TimeOuts:
         again.save()
         clock.passes(DAY)
         assert dict(SessionStore(key_of(session)).items()) == {"cat": "tabby", "dog": "rex"}
+
+    def test_whoever_is_there_when_idle_is_turned_off_stays_as_long_as_django_has_it(
+        self, decide: Decide, clock: Clock
+    ) -> None:
+        decide(idle_minutes=30)
+        session = new_session(cat="tabby")
+        clock.passes(10 * MINUTE)
+        decide()
+        assert visit(session).modified is True
+        assert visit(session).modified is False
+        clock.passes(14 * DAY - 5 * SECOND)
+        assert is_over(session) is None
+
+    def test_session_that_a_process_without_a_policy_has_saved_is_watched_again_from_its_next_use(
+        self, decide: Decide, clock: Clock
+    ) -> None:
+        """A node of 0.3.0 keeps what the session says of its life, and moves the end by its own rules."""
+        decide(idle_minutes=30)
+        session = new_session(cat="tabby")
+        routing.current_store().touch(stored_key(key_of(session)), now_ms() + 14 * DAY)
+        for _ in range(3):
+            clock.passes(20 * MINUTE)
+            assert visit(session)["cat"] == "tabby"
+        clock.passes(30 * MINUTE)
+        assert is_over(session)
 
     def test_longest_time_counts_from_the_login_and_survives_a_new_key(
         self, decide: Decide, clock: Clock
