@@ -538,7 +538,7 @@ def explore_exhaustively(plan: Plan, preemptions: int) -> tuple[int, dict[str, l
 def first_fault(runs: int, seed: int, without: str, *, soon: bool = False) -> str | None:
     """Return which invariant breaks first without that rule, or None. ``soon``: with a plan that shows it soon."""
     explored = rules(without)
-    explored.plan = explored.plan or (explored.soon if soon else None)
+    explored.plan = (explored.soon if soon else None) or explored.plan
     found = (broken(schedule) for schedule in at_random(runs, seed, explored))
     return next((fault for fault in found if fault), None)
 

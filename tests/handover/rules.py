@@ -67,6 +67,7 @@ class WithoutWaitBefore(Rules):
     """An operation begins near a switch, too."""
 
     plan = Plan(("OLD", "NEW"), (("save", 2), ("get", 1), ("save", 0)), processes=3)
+    soon = Plan(("OLD", "NEW", "THIRD"), (("touch", 0), ("touch", 1), ("get", 0)))
 
     def _begin(self, *, logout: bool = False) -> Rule[carrying.View]:
         view: carrying.View = yield LOOK

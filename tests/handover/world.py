@@ -257,7 +257,7 @@ class Rules(rules.Rules):
     drops = True  # nothing drains of before everybody was logged out
     grace = True  # a drained store is looked into until what began before has ended
     plan: Plan | None = None  # what to explore; any plan where there is none
-    soon: Plan | None = None  # where any plan shows that this is missing, one that shows it soon
+    soon: Plan | None = None  # one that shows soon what is missing, where that other takes long
 
     Place = Place
     View = View
