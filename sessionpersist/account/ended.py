@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.auth.models import AnonymousUser
-from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import resolve_url
 
@@ -66,21 +65,14 @@ def interrupted(request: HttpRequest) -> HttpResponse:
     A page is asked for again by the login page; a client of an API gets a 401; a form that was sent gets a page that
     says so, as it can't be sent again by itself.
     """
-    reason = _reason_now(request.session) or Reason.UNKNOWN
+    session = request.session
+    reason = (session.ended_reason if isinstance(session, SessionStore) else None) or Reason.UNKNOWN
     request.session, request.user = SessionStore(), AnonymousUser()
     response = _answer(request, reason)
     response["Cache-Control"] = "no-store"
     delete_cookie(response, settings.SESSION_COOKIE_NAME)
     set_reason(response, reason)
     return response
-
-
-def _reason_now(session: SessionBase) -> Reason | None:
-    if not isinstance(session, SessionStore):
-        return None
-    if session.ended_reason is None:
-        session.exists(session.session_key)  # what is found there says why
-    return session.ended_reason
 
 
 def _answer(request: HttpRequest, reason: Reason) -> HttpResponse:
