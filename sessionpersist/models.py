@@ -245,7 +245,10 @@ class LoginConfiguration(SingletonModel):
         """Note since when sessions go by this policy, and return the one before: that of INITIAL at first."""
         row = type(self).objects.using(using).get(pk=self.singleton_instance_id)
         before = row.policy() if row.says_something else initial_policy()
-        same = row.says_something and replace(before, since=0) == replace(self.policy(), since=0)
+        same = replace(before, since=0) == replace(self.policy(), since=0)
+        same = same and (
+            row.says_something or not before.has_times
+        )  # nobody knows since when INITIAL has said so
         self.policy_since = row.policy_since if same else self.saved_at
         return before
 

@@ -14,11 +14,11 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 from django.utils import timezone
 
+from sessionpersist import engine
 from sessionpersist.engine import SessionStore
-from sessionpersist.handover import routing
+from sessionpersist.session import timed
 from sessionpersist.session.policy import DAY, HOUR, LIFE, MINUTE
 from sessionpersist.session.reasons import Reason
-from sessionpersist.session.sealing import stored_key
 from sessionpersist.stores import base
 from sessionpersist.stores.base import Record, now_ms
 from sessionpersist.testing import override_login_configuration
@@ -186,12 +186,20 @@ class TimeOuts:
         assert is_over(session) is None
 
     def test_session_that_a_process_without_a_policy_has_saved_is_watched_again_from_its_next_use(
-        self, decide: Decide, clock: Clock
+        self, decide: Decide, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A node of 0.3.0 keeps what the session says of its life, and moves the end by its own rules."""
+        """A node of 0.3.0 leaves in the session what it says of its life, and has it end by its own rules."""
         decide(idle_minutes=30)
         session = new_session(cat="tabby")
-        routing.current_store().touch(stored_key(key_of(session)), now_ms() + 14 * DAY)
+        decide()
+        with monkeypatch.context() as of_before:
+            for module in (engine, timed):
+                of_before.setattr(module, "LIFE", "what 0.3.0 does not know")
+            again = SessionStore(key_of(session))
+            again["dog"] = "rex"
+            again.save()
+        decide(idle_minutes=30)
+        assert SessionStore(key_of(session))[LIFE] == 30 * MINUTE
         for _ in range(3):
             clock.passes(20 * MINUTE)
             assert visit(session)["cat"] == "tabby"
