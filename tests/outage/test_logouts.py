@@ -1,8 +1,12 @@
-"""A logout holds while the store is down: it is written down, every node goes by it, and it is carried out later."""
+"""A logout holds while the store is down: it is written down, every node goes by it, and it is carried out later.
+
+So does the end of everybody's session, which no store hears of.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -17,6 +21,13 @@ from tests.load.site import Node, Site
 from tests.servers import MongoDB, Postgres, Server, require
 
 REFRESH = 0.5  # seconds
+SETTLED = REFRESH + 0.6  # after a switch at once: every process knows of it, and the guard time is over
+END_EVERYBODY = """
+import django
+django.setup()
+from sessionpersist import sessions
+sessions.end_everybody("ada")
+"""
 PATIENCE = 40.0  # seconds: a process reports itself every ten, and carries out then
 
 
@@ -73,6 +84,59 @@ def test_it_holds_on_every_node_and_is_carried_out_once_the_store_is_back(runnin
     time.sleep(2 * REFRESH)
     assert not any(running.browser(node, cookie).get("/whoami/").body["user"] for node in (0, 1))
     assert staying.get("/whoami/").body["user"] == "staying"
+
+
+def test_everybody_is_logged_out_on_every_node_while_the_store_is_down_and_stays_so(running: Running) -> None:
+    browsers = [running.browser(node) for node in (0, 0, 1, 1)]
+    for number, browser in enumerate(browsers):
+        assert browser.post(f"/login/user-{number}/").status == 200
+    cookies = [browser.cookie for browser in browsers]
+    time.sleep(0.3)  # a single MongoDB writes its journal every 100 ms
+    running.server.kill()
+    end_everybody(running.site)
+    time.sleep(SETTLED)
+    running.server.start()
+    until(lambda: all(running.browser(node).post("/login/new/").status == 200 for node in (0, 1)))
+    for node in (0, 1):
+        again = [running.browser(node, cookie).get("/whoami/") for cookie in cookies]
+        assert [(answer.status, answer.body["user"]) for answer in again] == [(200, "")] * 4
+    new = running.browser(0)
+    assert new.post("/login/ada/").status == 200
+    assert [running.browser(node, new.cookie).get("/visit/").body["visits"] for node in (0, 1)] == [1, 2]
+
+
+def test_nobody_who_was_logged_out_with_everybody_comes_back_under_load(running: Running) -> None:
+    """Requests go on all the while, so that saves and touches are under way as it takes effect."""
+    browsers = [running.browser(number % 2) for number in range(6)]
+    for number, browser in enumerate(browsers):
+        assert browser.post(f"/login/user-{number}/").status == 200
+    cookies = [browser.cookie for browser in browsers]
+    stop = threading.Event()
+
+    def visit(browser: Browser) -> None:
+        while not stop.is_set():
+            browser.get("/visit/")
+
+    threads = [threading.Thread(target=visit, args=(browser,)) for browser in browsers]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    assert all(browser.answers[-1].body["user"] for browser in browsers)
+    end_everybody(running.site)
+    time.sleep(SETTLED)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    for node in (0, 1):
+        again = [running.browser(node, cookie).get("/whoami/") for cookie in cookies]
+        assert [(answer.status, answer.body["user"]) for answer in again] == [(200, "")] * 6
+    # Each answer is a page of a user, or of nobody, or says that the session is over; none is a crash.
+    assert {answer.status for browser in browsers for answer in browser.answers} <= {200, 401}
+
+
+def end_everybody(site: Site) -> None:
+    done = site.python("-c", END_EVERYBODY)
+    assert done.returncode == 0, done.stderr
 
 
 def until(reached: Callable[[], bool]) -> None:
