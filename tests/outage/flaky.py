@@ -32,14 +32,14 @@ class FlakyStore(MemoryStore):
         if name not in {"get", "create", "replace", "touch", "delete", "end", "count", "clear_expired"}:
             return found
 
-        def verb(*arguments: Any) -> Any:
+        def verb(*arguments: Any, **options: Any) -> Any:
             self.calls.append(name)
             if self.down:
                 raise StoreUnavailable("The store is down, by command.")
             if self.broken_before:
                 self.broken_before -= 1
                 raise StoreUnavailable("The connection was lost.", connection_lost=True)
-            answer = found(*arguments)
+            answer = found(*arguments, **options)
             if self.broken_after:
                 self.broken_after -= 1
                 raise StoreUnavailable("The connection was lost.", connection_lost=True)

@@ -186,8 +186,12 @@ def test_a_child_of_a_fork_that_python_was_not_told_of_before_opens_the_map(
     store, key, other = opened(tmp_path), a_key(), a_key()
     store.create(key, record := a_record())
     before = store._opened()
-    said = in_processes([lambda: str(store.get(key) == record and store.create(other, record))])
-    assert said == ["True"]
+
+    def go_on() -> str:
+        assert store._opened() is not before
+        return str(store.get(key) == record and store.create(other, record))
+
+    assert in_processes([go_on]) == ["True"]
     assert store._opened() is before
     assert store.get(key) == store.get(other) == record
     monkeypatch.undo()
@@ -299,18 +303,47 @@ def test_a_process_that_is_killed_at_any_moment_of_two_thousand_leaves_everythin
     kill_at_any_moment(tmp_path, 2_000)
 
 
-def test_beside_a_process_that_is_stopped_reads_go_on_and_writes_end_in_time(tmp_path: Path) -> None:
-    """LMDB itself would have every writer wait until the process goes on."""
-    store, key, outcomes = opened(tmp_path, timeout=0.1), a_key(), set()
+def test_beside_a_process_that_is_stopped_while_it_writes_reads_go_on_and_writes_end_in_time(
+    tmp_path: Path,
+) -> None:
+    """LMDB itself would have every writer wait until that process goes on."""
+    store, key, other = opened(tmp_path, timeout=0.2), a_key(), a_key()
     store.create(key, record := a_record())
-    for _ in range(20):
+
+    go_read, go_write = os.pipe()
+
+    def write_and_stop() -> None:
+        os.read(go_read, 1)
+        store._written(lambda shared, transaction: os.kill(os.getpid(), signal.SIGSTOP))
+        store.create(other, record)
+
+    pid = forked(write_and_stop)
+    assert store.get(key) == record  # opens it, which takes the turn, too
+    os.write(go_write, b"!")
+    os.waitpid(pid, os.WUNTRACED)
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="locked"):
+        store.touch(key, 1)
+    assert store.get(key) == record
+    assert time.monotonic() - begun < 2
+    os.kill(pid, signal.SIGCONT)
+    os.waitpid(pid, 0)
+    assert store.touch(key, 1)
+    assert store.get(other) == record
+    store.close()
+
+
+def test_so_they_do_at_whatever_moment_it_is_stopped(tmp_path: Path) -> None:
+    store, key, outcomes = opened(tmp_path, timeout=0.3), a_key(), set()
+    store.create(key, record := a_record())
+    for number in range(20):
         with busy(store, key) as (pid, keys):
             os.read(keys, 64)
             assert store.get(key) == record
+            time.sleep(number / 1_000)
             os.kill(pid, signal.SIGSTOP)
             begun = time.monotonic()
             assert store.get(key) == record
-            assert time.monotonic() - begun < 0.1
             try:
                 outcomes.add(store.touch(key, 1))
             except StoreUnavailable as error:
