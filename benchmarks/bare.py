@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import lmdb
+
 from benchmarks.operations import KEPT
 from benchmarks.timing import Case
 
@@ -74,11 +76,28 @@ def psycopg_driver(connection: psycopg.Connection[Any], size: int) -> Bare:
     )
 
 
-def sqlite_driver(path: Path, size: int, *, durable: bool) -> Bare:
+def lmdb_driver(path: Path, size: int) -> Bare:
+    """A read transaction, and one that reads and writes; without waiting for a disk, as ours."""
+    env = lmdb.open(str(path), map_size=2**30, subdir=False, sync=False, metasync=False, max_spare_txns=1)
+    version, value = bytes(8), bytes(8) + os.urandom(size)
+    with env.begin(write=True) as transaction:
+        for key in KEYS:
+            transaction.put(key.encode(), value)
+
+    def write(key: str) -> None:
+        with env.begin(write=True) as transaction:
+            held = transaction.get(key.encode())
+            if held is not None and held[:8] == version:
+                transaction.put(key.encode(), version + os.urandom(size))
+
+    return Bare(lambda key: env.begin().get(key.encode()), write)
+
+
+def sqlite_driver(path: Path, size: int) -> Bare:
     """SELECT and UPDATE of one row with the standard library's driver; with a write-ahead log, as ours."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {'NORMAL' if durable else 'OFF'}")
+    connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(TABLE.format(blob="BLOB"))
     select, update, payload = SELECT.format(m="?"), UPDATE.format(m="?"), os.urandom(size)
     rows = [(key, payload, now(), now() + LIFE) for key in KEYS]

@@ -58,9 +58,9 @@ def memory(delay: float | None = None) -> Iterator[Place]:
         chosen = {"persistence_type": "IN_MEMORY"}
         with ours(chosen) as engine:
             yield Place(
-                "SQLite on tmpfs",
+                "LMDB on tmpfs",
                 {OURS: engine, "LocMem": cache_engine("default")},
-                lambda size: bare.sqlite_driver(here / "bare.sqlite3", size, durable=False),
+                lambda size: bare.lmdb_driver(here / f"bare-{size}.lmdb", size),
                 lambda: bytes_in(here),
                 chosen,
                 chosen,
@@ -116,7 +116,7 @@ def sqlite(delay: float | None = None) -> Iterator[Place]:
             yield Place(
                 f"SQLite {sqlite3.sqlite_version}",
                 {OURS: engine, "db engine": db_engine()},
-                lambda size: bare.sqlite_driver(here / "bare.sqlite3", size, durable=True),
+                lambda size: bare.sqlite_driver(here / "bare.sqlite3", size),
                 lambda: bytes_in(here),
                 jdbc("default"),
                 jdbc("others"),
