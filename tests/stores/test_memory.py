@@ -24,6 +24,7 @@ from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, PLACE, Outcome, Probed
 from sessionpersist.stores.memory import MemoryStore, former, shared_map
 from sessionpersist.stores.memory import store as memory
 from sessionpersist.stores.memory.records import FORMAT, HEAD, encoded
+from sessionpersist.stores.memory.shared_map import SharedMap
 from sessionpersist.stores.memory.store import BATCH
 from tests.stores.contract import (
     ClearsItself,
@@ -101,11 +102,10 @@ class TestMemoryStore(StoreContract, HasAPlace, ClearsItself, RoundTrips, Foreig
     def commands(self, store: Probed, action: Callable[[], object]) -> int:
         """How many transactions the action takes."""
         assert isinstance(store, MemoryStore)
-        shared = store._opened()
         seen: list[str] = []
         with pytest.MonkeyPatch.context() as patch:
-            for verb in ("read", "write"):
-                patch.setattr(shared, verb, counted(getattr(shared, verb), seen))
+            for verb in ("get", "read", "write"):
+                patch.setattr(SharedMap, verb, counted(getattr(SharedMap, verb), seen))
             action()
         return len(seen)
 

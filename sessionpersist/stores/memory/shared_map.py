@@ -92,7 +92,15 @@ class SharedMap:
 
     def get(self, key: bytes, longest: int) -> bytes | None:
         """Return the value of a key, or None; of one that is longer than ``longest``, nothing but ``b""``."""
-        return self.read(lambda transaction: _copied(transaction.get(key), longest))
+        self._users.append(None)
+        try:
+            transaction = self._open_env().begin(buffers=True)
+            found = transaction.get(key)
+            if found is None:
+                return None
+            return bytes(found) if len(found) <= longest else b""
+        finally:
+            self._users.pop()  # the transaction ends with this frame
 
     def read(self, use: Callable[[Transaction], T]) -> T:
         """Have a function read one state of the map. It must copy what it returns, and not take long: pages that it
@@ -241,12 +249,6 @@ def _locked(descriptor: int) -> bool:
     except (BlockingIOError, PermissionError):
         return False
     return True
-
-
-def _copied(found: memoryview | None, longest: int) -> bytes | None:
-    if found is None:
-        return None
-    return bytes(found) if len(found) <= longest else b""
 
 
 _maps: dict[Path, SharedMap] = {}

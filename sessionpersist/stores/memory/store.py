@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple, Self, TypeVar
+from typing import Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
 import lmdb
 from django.conf import settings as django_settings
@@ -59,6 +59,7 @@ CLEAR_EVERY = 60.0  # seconds between the end of one clearing and the next, in a
 TRIES = 3  # at a map that is closed or outgrown at that very moment
 FAILURES = (lmdb.Error, sqlite3.Error, OSError, ArithmeticError, ValueError, TypeError, struct.error)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -97,8 +98,7 @@ class MemoryStore(Probed):
         return cls(directory, "\0".join(site), conf.timeout_seconds(), secret_keys())
 
     def get(self, key: str) -> Record | None:
-        name = key.encode()
-        value = self._asked(lambda shared: shared.get(name, LONGEST))
+        value = self._asked(SharedMap.get, key.encode(), LONGEST)
         if value is None:
             return None
         try:
@@ -118,7 +118,7 @@ class MemoryStore(Probed):
             shared.put(transaction, name, value, held)
             return True
 
-        if time.monotonic() > self._clear_at or not self._asked(lambda shared: shared.has_room(len(value))):
+        if time.monotonic() > self._clear_at or not self._asked(SharedMap.has_room, len(value)):
             self._clear_a_few(now)
         return self._written(change)
 
@@ -201,7 +201,7 @@ class MemoryStore(Probed):
         self._asked(lambda shared: None)
 
     def place(self) -> str | None:
-        return place_of(self._asked(lambda shared: shared.get(PLACE_KEY, LONGEST)))
+        return place_of(self._asked(SharedMap.get, PLACE_KEY, LONGEST))
 
     def connection_checks(self) -> Iterable[Check]:
         yield "Open", self.prepare
@@ -213,14 +213,13 @@ class MemoryStore(Probed):
 
     def _written(self, change: Callable[[SharedMap, Transaction], T]) -> T:
         """Have a function change the map in one transaction."""
-        give_up = time.monotonic() + self.timeout
-        return self._asked(lambda shared: shared.write(change, give_up))
+        return self._asked(SharedMap.write, change, time.monotonic() + self.timeout)
 
-    def _asked(self, verb: Callable[[SharedMap], T]) -> T:
+    def _asked(self, verb: Callable[Concatenate[SharedMap, P], T], *given: P.args, **named: P.kwargs) -> T:
         try:
             for _ in range(TRIES):
                 try:
-                    return verb(self._opened())
+                    return verb(self._opened(), *given, **named)
                 except LetGo:
                     pass  # by another thread, a moment ago
                 except (lmdb.MapResizedError, lmdb.BadRslotError):
@@ -291,7 +290,7 @@ class MemoryStore(Probed):
                 going = cursor.next()
             return found
 
-        return self._asked(lambda shared: shared.read(page))
+        return self._asked(SharedMap.read, page)
 
     def _clear_a_few(self, now: int) -> None:
         """Clear what has expired among the next few records, from one end of the map to the other, and then rest.
