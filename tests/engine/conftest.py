@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-pytest.register_assert_rewrite("tests.engine.behaviour")
-
 
 @pytest.fixture(autouse=True)
 def own_memory(settings: Settings, tmp_path: Path) -> None:
