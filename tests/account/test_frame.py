@@ -14,6 +14,8 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
+from sessionpersist import sessions
+from sessionpersist.session.reasons import Reason
 from sessionpersist.testing import override_login_configuration
 from tests.account.support import log_in, text_of
 
@@ -84,3 +86,12 @@ def test_each_file_is_found_under_its_hashed_name(
     assert names == {path.stem for path in Path("sessionpersist/static/sessionpersist/account").iterdir()}
     for address in found:
         assert not re.search(r"@import|url\(", (tmp_path / address.removeprefix("/static/")).read_text())
+
+
+def test_staff_are_warned_and_read_why_in_the_admin_of_the_site(client: Client, ada: User) -> None:
+    User.objects.filter(pk=ada.pk).update(is_staff=True)
+    client.force_login(ada)
+    with override_login_configuration(idle_minutes=30):
+        assert 'id="sp-timeout"' in text_of(client.get("/admin/"))
+    sessions.end_all(ada, reason=Reason.BY_STAFF)
+    assert str(Reason.BY_STAFF.text) in text_of(client.get("/admin/", follow=True))

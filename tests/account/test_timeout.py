@@ -171,6 +171,14 @@ class TestTag:
             == ""
         )
 
+    @pytest.mark.parametrize("context", [{}, {"request": RequestFactory().get("/")}])
+    def test_an_error_page_without_a_request_or_a_session_has_nothing_of_it(
+        self, context: dict[str, Any]
+    ) -> None:
+        page = Template("{% load sessionpersist %}{% session_timeout %}{% session_ended_reason %}")
+        with override_login_configuration(idle_minutes=30):
+            assert page.render(Context(context)) == ""
+
     @pytest.mark.parametrize(
         ("idle", "wished", "expected"),
         [

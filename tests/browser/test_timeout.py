@@ -218,6 +218,24 @@ def test_axe_finds_nothing(
     assert problems(page) == []
 
 
+def test_staff_are_warned_in_the_admin_and_log_in_there(visitor: Visitor) -> None:
+    visitor.log_in()
+    page = visitor.page
+    visitor.open_configuration()
+    page.request.get(f"{visitor.url}/last/{WARNED_AT_ONCE}/")
+    look_again(page)
+    expect(warning(page)).to_be_visible()
+    assert problems(page, "#sp-timeout") == []
+    page.request.get(f"{visitor.url}/last/{SHORT}/")
+    look_again(page)
+    expect(over(page).get_by_label("Username")).to_be_visible()
+    assert problems(page, "#sp-timeout") == []
+    log_in_there(page)
+    expect(over(page)).to_be_hidden()
+    page.get_by_role("button", name="Check now").click()
+    expect(visitor.report()).to_contain_text("The store works.")
+
+
 def test_without_the_script_nothing_is_shown(new_context: Callable[..., BrowserContext], node: Node) -> None:
     visitor = Visitor(new_context(java_script_enabled=False).new_page(), node.url)
     visitor.log_in()
