@@ -155,9 +155,11 @@ def end_of(
     idle, absolute = policy.limits(is_remembered(session))
     if idle is None and LIFE in session:
         idle = cookie_age
-    ends = [End(expires_at, Reason.EXPIRED)]
-    if absolute is not None:
-        ends.append(End(begun + absolute, Reason.ABSOLUTE))
+    at, reason = expires_at, Reason.EXPIRED
+    if absolute is not None and begun + absolute <= at:
+        at, reason = begun + absolute, Reason.ABSOLUTE
     if idle is not None and not session.get(EXPIRY):
-        ends.append(End(last_use(policy, session, expires_at, now, cookie_age) + idle, Reason.IDLE))
-    return min(ends)
+        unused_until = last_use(policy, session, expires_at, now, cookie_age) + idle
+        if unused_until <= at:
+            at, reason = unused_until, Reason.IDLE
+    return End(at, reason)
