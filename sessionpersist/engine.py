@@ -24,7 +24,7 @@ from sessionpersist.handover import logouts, routing
 from sessionpersist.roster import entering
 from sessionpersist.roster.devices import Seen
 from sessionpersist.roster.entering import Entering, user_of
-from sessionpersist.roster.records import SETTLED, Entry, recorded_user, storable_user_id
+from sessionpersist.roster.records import FORGOTTEN, HASHED, Entry, recorded_user, storable_user_id
 from sessionpersist.session import adoption, merging
 from sessionpersist.session.held import Held
 from sessionpersist.session.policy import LIFE, Policy
@@ -64,6 +64,7 @@ class SessionStore(Timed):
         session_key = Secret(session_key) if isinstance(session_key, str) else session_key
         super().__init__(session_key)
         self.outage: StoreUnavailable | None = None
+        self.refusal: SessionLimitReached | None = None  # of a login, for the middleware to see
         self.ended_reason: Reason | None = None
         self._held = None
         self._missed: str | None = None  # the key under which load() has found nothing
@@ -217,10 +218,11 @@ class SessionStore(Timed):
         while not self._ask(routing.current_store().create, self.session_key, record, base):
             if revision_of(record.version) == routing.current_store().revision():
                 raise CreateError
+            self._enter(data, "")
             record, held = self._record(plain, begun)  # the switch to another store came just between
             self._require(base)
         self._held = held
-        self._note_saved("", began=self._entering.moves_from is None)
+        self._note_saved("", began=self._entering.moves_from is None and not self._entering.adopts)
 
     def _slide(self, data: dict[str, Any], plain: bytes) -> None:
         assert self._held is not None
@@ -275,7 +277,8 @@ class SessionStore(Timed):
         try:
             alive = self._entering.enter(key, data, self._expires_at(), self._tell_ended)
         except SessionLimitReached as error:
-            raise self._entering.refused(error, data) from None
+            self.refusal = self._entering.refused(error, data)
+            raise self.refusal from None
         except StoreUnavailable as error:
             self.outage = error
             raise
@@ -289,17 +292,36 @@ class SessionStore(Timed):
         user_id, was = self._held.user_id, self._before
         if user_id and user_id == before and was is not None:
             self._relist(self._session_cache, saved=True)
-            self._entering.extend(
-                self._sealer_of(self.session_key).stored_key, self._session_cache, was.end, self._held.end
-            )
+            self._go_on_listing(was, self._held)
         if user_id and user_id != before:
-            self._enter(self._session_cache, before)
+            self._enter_again(before)
             if began:
                 session_started.send_robust(type(self), user_id=user_id)
         self._life_before = None
         if self._logs_in and user_id:
             self._logs_in = False
             audit.login(self._sealer_of(self.session_key).stored_key, storable_user_id(user_id))
+
+    def _enter_again(self, before: str) -> None:
+        """See that the session is listed, if it has been saved so late that somebody may have taken it off before."""
+        try:
+            self._enter(self._session_cache, before)
+        except SessionLimitReached:
+            self._ask(routing.current_store().delete, self.session_key)
+            raise
+
+    def _go_on_listing(self, was: Held, held: Held) -> None:
+        """Have the roster list a session that was saved by an earlier release, and live as long as the session."""
+        assert self.session_key is not None
+        key = self._sealer_of(self.session_key).stored_key
+        if was.recorded.startswith(HASHED):
+            self._entering.extend(key, self._session_cache, was.end, held.end)
+            return
+        try:
+            self._entering.enlist(key, self._session_cache, held.expires_at)
+        except StoreUnavailable as error:
+            self.outage = error
+            raise
 
     def _relist(self, data: dict[str, Any], *, saved: bool) -> None:
         """See Entering.relist()."""
@@ -326,7 +348,7 @@ class SessionStore(Timed):
         store, held = routing.current_store(), self._held
         if held is None or not held.user_id or session_key != self.session_key or entering.limit() is None:
             return self._ask(store.delete, session_key)
-        self._ask(store.end, session_key, now_ms() + 2 * SETTLED)
+        self._ask(store.end, session_key, now_ms() + FORGOTTEN)
         return True
 
     def _audit_end(self, session_key: str) -> None:
@@ -394,7 +416,8 @@ class SessionStore(Timed):
             self._note_end(session_key, reason)
             return None
         plain, end = opened
-        return Held(record.version, plain, record.created_at, end, record.expires_at, data.get(USER_ID)), data
+        user, recorded = data.get(USER_ID), record.user_id
+        return Held(record.version, plain, record.created_at, end, record.expires_at, user, recorded), data
 
     def _opened(self, session_key: str, record: Record) -> Opened | None:
         """Open a record; None, and a line in the security log, where it is not what this app has put there."""
@@ -427,12 +450,15 @@ class SessionStore(Timed):
             # If it was there, a parallel request may have taken it over since this one looked.
             return self._read(session_key) if adoption.engine() else None
         self._session_cache = data  # what the expiry is reckoned from
+        self._entering.adopts = True
         try:
             self._save_new(data, base=base)
         except UpdateError:
             return None
         except CreateError:  # a parallel request was faster, or it was logged out
             return self._read(session_key)
+        finally:
+            self._entering.adopts = False
         if not self._noting_outage(adoption.is_still_there, session_key):
             self._ask(routing.current_store().delete, session_key)  # logged out between the two
             return None
@@ -484,7 +510,7 @@ class SessionStore(Timed):
         version = new_version(store.revision())
         recorded, expires_at = recorded_user(user_of(self._session_cache)), self._expires_at()
         end = sealed_end(expires_at, self._session_cache.get(LIFE))
-        held = Held(version, plain, created_at, end, expires_at, self._session_cache.get(USER_ID))
+        held = Held(version, plain, created_at, end, expires_at, self._session_cache.get(USER_ID), recorded)
         # Beside nodes of 0.2.0 as those can open it.
         bound = None if store.mixed() else beside(version, created_at, recorded)
         payload = self._sealer_of(self.session_key).seal(plain, bound, held.end)

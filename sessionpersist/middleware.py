@@ -66,6 +66,10 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     def _saved(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Do as Django does, but for a login that is one too many and for a session that was ended meanwhile."""
+        refusal = getattr(getattr(request, "session", None), "refusal", None)
+        if refusal is not None and response.status_code >= 500:
+            # Another middleware logged somebody in, and Django has made a crash of it.
+            response = in_place_of(response, refused(request, refusal))
         try:
             response = super().process_response(request, response)
         except SessionLimitReached as error:  # of a view that logs somebody in without Django's login()

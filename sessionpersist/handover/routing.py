@@ -133,6 +133,10 @@ class RoutedStore:
         """Return the number of the revision in force, with which a new version is stamped."""
         return self._view().number
 
+    def in_transaction(self) -> bool:
+        """Return whether what this thread writes may be rolled back."""
+        return self._view().in_transaction()
+
     def may_see_the_past(self) -> bool:
         """Return whether this thread is in a transaction that may not see what others have written since it began."""
         return self._view().may_see_the_past()

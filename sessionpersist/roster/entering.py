@@ -77,7 +77,9 @@ class Entering:
     def __init__(self) -> None:
         self.seen = Seen()
         self.moves_from: str | None = None
-        self._entered: tuple[str, str] | None = None  # the stored key and the user that were entered last
+        self.adopts = False  # it is a session of before, which is no login
+        # What was entered last: the stored key, the user, and the revision, as everybody's end forgets rosters, too.
+        self._entered: tuple[str, str, int] | None = None
         self._until = 0.0  # on the monotonic clock: for so long that holds without another look
 
     def enter(self, key: str, data: Mapping[str, Any], expires_at: int, tell: Tell) -> bool:
@@ -87,12 +89,13 @@ class Entering:
 
         Raises SessionLimitReached, StoreUnavailable.
         """
-        user_id = user_of(data)
-        if (self._entered == (key, user_id) and monotonic() < self._until) or not is_listed():
+        store = routing.current_store()
+        entered, begun = (key, user_of(data), store.revision()), monotonic()
+        if (self._entered == entered and begun < self._until) or not is_listed():
             return True
-        begun = monotonic()
         alive = self._listed(key, data, expires_at, tell)
-        self._entered, self._until = (key, user_id), begun + FRESH
+        # What was entered in a transaction may be rolled back, and the session saved again.
+        self._entered, self._until = entered, begun if store.in_transaction() else begun + FRESH
         return alive
 
     def _listed(self, key: str, data: Mapping[str, Any], expires_at: int, tell: Tell) -> bool:
@@ -114,7 +117,8 @@ class Entering:
         if self.moves_from is not None:
             return run(renamed(store, owner, self.moves_from, entry, expires_at, blind=blind))
         try:
-            run(entered(store, owner, entry, expires_at, current_policy(), over, blind=blind))
+            policy = AS_DJANGO if self.adopts else current_policy()
+            run(entered(store, owner, entry, expires_at, policy, over, blind=blind))
         finally:
             for each in over.values():
                 tell(each, Reason.SIGNED_IN_ELSEWHERE)
@@ -134,6 +138,12 @@ class Entering:
         except StoreUnavailable as error:
             # The session itself is saved. The roster has time until long after the next one that is due.
             logger.info("A user's list of sessions could not be extended: %s", error)
+
+    def enlist(self, key: str, data: Mapping[str, Any], expires_at: int) -> None:
+        """List a session that was saved by an earlier release. That is no login, and nobody is refused or ended."""
+        if is_listed():
+            store, owner = routing.current_store(), Owner.of(user_of(data))
+            run(entered(store, owner, _entry(key, data, expires_at), expires_at, AS_DJANGO, {}))
 
     def relist(
         self, key: str, data: Mapping[str, Any], expires_at: int, lives: tuple[int, int], *, saved: bool

@@ -8,12 +8,14 @@ ended can't be saved any more, not even for the first time: an ended record stan
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from sessionpersist.exceptions import SessionLimitReached
 from sessionpersist.handover.driving import Rule, call
 from sessionpersist.roster.records import (
     CHECKED_FROM,
+    FORGOTTEN,
     Entry,
     Owner,
     Roster,
@@ -26,6 +28,9 @@ from sessionpersist.roster.records import (
 )
 from sessionpersist.session.policy import MOST_SESSIONS, REFUSE, UNLIMITED, Policy
 from sessionpersist.session.reasons import Reason
+from sessionpersist.stores.base import now_ms
+
+MOST_KEYS = 8  # of a session, whose keys change faster than anybody looks at them
 
 
 class Limit(NamedTuple):
@@ -62,12 +67,14 @@ def entered(
 
     def change(roster: Roster) -> Rule[tuple[Roster, None]]:
         others = [each for each in roster.entries if not is_same(each, mine)]
+        known = next((each for each in roster.entries if is_same(each, mine)), mine)
+        entry = mine._replace(id=known.id, begun=known.begun)
         if limit is not None and len(others) >= limit.most:
             rest = yield from room_made(store, owner, policy, others, limit, over)
-            return Roster((*rest, mine), roster.more, CHECKED_FROM), None
+            return Roster((*rest, entry), roster.more, CHECKED_FROM), None
         if limit is None and len(others) + 1 >= roster.check_at:
-            return listed((yield from all_standing(store, owner, policy, others)), mine), None
-        return roster._replace(entries=(*others, mine)), None
+            return listed((yield from all_standing(store, owner, policy, others)), entry), None
+        return roster._replace(entries=(*others, entry)), None
 
     yield from changed(store, owner, until, change, blind=blind)
 
@@ -113,11 +120,12 @@ def renamed(
     key = new.keys[0]
 
     def change(roster: Roster) -> Rule[tuple[Roster, bool]]:
-        yield from ()
         found = next((each for each in roster.entries if old in each.keys or key in each.keys), None)
         if found is None:
             return roster._replace(entries=(*roster.entries, new._replace(keys=(key, old)))), False
         keys = (key, *(each for each in found.keys if each != key))
+        if len(keys) > MOST_KEYS:
+            keys = (*keys[:2], *(yield from still_live(store, owner, keys[2:])))
         moved = new._replace(id=found.id, begun=found.begun, keys=keys)
         if not new.device and not new.place:
             moved = moved._replace(device=found.device, place=found.place)
@@ -129,6 +137,18 @@ def renamed(
         return True
     # It may have been taken off since it was read, and then it has been ended under its old key.
     return owner.owns((yield from call(store.get, old)))
+
+
+def still_live(store: Store, owner: Owner, keys: Collection[str]) -> Rule[list[str]]:
+    """Return those of the keys that a session has left behind under which it still lives, as somebody was killed while
+    it moved on. It can't come back under any other."""
+    records = yield from call(store.get_many, keys)
+    live = [key for key in keys if owner.owns(records.get(key))]
+    for key in keys:
+        record = records.get(key)
+        if key not in live and not (record is not None and record.ended):
+            yield from call(store.end, key, now_ms() + FORGOTTEN)
+    return live
 
 
 def relisted(store: Store, owner: Owner, key: str, until: int, listed_as: Entry) -> Rule[None]:

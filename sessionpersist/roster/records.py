@@ -8,7 +8,10 @@ readers ask the store which of the entries live, and writers drop those that don
 
 - *live*: the store has its session, and that is this user's;
 - *pending*: it was entered a moment ago and may be about to be saved, so it counts;
-- *dead*: it was ended, or has been gone for longer than a save can take (``SETTLED``). It can't come to life any more.
+- *dead*: it was ended, or has been gone for an hour (``FORGOTTEN``). It can't come to life any more.
+
+Between the two, an entry is not taken for one that is about to be saved any more (``SETTLED``); but a process may have
+slept, or have another idea of the time. Whoever takes it off ends it first, so that it can't be saved after all.
 
 What changes a roster is a rule, as those of the handover are (see ``handover/driving.py``): it does no I/O itself.
 """
@@ -40,7 +43,8 @@ T = TypeVar("T")
 
 ATTEMPTS = 60  # to change a roster that others change at the same time; one of them succeeds each time
 LONGEST_PAUSE = 0.25  # seconds between two attempts
-SETTLED = 60_000  # milliseconds after which a session that was entered has been saved, or never will be
+SETTLED = 60_000  # milliseconds after which a session that was entered should have been saved
+FORGOTTEN = 3_600_000  # milliseconds after which nobody can be about to save it any more
 DAY = 86_400_000  # milliseconds
 KEPT = DAY  # for which an ended session stays in the store, to say why it ended
 HEADROOM = 30 * DAY  # by which a roster outlives the sessions in it
@@ -66,6 +70,7 @@ class Store(Protocol):
     def end(self, key: str, expires_at: int, reason: int = 0) -> None: ...
     def revision(self) -> int: ...
     def may_see_the_past(self) -> bool: ...
+    def in_transaction(self) -> bool: ...
 
 
 class Entry(NamedTuple):
@@ -97,8 +102,8 @@ class Roster(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """An entry that is not dead, and when it was last used. ``live``: there is such a session. ``over``: the store
-    still has it, but the policy has ended it for this reason; under another one it might live again."""
+    """An entry that is not dead, and when it was last used. ``live``: there is such a session. ``over``: it does not
+    count, though it might live again: the policy has ended it for this reason, or it was not saved in time."""
 
     entry: Entry
     last_use: int
@@ -225,16 +230,17 @@ def standing(
     """Return how an entry stands by what the store has under its keys, which may be fewer then; None where it is
     dead."""
     found = {key: records.get(key) for key in entry.keys}
-    young = now - entry.at < SETTLED
+    waits = now - entry.at < FORGOTTEN
     possible = [
-        key for key, record in found.items() if owner.owns(record) or (young and not _has_ended(record))
+        key for key, record in found.items() if owner.owns(record) or (waits and not _has_ended(record))
     ]
     if not possible:
         return None
     entry = entry._replace(keys=tuple(possible))
     owned = [record for record in found.values() if record is not None and owner.owns(record)]
     if not owned:
-        return Standing(entry, entry.at, live=False)
+        over = None if now - entry.at < SETTLED else Reason.UNKNOWN
+        return Standing(entry, entry.at, live=False, over=over)
     record = max(owned, key=lambda each: each.expires_at)
     last_use = max(min(record.expires_at - entry.life, now), entry.begun)
     end = _end_of(entry, record, policy, now)

@@ -14,6 +14,7 @@ class Held(NamedTuple):
     end: int  # sealed inside; to prolong the session beyond it, it must be saved
     expires_at: int
     user: object = None  # what stands under USER_ID in it
+    recorded: str = ""  # how its record names that user
 
     @property
     def user_id(self) -> str:

@@ -1,1 +1,1 @@
-"""What a session is: policy."""
+"""Where each user is signed in: entering, the limit."""

@@ -8,13 +8,16 @@ import time
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
+from django.db import transaction
 from pytest_django import Settings
 
-from sessionpersist import sessions
+from sessionpersist import engine, sessions
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import SessionLimitReached
 from sessionpersist.handover import routing
-from sessionpersist.roster.records import Owner
+from sessionpersist.roster import limit, records
+from sessionpersist.roster.entering import run
+from sessionpersist.roster.records import Owner, storable_user_id
 from sessionpersist.session.policy import DAY, HOUR, MINUTE
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.sealing import stored_key
@@ -266,3 +269,60 @@ class Rosters:
         clock.passes(10 * DAY + HOUR)
         visit(session)
         assert len(sessions.of(user_id)) == 1
+
+    def test_session_with_many_keys_is_listed_with_few(self) -> None:
+        user_id = somebody()
+        session = logged_in(user_id)
+        keys = {key_of(session)}
+        for _ in range(30):
+            session.cycle_key()
+            keys.add(key_of(session))
+        (entry,) = run(records.read(routing.current_store(), Owner.of(user_id))).entries
+        assert len(entry.keys) <= limit.MOST_KEYS
+        assert sessions.end_all(user_id) == 1
+        assert not any(SessionStore().exists(key) for key in keys)
+
+    def test_login_that_was_not_saved_in_time_can_not_be_saved_after_another(
+        self, clock: Clock, decide: Decide
+    ) -> None:
+        """From a review: a process that sleeps, or whose clock is behind, was taken for dead and then saved."""
+        user_id = somebody()
+        decide(max_sessions=1)
+        late = new_session(cat="tabby")
+        late[USER_ID] = user_id
+        late._enter(late._session_cache, "")
+        clock.passes(70_000)
+        newer = logged_in(user_id)
+        with pytest.raises(UpdateError):
+            late.save()
+        assert (is_live(late), is_live(newer)) == (False, True)
+        assert len(sessions.of(user_id)) == 1
+
+    def test_login_that_was_rolled_back_is_listed_when_it_is_saved_again(self, fields: Fields) -> None:
+        """From a review: the roster was rolled back, too, and believed."""
+        user_id = somebody()
+        session = new_session(cat="tabby")
+        session[USER_ID] = user_id
+        if alias := fields.get("jdbc_database"):
+            with transaction.atomic(alias):
+                session.save()
+                transaction.set_rollback(True, alias)
+        session.save()
+        assert len(sessions.of(user_id)) == 1
+
+    def test_session_of_an_earlier_release_is_listed_once_it_is_saved(
+        self, monkeypatch: pytest.MonkeyPatch, settings: Settings
+    ) -> None:
+        user_id = somebody()
+        with monkeypatch.context() as before:
+            before.setattr(engine, "recorded_user", storable_user_id)
+            settings.SESSIONPERSIST |= {"ROSTER": False}
+            session = logged_in(user_id)
+        settings.SESSIONPERSIST |= {"ROSTER": True}
+        assert sessions.of(user_id) == []
+        again = SessionStore(key_of(session))
+        again["cat"] = "tabby"
+        again.save()
+        assert len(sessions.of(user_id)) == 1
+        assert sessions.end_all(user_id) == 1
+        assert not is_live(session)
