@@ -8,7 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = (
-    "Django", "cryptography", "django-redis", "redis", "hiredis", "psycopg", "pymongo", "django-mongodb-backend",
+    "Django", "cryptography", "django-redis", "redis", "hiredis", "psycopg", "pymongo",
+    "django-mongodb-backend", "lmdb",
 )  # fmt: skip
 
 

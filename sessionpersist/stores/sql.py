@@ -1,4 +1,4 @@
-"""The statements that the two SQL stores share: the table of records, in the dialect of each database."""
+"""The statements of the store in a table, in the dialect of each database."""
 
 from __future__ import annotations
 
