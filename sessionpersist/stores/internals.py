@@ -206,4 +206,16 @@ INTERNALS = (
         "a response closes its _resource_closers, and is not logged where it _has_been_logged",
         "middleware.py",
     ),
+    Internal(
+        "lmdb_transaction",
+        "lmdb",
+        "a transaction that reads ends with the last reference to it, and its slot is used again",
+        "stores/memory/shared_map.py",
+    ),
+    Internal(
+        "lmdb_error",
+        "lmdb",
+        "an error has the number of the system as its code",
+        "stores/memory/store.py",
+    ),
 )

@@ -5,6 +5,7 @@ None of them uses the app: what fails here has changed in the dependency.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import lmdb
 import psycopg
 import pymongo
 import pymongo.database
@@ -619,6 +621,21 @@ def test_canary_django_response(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.records == []
     response.close()
     assert closed == [True]
+
+
+def test_canary_lmdb_transaction(tmp_path: Path) -> None:
+    with lmdb.open(str(tmp_path / "canary.lmdb"), subdir=False, max_spare_txns=1) as environment:
+        environment.begin().get(b"key")
+        environment.begin().get(b"key")
+        slots = environment.readers().splitlines()[1:]
+        assert len(slots) == 1
+        assert slots[0].endswith(" -"), "it reads nothing any more"
+
+
+def test_canary_lmdb_error(tmp_path: Path) -> None:
+    with pytest.raises(lmdb.Error) as raised:
+        lmdb.open(str(tmp_path / "missing" / "canary.lmdb"), subdir=False)
+    assert raised.value.code == errno.ENOENT
 
 
 def test_the_list_names_packages_that_are_installed() -> None:
