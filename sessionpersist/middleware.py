@@ -57,7 +57,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
         if outage is None:
             try:
                 note_use(request)
-                return self._saved(request, response)
+                return self._saved(request, instead_of_crash(request, response))
             except StoreUnavailable as error:
                 outage = error
         if response.status_code == 503 and response.has_header("Retry-After"):
@@ -66,10 +66,6 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     def _saved(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Do as Django does, but for a login that is one too many and for a session that was ended meanwhile."""
-        refusal = getattr(getattr(request, "session", None), "refusal", None)
-        if refusal is not None and response.status_code >= 500:
-            # Another middleware logged somebody in, and Django has made a crash of it.
-            response = in_place_of(response, refused(request, refusal))
         try:
             response = super().process_response(request, response)
         except SessionLimitReached as error:  # of a view that logs somebody in without Django's login()
@@ -85,6 +81,17 @@ def in_place_of(response: HttpResponse, replacement: HttpResponse) -> HttpRespon
     that here would also say that the request has finished."""
     replacement._resource_closers.extend(response._resource_closers)  # type: ignore[attr-defined]
     return replacement
+
+
+def instead_of_crash(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """Return the response; where another middleware has logged somebody in once too often, which Django takes for a
+    crash, the answer to that."""
+    refusal = getattr(getattr(request, "session", None), "refusal", None)
+    if refusal is None or response.status_code < 500:
+        return response
+    from sessionpersist.account import limit
+
+    return in_place_of(response, limit.refused_before_the_view(request, refusal))
 
 
 def refused(request: HttpRequest, error: SessionLimitReached) -> HttpResponse:

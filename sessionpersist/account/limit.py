@@ -45,10 +45,23 @@ class Pending:
     since: int
 
 
-def refused(request: HttpRequest, error: SessionLimitReached) -> HttpResponse:
+def refused_before_the_view(request: HttpRequest, error: SessionLimitReached) -> HttpResponse:
+    """The same for a middleware that logs its user in by itself, as single sign-on does: that also happens before our
+    page is reached, which is shown all the same."""
+    response = refused(request, error, request.get_full_path())
+    if response.status_code != 303 or request.path != response["Location"]:
+        return response
+    try:
+        return limit(request)
+    except SessionLimitReached:  # nothing was ended
+        return response
+
+
+def refused(request: HttpRequest, error: SessionLimitReached, came_for: str = "") -> HttpResponse:
     """Lead whoever was refused to the page that offers to end another session; clients of an API are told.
 
-    Called by the middleware: the login may have been made by any view.
+    Called by the middleware: the login may have been made by any view. ``came_for`` is what is shown after it, unless
+    the login form says what.
     """
     if preferred_media_type(request) == "application/json":
         message = _("You are logged in on as many devices as you may be. Log out on one of them first.")
@@ -59,20 +72,19 @@ def refused(request: HttpRequest, error: SessionLimitReached) -> HttpResponse:
         return pages.show(request, "limit.html", status=403)
     user = find_user(error.user_id, error.backend)
     if user is not None:
-        keep(request, user, error)
+        keep(request, user, error, "" if came_for == address else came_for)
     response = redirect(address)
     response.status_code = 303
     return response
 
 
-def keep(request: HttpRequest, user: Any, error: SessionLimitReached) -> None:
+def keep(request: HttpRequest, user: Any, error: SessionLimitReached, came_for: str) -> None:
     """Keep the login for the page that follows."""
     wish, earlier = wishes.found(request, user), held(request)
     since = earlier.since if earlier and earlier.user_id == error.user_id else int(time())
     remember = wish.remember if wish else None
-    pending = Pending(
-        error.user_id, error.backend, user.get_session_auth_hash(), remember, next_of(request), since
-    )
+    proof, following = user.get_session_auth_hash(), next_of(request, came_for)
+    pending = Pending(error.user_id, error.backend, proof, remember, following, since)
     request.session[PENDING] = asdict(pending)
     request.session.cycle_key()
 
@@ -123,9 +135,9 @@ def completed(request: HttpRequest, user: Any, pending: Pending) -> HttpResponse
     return redirect(pending.next)
 
 
-def next_of(request: HttpRequest) -> str:
+def next_of(request: HttpRequest, came_for: str) -> str:
     """Return where the login was to lead: to an address of this site."""
     earlier = held(request)
-    asked = request.POST.get("next", request.GET.get("next", "")) or (earlier.next if earlier else "")
+    asked = request.POST.get("next", request.GET.get("next", "")) or (earlier.next if earlier else came_for)
     safe = url_has_allowed_host_and_scheme(asked, {request.get_host()}, require_https=request.is_secure())
     return asked if safe else resolve_url(settings.LOGIN_REDIRECT_URL)

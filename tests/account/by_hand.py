@@ -1,12 +1,13 @@
 """The site, a page that logs a user in without Django's login(), and pages whose session is ended meanwhile."""
 
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, login
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
 from sessionpersist import sessions
 from sessionpersist.engine import SessionStore
+from sessionpersist.exceptions import SessionLimitReached
 from sessionpersist.session.reasons import Reason
 
 
@@ -16,6 +17,15 @@ def log_in(request: HttpRequest) -> HttpResponse:
     request.session[SESSION_KEY] = str(user.pk)
     request.session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
     request.session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    return HttpResponse("logged in")
+
+
+def refused_by_the_view(request: HttpRequest) -> HttpResponse:
+    """A view that has an answer of its own."""
+    try:
+        login(request, User.objects.get(username="ada"), backend="django.contrib.auth.backends.ModelBackend")
+    except SessionLimitReached:
+        return HttpResponse("not here", status=409)
     return HttpResponse("logged in")
 
 
@@ -41,6 +51,7 @@ def another(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("by-hand/", log_in),
+    path("refused-by-the-view/", refused_by_the_view),
     path("overtaken/", overtaken),
     path("overtaken-in-the-view/", overtaken_in_the_view),
     path("another/", another),

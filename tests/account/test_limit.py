@@ -198,3 +198,58 @@ def test_a_project_without_our_pages_has_one_that_says_what_to_do(laptop: Client
     answer = send(Client())
     assert answer.status_code == 403
     assert "Log out on one of your other devices" in text_of(answer)
+
+
+class TestSingleSignOn:
+    """A middleware logs its user in at each request, before any view."""
+
+    @pytest.fixture(autouse=True)
+    def sign_on(self, settings: Settings) -> None:
+        after = settings.MIDDLEWARE.index("django.contrib.auth.middleware.AuthenticationMiddleware") + 1
+        sign_on = "django.contrib.auth.middleware.RemoteUserMiddleware"
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE[:after], sign_on, *settings.MIDDLEWARE[after:]]
+        settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.RemoteUserBackend"]
+
+    @pytest.fixture
+    def laptop(self, ada: User) -> Client:
+        client = Client(REMOTE_USER="ada")
+        assert is_logged_in(client)
+        return client
+
+    @pytest.fixture
+    def phone(self, laptop: Client) -> Client:
+        """Django takes what a middleware raises for a crash, and tells the test client so."""
+        return Client(REMOTE_USER="ada", raise_request_exception=False)
+
+    def test_a_page_leads_to_ours_which_is_shown(self, phone: Client) -> None:
+        answer = phone.get("/account/sessions/")
+        assert (answer.status_code, answer["Location"]) == (303, LIMIT)
+        for _ in range(2):
+            assert "You are logged in on too many devices" in text_of(phone.get(LIMIT))
+
+    def test_once_one_has_ended_the_page_is_shown_that_was_asked_for(self, phone: Client, ada: User) -> None:
+        phone.get("/account/sessions/?page=2")
+        assert phone.post(LIMIT, {"id": only_id(ada)})["Location"] == "/account/sessions/?page=2"
+        assert is_logged_in(phone)
+
+    def test_without_an_end_it_is_refused_again(self, laptop: Client, phone: Client) -> None:
+        phone.get("/")
+        assert phone.post(LIMIT, {"id": "0123456789abcdef"})["Location"] == LIMIT
+        assert is_logged_in(laptop)
+
+    def test_it_takes_a_token(self, laptop: Client, phone: Client, ada: User) -> None:
+        phone.get("/")
+        strict = Client(REMOTE_USER="ada", raise_request_exception=False, enforce_csrf_checks=True)
+        strict.cookies = phone.cookies
+        assert strict.post(LIMIT, {"id": only_id(ada)}).status_code == 403
+        assert is_logged_in(laptop)
+
+    def test_clients_of_an_api_are_told(self, phone: Client) -> None:
+        answer = phone.get("/", headers=JSON)
+        assert (answer.status_code, answer.json()["error"]) == (403, "session_limit_reached")
+
+
+def test_a_view_that_answers_a_refusal_itself_does(laptop: Client, settings: Settings) -> None:
+    settings.ROOT_URLCONF = "tests.account.by_hand"
+    answer = Client().get("/refused-by-the-view/")
+    assert (answer.status_code, text_of(answer)) == (409, "not here")
