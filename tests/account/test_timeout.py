@@ -143,6 +143,17 @@ class TestRemaining:
         assert "no-store" in logged_in.get(REMAINING)["Cache-Control"]
 
 
+@pytest.mark.parametrize("name", ["status", "progress"])
+def test_what_the_page_of_staff_asks_by_itself_is_no_use(ada: User, clock: Clock, name: str) -> None:
+    User.objects.filter(pk=ada.pk).update(is_staff=True, is_superuser=True)
+    address = reverse(f"admin:sessionpersist_loginconfiguration_{name}")
+    with override_login_configuration(idle_minutes=30):
+        client = log_in(Client())
+        for expected in (200, 200, 302):
+            clock.passes(11 * MINUTE)
+            assert client.get(address).status_code == expected
+
+
 class TestTag:
     def test_a_page_of_a_user_has_the_script_and_what_it_needs(self, logged_in: Client) -> None:
         with override_login_configuration(idle_minutes=30):

@@ -14,6 +14,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from sessionpersist import background
 from sessionpersist.configuration.panels import read_panels
 from sessionpersist.configuration.panels.handover import Moving, find_moving
 from sessionpersist.configuration.panels.words import grouped
@@ -29,7 +30,7 @@ STEP_SECONDS = 0.5  # how long one request moves sessions: no worker is kept for
 class DrainingViews(BaseViews):
     """The panels that change by themselves, and the button that moves the rest."""
 
-    @method_decorator((require_safe, never_cache))
+    @method_decorator((background, require_safe, never_cache))
     def progress(self, request: HttpRequest) -> HttpResponse:
         """The panels that change by themselves, with the sessions counted, for the script of the page."""
         self._require(self.has_view_or_change_permission(request))

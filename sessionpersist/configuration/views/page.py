@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from sessionpersist import background
 from sessionpersist.configuration import pulse
 from sessionpersist.configuration.attempts import may_check, too_often_in_words, tried_too_often, try_store
 from sessionpersist.configuration.forms import LoginConfigurationForm
@@ -76,8 +77,11 @@ class PageViews(SavingViews):
         POST every verb is tried."""
         self._require(self.has_view_or_change_permission(request))
         status = read_status()
-        if request.method == "POST":
-            return self._check(request, status)
+        return self._check(request, status) if request.method == "POST" else self._look(request, status)
+
+    @background
+    def _look(self, request: HttpRequest, status: Status) -> HttpResponse:
+        """Show it. The script asks every few seconds, whether somebody is there or not."""
         context = {"status": status, "pulse": pulse.take(status.settings)}
         return TemplateResponse(request, f"{TEMPLATES}/panels/status.html", context)
 
