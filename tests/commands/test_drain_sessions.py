@@ -6,10 +6,12 @@ import os
 import pty
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -36,10 +38,6 @@ from tests.stores.contract import a_key, a_record
 from tests.stores.places import redis_store
 
 SESSIONS = 3_000
-IN_REDIS = """
-from sessionpersist.models import Revision
-print(Revision.objects.get(persistence_type="REDIS").pk)
-"""
 
 
 @pytest.fixture
@@ -66,8 +64,9 @@ def site(tmp_path: Path, database_url: str, source: RedisStore) -> Site:
         TIMEOUT_SECONDS=5,
     )
     site.migrate()
-    site.configure(**stores.fields_on(Valkey))
-    site.configure(persistence_type="JDBC", jdbc_database=stores.ALIAS)
+    site.configure_in_turn(
+        stores.fields_on(Valkey), {"persistence_type": "JDBC", "jdbc_database": stores.ALIAS}
+    )
     return site
 
 
@@ -81,7 +80,11 @@ def sessions(site: Site, source: RedisStore) -> dict[str, Record]:
 
 def in_redis(site: Site) -> int:
     """The number of the revision that chose it."""
-    return int(site.manage("shell", "--no-imports", "-c", IN_REDIS))
+    with closing(sqlite3.connect(site.file)) as database:
+        [(number,)] = database.execute(
+            "SELECT id FROM sessionpersist_revision WHERE persistence_type = 'REDIS'"
+        )
+    return int(number)
 
 
 def of_redis(record: Record, number: int) -> Record:
@@ -189,11 +192,9 @@ class TestOnARealSite:
         assert b"] 100% 3,000" in said
 
     def test_to_give_up_is_asked_for(self, site: Site, sessions: dict[str, Record]) -> None:
-        command = [sys.executable, str(ROOT / "manage.py"), "drain_sessions", "--abandon"]
+        command = [str(ROOT / "manage.py"), "drain_sessions", "--abandon"]
         for answer in ("no\n", ""):
-            refused = subprocess.run(
-                command, cwd=ROOT, env=site.environment, input=answer, capture_output=True, text=True
-            )
+            refused = site.python(*command, standard_input=answer)
             assert refused.returncode == 1
             assert refused.stdout.startswith("REDIS at ")
             assert f": {SESSIONS:,} sessions have not moved; their users are logged out." in refused.stdout

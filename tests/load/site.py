@@ -27,10 +27,11 @@ CONFIGURE = """
 import sys, json, django
 django.setup()
 from sessionpersist.models import LoginConfiguration
-configuration = LoginConfiguration.get_solo()
-for name, value in json.load(sys.stdin).items():
-    setattr(configuration, name, value)
-configuration.save(saved_by="operator")
+for fields in json.load(sys.stdin):
+    configuration = LoginConfiguration.get_solo()
+    for name, value in fields.items():
+        setattr(configuration, name, value)
+    configuration.save(saved_by="operator")
 """
 
 
@@ -70,9 +71,13 @@ class Site:
 
     def configure(self, **fields: Any) -> None:
         """Save fields of the Login Configuration, from a process of its own as any other node would."""
+        self.configure_in_turn(fields)
+
+    def configure_in_turn(self, *saved: dict[str, Any]) -> None:
+        """Save it several times."""
         import json
 
-        self._python("-c", CONFIGURE, standard_input=json.dumps(fields))
+        self._python("-c", CONFIGURE, standard_input=json.dumps(saved))
 
     def python(self, *arguments: str, standard_input: str = "") -> subprocess.CompletedProcess[str]:
         """Have a process of its own run a script, or a program after ``-c``."""

@@ -1,5 +1,6 @@
 """What every server has in common: a folder, a port, a password, a process, a beginning and an end."""
 
+import atexit
 import importlib.util
 import os
 import pwd
@@ -27,6 +28,15 @@ PING_SECONDS = 2.0  # of one try to reach a server that may not be up
 ANSWER_SECONDS = 60.0  # for a server that is up, on a busy machine
 PORT_TRIES = 5
 LOG_LINES = 25
+
+# By class, the data folder of its first server as it was before that started. It takes a second or more to make.
+_unused_data: dict[type["Server"], Path] = {}
+
+
+def _remove(folder: Path, owner: int) -> None:
+    """At the end of a process, but not of one that it forked."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class ServerError(RuntimeError):
@@ -249,6 +259,18 @@ class Server(ABC):
         if self.tls:
             self._certificates = make_certificates(self._folder)
         self._give_away(self._folder)
+
+    def _fill_data(self, make: Callable[[], None]) -> None:
+        """Make the data folder, or copy the one that was made for the first server of this class in this process."""
+        data, unused = self.folder / "data", _unused_data.get(type(self))
+        if unused is not None:
+            shutil.copytree(unused, data)
+            self._give_away(data)
+            return
+        make()
+        folder = Path(tempfile.mkdtemp(prefix="sessionpersist-unused-data-"))
+        atexit.register(_remove, folder, os.getpid())
+        _unused_data[type(self)] = Path(shutil.copytree(data, folder / "data"))
 
     def _launch_on_free_port(self) -> None:
         for tries_left in reversed(range(PORT_TRIES)):

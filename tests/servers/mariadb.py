@@ -56,6 +56,9 @@ class MariaDB(Server):
         self.admin_username, self.admin_password = "root", secrets.token_urlsafe(16)
         # Carried out at each start, before it listens: there is no moment with an empty password.
         self._write_private("users.sql", "".join(f"{line};\n" for line in self._users()))
+        self._fill_data(self._install_db)
+
+    def _install_db(self) -> None:
         self._run_to_end(
             [
                 str(on_path("mariadb-install-db")),

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from psycopg.rows import TupleRow
 
 
+# One for all servers of this process: their data folders are copies of one.
+ADMIN_PASSWORD = secrets.token_urlsafe(16)
+
+
 class Postgres(Server):
     """One cluster with a superuser (`admin_username`) and an ordinary user that owns the database."""
 
@@ -46,8 +50,11 @@ class Postgres(Server):
         return [str(self._program("postgres")), "-D", str(self.folder / "data"), *options]
 
     def _prepare(self) -> None:
-        self.admin_username, self.admin_password = "postgres", secrets.token_urlsafe(16)
+        self.admin_username, self.admin_password = "postgres", ADMIN_PASSWORD
         self._copy_closed_program()
+        self._fill_data(self._initdb)
+
+    def _initdb(self) -> None:
         password_file = self._write_private("password", self.admin_password)
         self._run_to_end(
             [
