@@ -139,6 +139,10 @@ class View(ABC):
         """Whether what is written to the current store may be rolled back."""
         return False
 
+    def locks_others_out(self) -> bool:
+        """Whether others would have to wait for what is written to the current store, until a transaction ends."""
+        return False
+
     def may_see_the_past(self) -> bool:
         """Whether this thread may see the current store as it was before somebody carried a session there."""
         return False

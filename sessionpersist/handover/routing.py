@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from time import monotonic
 from typing import TypeVar
 
+from django.db import connections
+
 from sessionpersist import forks
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import snapshot
@@ -137,6 +139,10 @@ class RoutedStore:
         """Return whether what this thread writes may be rolled back."""
         return self._view().in_transaction()
 
+    def locks_others_out(self) -> bool:
+        """Return whether others would have to wait for a record that this thread writes, until its transaction ends."""
+        return self._view().locks_others_out()
+
     def may_see_the_past(self) -> bool:
         """Return whether this thread is in a transaction that may not see what others have written since it began."""
         return self._view().may_see_the_past()
@@ -191,6 +197,10 @@ class CurrentView(View):
 
     def in_transaction(self) -> bool:
         return self._alias is not None and not is_committed(self._alias)
+
+    def locks_others_out(self) -> bool:
+        """SQLite locks the whole database: there another connection would wait for this one."""
+        return self.in_transaction() and connections[str(self._alias)].vendor != "sqlite"
 
     def may_see_the_past(self) -> bool:
         return self._alias is not None and may_see_the_past(self._alias)

@@ -66,9 +66,9 @@ def current_policy() -> Policy:
 
 def _entry(key: str, data: Mapping[str, Any], expires_at: int) -> Entry:
     """Return the entry of a session as it is about to be saved."""
-    return new_entry(key, int(data.get(LIFE, expires_at - now_ms())))._replace(
-        remembered=is_remembered(data), own_expiry=bool(data.get(EXPIRY))
-    )
+    # In whole seconds, as expiries are: some time has passed since the end was reckoned.
+    life = int(data.get(LIFE, round((expires_at - now_ms()) / 1000) * 1000))
+    return new_entry(key, life)._replace(remembered=is_remembered(data), own_expiry=bool(data.get(EXPIRY)))
 
 
 class Entering:

@@ -71,6 +71,7 @@ class Store(Protocol):
     def revision(self) -> int: ...
     def may_see_the_past(self) -> bool: ...
     def in_transaction(self) -> bool: ...
+    def locks_others_out(self) -> bool: ...
 
 
 class Entry(NamedTuple):
@@ -298,6 +299,11 @@ def changed(store: Store, owner: Owner, until: int, change: Change[T], *, blind:
     can't be read at this moment, as a store that drains is down; what is entered then is listed beside it. Raises
     StoreUnavailable.
     """
+    if store.locks_others_out():
+        # A view may take its time, and other logins of that user would time out. What a rollback leaves behind is an
+        # entry of a session that is never saved.
+        result: T = yield Outside(changed(store, owner, until, change, blind=blind))
+        return result
     at = owner.keys[1 if blind else 0]
     held = Held(None, Roster()) if blind else (yield from _held(store, owner))
     for attempt in range(ATTEMPTS):
@@ -320,12 +326,18 @@ def _held(store: Store, owner: Owner) -> Rule[Held]:
     roster, *others = (opened(key, records.get(key)) for key in keys)
     for other in others:
         roster = merged(roster, other)
-    return Held(records.get(keys[0]), roster)
+    return Held(_live(records.get(keys[0])), roster)
 
 
 def _spare(store: Store, key: str) -> Rule[Held]:
     record = yield from call(store.get, key)
-    return Held(record, opened(key, record))
+    return Held(_live(record), opened(key, record))
+
+
+def _live(record: Record | None) -> Record | None:
+    """Return the record, unless it has ended: one that was forgotten when everybody was logged out can be written over
+    as if it were not there."""
+    return None if record is None or record.ended else record
 
 
 def merged(one: Roster, other: Roster) -> Roster:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,3 +66,20 @@ def test_login_by_another_middleware_is_refused_like_any(settings: Settings, tmp
         second = Client(raise_request_exception=False).get("/", REMOTE_USER="ada")
     assert 300 <= second.status_code < 500
     assert len(sessions.of(User.objects.get())) == 1
+
+
+@pytest.mark.usefixtures("switches_at_once")
+def test_user_of_before_the_end_of_everybody_logs_in_while_a_store_drains() -> None:
+    """From a review: the roster of before was to be replaced, which nobody can, and the login was a 503."""
+    switch("REDIS")
+    session = SessionStore()
+    session[USER_ID] = user_id = secrets.token_hex(8)
+    session.save()
+    end_everybody()
+    switch("IN_MEMORY")
+    SessionStore().create()
+    switch("REDIS")
+    session = SessionStore()
+    session[USER_ID] = user_id
+    session.save()
+    assert len(sessions.of(user_id)) == 1

@@ -8,7 +8,7 @@ import time
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
-from django.db import transaction
+from django.db import connections, transaction
 from pytest_django import Settings
 
 from sessionpersist import engine, sessions
@@ -22,6 +22,7 @@ from sessionpersist.session.policy import DAY, HOUR, MINUTE
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.sealing import stored_key
 from sessionpersist.stores.base import now_ms
+from sessionpersist.stores.transactions import outside
 from sessionpersist.testing import override_login_configuration
 from tests.engine.behaviour.time_outs import Clock, Decide, visit
 from tests.engine.support import Fields, key_of, new_session, record_of
@@ -326,3 +327,16 @@ class Rosters:
         assert len(sessions.of(user_id)) == 1
         assert sessions.end_all(user_id) == 1
         assert not is_live(session)
+
+    def test_login_in_a_transaction_keeps_no_other_login_waiting(self, fields: Fields) -> None:
+        """From a review: the roster was locked until the view had ended, and others timed out until the breaker
+        opened."""
+        user_id, alias = somebody(), fields.get("jdbc_database")
+        if alias is None or connections[alias].vendor == "sqlite":
+            return  # without transactions, or with one writer at a time in any case
+        session = new_session(cat="tabby")
+        session[USER_ID] = user_id
+        with transaction.atomic(alias):
+            session.save()
+            outside(lambda: logged_in(user_id))
+        assert len(sessions.of(user_id)) == 2
