@@ -37,8 +37,11 @@ class Ending(NamedTuple):
 @never_cache
 @require_safe
 def show(request: HttpRequest) -> HttpResponse:
-    """List them."""
-    return pages.show(request, "sessions.html", {"sessions": own(request)})
+    """List them: this one first, then the one used last. What is not listed is not said to be over."""
+    listed, more = sessions.listed(request.user, current=request.session)
+    others = any(not each.current for each in listed)
+    context = {"sessions": listed, "more": more, "others": others, "are_listed": sessions.are_listed()}
+    return pages.show(request, "sessions.html", context)
 
 
 @in_no_transaction
@@ -94,5 +97,5 @@ def decided(request: HttpRequest, listed: list[UserSession], ending: Ending) -> 
 
 
 def own(request: HttpRequest) -> list[UserSession]:
-    """The sessions of whoever asks: this one first, then the one used last."""
+    """The sessions of whoever asks."""
     return sessions.of(request.user, current=request.session)

@@ -92,9 +92,25 @@ class TestList:
     def test_no_cache_keeps_it(self, laptop: Client) -> None:
         assert "no-store" in laptop.get(LIST)["Cache-Control"]
 
-    def test_without_a_roster_it_says_that_nothing_is_listed(self, settings: Settings, ada: User) -> None:
+    def test_where_no_list_is_kept_it_says_so_and_nothing_of_other_devices(
+        self, settings: Settings, ada: User
+    ) -> None:
         settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ROSTER": False}
-        assert "No session is listed." in page(log_in(Client()))
+        text = page(log_in(Client()))
+        assert "This site keeps no list of sessions." in text
+        assert "nowhere else" not in text
+
+    def test_a_session_from_before_there_was_a_list_can_end_the_others(
+        self, settings: Settings, ada: User
+    ) -> None:
+        own = settings.SESSIONPERSIST
+        settings.SESSIONPERSIST = {**own, "ROSTER": False}
+        before = log_in(Client())
+        settings.SESSIONPERSIST = own
+        log_in(Client(headers={"User-Agent": PHONE}))
+        text = page(before)
+        assert "Safari" in text
+        assert "Log out everywhere else" in text
 
 
 class TestEndingOne:
