@@ -18,7 +18,7 @@ from sessionpersist.handover import routing, snapshot
 from sessionpersist.models import LoginConfiguration, Revision, StoredSession
 from sessionpersist.session.sealing import stored_key
 from sessionpersist.stores import build_store
-from sessionpersist.stores.base import ENDED, PLACE, now_ms
+from sessionpersist.stores.base import ENDED, PLACE, new_version, now_ms
 from sessionpersist.stores.settings import TYPES
 from tests.load import stores
 from tests.servers import MongoDB, Valkey
@@ -126,13 +126,14 @@ def test_what_was_stamped_just_before_a_switch_is_not_taken_for_a_leftover(
     switch("IN_MEMORY")
     session = new_session(visits=1) if verb == "replace" else SessionStore()
 
-    def switched_meanwhile() -> int:
+    def switched_afterwards(revision: int) -> int:
         monkeypatch.undo()
+        stamp = new_version(revision)
         switch("JDBC")
         wait_for_the_guard()
-        return now_ms()
+        return stamp
 
-    monkeypatch.setattr(engine, "now_ms", switched_meanwhile)
+    monkeypatch.setattr(engine, "new_version", switched_afterwards)
     session["visits"] = 2
     session.save()
     assert SessionStore(session.session_key)["visits"] == 2
