@@ -13,7 +13,7 @@ from django.core.management.color import no_style
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import connections, models, router, transaction
 from django.db.models import Exists, OuterRef, Q, Subquery
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 from django.dispatch import Signal
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -267,9 +267,11 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
     """The saved choices, oldest first by number."""
 
     def in_force(self) -> list[Any]:
-        """Return the revisions that are not drained, oldest first, with the database's time as ``database_now``, and as
-        ``mixed`` whether nodes of 0.2.0 serve the site, too, as ``floor`` the number of the revision with which
-        everybody was last logged out, and as ``logouts`` whether there are some that a store has not been told of.
+        """Return the revisions that are not drained, and not of before everybody was logged out, oldest first.
+
+        They come with the database's time as ``database_now``, and as ``mixed`` whether nodes of 0.2.0 serve the site,
+        too. ``floor`` is the number of the revision with which everybody was last logged out, and ``logouts`` says
+        whether there are some that a store has not been told of.
 
         One that was drained counts a while longer (DRAINED_GRACE).
 
@@ -278,10 +280,12 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
         """
         going_on = Q(drained_at=None) | Q(drained_how="drained", drained_at__gt=Now() - DRAINED_GRACE)
         earlier = Node.objects.using(self.db).of_earlier_release()
-        ending = self.filter(ends_earlier=True, activates_at__lte=Now()).order_by("-pk").values("pk")[:1]
-        found = {"database_now": Now(), "mixed": Exists(earlier), "floor": Subquery(ending)}
+        ending = Subquery(
+            self.filter(ends_earlier=True, activates_at__lte=Now()).order_by("-pk").values("pk")[:1]
+        )
+        found = {"database_now": Now(), "mixed": Exists(earlier), "floor": ending}
         found["logouts"] = Exists(PendingLogout.objects.using(self.db).waiting())
-        query = self.filter(going_on).annotate(**found).order_by("pk")
+        query = self.filter(going_on, pk__gte=Coalesce(ending, 0)).annotate(**found).order_by("pk")
         rows = list(query)
         if any(row.activates_at is None for row in rows) and is_committed(self.db):
             self.activate()

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import get_hasher, identify_hasher, is_password_usable
 from django.db.models import Model
 from django.db.models.signals import post_delete, post_save, pre_save
 
@@ -57,15 +58,23 @@ def end_after_change(instance: Any, using: str, update_fields: Any, **kwargs: An
         return
     if before.get(ACTIVE) and not instance.is_active:
         _end(instance, Reason.ACCOUNT_OFF, using)
-    elif before.get(PASSWORD, instance.password) != instance.password and not is_upgrade(
-        instance, update_fields
-    ):
+        return
+    old = before.get(PASSWORD)
+    if old is not None and old != instance.password and not is_upgrade(old, instance, update_fields):
         _end(instance, Reason.PASSWORD_CHANGED, using)
 
 
-def is_upgrade(user: Any, update_fields: Any) -> bool:
-    """Return whether the same password was only hashed in a newer way, as at a login."""
-    return set(update_fields or ()) == {PASSWORD} and getattr(user, "_password", None) is None
+def is_upgrade(old: str, user: Any, update_fields: Any) -> bool:
+    """Return whether the same password was only hashed in a newer way, as far as that can be told: at a login Django
+    does so with a hash that it would not make any more."""
+    if set(update_fields or ()) != {PASSWORD} or getattr(user, "_password", None) is not None:
+        return False
+    try:
+        hasher = identify_hasher(old)
+    except ValueError:  # there was no usable password
+        return False
+    outdated = hasher.algorithm != get_hasher().algorithm or hasher.must_update(old)
+    return outdated and is_password_usable(user.password)
 
 
 def end_after_deletion(instance: Any, using: str, **kwargs: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.contrib import auth
 from django.contrib.auth.models import AnonymousUser
+from django.core.handlers.base import BaseHandler
 from django.http import HttpRequest, HttpResponse
 
 from sessionpersist.engine import SessionStore
@@ -45,7 +46,9 @@ def done_all_the_same(request: HttpRequest) -> HttpResponse | None:
     session.flush()
     session.outage = None  # whose session it was could not be told; that it is over could
     request.user = AnonymousUser()
-    response: Any = match.func(request, *match.args, **match.kwargs)
+    # As Django calls a view: what it has written before it failed was taken back where ATOMIC_REQUESTS is set.
+    view = BaseHandler().make_view_atomic(match.func)
+    response: Any = view(request, *match.args, **match.kwargs)
     if inspect.isawaitable(response):
         response = async_to_sync(_awaited)(response)
     answer: HttpResponse = response

@@ -1,4 +1,5 @@
-"""Says once that this process has moved to another revision: a line in the log and the signal ``store_switched``."""
+"""Says once that this process has moved to another revision: a line in the log and the signal ``store_switched``. One
+that logs everybody out and stays in the same store is a line of its own, and no signal."""
 
 from __future__ import annotations
 
@@ -49,6 +50,13 @@ def announce(switch: Switch | None) -> None:
         return
     before, after = (each.settings.describe() for each in switch)
     number = switch.after.number
+    if switch.after.ends_earlier:
+        logger.warning(
+            "Everybody has been logged out (revision %d). Node %s, process %d.",
+            *(number, conf.node_name(), os.getpid()),
+        )
+        if switch.before.is_same_place(switch.after):
+            return
     logger.warning(
         "Sessions are now kept in %s (revision %d); until now in %s. Node %s, process %d.",
         *(after, number, before, conf.node_name(), os.getpid()),

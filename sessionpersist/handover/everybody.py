@@ -4,7 +4,8 @@ It activates as a switch does, so all processes go by it at one moment. It asks 
 anything and holds where one is down: each record carries the number of the revision under which it was written, and one
 with a lesser number is no session any more. What is left of them expires.
 
-While nodes of 0.2.0 serve beside this release, those know nothing of it: do it once more when they are gone.
+While nodes of an earlier release serve beside this one, those know nothing of it, and what they save lives on: do it
+once more when they are gone.
 """
 
 from __future__ import annotations

@@ -42,14 +42,12 @@ def write_down(stored_key: str) -> None:
 
 
 def _write(alias: str, stored_key: str) -> None:
-    from sessionpersist.models import (  # models are loaded after the app registry is ready
-        PendingLogout,
-        Revision,
-    )
+    from sessionpersist.models import PendingLogout, Revision  # loaded after the app registry is ready
 
     life = timedelta(seconds=snapshot.current().current.longest_life)
     with answers_within(conf.timeout_seconds(), connections[alias]):
-        Revision.objects.begin()  # what is read with the snapshot is read with the revisions
+        # What is read with the snapshot is read with the revisions; a process that serves has begun them long ago.
+        Revision.objects.begin()
         PendingLogout.objects.bulk_create(
             [PendingLogout(stored_key=stored_key, ends_at=Now() + life)], ignore_conflicts=True
         )

@@ -23,6 +23,7 @@ from sessionpersist.handover.rules import Rules
 from sessionpersist.handover.snapshot import Known, Snapshot
 from sessionpersist.handover.unopened import UnopenedStore
 from sessionpersist.session.policy import Policy
+from sessionpersist.session.reasons import Reason
 from sessionpersist.signals import store_lost
 from sessionpersist.stores import open_store
 from sessionpersist.stores.base import INITIAL, Drainable, Outcome, Record, ended_record, now_ms, revision_of
@@ -116,7 +117,8 @@ class RoutedStore:
         self._drive(self._rules.end(key, expires_at, reason))
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
-        """Return the records of several keys, ended ones too: in one round trip in steady state."""
+        """Return the records of several keys, ended ones too, but for those of before everybody was logged out: in one
+        round trip in steady state."""
         view = self._view()
         if view.steady_from < monotonic() < view.steady_until:
             found = view.current.store.get_many(keys)
@@ -126,7 +128,8 @@ class RoutedStore:
                     for key, each in found.items()
                     if (each.ended or each.version >= view.oldest) and key not in view.ended
                 }
-        return {key: record for key in keys if (record := self.get(key)) is not None}
+        records = ((key, self.get(key)) for key in keys)
+        return {key: each for key, each in records if each is not None and each.reason != Reason.EVERYBODY}
 
     def clear_expired(self) -> int:
         return self._view().current.store.clear_expired()

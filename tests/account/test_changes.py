@@ -10,7 +10,7 @@ from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.db import connection, transaction
-from django.test import Client
+from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
@@ -104,8 +104,11 @@ def a_login(user: User) -> None:
 
 def a_newer_hash(user: User) -> None:
     """As Django has it where PASSWORD_HASHERS has changed."""
-    user.password = make_password("a-pass-word-1")
-    user.save(update_fields=["password"])
+    newer = ["django.contrib.auth.hashers.ScryptPasswordHasher", *settings.PASSWORD_HASHERS]
+    with override_settings(PASSWORD_HASHERS=newer):
+        assert user.check_password("a-pass-word-1")
+    user.refresh_from_db()
+    assert user.password.startswith("scrypt")
 
 
 @pytest.mark.parametrize("change", [by_a_queryset, another_field, a_login, a_newer_hash])
@@ -113,6 +116,14 @@ def test_any_other_change_ends_none(ada: User, change: Callable[[User], None]) -
     logged_in(ada)
     change(ada)
     assert len(sessions.of(ada)) == 1
+
+
+@pytest.mark.parametrize("password", [make_password(NEW), make_password(None)], ids=["another", "none"])
+def test_a_hash_that_is_written_by_itself_ends_them(ada: User, password: str) -> None:
+    client = logged_in(ada)
+    ada.password = password
+    ada.save(update_fields=["password"])
+    assert reason_of(client) is Reason.PASSWORD_CHANGED
 
 
 def test_what_is_rolled_back_ends_none(ada: User) -> None:

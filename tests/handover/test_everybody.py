@@ -187,6 +187,37 @@ def test_before_anybody_has_saved_a_configuration() -> None:
     assert SessionStore().exists(new_session().session_key)
 
 
+def test_who_had_a_list_can_log_in_while_another_store_drains() -> None:
+    """From a review: the list of before was taken for one to be replaced, 60 times in a row."""
+    switch("IN_MEMORY")
+    user = User.objects.create_user("ada")
+    Client().force_login(user)
+    end_everybody()
+    switch("REDIS")
+    switch("IN_MEMORY")
+    for _ in range(2):
+        Client().force_login(user)
+    assert len(sessions.of(user)) == 2
+
+
+def test_revisions_of_before_are_not_read_any_more() -> None:
+    for kind in ("REDIS", "JDBC", "IN_MEMORY"):
+        switch(kind)
+    for _ in range(3):
+        end_everybody()
+    assert len(Revision.objects.in_force()) == 1
+    assert snapshot.current().floor == Revision.objects.latest("pk").pk
+
+
+def test_the_log_says_so_and_tells_of_no_switch(caplog: pytest.LogCaptureFixture) -> None:
+    switch("IN_MEMORY")
+    caplog.clear()
+    end_everybody("ada")
+    snapshot.current()
+    assert "Everybody has been logged out" in caplog.text
+    assert "Sessions are now kept" not in caplog.text
+
+
 def test_what_the_engine_of_before_holds_is_adopted_no_more(settings: Settings) -> None:
     settings.SESSIONPERSIST |= {"ADOPT_FROM": "django.contrib.sessions.backends.db"}
     switch("IN_MEMORY")
