@@ -34,7 +34,12 @@ class Moved:
 
 
 # One that keeps on its disk what it was told, whatever kills it. Valkey is started without a file to write to.
-@pytest.fixture(params=[Postgres, MongoDB], ids=lambda cls: cls.__name__)
+@pytest.fixture(
+    params=[
+        pytest.param(Postgres, id="Postgres"),
+        pytest.param(MongoDB, id="MongoDB", marks=pytest.mark.long),
+    ]
+)
 def moved(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Moved]:
     require(request.param)
     new = stores.fields_on(Valkey)

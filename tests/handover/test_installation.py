@@ -37,9 +37,9 @@ def cache_on_valkey(backend: str) -> dict[str, Any]:
     ("engine", "cache"),
     [
         ("db", None),
-        ("cached_db", None),
+        pytest.param("cached_db", None, marks=pytest.mark.long),
         ("cache", "django_redis.cache.RedisCache"),
-        ("cache", "django.core.cache.backends.redis.RedisCache"),
+        pytest.param("cache", "django.core.cache.backends.redis.RedisCache", marks=pytest.mark.long),
     ],
 )
 def test_nobody_is_logged_out_though_each_page_is_of_the_other_node(
