@@ -14,6 +14,7 @@ from sessionpersist.configuration.panels.sessions import NOT_LISTED, StoreCount,
 from sessionpersist.configuration.panels.status import read_status
 from sessionpersist.handover import draining
 from sessionpersist.management.base import SessionCommand, ask, operator, read_configuration
+from sessionpersist.roster.existing import enter_existing
 from sessionpersist.session.reasons import Reason
 from sessionpersist.sessions import UserSession
 from sessionpersist.stores.texts import printable
@@ -26,7 +27,7 @@ class Command(SessionCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        metavar = "list | end | end-everybody"
+        metavar = "list | end | end-everybody | enter"
         actions = parser.add_subparsers(dest="action", required=True, metavar=metavar)
         listing = actions.add_parser(
             "list", help="the sessions of a user; without one, how many each store has"
@@ -38,9 +39,12 @@ class Command(SessionCommand):
             "--session", action="append", metavar="ID", help="end this one only; may be repeated"
         )
         everybody = actions.add_parser("end-everybody", help="end the sessions of all users, on every node")
+        entering = actions.add_parser(
+            "enter", help="list the sessions that were saved before they were listed; may be repeated"
+        )
         for each in (ending, everybody):
             each.add_argument("--yes", action="store_true", help="ask nothing")
-        for each in (listing, ending, everybody):
+        for each in (listing, ending, everybody, entering):
             each.add_argument("--json", action="store_true", help="print JSON, for programs")
 
     def handle(self, *, action: str, **options: Any) -> None:
@@ -75,6 +79,12 @@ class Command(SessionCommand):
             confirm("This ends every session of all users, on every node. Type “yes” to go on: ")
         sessions.end_everybody(ended_by=operator())
         self._print(options, {"ended": "everybody"}, ["Everybody is logged out."])
+
+    def _enter(self, options: dict[str, Any]) -> None:
+        if not sessions.are_listed():
+            raise CommandError(str(NOT_LISTED))
+        entered = sum(enter_existing())
+        self._print(options, {"entered": entered}, [f"{entered} entered."])
 
     def _print(self, options: dict[str, Any], found: Any, lines: Any) -> None:
         if options["json"]:
