@@ -84,6 +84,7 @@ class Warm:
             pid = int(answer.readline())
             if not select.select([answer], [], [], seconds)[0]:
                 os.kill(pid, signal.SIGKILL)
+                answer.readline()  # it is gone
                 raise subprocess.TimeoutExpired(request["argv"], seconds)
             return int(answer.readline())
 

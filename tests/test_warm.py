@@ -1,0 +1,61 @@
+"""A Python that is forked from a warm one is like one that was started: its own environment, its own end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.load.site import Site
+from tests.load.warm import warm
+
+TELL = (
+    "import os, sys; print(sys.argv, os.environ['NAME'], sys.stdin.read()); print('aside', file=sys.stderr)"
+)
+SETTINGS = "from django.conf import settings; print(settings.DATABASES['default']['NAME'])"
+
+
+def test_it_has_arguments_an_environment_and_input_of_its_own() -> None:
+    for name in ("one", "two"):
+        done = warm().run(["-c", TELL, "a", "b"], {"NAME": name}, f"typed by {name}", seconds=30)
+        assert done.returncode == 0
+        assert done.stdout == f"['-c', 'a', 'b'] {name} typed by {name}\n"
+        assert done.stderr == "aside\n"
+    assert "NAME" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [("raise SystemExit(3)", 3), ("raise SystemExit('no')", 1), ("1 / 0", 1), ("import os; os.abort()", -6)],
+)
+def test_its_exit_code_is_that_of_a_python(program: str, code: int) -> None:
+    done = warm().run(["-c", program], os.environ, "", seconds=30)
+    assert done.returncode == code
+    assert ("ZeroDivisionError" in done.stderr) == ("1 / 0" in program)
+
+
+def test_each_site_has_its_own_settings(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        assert f"{tmp_path / name}" in Site(tmp_path / name).python("-c", SETTINGS).stdout
+
+
+def test_a_script_runs_as_main_and_nothing_of_it_is_left_for_the_next(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nassert 'left' not in sys.modules\nsys.modules['left'] = sys\nprint(__name__)"
+    )
+    for _ in range(2):
+        done = warm().run([str(script)], os.environ, "", seconds=30)
+        assert (done.stdout, done.stderr) == ("__main__\n", "")
+
+
+def test_one_that_takes_too_long_is_killed(tmp_path: Path) -> None:
+    program = f"import os, time; open('{tmp_path}/pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    with pytest.raises(subprocess.TimeoutExpired):
+        warm().run(["-c", program], os.environ, "", seconds=2)
+    pid = int((tmp_path / "pid").read_text())
+    state = Path(f"/proc/{pid}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
