@@ -18,7 +18,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from sessionpersist import sessions
 from sessionpersist.configuration import logins, reauthentication
@@ -222,6 +222,31 @@ def test_7_4_1_nobody_uses_a_session_after_its_logout(grace: User) -> None:
     client.post(reverse("logout"))
     assert not is_in(with_key(key))
     assert sessions.of(grace) == []
+
+
+@pytest.mark.parametrize("how", ["switched off", "deleted"])
+def test_7_4_2_the_sessions_of_an_account_end_with_it(
+    grace: User, how: str, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    clients, pk = [logged_in(grace), logged_in(grace)], grace.pk
+    with django_capture_on_commit_callbacks(execute=True):
+        if how == "deleted":
+            grace.delete()
+        else:
+            grace.is_active = False
+            grace.save()
+    assert not any(map(is_in, clients))
+    assert sessions.of(pk) == []
+
+
+def test_7_4_3_a_new_password_ends_the_other_sessions(grace: User) -> None:
+    mine, other = logged_in(grace), logged_in(grace)
+    grace.set_password(ANOTHER)
+    grace.save()
+    assert not is_in(other)
+    assert not any(each.id for each in sessions.of(grace))
+    assert is_in(logged_in(grace, ANOTHER))
+    assert not is_in(mine)
 
 
 def test_7_4_4_every_page_has_a_button_to_log_out(grace: User) -> None:

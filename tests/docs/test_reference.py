@@ -173,3 +173,12 @@ def test_a_path_that_a_page_names_is_there() -> None:
 def test_paths_of_the_decisions_are_there() -> None:
     text = Path(ROOT / "docs" / "explanation" / "decisions.md").read_text()
     assert [path for path in re.findall(r"`(stores/[\w/.]+)`", text) if not (APP / path).exists()] == []
+
+
+def test_each_requirement_of_asvs_has_its_test() -> None:
+    table = [[cell.strip("` ") for cell in cells] for cells in rows(REFERENCE / "asvs.md")]
+    numbers = [cells[0] for cells in table if re.fullmatch(r"7(\.\d){2}", cells[0])]
+    assert len(numbers) == 19
+    tested = set(re.findall(r"def (test_7_\d_\d)_", (ROOT / "tests" / "asvs" / "test_v7.py").read_text()))
+    assert {f"test_{number.replace('.', '_')}" for number in numbers} == tested
+    assert {cells[-1] for cells in table if cells[0] in numbers} == tested
