@@ -28,7 +28,8 @@ os.environ |= {
 # Not left to pytest-django, which would do it before this file is read.
 django.setup()
 
-from sessionpersist import conf  # now that Django is set up
+from sessionpersist import conf, stores  # now that Django is set up
+from sessionpersist.stores.settings import MemorySettings
 from tests import sizes  # noqa: F401 - registers the profiles of Hypothesis
 from tests.servers import ALL
 
@@ -72,6 +73,15 @@ def pytest_collection_finish() -> None:
     """Thousands of tests are no garbage: the collector need not look through them again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def no_memory_stays_open() -> Iterator[None]:
+    """Close the In-Memory stores that a test has used: most have a folder of their own, with four files open in it, and
+    a process may have so many."""
+    yield
+    for key in [each for each in stores._open if isinstance(each[0], MemorySettings)]:
+        stores._open.pop(key).close()
 
 
 @pytest.fixture

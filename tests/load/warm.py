@@ -82,7 +82,9 @@ class Warm:
             finally:
                 os.close(write)
             pid = int(answer.readline())
-            if not select.select([answer], [], [], seconds)[0]:
+            waiting = select.poll()  # select() takes no file with a number above 1,023
+            waiting.register(answer, select.POLLIN)
+            if not waiting.poll(seconds * 1000):
                 os.kill(pid, signal.SIGKILL)
                 answer.readline()  # it is gone
                 raise subprocess.TimeoutExpired(request["argv"], seconds)
