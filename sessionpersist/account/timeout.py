@@ -6,7 +6,6 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
-from django.contrib.sessions.backends.base import UpdateError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import get_token
 from django.shortcuts import resolve_url
@@ -39,12 +38,12 @@ def remaining(request: HttpRequest) -> JsonResponse:
 @csrf_protect
 @require_POST
 def stay(request: HttpRequest) -> JsonResponse:
-    """Use the session, which prolongs it, and say how long it lasts now."""
+    """Use the session, which prolongs it, and say how long it lasts now.
+
+    Raises UpdateError where it was ended a moment ago; the middleware says why.
+    """
     if request.user.is_authenticated:
-        try:
-            request.session.save()
-        except UpdateError:  # it was ended a moment ago
-            return JsonResponse(over(request))
+        request.session.save()
     return JsonResponse(state(request))
 
 
@@ -61,15 +60,10 @@ def state(request: HttpRequest) -> dict[str, Any]:
     session; ``extends``: whether a use would prolong it; ``reason``: a sentence for whoever was logged out; ``csrf``:
     the token that forms of this user have to send, a new one since the last login."""
     if not request.user.is_authenticated:
-        return over(request)
+        reason = reason_of(request)
+        return {"user": "", "left": 0, "extends": False, "reason": "" if reason is None else str(reason.text)}
     left, extends = time_left(request)
     return {"user": opaque(request.user), "left": left, "extends": extends, "csrf": get_token(request)}
-
-
-def over(request: HttpRequest) -> dict[str, Any]:
-    """See state(): nobody is logged in."""
-    reason = reason_of(request)
-    return {"user": "", "left": 0, "extends": False, "reason": "" if reason is None else str(reason.text)}
 
 
 def time_left(request: HttpRequest) -> tuple[int | None, bool]:

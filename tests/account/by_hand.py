@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
 from sessionpersist import sessions
+from sessionpersist.account import timeout
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import SessionLimitReached
 from sessionpersist.session.reasons import Reason
@@ -43,6 +44,12 @@ def overtaken_in_the_view(request: HttpRequest) -> HttpResponse:
     return response
 
 
+def stay_overtaken(request: HttpRequest) -> HttpResponse:
+    """The user stays, and ends this session from another device at the same moment."""
+    overtaken(request)
+    return timeout.stay(request)
+
+
 def another(request: HttpRequest) -> HttpResponse:
     """A view that saves another session, which is not there."""
     SessionStore("a" * 32).save()
@@ -54,6 +61,7 @@ urlpatterns = [
     path("refused-by-the-view/", refused_by_the_view),
     path("overtaken/", overtaken),
     path("overtaken-in-the-view/", overtaken_in_the_view),
+    path("stay-overtaken/", stay_overtaken),
     path("another/", another),
     path("", include("project.urls")),
 ]

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user
 from django.contrib.auth.models import User
 from django.template import Context, Template
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from pytest_django import Settings
 
-from sessionpersist import sessions
 from sessionpersist.account import timeout
-from sessionpersist.engine import SessionStore
 from sessionpersist.testing import override_login_configuration
-from tests.account.support import log_in
+from tests.account.support import JSON, is_logged_in, log_in
 from tests.engine.behaviour.time_outs import Clock, put_forward
 
 pytestmark = pytest.mark.django_db
@@ -99,13 +95,17 @@ class TestRemaining:
             assert stay(logged_in)["user"] == ""
             assert "You are not logged in" in logged_in.get("/").content.decode()
 
-    def test_to_stay_in_one_that_has_ended_a_moment_ago_is_no_error_either(self, ada: User) -> None:
-        request = RequestFactory().post(STAY)
-        request.session = SessionStore(log_in(Client()).cookies["sessionid"].value)
-        request.user = get_user(request)
-        assert sessions.end_all(ada) == 1
-        vars(request)["_dont_enforce_csrf_checks"] = True
-        assert json.loads(timeout.stay(request).content)["user"] == ""
+    def test_to_stay_in_one_that_has_ended_a_moment_ago_says_why(
+        self, logged_in: Client, clock: Clock, settings: Settings
+    ) -> None:
+        settings.ROOT_URLCONF = "tests.account.by_hand"
+        with override_login_configuration(idle_minutes=30):
+            logged_in.get("/")
+            clock.passes(29 * MINUTE)
+            answer = logged_in.post("/stay-overtaken/", headers=JSON)
+        assert answer.status_code == 401
+        assert (answer.json()["error"], answer.json()["reason"]) == ("session_ended", "by_user")
+        assert not is_logged_in(logged_in)
 
     def test_the_token_is_one_that_is_kept_in_the_session_too(self, ada: User, settings: Settings) -> None:
         settings.CSRF_USE_SESSIONS = True

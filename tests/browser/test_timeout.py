@@ -108,6 +108,15 @@ def test_escape_is_to_stay(at_note: Page) -> None:
     expect(warning(at_note)).to_be_visible()
 
 
+def test_who_wants_to_stay_and_was_logged_out_meanwhile_is_asked_to_log_in(at_note: Page) -> None:
+    last(at_note, WARNED_AT_ONCE)
+    expect(warning(at_note)).to_be_visible()
+    at_note.request.get(f"{at_note.url.partition('/note/')[0]}/forget/")
+    warning(at_note).get_by_role("button", name="Stay logged in").click()
+    expect(over(at_note).get_by_label("Username")).to_be_focused()
+    expect(warning(at_note)).to_be_hidden()
+
+
 def test_afterwards_a_login_in_place_loses_nothing_that_was_entered(
     at_note: Page, screenshot: Screenshot
 ) -> None:

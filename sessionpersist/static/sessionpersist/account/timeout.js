@@ -182,7 +182,8 @@
 
     async function stay() {
         part("problem").hidden = true;
-        const answer = await stayed((await remaining())?.csrf || "");
+        const known = await remaining();
+        const answer = known?.user === texts.user ? await stayed(known.csrf) : known;
         if (answer) {
             hear(answer, { tell: true });
         } else {
@@ -195,6 +196,9 @@
         try {
             const headers = { "X-CSRFToken": csrf };
             const { response, answer } = await fetchJson(texts.stay, { method: "POST", headers });
+            if (answer?.error === "session_ended") {
+                return { user: "", reason: answer.message };
+            }
             return response.ok ? answer : null;
         } catch {
             return null;
