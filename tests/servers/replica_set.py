@@ -37,8 +37,6 @@ class Member(MongoDB):
             *super()._command(),
             f"--replSet={NAME}",
             f"--keyFile={self.folder / 'key'}",
-            # A primary that is told to end waits for an heir, who may be gone before it.
-            "--setParameter=shutdownTimeoutMillisForSignaledShutdown=1000",
             # A member that follows one that hangs looks for another after so long; the default is 5.
             "--setParameter=oplogNetworkTimeoutBufferSeconds=1",
         ]

@@ -67,7 +67,8 @@ class Replica(Valkey):
 
 
 def replication(password: str) -> dict[str, Any]:
-    return {"masterauth": f'"{password}"', "repl-diskless-sync-delay": 0}
+    # A primary that is told to end would wait for replicas that hang, by default for 10 seconds.
+    return {"masterauth": f'"{password}"', "repl-diskless-sync-delay": 0, "shutdown-timeout": 1}
 
 
 class Watched(Valkey):
