@@ -45,7 +45,7 @@ demo: $(VENV)/.dev ## Show two nodes that share real stores (ARGS=--cluster, --s
 test: $(VENV)/.dev ## Run the tests in minutes, several at once (WORKERS=3; ARGS="tests/site -x" for some, one by one)
 	@$(PYTHON) -m pytest -m "not long" $(or $(ARGS),$(AT_ONCE))
 
-test-long: $(VENV)/.dev ## Run what takes its time: long loads, large explorations (ARGS=… as above)
+test-long: $(VENV)/.dev ## Run what takes its time: long loads, large explorations, many examples (ARGS=… as above)
 	@$(PYTHON) -m pytest -m "long or hypothesis" --hypothesis-profile=long $(or $(ARGS),$(AT_ONCE_LONG))
 
 floors: $(VENV)/.floors ## Run the tests of the stores on the oldest versions that the wheel allows
