@@ -10,7 +10,9 @@ of the settings of the store in force now. Each process of each node sends its o
 
 ``session_started`` is sent with ``user_id`` (str, as the session has it) when a session has been saved with a user that
 it did not have before: a login, on whatever page. ``session_ended`` is sent with ``reason`` (Reason) and ``user_id``
-when a logout, a member of staff, the user or the limit has ended one; a session that expires ends without a signal.
+when a logout, a member of staff, the user, a change of the account or the limit has ended one; a session that expires
+ends without a signal. Where everybody is logged out it is sent once, by the process that was asked to, with an empty
+``user_id`` and ACTIVATION_SECONDS before it takes effect.
 ``sender`` is the class of the session. Neither says which session it is.
 
 A receiver that raises does no harm: Django logs the exception.
