@@ -157,6 +157,12 @@ class TestEndEverybody:
         snapshot.expire()
         assert not lives(hers)
 
+    def test_it_asks_no_store_and_says_when_it_holds(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ACTIVATION_SECONDS": 10}
+        Node.objects.create(name="here", process=1, revision=0, memory="0" * 32)
+        said = "Everybody is logged out in 10 s, on all nodes at the same moment.\n"
+        assert manage("end-everybody", "--yes") == Result(said)
+
     def test_nobody_is_unless_that_is_confirmed(self, grace: User, monkeypatch: pytest.MonkeyPatch) -> None:
         hers = logged_in(grace)
         answer(monkeypatch, "no")

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from sessionpersist import audit, sessions
+from sessionpersist import audit, conf, sessions
 from sessionpersist.configuration import accounts
 from sessionpersist.configuration.panels.sessions import NOT_LISTED, StoreCount, read_counts
 from sessionpersist.configuration.panels.status import read_status
@@ -49,7 +49,8 @@ class Command(SessionCommand):
 
     def handle(self, *, action: str, **options: Any) -> None:
         read_configuration()
-        draining.require_memory_of_site(read_status().settings)
+        if action != "end-everybody":  # which asks no store
+            draining.require_memory_of_site(read_status().settings)
         getattr(self, f"_{action.replace('-', '_')}")(options)
 
     def _list(self, options: dict[str, Any]) -> None:
@@ -78,7 +79,8 @@ class Command(SessionCommand):
         if not options["yes"]:
             confirm("This ends every session of all users, on every node. Type “yes” to go on: ")
         sessions.end_everybody(ended_by=operator())
-        self._print(options, {"ended": "everybody"}, ["Everybody is logged out."])
+        when = f"in {conf.activation_seconds():g} s, on all nodes at the same moment"
+        self._print(options, {"ended": "everybody"}, [f"Everybody is logged out {when}."])
 
     def _enter(self, options: dict[str, Any]) -> None:
         if not sessions.are_listed():
