@@ -21,7 +21,7 @@ import lmdb
 from django.conf import settings as django_settings
 
 from sessionpersist import conf
-from sessionpersist.exceptions import ForeignRecord, StoreUnavailable
+from sessionpersist.exceptions import ForeignRecord, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import (
     PLACE,
     ROSTER,
@@ -242,6 +242,12 @@ class MemoryStore(Probed):
         if isinstance(error, TimeoutError):
             return StoreUnavailable(
                 f"The In-Memory store in {self.folder} is locked by another process, for {self.timeout:g} seconds now."
+            )
+        if isinstance(error, lmdb.LockError):
+            return StoreMisconfigured(
+                f"The In-Memory store in {self.folder} is in use by a process of another container with the number of "
+                "this one, so the two can't tell each other's locks. Set SESSIONPERSIST['MEMORY_DIR'] to a folder of "
+                "this container alone."
             )
         answered = not isinstance(error, lmdb.Error | sqlite3.Error | OSError)
         said = type(error).__name__ if answered else printable(error)  # it may quote a value
