@@ -20,7 +20,7 @@ def quick_and_long(quick: T, long: T) -> list[ParameterSet]:
 
 
 settings.register_profile("quick", max_examples=25)
-settings.register_profile("long", max_examples=200)
+settings.register_profile("long", max_examples=100)
 
 
 def examples(share: float = 1.0) -> int:
