@@ -42,7 +42,7 @@ TEXTS: dict[Reason, str | Promise] = {
     Reason.BY_STAFF: _("An administrator has ended your session."),
     Reason.EVERYBODY: _("Everybody has been logged out. Please log in again."),
     Reason.PASSWORD_CHANGED: _("You have been logged out here because your password was changed."),
-    Reason.IDLE: _("You were signed out because you had not been active for a while."),
+    Reason.IDLE: _("You have been logged out because you had not been active for a while."),
     Reason.ABSOLUTE: _("You have been logged out because you had been logged in for a long time."),
     Reason.EXPIRED: _("Your session is over. Please log in again."),
     Reason.ACCOUNT_OFF: _("You have been logged out because your account was switched off."),

@@ -13,6 +13,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from sessionpersist.account import timeout
+from sessionpersist.session.reasons import Reason
 from sessionpersist.testing import override_login_configuration
 from tests.account.support import JSON, is_logged_in, log_in
 from tests.engine.behaviour.time_outs import Clock, put_forward
@@ -84,7 +85,7 @@ class TestRemaining:
             clock.passes(31 * MINUTE)
             found = remaining(logged_in)
         assert found["user"] == ""
-        assert "inactive" in found["reason"]
+        assert found["reason"] == Reason.IDLE.text
 
     def test_to_stay_in_a_session_that_is_over_is_no_error_and_brings_nobody_back(
         self, logged_in: Client, clock: Clock

@@ -123,7 +123,7 @@ def test_afterwards_a_login_in_place_loses_nothing_that_was_entered(
     at_note.get_by_label("Text").focus()
     last(at_note, SHORT)
     expect(over(at_note)).to_be_visible()
-    expect(over(at_note)).to_contain_text("because you were inactive")
+    expect(over(at_note)).to_contain_text("because you had not been active")
     expect(over(at_note).get_by_label("Username")).to_be_focused()
     screenshot(at_note, "timeout-over")
     for _ in range(3):
