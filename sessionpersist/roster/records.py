@@ -36,7 +36,15 @@ from sessionpersist.handover.driving import Outside, Rule, Wait, call
 from sessionpersist.session.policy import EXPIRY, LIFE, REMEMBER, End, Policy, end_of
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.sealing import Sealer, beside
-from sessionpersist.stores.base import LONGEST_USER_ID, ROSTER, Outcome, Record, new_version, now_ms
+from sessionpersist.stores.base import (
+    LONGEST_USER_ID,
+    ROSTER,
+    Outcome,
+    Record,
+    new_version,
+    now_ms,
+    revision_of,
+)
 from sessionpersist.stores.secret import Secret, SecretBytes, secret_keys
 
 T = TypeVar("T")
@@ -304,17 +312,18 @@ def changed(store: Store, owner: Owner, until: int, change: Change[T], *, blind:
         # entry of a session that is never saved.
         result: T = yield Outside(changed(store, owner, until, change, blind=blind))
         return result
-    at = owner.keys[1 if blind else 0]
+    at, revision = owner.keys[1 if blind else 0], store.revision()
     held = Held(None, Roster()) if blind else (yield from _held(store, owner))
     for attempt in range(ATTEMPTS):
         new, answer = yield from change(held.roster)
-        if new == held.roster or (yield from _written(store, at, held.record, new, until)):
+        if new == held.roster or (yield from _written(store, at, held.record, new, until, revision)):
             return answer
         if store.may_see_the_past():
             # A transaction may go on seeing the roster as it was before another login.
             answer = yield Outside(changed(store, owner, until, change, blind=blind))
             return answer
         yield Wait(random.uniform(0, min(0.001 * 2**attempt, LONGEST_PAUSE)))  # noqa: S311 - not for secrets
+        revision = store.revision()
         held = (yield from _spare(store, at)) if blind else (yield from _held(store, owner))
     raise StoreUnavailable(f"The list of a user's sessions was being changed {ATTEMPTS} times in a row.")
 
@@ -367,12 +376,18 @@ def united(key: str, one: Record, other: Record, revision: int) -> Record:
     return Record(payload, version, one.created_at, expires_at)
 
 
-def _written(store: Store, key: str, held: Record | None, roster: Roster, until: int) -> Rule[bool]:
-    version, created_at = new_version(store.revision()), now_ms() if held is None else held.created_at
+def _written(
+    store: Store, key: str, held: Record | None, roster: Roster, until: int, revision: int
+) -> Rule[bool]:
+    """Write a roster in place of what was held under a revision. It counts under that one only: that there was none,
+    when another store was in force, says nothing of now."""
+    version, created_at = new_version(revision), now_ms() if held is None else held.created_at
     expires_at = min(max(until + HEADROOM, 0 if held is None else held.expires_at), LATEST)
     record = Record(sealed(key, roster, version, created_at), version, created_at, expires_at)
     if held is None:
-        return (yield from call(store.create, key, record))
+        # A record that is created as a switch comes may lie where nobody looks, if another process has made one already
+        # in the new store: what is new is brought there, but a roster has a name that others know.
+        return (yield from call(store.create, key, record)) and store.revision() == revision_of(version)
     return (yield from call(store.replace, key, record, held.version)) is Outcome.SAVED
 
 

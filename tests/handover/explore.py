@@ -92,7 +92,8 @@ def run(plan: Plan, choose: Chooser, rules: Rules) -> Schedule:
 
 
 def running(world: World, number: int, kind: str, which: int) -> Running:
-    process, operation = world.processes[which], OPERATIONS[kind]
+    operations = OPERATIONS | world.rules.operations
+    process, operation = world.processes[which], operations[kind]
     return Running(kind, process, operation(world, process, number))
 
 

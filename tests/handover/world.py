@@ -255,6 +255,7 @@ class Rules(rules.Rules):
 
     forgets = True  # a session is made out of none that everybody's logout has ended
     drops = True  # nothing drains of before everybody was logged out
+    moves_rosters = True  # a drain is not over while there are any
     grace = True  # a drained store is looked into until what began before has ended
     plan: Plan | None = None  # what to explore; any plan where there is none
     soon: Plan | None = None  # one that shows soon what is missing, where that other takes long
@@ -262,6 +263,15 @@ class Rules(rules.Rules):
     Place = Place
     View = View
     Routed = Routed
+
+    def unite(self, key: str, one: Record, other: Record, revision: int) -> Record:
+        """Return what lists all that two rosters do, whose payloads are those of this world."""
+        return united(key, one, other, revision)
+
+    @property
+    def operations(self) -> dict[str, Callable[[World, Process, int], Operation[None]]]:
+        """What users do in a plan of these rules, beside OPERATIONS."""
+        return {}
 
     def view(
         self,
@@ -542,13 +552,13 @@ def drain(world: World, process: Process, number: int) -> Operation[None]:
         batch = dict((yield Call(source.store.scan, (), {})))
         if process.in_guard:
             return
-        yield from at(process, moving.move(view, source, batch, united))
+        yield from at(process, moving.move(view, source, batch, world.rules.unite))
         if process.view.number != view.number:
             for key in batch:  # a switch came in between: have it where it belongs now
                 yield from world.at(process).get(key)
             return
         same = world.places_are_known and world.is_current(source, process)
-        left = 1 if same else (yield Call(source.store.count, (), {}))
+        left = 1 if same else (yield Call(source.store.count, (), {"rosters": world.rules.moves_rosters}))
         if left == 0 and process.view.number == view.number and not process.in_guard:
             world.ending |= world.numbers_of(source)
             world.unfinished = world.begun - {number}

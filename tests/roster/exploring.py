@@ -1,0 +1,264 @@
+"""Explores logins of one user in the world of the handover's exploration: the roster is a second record in it.
+
+What runs are the real rules of ``roster/``, under the real verbs. After each schedule, and once more when everything
+has been moved: all that lives is listed, and no more lives than the limit allows.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, TypeVar, cast
+
+from sessionpersist.handover.driving import Call, Outside, Rule, Wait
+from sessionpersist.roster import limit, records
+from sessionpersist.roster.records import Entry, Owner
+from sessionpersist.session.policy import Policy
+from sessionpersist.session.reasons import Reason
+from sessionpersist.stores.base import Outcome, Record, new_version, now_ms, restamped, revision_of
+from tests.handover.explore import Schedule, at_once, broken_after_a_drain, chooser, finish, run
+from tests.handover.world import EXPIRES, LIFE, Operation, Plan, Process, World
+from tests.handover.world import Rules as RulesOfHandover
+
+T = TypeVar("T")
+
+USER = "user"  # what their stored keys begin with
+MOST = 1  # sessions
+POLICY = Policy(max_sessions=MOST)
+STORES = [("OLD",), ("OLD", "NEW"), ("OLD", "NEW"), ("OLD", "NEW", "OLD"), ("OLD", "NEW", "THIRD")]
+KINDS = ["sign_in", "sign_in", "sign_in_and_move", "end_all", "drain"]
+
+
+class Store:
+    """The store in force as the rules of a roster ask it: what they call is done by ``listing``."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def revision(self) -> int:
+        return cast(int, self._process.view.number)
+
+    def never(self) -> bool:
+        return False
+
+    may_see_the_past = in_transaction = locks_others_out = never
+
+    def __getattr__(self, verb: str) -> Callable[..., None]:
+        def called(*arguments: Any) -> None:
+            raise NotImplementedError
+
+        called.__name__ = verb
+        return called
+
+
+class Rules(RulesOfHandover):
+    """How logins are put together: the code as it is."""
+
+    ends = True  # whoever is too many is ended
+    enters_first = True  # before the session is saved
+    compares = True  # a roster that others have changed is read again
+    keeps_both_keys = True  # while a session moves
+    stamps = True  # a roster counts under the revision under which it was read
+
+    def unite(self, key: str, one: Record, other: Record, revision: int) -> Record:
+        return records.united(key, one, other, revision)
+
+    @property
+    def operations(self) -> dict[str, Callable[[World, Process, int], Operation[None]]]:
+        return {each.__name__: each for each in (sign_in, sign_in_and_move, end_all)}
+
+
+class WithoutEnding(Rules):
+    ends = False
+
+
+class WithoutEnteringFirst(Rules):
+    enters_first = False
+
+
+class WithoutComparing(Rules):
+    compares = False
+
+
+class WithoutOldKey(Rules):
+    keeps_both_keys = False
+
+
+class WithoutStamp(Rules):
+    stamps = False
+
+
+LEFT_OUT: dict[str, type[Rules]] = {
+    "ending": WithoutEnding,
+    "entering first": WithoutEnteringFirst,
+    "comparing": WithoutComparing,
+    "the old key": WithoutOldKey,
+    "the stamp": WithoutStamp,
+}
+
+
+def listing(world: World, process: Process, rule: Rule[T]) -> Operation[T]:
+    """Follow a rule of a roster in a process."""
+    rules, answer = cast(Rules, world.rules), None
+    try:
+        while True:
+            request = rule.send(cast(Any, answer))
+            match request:
+                case Call():
+                    answer = yield from asked(world, process, request, rules)
+                case Wait():
+                    answer = None
+                case Outside():
+                    answer = yield from listing(world, process, request.rule)
+    except StopIteration as end:
+        return cast(T, end.value)
+
+
+def asked(world: World, process: Process, request: Call, rules: Rules) -> Operation[Any]:
+    verb, arguments = request.verb.__name__, request.arguments
+    if verb == "get_many":
+        return (yield from many(world, process, arguments[0]))
+    if verb == "end" and not rules.ends:
+        return None
+    if verb in ("create", "replace") and not rules.stamps:
+        key, record, *rest = arguments
+        arguments = (key, record._replace(version=restamped(record.version, process.view.number)), *rest)
+    answer = yield from getattr(world.at(process), verb)(*arguments)
+    if answer is Outcome.CONFLICT and not rules.compares:
+        return Outcome.SAVED
+    return answer
+
+
+def many(world: World, process: Process, keys: Collection[str]) -> Operation[dict[str, Record]]:
+    found = {}
+    for key in keys:
+        record = yield from world.at(process).get(key)
+        if record is not None:
+            found[key] = record
+    return found
+
+
+def sign_in(world: World, process: Process, number: int) -> Operation[None]:
+    yield from begun(world, process, number)
+
+
+def begun(world: World, process: Process, number: int) -> Operation[Record | None]:
+    """Log in; return what was saved, None where another login came first."""
+    rules, key, now = cast(Rules, world.rules), f"{USER} {number}", now_ms()
+    entry = Entry(str(number), (key,), now, now, LIFE)
+    store, owner = cast(records.Store, Store(process)), Owner.of(USER)
+    while True:
+        revision = process.view.number
+        if rules.enters_first:
+            yield from listing(world, process, limit.entered(store, owner, entry, EXPIRES, POLICY, {}))
+        record = saved(process, number)
+        if (yield from world.at(process).create(key, record)):
+            break
+        if revision_of(record.version) == process.view.number:
+            return None
+    if not rules.enters_first or process.view.number != revision:
+        yield from listing(world, process, limit.entered(store, owner, entry, EXPIRES, POLICY, {}))
+    return record
+
+
+def saved(process: Process, number: int) -> Record:
+    """A session of the user, used the later the greater its number."""
+    version = new_version(process.view.number)
+    return Record(bytes([number + 128]), version, 0, EXPIRES + number, Owner.of(USER).hashes[0])
+
+
+def sign_in_and_move(world: World, process: Process, number: int) -> Operation[None]:
+    """Log in, and get a new key at another process."""
+    record = yield from begun(world, process, number)
+    if record is None:
+        return
+    process, old, new = world.after(process), f"{USER} {number}", f"{USER} {number} again"
+    held = yield from world.at(process).get(old)
+    if held is None or held.ended:
+        return
+    now = now_ms()
+    entry = Entry("again", (new,), now, now, LIFE)
+    store, owner = cast(records.Store, Store(process)), Owner.of(USER)
+    if not (yield from listing(world, process, limit.renamed(store, owner, old, entry, EXPIRES))):
+        return
+    if not cast(Rules, world.rules).keeps_both_keys:
+        yield from listing(world, process, without(store, owner, old))
+    again = saved(process, number)
+    while not (yield from world.at(process).create(new, again)):
+        if revision_of(again.version) == process.view.number:
+            return
+        again = saved(process, number)
+    yield from world.at(process).delete(old, held.version)
+
+
+def without(store: records.Store, owner: Owner, key: str) -> Rule[None]:
+    def change(roster: records.Roster) -> Rule[tuple[records.Roster, None]]:
+        yield from ()
+        entries = (each._replace(keys=tuple(k for k in each.keys if k != key)) for each in roster.entries)
+        return roster._replace(entries=tuple(entries)), None
+
+    return records.changed(store, owner, EXPIRES, change)
+
+
+def end_all(world: World, process: Process, number: int) -> Operation[None]:
+    store, owner = cast(records.Store, Store(process)), Owner.of(USER)
+    rule = records.ended(store, owner, POLICY, lambda entry: True, Reason.BY_USER, {})
+    yield from listing(world, process, rule)
+
+
+# What must be true in the end.
+
+
+def broken(schedule: Schedule) -> str | None:
+    """Return what is wrong after this run, or None."""
+    world, plan = schedule.world, schedule.world.plan
+    reader = Process("reader", len(plan.stores), knows_places=world.places_are_known)
+    reader.view = world.compose(reader)
+    return wrong(world, reader) or broken_after_a_drain(world, reader) or wrong(world, reader)
+
+
+def wrong(world: World, reader: Process) -> str | None:
+    owner = Owner.of(USER)
+    keys = {key for store in world.stores.values() for key in store.records if key.startswith(USER)}
+    live = [key for key in sorted(keys) if owner.owns(at_once(world, reader, key))]
+    read = records.read(cast(records.Store, Store(reader)), owner)
+    listed = finish(listing(world, reader, read)).entries
+    named = [entry.id for key in live for entry in listed if key in entry.keys]
+    if len(named) < len(live):
+        return "a session lives and is not listed"
+    return "more live than the limit allows" if len(set(named)) > MOST else None
+
+
+# Exploring at random.
+
+
+def random_plan(source: random.Random) -> Plan:
+    processes = 2 if source.random() < 0.6 else 3
+    kinds = (source.choice(KINDS) for _ in range(source.choice([2, 3, 3, 4])))
+    return Plan(
+        source.choice(STORES),
+        tuple((kind, int(source.random() * processes)) for kind in kinds),
+        processes,
+        kill=source.random() < 0.3,
+        faults=1 if source.random() < 0.25 else 0,
+    )
+
+
+def at_random(runs: int, seed: int, left_out: str = "") -> Iterator[str]:
+    """Run so many plans; yield what each broke, in words."""
+    source = random.Random(seed)
+    rules = LEFT_OUT[left_out]() if left_out else Rules()
+    for _ in range(runs):
+        plan = random_plan(source)
+        schedule = run(plan, chooser(source, plan), rules)
+        if fault := broken(schedule):
+            steps = ", ".join(f"{kind} {getattr(which, 'name', which)}" for kind, which in schedule.steps)
+            yield f"{fault}: {plan}: {steps}"
+
+
+def faults(runs: int, seed: int) -> list[str]:
+    return list(at_random(runs, seed))
+
+
+def first_fault(runs: int, seed: int, left_out: str) -> str | None:
+    return next(at_random(runs, seed, left_out), None)

@@ -1,0 +1,23 @@
+"""Logins, moves, ends and drains in a great many orders: all that lives is listed, and the limit holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.roster.exploring import LEFT_OUT, faults, first_fault
+from tests.sizes import quick_and_long
+
+pytestmark = pytest.mark.xdist_group("load")
+
+SEED = 20_261_125
+SEARCH = 6_000  # schedules at the most, to find what a missing rule breaks
+
+
+@pytest.mark.parametrize("schedules", quick_and_long(1_000, 100_000))
+def test_no_schedule_leaves_a_session_unlisted_or_one_too_many(schedules: int) -> None:
+    assert faults(schedules, SEED) == []
+
+
+@pytest.mark.parametrize("rule", LEFT_OUT)
+def test_with_any_rule_left_out_the_exploration_reports_it(rule: str) -> None:
+    assert first_fault(SEARCH, SEED, rule) is not None
