@@ -475,9 +475,10 @@ class PendingLogoutQuerySet(models.QuerySet["PendingLogout"]):
         """Those whose session would still be there."""
         return self.filter(ends_at__gt=Now())
 
-    def newest(self) -> list[str]:
-        """Return the stored keys of those that a process has to know; of very many the newest."""
-        return list(self.waiting().order_by("-noted_at").values_list("pk", flat=True)[:MOST_PENDING])
+    def known(self) -> list[str]:
+        """Return the stored keys of those that a process has to know. Of very many the oldest: what is known stays so,
+        whoever floods the table."""
+        return list(self.waiting().order_by("noted_at").values_list("pk", flat=True)[:MOST_PENDING])
 
 
 class PendingLogout(models.Model):

@@ -20,6 +20,8 @@ from sessionpersist.stores.transactions import is_committed, outside
 
 TOGETHER = 100  # that a process carries out after one request
 
+_carried_out: set[str] = set()  # by this process, of those that it still knows of
+
 
 def write_down(stored_key: str) -> None:
     """Note that a session was logged out. Raises StoreUnavailable where the database can't be asked.
@@ -54,18 +56,22 @@ def _write(alias: str, stored_key: str) -> None:
 
 
 def carry_out(known: snapshot.Snapshot) -> None:
-    """Have the store delete some of the sessions that were logged out while it was down; stop where it still is."""
+    """Have the store delete some of the sessions that were logged out while it was down; stop where it still is.
+
+    Where each node has a store of its own, what is noted stays: the session may be in the memory of any of them.
+    """
     from sessionpersist.models import PendingLogout  # models are loaded after the app registry is ready
 
-    done = []
-    for key in islice(known.ended, TOGETHER):
+    _carried_out.intersection_update(known.ended)
+    for key in islice(known.ended - _carried_out, TOGETHER):
         try:
             routing.current_store().delete(key)
         except StoreUnavailable:
             break  # it is noted by its breaker, and tried with a later request
-        done.append(key)
-    if done:
-        PendingLogout.objects.filter(pk__in=done).delete()
+        _carried_out.add(key)
+    per_node = any(each.settings.per_node for each in (known.current, *known.draining))
+    if _carried_out and not per_node:
+        PendingLogout.objects.filter(pk__in=_carried_out).delete()
         snapshot.expire()
 
 

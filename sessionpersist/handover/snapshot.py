@@ -362,7 +362,7 @@ def _read() -> Snapshot:
         with answers_within(conf.timeout_seconds(), connections[alias]):
             rows = Revision.objects.in_force()
             row = LoginConfiguration.objects.using(alias).first()
-            ended = PendingLogout.objects.using(alias).newest() if rows and rows[0].logouts else []
+            ended = PendingLogout.objects.using(alias).known() if rows and rows[0].logouts else []
     except Error:
         connections[alias].close_if_unusable_or_obsolete()
         raise
