@@ -60,6 +60,7 @@ def _entered(owner: Owner, sessions: list[tuple[str, Record]]) -> int:
 
 
 def _entry(key: str, record: Record) -> Entry:
-    """Return the entry of a session of which nobody knows more than that it is there. Its life is Django's."""
+    """Return the entry of a session of which nobody knows more than that it is there. It may have an expiry of its own,
+    so it is not taken for idle before it is saved."""
     entry = new_entry(key, int(settings.SESSION_COOKIE_AGE * 1000))
-    return entry._replace(begun=record.created_at, at=record.created_at)
+    return entry._replace(begun=record.created_at, at=record.created_at, own_expiry=True)

@@ -26,10 +26,11 @@ from sessionpersist.roster.records import (
     end_entry,
     is_same,
 )
-from sessionpersist.session.policy import MOST_SESSIONS, REFUSE, UNLIMITED, Policy
+from sessionpersist.session.policy import REFUSE, UNLIMITED, Policy
 from sessionpersist.session.reasons import Reason
 from sessionpersist.stores.base import now_ms
 
+MOST_LISTED = 5_000  # sessions of a user, such as a script that logs in with each run
 MOST_KEYS = 8  # of a session, whose keys change faster than anybody looks at them
 
 
@@ -100,8 +101,8 @@ def room_made(
 
 def listed(found: list[Standing], mine: Entry) -> Roster:
     """Return a roster without the dead, which is checked again when it has doubled. With more than it may hold, the
-    least recently used are left out: they live, and are not listed any more."""
-    kept = [each.entry for each in sorted(found, key=by_use)][-(MOST_SESSIONS - 1) :]
+    least recently used are left out: they live, and are not listed any more. Pages show fewer."""
+    kept = [each.entry for each in sorted(found, key=by_use)][-(MOST_LISTED - 1) :]
     return Roster((*kept, mine), len(found) > len(kept), max(CHECKED_FROM, 2 * len(kept)))
 
 
