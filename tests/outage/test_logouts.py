@@ -54,6 +54,7 @@ def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]
         site = Site(tmp_path, stores.databases(server), KEY_PREFIX=tmp_path.name, **own)
         site.migrate()
         site.configure(**stores.fields(server))
+        site.manage("drain_sessions", "--abandon", "--no-input")  # the memory of each node, which is empty
         names = ["node-1", "node-2"]
         nodes = [stack.enter_context(Node(site, name, workers=1, preload=True)) for name in names]
         yield Running(site, nodes, server)
