@@ -11,7 +11,7 @@ from django.core.signals import request_finished, request_started, setting_chang
 from django.db.models.signals import post_migrate
 from django.dispatch import receiver
 
-from sessionpersist.account import wishes
+from sessionpersist.account import limit, wishes
 from sessionpersist.configuration import logins, pulse
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import SessionLimitReached
@@ -55,6 +55,7 @@ def pass_on_login(request: Any, user: Any, **kwargs: Any) -> None:
             request.user = AnonymousUser()  # the session has lost the user, too
             raise
     if session is not None and user is not None:
+        limit.forget(session)
         logins.note_proof(request, user)
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from time import time
 from typing import Any
+from urllib.parse import urljoin
 
 from django.conf import settings
 from django.contrib import auth
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.contrib.sessions.backends.base import SessionBase
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, resolve_url
 from django.urls import NoReverseMatch, reverse
 from django.utils.crypto import constant_time_compare
@@ -89,6 +91,11 @@ def keep(request: HttpRequest, user: Any, error: SessionLimitReached, came_for: 
     request.session.cycle_key()
 
 
+def forget(session: SessionBase) -> None:
+    """Somebody has logged in: nothing waits any more, whoever it was that had been refused in this browser."""
+    session.pop(PENDING, None)
+
+
 def held(request: HttpRequest) -> Pending | None:
     """Return the login that this session may still complete."""
     found = request.session.get(PENDING)
@@ -131,8 +138,7 @@ def completed(request: HttpRequest, user: Any, pending: Pending) -> HttpResponse
     """Log in what was refused before. Raises SessionLimitReached if somebody else was faster."""
     wishes.leave(request, Wish(str(user.pk), pending.remember, by_password=False))
     auth.login(request, user, backend=pending.backend)
-    request.session.pop(PENDING, None)
-    return redirect(pending.next)
+    return HttpResponseRedirect(pending.next)
 
 
 def next_of(request: HttpRequest, came_for: str) -> str:
@@ -140,4 +146,6 @@ def next_of(request: HttpRequest, came_for: str) -> str:
     earlier = held(request)
     asked = request.POST.get("next", request.GET.get("next", "")) or (earlier.next if earlier else came_for)
     safe = url_has_allowed_host_and_scheme(asked, {request.get_host()}, require_https=request.is_secure())
-    return asked if safe else resolve_url(settings.LOGIN_REDIRECT_URL)
+    if not safe:
+        return resolve_url(settings.LOGIN_REDIRECT_URL)
+    return urljoin(request.path, asked)  # from another page a relative address would lead elsewhere

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -9,7 +11,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import get_token
 from django.shortcuts import resolve_url
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.utils.crypto import salted_hmac
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
@@ -21,6 +23,8 @@ from sessionpersist.account import pages
 from sessionpersist.account.ended import reason_of
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import snapshot
+
+logger = logging.getLogger("sessionpersist")
 
 SHORTEST_WARNING = 20_000  # milliseconds: what WCAG 2.2.1 asks for at least
 WARNING = 120_000  # milliseconds before the end, or a tenth of the idle time-out if that is less
@@ -94,8 +98,21 @@ def for_page(request: HttpRequest, warn: float | None) -> dict[str, Any] | None:
     left, extends = time_left(request)
     if left is None:
         return None
+    try:
+        addresses = {name: reverse(f"sessionpersist:{name}") for name in ("remaining", "stay", "back")}
+    except NoReverseMatch:
+        _say_what_is_missing()
+        return None
     login = resolve_url(settings.LOGIN_URL)
     # In a tab of its own the login leads to a page that says that one may go back.
-    elsewhere = f"{login}?{urlencode({'next': reverse('sessionpersist:back')})}"
+    elsewhere = f"{login}?{urlencode({'next': addresses['back']})}"
     who = {"who": opaque(request.user), "left": left, "extends": extends, "warning": warning_before(warn)}
-    return who | {"login": login, "elsewhere": elsewhere}
+    return who | addresses | {"login": login, "elsewhere": elsewhere}
+
+
+@cache
+def _say_what_is_missing() -> None:
+    """Once a process: a page without the dialogs is better than none."""
+    logger.warning(
+        "{% session_timeout %} shows nothing: it takes include('sessionpersist.urls') in the addresses of the project."
+    )

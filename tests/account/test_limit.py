@@ -253,3 +253,22 @@ def test_a_view_that_answers_a_refusal_itself_does(laptop: Client, settings: Set
     settings.ROOT_URLCONF = "tests.account.by_hand"
     answer = Client().get("/refused-by-the-view/")
     assert (answer.status_code, text_of(answer)) == (409, "not here")
+
+
+def test_a_relative_address_leads_where_the_login_page_would_have_led(phone: Client, ada: User) -> None:
+    assert send(phone, next="foo").status_code == 303
+    answer = phone.post(LIMIT, {"id": only_id(ada)})
+    assert (answer.status_code, answer["Location"]) == (302, "/login/foo")
+    assert is_logged_in(phone)
+
+
+def test_a_refused_login_is_forgotten_when_somebody_else_logs_in(
+    laptop: Client, phone: Client, ada: User
+) -> None:
+    User.objects.create_user("grace", password=PASSWORD)
+    assert phone.post("/login/", {"username": "grace", "password": PASSWORD}).status_code == 302
+    answer = phone.get(LIMIT)
+    assert (answer.status_code, answer["Location"]) == (302, "/login/")
+    assert phone.post(LIMIT, {"id": only_id(ada)}).status_code == 302
+    assert is_logged_in(laptop)
+    assert phone.session["_auth_user_id"] != str(ada.pk)

@@ -176,6 +176,16 @@ class TestTag:
     def test_there_is_nothing_without_a_time_out(self, logged_in: Client) -> None:
         assert "sp-timeout" not in logged_in.get("/").content.decode()
 
+    def test_a_project_without_our_pages_has_its_own_and_is_told_once(
+        self, logged_in: Client, settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings.ROOT_URLCONF = "tests.account.without_pages"
+        timeout._say_what_is_missing.cache_clear()
+        with override_login_configuration(idle_minutes=30):
+            pages = [logged_in.get("/timed/") for _ in range(2)]
+        assert [(page.status_code, page.content) for page in pages] == [(200, b"page: ")] * 2
+        assert caplog.text.count("include('sessionpersist.urls')") == 1
+
     def test_no_session_is_read_for_it_without_a_time_out(self) -> None:
         request = RequestFactory().get("/")  # without a session it would fail
         assert (
