@@ -346,6 +346,8 @@ class SessionStore(Timed):
         """Remove a session from the store; return whether it was there, as far as that is known. Under a limit the
         session of a user leaves a mark for a moment, so that it does not count as one that is about to be saved."""
         store, held = routing.current_store(), self._held
+        if store.locks_others_out():
+            self._entering.gone.add(self._sealer_of(session_key).stored_key)
         if held is None or not held.user_id or session_key != self.session_key or entering.limit() is None:
             return self._ask(store.delete, session_key)
         self._ask(store.end, session_key, now_ms() + FORGOTTEN)

@@ -77,6 +77,7 @@ class Entering:
     def __init__(self) -> None:
         self.seen = Seen()
         self.moves_from: str | None = None
+        self.gone: set[str] = set()  # stored keys that were removed in a transaction
         self.adopts = False  # it is a session of before, which is no login
         # What was entered last: the stored key, the user, and the revision, as everybody's end forgets rosters, too.
         self._entered: tuple[str, str, int] | None = None
@@ -118,7 +119,7 @@ class Entering:
             return run(renamed(store, owner, self.moves_from, entry, expires_at, blind=blind))
         try:
             policy = AS_DJANGO if self.adopts else current_policy()
-            run(entered(store, owner, entry, expires_at, policy, over, blind=blind))
+            run(entered(store, owner, entry, expires_at, policy, over, blind=blind, gone=self.gone))
         finally:
             for each in over.values():
                 tell(each, Reason.SIGNED_IN_ELSEWHERE)

@@ -57,25 +57,28 @@ def entered(
     over: dict[str, Entry],
     *,
     blind: bool = False,
+    gone: Collection[str] = (),
 ) -> Rule[None]:
     """Enter a session before it is saved with its user, who may have had none of this before.
 
-    Whom the limit ended is put into ``over``, by their ids. ``blind``: without reading the roster. Raises
+    Whom the limit ended is put into ``over``, by their ids. ``blind``: without reading the roster.
+    ``gone`` are stored keys that this thread has removed in a transaction, which others do not see yet. Raises
     SessionLimitReached (nothing is changed then), StoreUnavailable.
     """
 
     limit = Limit.of(policy)
 
     def change(roster: Roster) -> Rule[tuple[Roster, None]]:
-        others = [each for each in roster.entries if not is_same(each, mine)]
+        aside = [each for each in roster.entries if not set(gone).isdisjoint(each.keys)]
+        others = [each for each in roster.entries if not is_same(each, mine) and each not in aside]
         known = next((each for each in roster.entries if is_same(each, mine)), mine)
         entry = mine._replace(id=known.id, begun=known.begun)
         if limit is not None and len(others) >= limit.most:
             rest = yield from room_made(store, owner, policy, others, limit, over)
-            return Roster((*rest, entry), roster.more, CHECKED_FROM), None
+            return Roster((*aside, *rest, entry), roster.more, CHECKED_FROM), None
         if limit is None and len(others) + 1 >= roster.check_at:
             return listed((yield from all_standing(store, owner, policy, others)), entry), None
-        return roster._replace(entries=(*others, entry)), None
+        return roster._replace(entries=(*aside, *others, entry)), None
 
     yield from changed(store, owner, until, change, blind=blind)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import nullcontext
 
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
@@ -340,3 +341,17 @@ class Rosters:
             session.save()
             outside(lambda: logged_in(user_id))
         assert len(sessions.of(user_id)) == 2
+
+    @pytest.mark.parametrize("at_limit", ["END_OLDEST", "REFUSE"])
+    def test_who_logs_out_and_in_again_in_one_transaction_is_one(self, fields: Fields, at_limit: str) -> None:
+        """From a review: what others did not see of the transaction was taken for one session too many."""
+        user_id, alias = somebody(), fields.get("jdbc_database")
+        with override_login_configuration(**fields, max_sessions=1, at_limit=at_limit):
+            session = SessionStore(key_of(logged_in(user_id)))
+            assert session[USER_ID] == user_id
+            with transaction.atomic(alias) if alias else nullcontext():
+                session.flush()
+                session[USER_ID] = user_id
+                session.save()
+            assert is_live(session)
+            assert len(sessions.of(user_id)) == 1
