@@ -39,9 +39,11 @@ def test_all_are_set_while_the_store_is_down(settings: Settings) -> None:
     given = ["--idle-minutes", "30", "--absolute-hours", "12", "--remember-days", "14"]
     result = change(*given, "--max-sessions", "3", "--at-limit", "REFUSE")
     assert result.error is None
-    assert "Every process of the site uses it within 5 s." in result.output
     row = saved()
     assert (row.idle_minutes, row.absolute_hours, row.remember_days) == (30, 12, 14)
+    assert "Saved: idle 30 min, absolute 720 min, remember 20160 min" in result.output
+    assert "goes by it within" in result.output
+    assert "drain_sessions" not in result.output
     assert (row.max_sessions, row.at_limit, row.redis_host) == (3, "REFUSE", "127.0.0.1")
     assert Revision.objects.filter(initial=False).count() == 1
 

@@ -126,7 +126,7 @@ class PolicyForm(forms.Form):
         "idle_minutes": "minutes without a request after which a user has to log in again; '' for as Django does",
         "absolute_hours": "hours after the login at which a user has to log in again; '' for never",
         "remember_days": "days that “Remember me” lasts; '' for none",
-        "max_sessions": "in how many browsers a user can be logged in at once; -1 for no limit",
+        "max_sessions": "in how many browsers a user can be logged in at once; -1 or '' for no limit",
         "at_limit": f"what a further login does: {', '.join(AtLimit.values)}",
     }
 

@@ -126,6 +126,10 @@ class Command(SessionCommand):
             raise CommandError("\n".join(error.messages)) from error
         saved = row.store_settings()
         form.put_on_record("saved", operator())
+        if given_options["type"] is None and all(each.name in FIELDS for each in changes):
+            self.stdout.write(self.style.SUCCESS(f"Saved: {row.policy().describe()}."))
+            self.stdout.write(f"Every process of the site goes by it within {conf.refresh_seconds():g} s.")
+            return
         self.stdout.write(self.style.SUCCESS(f"Saved: {saved.describe()}."))
         self.stdout.write(what_is_next(saved))
         if newest_revision() != newest:
