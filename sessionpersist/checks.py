@@ -20,6 +20,7 @@ from sessionpersist.configuration import option_checks, store_checks
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.session.policy import REFUSE, UNLIMITED
 from sessionpersist.stores.memory import trouble_of_memory
 
 ENGINE = "sessionpersist.engine"
@@ -195,12 +196,16 @@ def check_configuration(databases: Sequence[str] | None = None, **kwargs: Any) -
 
 
 def _unnoted_use(configuration: LoginConfiguration) -> Iterable[CheckMessage]:
-    """W010: whoever uses a session is not logged out as idle: only our middleware notes a use."""
-    if _has_middleware() or not configuration.policy().has_times:
+    """W010: only our middleware notes the use of a session, and answers a login that the limit refuses."""
+    policy = configuration.policy()
+    refuses = policy.max_sessions != UNLIMITED and policy.at_limit == REFUSE
+    if _has_middleware() or not (policy.has_times or refuses):
         return
     yield checks.Warning(
         "Users are logged out although they are active: there are time-outs in the Login Configuration, and nothing "
-        "notes that a session is used.",
+        "notes that a session is used."
+        if policy.has_times
+        else "A login that the limit of sessions refuses is an error 500: nothing leads to the page for it.",
         hint=f"Add {MIDDLEWARE!r} to MIDDLEWARE, in the place of Django's.",
         id="sessionpersist.W010",
     )

@@ -17,6 +17,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, resolve_url
 from django.urls import NoReverseMatch, reverse
+from django.utils.cache import add_never_cache_headers
 from django.utils.crypto import constant_time_compare
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
@@ -67,23 +68,33 @@ def refused(request: HttpRequest, error: SessionLimitReached, came_for: str = ""
     """
     if preferred_media_type(request) == "application/json":
         message = _("You are logged in on as many devices as you may be. Log out on one of them first.")
-        return JsonResponse({"error": "session_limit_reached", "message": message}, status=403)
+        told = JsonResponse({"error": "session_limit_reached", "message": message}, status=403)
+        add_never_cache_headers(told)
+        return told
     try:
         address = reverse("sessionpersist:limit")
     except NoReverseMatch:  # the project does not include our pages
-        return pages.show(request, "limit.html", status=403)
+        page = pages.show(request, "limit.html", status=403)
+        add_never_cache_headers(page)
+        return page
     user = find_user(error.user_id, error.backend)
     if user is not None:
         keep(request, user, error, "" if came_for == address else came_for)
     response = redirect(address)
     response.status_code = 303
+    add_never_cache_headers(response)
     return response
 
 
 def keep(request: HttpRequest, user: Any, error: SessionLimitReached, came_for: str) -> None:
     """Keep the login for the page that follows."""
     wish, earlier = wishes.found(request, user), held(request)
-    since = earlier.since if earlier and earlier.user_id == error.user_id else int(time())
+    again = (
+        earlier is not None
+        and earlier.user_id == error.user_id
+        and request.path == reverse("sessionpersist:limit")
+    )
+    since = earlier.since if earlier and again else int(time())  # to try again is no new proof
     remember = wish.remember if wish else None
     proof, following = user.get_session_auth_hash(), next_of(request, came_for)
     pending = Pending(error.user_id, error.backend, proof, remember, following, since)

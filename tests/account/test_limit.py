@@ -119,6 +119,13 @@ def test_to_be_refused_again_prolongs_nothing(
     assert phone.session[limit.PENDING]["since"] == before
 
 
+def test_to_enter_the_password_again_is_a_new_proof(phone: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = phone.session[limit.PENDING]["since"]
+    monkeypatch.setattr(limit, "time", lambda: time() + 300)
+    assert "no-store" in send(phone)["Cache-Control"]
+    assert phone.session[limit.PENDING]["since"] >= before + 300
+
+
 @pytest.mark.parametrize("change", [{"is_active": False}, {"password": "another"}])
 def test_who_may_not_log_in_any_more_or_has_another_password_does_not(
     laptop: Client, phone: Client, ada: User, change: dict[str, Any]

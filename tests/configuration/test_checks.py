@@ -342,6 +342,10 @@ def test_time_outs_without_the_middleware_that_notes_a_use(
         each.replace(checks.MIDDLEWARE, checks.DJANGO_MIDDLEWARE) for each in settings.MIDDLEWARE
     ]
     assert sorted(ids(databases=["default"])) == ["W002", "W010"]
+    LoginConfiguration(max_sessions=1).save()
+    assert ids(databases=["default"]) == ["W002"]
+    LoginConfiguration(max_sessions=1, at_limit="REFUSE").save()
+    assert sorted(ids(databases=["default"])) == ["W002", "W010"]
     LoginConfiguration().save()
     assert ids(databases=["default"]) == ["W002"]
 
