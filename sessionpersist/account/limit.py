@@ -156,7 +156,12 @@ def next_of(request: HttpRequest, came_for: str) -> str:
     """Return where the login was to lead: to an address of this site."""
     earlier = held(request)
     asked = request.POST.get("next", request.GET.get("next", "")) or (earlier.next if earlier else came_for)
-    safe = url_has_allowed_host_and_scheme(asked, {request.get_host()}, require_https=request.is_secure())
-    if not safe:
-        return resolve_url(settings.LOGIN_REDIRECT_URL)
-    return urljoin(request.path, asked)  # from another page a relative address would lead elsewhere
+    there = urljoin(request.path, asked)  # from another page a relative address would lead elsewhere
+    if is_ours(request, asked) and is_ours(request, there):  # each can be harmless where the other is not
+        return there
+    return resolve_url(settings.LOGIN_REDIRECT_URL)
+
+
+def is_ours(request: HttpRequest, address: str) -> bool:
+    """Return whether an address leads to this site."""
+    return url_has_allowed_host_and_scheme(address, {request.get_host()}, require_https=request.is_secure())

@@ -73,9 +73,10 @@ def test_it_leads_to_where_the_login_was_to_lead(laptop: Client, ada: User) -> N
     assert phone.post(LIMIT, {"id": only_id(ada)})["Location"] == "/account/sessions/"
 
 
-def test_it_leads_to_no_other_site(laptop: Client, ada: User) -> None:
+@pytest.mark.parametrize("elsewhere", ["https://evil.example/", "/.//evil.example/", "/a/..//evil.example/"])
+def test_it_leads_to_no_other_site(laptop: Client, ada: User, elsewhere: str) -> None:
     phone = Client()
-    send(phone, next="https://evil.example/")
+    send(phone, next=elsewhere)
     assert phone.post(LIMIT, {"id": only_id(ada)})["Location"] == "/"
 
 
