@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sessionpersist.stores.base import PLACE
+from sessionpersist.stores.base import PLACE, is_roster
 from tests.servers import MongoDB, Valkey, shared
 
 ALIAS = "sessions"
@@ -28,8 +28,8 @@ class Place:
     read: Callable[[], Found]
 
     def look(self) -> Found:
-        """What it holds of sessions; the id of the place is none."""
-        return {key: record for key, record in self.read().items() if key != PLACE}
+        """What it holds of sessions; the id of the place and the rosters of users are none."""
+        return {key: record for key, record in self.read().items() if key != PLACE and not is_roster(key)}
 
 
 def places(folder: Path, prefix: str, url: str) -> dict[str, Place]:

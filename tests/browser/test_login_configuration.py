@@ -110,7 +110,7 @@ def test_sessions_move_to_each_store_that_is_filled_in_and_a_user_keeps_login_an
         assert (user.session_key, user.visits()) == (session_key, visits)
         for each in (visitor, user):
             check_only_in(each, stores, place)
-        assert len(place.look()) == 2
+        assert place.look().keys() == {visitor.stored_key, user.stored_key}
 
 
 def test_the_page_works_without_javascript(

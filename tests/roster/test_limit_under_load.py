@@ -53,10 +53,11 @@ print(json.dumps({
 
 
 class Effort(NamedTuple):
-    """How long it takes, and how many processes are killed meanwhile."""
+    """How long it takes, how many processes are killed meanwhile, and how many sessions the user may have."""
 
     seconds: float
     kills: int
+    limit: int
 
 
 class Running(NamedTuple):
@@ -190,8 +191,8 @@ def site_of(walk: list[Place], folder: Path, limit: int) -> Site:
     return site
 
 
-def run(site: Site, effort: Effort, switches: list[Place], limit: int) -> None:
-    seconds, kills = effort
+def run(site: Site, effort: Effort, switches: list[Place]) -> None:
+    seconds, kills, limit = effort
     logins, chance = Logins(site), random.Random(seconds)
     logins.wait()
     until, steps = time.monotonic() + seconds, kills + len(switches)
@@ -206,21 +207,15 @@ def run(site: Site, effort: Effort, switches: list[Place], limit: int) -> None:
     check(site, logins, limit)
 
 
-@pytest.mark.parametrize("effort", quick_and_long(Effort(4.0, 3), Effort(60.0, 60)))
-@pytest.mark.parametrize("limit", [1, 2])
+@pytest.mark.parametrize("effort", quick_and_long(Effort(3.0, 2, limit=1), Effort(60.0, 60, limit=2)))
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_more_than_the_limit_live_at_any_moment(
-    tmp_path: Path, kind: str, limit: int, effort: Effort
-) -> None:
+def test_no_more_than_the_limit_live_at_any_moment(tmp_path: Path, kind: str, effort: Effort) -> None:
     place = place_of(kind, tmp_path.name)
-    run(site_of([place], tmp_path, limit), effort, [], limit)
+    run(site_of([place], tmp_path, effort.limit), effort, [])
 
 
-@pytest.mark.parametrize("effort", quick_and_long(Effort(12.0, 2), Effort(60.0, 30)))
-@pytest.mark.parametrize("limit", [1, 2])
-def test_no_more_than_the_limit_live_while_the_store_is_switched(
-    tmp_path: Path, limit: int, effort: Effort
-) -> None:
+@pytest.mark.parametrize("effort", quick_and_long(Effort(8.0, 2, limit=2), Effort(60.0, 30, limit=1)))
+def test_no_more_than_the_limit_live_while_the_store_is_switched(tmp_path: Path, effort: Effort) -> None:
     first, second = (place_of(kind, tmp_path.name) for kind in ("Valkey", "PostgreSQL"))
-    site = site_of([first, second], tmp_path, limit)
-    run(site, effort, [second, first], limit)
+    site = site_of([first, second], tmp_path, effort.limit)
+    run(site, effort, [second, first])
