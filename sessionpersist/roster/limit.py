@@ -77,7 +77,8 @@ def entered(
             rest = yield from room_made(store, owner, policy, others, limit, over)
             return Roster((*aside, *rest, entry), roster.more, CHECKED_FROM), None
         if limit is None and len(others) + 1 >= roster.check_at:
-            return listed((yield from all_standing(store, owner, policy, others)), entry), None
+            checked = listed((yield from all_standing(store, owner, policy, others)), entry)
+            return checked._replace(entries=(*aside, *checked.entries)), None
         return roster._replace(entries=(*aside, *others, entry)), None
 
     yield from changed(store, owner, until, change, blind=blind)

@@ -355,3 +355,20 @@ class Rosters:
                 session.save()
             assert is_live(session)
             assert len(sessions.of(user_id)) == 1
+
+    def test_a_logout_that_was_rolled_back_leaves_the_session_listed(self, fields: Fields) -> None:
+        """From a review: the login after it in the same transaction, which looked for the dead, dropped the session."""
+        user_id, alias = somebody(), fields.get("jdbc_database")
+        if alias is None or connections[alias].vendor == "sqlite":
+            return
+        with override_login_configuration(**fields, max_sessions=records.CHECKED_FROM):
+            every = [logged_in(user_id) for _ in range(records.CHECKED_FROM + 1)]
+        last = SessionStore(key_of(every[-1]))
+        assert last[USER_ID] == user_id
+        with transaction.atomic(alias):
+            last.flush()
+            last[USER_ID] = user_id
+            last.save()
+            transaction.set_rollback(True, alias)
+        assert is_live(every[-1])
+        assert len(sessions.of(user_id)) == records.CHECKED_FROM
