@@ -103,8 +103,12 @@ def keep(request: HttpRequest, user: Any, error: SessionLimitReached, came_for: 
 
 
 def forget(session: SessionBase) -> None:
-    """Somebody has logged in: nothing waits any more, whoever it was that had been refused in this browser."""
-    session.pop(PENDING, None)
+    """Somebody has logged in: nothing waits any more, whoever it was that had been refused in this browser.
+
+    A login that has not read the session, such as one by a token, leaves it unread.
+    """
+    if hasattr(session, "_session_cache"):
+        session.pop(PENDING, None)
 
 
 def held(request: HttpRequest) -> Pending | None:
