@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import time
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeGuard, TypeVar
@@ -21,6 +20,7 @@ from django.http import HttpRequest
 from sessionpersist import audit
 from sessionpersist.exceptions import SessionLimitReached, StoreUnavailable
 from sessionpersist.handover import logouts, routing
+from sessionpersist.handover.driving import backoff
 from sessionpersist.roster import entering
 from sessionpersist.roster.devices import Seen
 from sessionpersist.roster.entering import Entering, user_of
@@ -46,7 +46,6 @@ ATTEMPTS = 60  # to save over parallel saves; one of the contenders succeeds eac
 KEY_LENGTH = 32
 KEY_CHARACTERS = bytes(ord(VALID_KEY_CHARS[byte % len(VALID_KEY_CHARS)]) for byte in range(256))
 UNEVEN = bytes(range(256 - 256 % len(VALID_KEY_CHARS), 256))  # bytes that would favour the first characters
-LONGEST_PAUSE = 0.25  # seconds between two attempts; growing to this lets even slow stores settle a crowd
 
 T = TypeVar("T")
 Rest = ParamSpec("Rest")  # what a verb takes after the key
@@ -562,5 +561,5 @@ def new_key() -> str:
 
 
 def pause(attempt: int) -> None:
-    """Wait a random moment that grows with each attempt, so that contenders do not meet again."""
-    time.sleep(random.uniform(0, min(0.001 * 2**attempt, LONGEST_PAUSE)))  # noqa: S311 - not for secrets
+    """Wait before another attempt to save over parallel saves."""
+    time.sleep(backoff(attempt))

@@ -7,11 +7,14 @@ an event loop that awaits; in ``tests/handover`` a scheduler that tries every or
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from sessionpersist.stores.transactions import outside
+
+LONGEST_PAUSE = 0.25  # seconds between two attempts; growing to this lets even slow stores settle a crowd
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,6 +57,12 @@ def call(verb: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> Rule[T]
     """Call a verb of a store, and return its answer."""
     answer: T = yield Call(verb, arguments, named)
     return answer
+
+
+def backoff(attempt: int) -> float:
+    """Return for how many seconds to wait: a random time that grows with each attempt, so that contenders do not meet
+    again."""
+    return random.uniform(0, min(0.001 * 2**attempt, LONGEST_PAUSE))  # noqa: S311 - not for secrets
 
 
 def drive(rule: Rule[T], look: Callable[[], object], sleep: Callable[[float], None] = time.sleep) -> T:

@@ -22,7 +22,6 @@ import hashlib
 import hmac
 import json
 import logging
-import random
 import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from django.conf import settings
 from django.utils.encoding import force_bytes
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.handover.driving import Outside, Rule, Wait, call
+from sessionpersist.handover.driving import Outside, Rule, Wait, backoff, call
 from sessionpersist.session.policy import EXPIRY, LIFE, REMEMBER, End, Policy, end_of
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.sealing import Sealer, beside
@@ -44,20 +43,19 @@ from sessionpersist.stores.base import (
     new_version,
     now_ms,
     revision_of,
+    storable_time,
 )
 from sessionpersist.stores.secret import Secret, SecretBytes, secret_keys
 
 T = TypeVar("T")
 
 ATTEMPTS = 60  # to change a roster that others change at the same time; one of them succeeds each time
-LONGEST_PAUSE = 0.25  # seconds between two attempts
 SETTLED = 60_000  # milliseconds after which a session that was entered should have been saved
 FORGOTTEN = 3_600_000  # milliseconds after which nobody can be about to save it any more
 DAY = 86_400_000  # milliseconds
 KEPT = DAY  # for which an ended session stays in the store, to say why it ended
 HEADROOM = 30 * DAY  # by which a roster outlives the sessions in it
 EXTENDED_EVERY = 10 * DAY  # of the end of a session that goes on and on: how often its roster is told
-LATEST = 253_402_300_799_999  # milliseconds: the end of the year 9999, the last that a date can name
 CHECKED_FROM = (
     16  # entries; from here on a login looks which of them are dead, each time that they have doubled
 )
@@ -322,7 +320,7 @@ def changed(store: Store, owner: Owner, until: int, change: Change[T], *, blind:
             # A transaction may go on seeing the roster as it was before another login.
             answer = yield Outside(changed(store, owner, until, change, blind=blind))
             return answer
-        yield Wait(random.uniform(0, min(0.001 * 2**attempt, LONGEST_PAUSE)))  # noqa: S311 - not for secrets
+        yield Wait(backoff(attempt))
         revision = store.revision()
         held = (yield from _spare(store, at)) if blind else (yield from _held(store, owner))
     raise StoreUnavailable(f"The list of a user's sessions was being changed {ATTEMPTS} times in a row.")
@@ -382,7 +380,7 @@ def _written(
     """Write a roster in place of what was held under a revision. It counts under that one only: that there was none,
     when another store was in force, says nothing of now."""
     version, created_at = new_version(revision), now_ms() if held is None else held.created_at
-    expires_at = min(max(until + HEADROOM, 0 if held is None else held.expires_at), LATEST)
+    expires_at = storable_time(max(until + HEADROOM, 0 if held is None else held.expires_at))
     record = Record(sealed(key, roster, version, created_at), version, created_at, expires_at)
     if held is None:
         # A record that is created as a switch comes may lie where nobody looks, if another process has made one already

@@ -13,9 +13,7 @@ from sessionpersist.session import policy
 from sessionpersist.session.held import Held
 from sessionpersist.session.policy import EXPIRY, LIFE, REMEMBER, Policy
 from sessionpersist.session.reasons import Reason
-from sessionpersist.stores.base import Record, now_ms
-
-LATEST = 253_402_300_799_999  # milliseconds: the end of the year 9999, the last that a date can name
+from sessionpersist.stores.base import Record, now_ms, storable_time
 
 
 class Timed(SessionBase):
@@ -156,11 +154,6 @@ def sealed_end(expires_at: int, life: int | None) -> int:
     quarter of its life."""
     some = (expires_at - now_ms()) // 20 if life is None else life // 4
     return expires_at + max(some, 60_000)
-
-
-def storable_time(milliseconds: float) -> int:
-    """Return a time as every store can keep it: whole milliseconds, from 0 to the year 9999."""
-    return int(min(max(milliseconds, 0), LATEST))
 
 
 def unix_time(moment: datetime) -> float:

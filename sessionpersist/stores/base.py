@@ -36,6 +36,7 @@ MAX_PAYLOAD_BYTES = 7 * 1024 * 1024
 LONGEST_USER_ID = 255  # characters
 LIMIT = 2**63  # versions and times fit into a signed 64-bit integer
 NEVER = LIMIT - 1  # as a time: when what does not expire expires
+LATEST = 253_402_300_799_999  # as a time: the end of the year 9999, the last that a date can name
 ENDED = 0  # the version of an ended record
 INITIAL = 0  # the number of the revision that is in force before anybody has saved one
 # The name of the record that carries the id of a place: no session has it, as a stored key has 64 characters.
@@ -55,6 +56,11 @@ suspicious = logging.getLogger("django.security.SuspiciousSession")
 def now_ms() -> int:
     """This node's clock, in milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+def storable_time(milliseconds: float) -> int:
+    """Return a time as every store can keep it: whole milliseconds, from 0 to the year 9999."""
+    return int(min(max(milliseconds, 0), LATEST))
 
 
 def new_version(revision: int = INITIAL) -> int:

@@ -14,6 +14,7 @@ from sessionpersist import engine
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing
+from sessionpersist.handover.driving import LONGEST_PAUSE
 from sessionpersist.testing import override_login_configuration
 from tests.engine.behaviour.keys import UNUSUAL_KEYS
 from tests.engine.support import ChangingStore, RecordingStore, RivalStore, StubbornStore, key_of, new_session
@@ -220,4 +221,4 @@ def test_pause_between_attempts_is_bounded(attempt: int, monkeypatch: pytest.Mon
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     engine.pause(attempt)
-    assert 0 <= slept[0] <= min(0.001 * 2**attempt, engine.LONGEST_PAUSE)
+    assert 0 <= slept[0] <= min(0.001 * 2**attempt, LONGEST_PAUSE)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.projects.running import run_tests_of
+
 OURS, DJANGOS = "sessionpersist.engine", "django.contrib.sessions.backends.db"
 RUNNERS = {
     "Django": ["-m", "django", "test", "--settings=small.settings"],
@@ -25,26 +22,9 @@ ON_ITS_DATABASE = {"persistence_type": "JDBC", "jdbc_database": "default"}
 
 def run(runner: str, module: str, folder: Path, engine: str = OURS, **options: Any) -> tuple[int, str]:
     """Run the tests of one module of the small project; return the exit code and what was said."""
-    shutil.copytree(Path(__file__).parent / "small", folder / "small")
-    environment = {
-        **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR")},
-        "PYTHONPATH": str(ROOT),
-        "SMALL_ENGINE": engine,
-        "SMALL_MEMORY": str(folder),
-        "SMALL_OPTIONS": json.dumps(options),
-    }
     target = f"small.{module}" if runner == "Django" else f"small/{module}.py"
-    command = [sys.executable, "-W", "error", *RUNNERS[runner], target]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    variables = {"SMALL_ENGINE": engine, "SMALL_OPTIONS": json.dumps(options)}
+    return run_tests_of("small", folder, [*RUNNERS[runner], target], **variables)
 
 
 @pytest.mark.parametrize("engine", [DJANGOS, OURS])
