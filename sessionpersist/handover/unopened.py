@@ -34,7 +34,7 @@ class UnopenedStore(Drainable):
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         self._refuse()
 
-    def clear_expired(self) -> int:
+    def clearing(self) -> Iterator[int]:
         self._refuse()
 
     def scan(self) -> Iterator[tuple[str, Record | None]]:

@@ -191,9 +191,14 @@ class Store(ABC):
 class Drainable(Store):
     """A store that a drain can empty or fill, many records at a time and in bounded memory."""
 
-    @abstractmethod
+    def clearing(self) -> Iterator[int]:
+        """Delete expired records, and yield after each small batch how many those were; whoever asks may stop there.
+        There are no batches where the server does it by itself."""
+        return iter(())
+
     def clear_expired(self) -> int:
-        """Delete expired records in small batches and return how many; 0 where the server does it by itself."""
+        """Delete all expired records and return how many; 0 where the server does it by itself."""
+        return sum(self.clearing())
 
     @abstractmethod
     def scan(self) -> Iterator[tuple[str, Record | None]]:

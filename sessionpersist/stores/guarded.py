@@ -92,6 +92,9 @@ class GuardedStore(Drainable):
     def delete_many(self, versions: Mapping[str, int]) -> set[str]:
         return self._guarded(lambda: self.store.delete_many(versions))
 
+    def clearing(self) -> Iterator[int]:
+        return self.store.clearing()
+
     def clear_expired(self) -> int:
         return self._guarded(self.store.clear_expired)
 
@@ -207,6 +210,9 @@ class PartedStore(Drainable):
 
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         self._part(key).end(key, expires_at, reason)
+
+    def clearing(self) -> Iterator[int]:
+        return self.whole.clearing()
 
     def clear_expired(self) -> int:
         return self.whole.clear_expired()

@@ -1,7 +1,7 @@
 """The probe that the button, the command and saving share: connect, then use every verb on throw-away records.
 
 The values are the worst that a site has: a large payload, the longest user id, letters of any script, many keys that
-lie all over the key space, so that one node of a cluster is not taken for a whole store. Only ``clear_expired`` is not
+lie all over the key space, so that one node of a cluster is not taken for a whole store. Only ``clearing`` is not
 called: it deletes as ``delete`` does, and may have hours of other people's work to do.
 """
 

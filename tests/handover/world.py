@@ -85,9 +85,6 @@ class Dictionary(Drainable):
     def close(self) -> None:
         pass
 
-    def clear_expired(self) -> int:
-        return 0
-
     def scan(self) -> Iterator[tuple[str, Record]]:
         return iter(list(self.records.items()))
 

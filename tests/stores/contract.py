@@ -755,6 +755,14 @@ class ClearsItself:
         assert store.clear_expired() == 0
         assert store.get(live) == record
 
+    def test_clearing_may_stop_after_any_batch(self, store: Drainable) -> None:
+        store.clear_expired()
+        for _ in range(MORE_THAN_A_BATCH):
+            store.create(a_key(), a_record(life=-1))
+        batch = next(store.clearing())
+        assert 0 < batch < MORE_THAN_A_BATCH
+        assert store.clear_expired() == MORE_THAN_A_BATCH - batch
+
     def test_several_can_clear_at_once(self, store: Drainable) -> None:
         store.clear_expired()
         for _ in range(MORE_THAN_A_BATCH):

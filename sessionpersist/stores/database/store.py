@@ -122,11 +122,9 @@ class DatabaseStore(Probed):
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         self._changed(self._sql.end, key, *sql.values_of(ended_record(expires_at, reason)))
 
-    def clear_expired(self) -> int:
-        total = 0
+    def clearing(self) -> Iterator[int]:
         while cleared := self._changed(self._sql.clear, now_ms()):
-            total += cleared
-        return total
+            yield cleared
 
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         last = self._first

@@ -168,13 +168,12 @@ class MemoryStore(Probed):
         name, value = key.encode(), self._encoded(ended_record(expires_at, reason))
         self._written(lambda shared, transaction: transaction.put(name, value))
 
-    def clear_expired(self) -> int:
+    def clearing(self) -> Iterator[int]:
         self._asked(SharedMap.forget_the_dead)
-        total, after = 0, b""
+        after = b""
         while page := self._page(after, BATCH):
-            total += self._clear(page, now_ms())
+            yield self._clear(page, now_ms())
             after = page[-1].key
-        return total
 
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         after = b""

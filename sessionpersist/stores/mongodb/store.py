@@ -153,9 +153,6 @@ class MongoStore(Probed):
             self._prepare_once()
             self._sessions.replace_one({"_id": key}, ended, upsert=True)
 
-    def clear_expired(self) -> int:
-        return 0
-
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         """See Drainable.scan(). Page by page: a cursor would end on the server if its reader took a break."""
         last = ""

@@ -139,9 +139,6 @@ class RedisStore(Probed):
         name, ended = self._name(key), pack(ended_record(expires_at, reason))
         self._is_ok(self._command("SET", name, ended, "PX", ttl(expires_at), name=name, writes=True))
 
-    def clear_expired(self) -> int:
-        return 0
-
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         """See Drainable.scan(). While the server resizes its table, a record may come twice."""
         for keys in self._pages():
