@@ -41,7 +41,7 @@ CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 
 # Without DEBUG the site is for HTTPS only. Each of these can be turned off where something else sees to it.
 SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", default=not DEBUG)
-SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # load balancers ask over plain HTTP
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^health/"]  # load balancers ask over plain HTTP
 SESSION_COOKIE_SECURE = env.flag("SESSION_COOKIE_SECURE", default=not DEBUG)
 CSRF_COOKIE_SECURE = env.flag("CSRF_COOKIE_SECURE", default=not DEBUG)
 # A browser takes a cookie named __Host-… only from this host, over HTTPS and for all paths: no other host of the domain

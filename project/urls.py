@@ -15,6 +15,7 @@ urlpatterns = [
     path("login/", login, name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("account/", include("sessionpersist.urls")),
+    path("health/", include("sessionpersist.health")),
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
     # With DEBUG only, but there under every server, not just `runserver`. Else a web server has STATIC_ROOT.

@@ -18,6 +18,7 @@ from sessionpersist.exceptions import SessionLimitReached
 from sessionpersist.handover import nodes, quiet, routing, snapshot
 from sessionpersist.models import configuration_saved
 from sessionpersist.signals import store_lost
+from sessionpersist.telemetry import readiness
 
 logger = logging.getLogger("sessionpersist")
 
@@ -96,3 +97,4 @@ def forget_settings(*, setting: str, **kwargs: Any) -> None:
         routing.reset()
         nodes.reset()
         pulse.reset()
+        readiness.reset()

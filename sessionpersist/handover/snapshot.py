@@ -99,6 +99,11 @@ class Snapshot:
     ended: frozenset[str] = frozenset()
 
     @property
+    def age(self) -> float:
+        """How many seconds ago it was read."""
+        return max(0.0, monotonic() - self.read_at)
+
+    @property
     def stale(self) -> bool:
         """Whether the configuration could not be read for so long that another revision may be in force. What was just
         read is not stale, however short REFRESH_SECONDS is: a read takes up to TIMEOUT_SECONDS."""

@@ -43,7 +43,14 @@ class GuardedStore(Drainable):
         self.store, self.description = store, description
         self.breaker = Breaker()
         self._quiet_until = 0.0
+        self._answered_at = float("-inf")
         self._last_fault = ""  # a sentence; the error itself would keep a request's variables alive
+
+    @property
+    def answered_at(self) -> float:
+        """When the last call began that the store has answered, on the monotonic clock. An eternity ago where it was
+        never called, or has failed since."""
+        return self._answered_at if self.breaker.healthy else float("-inf")
 
     def get(self, key: str) -> Record | None:
         return self._guarded(lambda: self.store.get(key))
@@ -128,6 +135,7 @@ class GuardedStore(Drainable):
             elif blamed:
                 self._note_fault(error)
             raise
+        self._answered_at = begun
         if self.breaker.succeeded():
             self._report_recovered()
         return answer
@@ -182,6 +190,11 @@ class PartedStore(Drainable):
         self.store, self.description = store, description
         self.whole = GuardedStore(store, description)
         self._parts: dict[str, GuardedStore] = {"": self.whole}
+
+    @property
+    def answered_at(self) -> float:
+        """See GuardedStore: of the server that has answered last."""
+        return max(part.answered_at for part in tuple(self._parts.values()))
 
     def _part(self, key: str) -> GuardedStore:
         part = self.store.part_of(key)

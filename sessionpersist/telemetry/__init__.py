@@ -1,0 +1,1 @@
+"""How the app tells how it is: readiness, metrics, traces and the lines of its log."""
