@@ -14,6 +14,9 @@ from sessionpersist.stores.guarded import GuardedStore, PartedStore, behind_brea
 from sessionpersist.stores.secret import secret_keys
 from sessionpersist.stores.settings import FILE, StoreSettings, reveal
 
+# Which package brings a module that has another name.
+PACKAGES = {"bson": "pymongo", "gridfs": "pymongo", "django_redis": "django-redis"}
+
 # Open stores of this process, by everything that matters for their connections: with a changed password or time-out
 # a store is another one. Kept in the process only and never shown.
 _open: dict[tuple[Any, ...], GuardedStore | PartedStore] = {}
@@ -40,11 +43,20 @@ def build_store(settings: StoreSettings) -> Probed:
     try:
         kind: type[Probed] = import_string(settings.store)
         return kind.of(settings)
-    except ModuleNotFoundError as error:
-        raise StoreMisconfigured(
-            f"{settings.label} needs a driver that is not installed on this node ({error.name}). "
-            f"Install it with: pip install 'sessionpersist[{settings.extra}]'"
-        ) from error
+    except ImportError as error:
+        raise StoreMisconfigured(_cannot_load(error, settings)) from error
+
+
+def _cannot_load(error: ImportError, settings: StoreSettings) -> str:
+    """Say which package is missing, or is there and can't be used: too old, or another that has taken its name."""
+    module = (error.name or "").partition(".")[0]
+    package = PACKAGES.get(module, module) or settings.extra
+    is_missing = isinstance(error, ModuleNotFoundError)
+    trouble = "is not installed on this node" if is_missing else f"can't be loaded on this node ({error})"
+    return (
+        f"{settings.label} needs the package {package}, which {trouble}. "
+        f"Install it with: pip install 'sessionpersist[{settings.extra}]'"
+    )
 
 
 def reset() -> None:

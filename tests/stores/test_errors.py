@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import sys
 import traceback
+import types
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -26,7 +27,7 @@ from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.mongodb.store import MongoStore
 from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.stores.secret import Secret
-from sessionpersist.stores.settings import DatabaseSettings, MongoSettings, RedisSettings
+from sessionpersist.stores.settings import DatabaseSettings, MongoSettings, RedisSettings, StoreSettings
 from sessionpersist.stores.texts import harmless
 from tests.servers import MariaDB, MongoDB, Postgres, Redis, Server, Valkey, require, shared
 from tests.servers.places import free_port
@@ -560,6 +561,20 @@ class TestDatabase:
         finally:
             del connections.settings["odd"]
 
+    def test_a_missing_psycopg_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Django would name psycopg2, too, which nobody should install any more."""
+        monkeypatch.delitem(sys.modules, "django.db.backends.postgresql.base", raising=False)
+        monkeypatch.setitem(sys.modules, "psycopg", None)
+        monkeypatch.setitem(sys.modules, "psycopg2", None)
+        config = {**connections.settings["default"], "ENGINE": "django.db.backends.postgresql"}
+        monkeypatch.setitem(connections.settings, "undriven", config)
+        with pytest.raises(StoreMisconfigured) as raised:
+            jdbc("undriven")
+        assert str(raised.value) == (
+            "The driver of the database “undriven” can't be loaded on this node. "
+            "Install psycopg: pip install 'psycopg[binary]'"
+        )
+
     def test_a_read_only_sqlite_file_is_told(self, tmp_path: Path) -> None:
         path = tmp_path / "read_only.sqlite3"
         sqlite3.connect(path).close()
@@ -760,21 +775,39 @@ class TestSecrets:
             assert "abc" not in str(kept)
 
     @pytest.mark.parametrize(
-        ("settings", "module", "package"),
+        ("settings", "module", "missing", "package"),
         [
-            (RedisSettings(host="h"), "redis", "sessionpersist[redis]"),
-            (MongoSettings(host="h"), "mongodb", "sessionpersist[mongodb]"),
+            (RedisSettings(host="h"), "redis.store", "redis", "redis"),
+            (RedisSettings(host="h"), "redis.wire", "django_redis.pool", "django-redis"),
+            (MongoSettings(host="h"), "mongodb.store", "pymongo", "pymongo"),
+            (MongoSettings(host="h"), "mongodb.store", "bson.int64", "pymongo"),
         ],
     )
-    def test_a_driver_that_is_missing_is_a_sentence_that_says_what_to_install(
-        self, settings: Any, module: str, package: str, monkeypatch: pytest.MonkeyPatch
+    def test_a_driver_that_is_missing_is_named_by_its_package(
+        self,
+        settings: StoreSettings,
+        module: str,
+        missing: str,
+        package: str,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.delitem(sys.modules, f"sessionpersist.stores.{module}.store", raising=False)
-        for driver in ("redis", "pymongo"):
-            monkeypatch.setitem(sys.modules, driver, None)
+        monkeypatch.delitem(sys.modules, settings.store.rpartition(".")[0])
+        monkeypatch.delitem(sys.modules, f"sessionpersist.stores.{module}", raising=False)
+        monkeypatch.setitem(sys.modules, missing, None)
         with pytest.raises(StoreMisconfigured) as raised:
             build_store(settings)
-        assert package in str(raised.value)
+        assert str(raised.value) == (
+            f"{settings.label} needs the package {package}, which is not installed on this node. "
+            f"Install it with: pip install 'sessionpersist[{settings.extra}]'"
+        )
+
+    def test_another_package_of_the_same_name_is_no_crash(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """There is a package named bson, which is not PyMongo's."""
+        settings = MongoSettings(host="h")
+        monkeypatch.delitem(sys.modules, settings.store.rpartition(".")[0])
+        monkeypatch.setitem(sys.modules, "bson.int64", types.ModuleType("bson.int64"))
+        with pytest.raises(StoreMisconfigured, match=r"needs the package pymongo, which can't be loaded"):
+            build_store(settings)
 
 
 def jdbc(alias: str, timeout: float = 5) -> DatabaseStore:

@@ -522,6 +522,15 @@ def prepared_statements() -> Any:
     return prepared
 
 
+# Which package is the driver of an engine of Django's, by the end of its name.
+PACKAGES = {
+    "postgresql": "psycopg[binary]",
+    "postgis": "psycopg[binary]",
+    "mysql": "mysqlclient",
+    "oracle": "oracledb",
+}
+
+
 def connection_to(alias: str) -> BaseDatabaseWrapper:
     """Return this thread's connection to one of the project's databases. Raises StoreMisconfigured."""
     if alias not in connections:
@@ -530,10 +539,17 @@ def connection_to(alias: str) -> BaseDatabaseWrapper:
         return connections[alias]
     except ImproperlyConfigured as error:
         raise StoreMisconfigured(
-            f"The driver of the database “{alias}” is not installed ({connections.settings[alias]['ENGINE']}). "
-            "Install psycopg for PostgreSQL, or mysqlclient or PyMySQL for MySQL and MariaDB.",
+            f"The driver of the database “{alias}” can't be loaded on this node. "
+            f"{_what_to_install(connections.settings[alias]['ENGINE'])}",
             "database",
         ) from error
+
+
+def _what_to_install(engine: str) -> str:
+    package = PACKAGES.get(engine.rpartition(".")[2])
+    if package is None:
+        return f"Install psycopg for PostgreSQL, mysqlclient for MySQL and MariaDB, or what {engine} needs."
+    return f"Install {package.partition('[')[0]}: pip install '{package}'"
 
 
 _inherited: list[Any] = []

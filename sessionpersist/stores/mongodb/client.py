@@ -5,11 +5,14 @@ A replica set is found by any of its hosts, and followed by the driver itself fr
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import pymongo
 from pymongo import MongoClient
@@ -29,6 +32,14 @@ from sessionpersist.stores.servers import check_address
 from sessionpersist.stores.settings import X509, MongoSettings, lines
 
 Document = dict[str, Any]
+
+# With a root logger at DEBUG the driver would write seven lines for each command, and in them the payload. A level that
+# somebody has set stays.
+if (_log := logging.getLogger("pymongo")).level == logging.NOTSET:
+    _log.setLevel(logging.INFO)
+
+
+_GOODBYE_SECONDS = 1.0  # for which a silent server can delay the end of the process
 
 
 class Client(Protocol):
@@ -112,6 +123,7 @@ class HostsClient:
         files = (settings.ca_file or ca_file or "", settings.client_certificate, settings.client_key)
         self._certificates = Certificates(*files) if settings.tls else Certificates()
         self._opened: dict[int, Database[Document]] = {}
+        _clients.add(self)
 
     def database(self) -> Database[Document]:
         process = os.getpid()
@@ -166,6 +178,16 @@ class HostsClient:
         if settings.auth_source or not settings.srv:  # the name server may know where the users are
             login["authSource"] = settings.auth_source or "admin"
         return login | ({"authMechanism": settings.mechanism} if settings.mechanism else {})
+
+
+_clients: WeakSet[HostsClient] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """As the process ends: the server need not find out by itself that nobody is there any more."""
+    for client in list(_clients):
+        client.close(_GOODBYE_SECONDS)
 
 
 class AliasClient:

@@ -162,7 +162,7 @@ def _explain_failure(error: Exception, settings: MongoSettings, secrets: Sequenc
         )
     if isinstance(error, errors.PyMongoError | LookupError | TypeError | ValueError | AttributeError):
         return StoreUnavailable(f"{_place(settings)} gave an answer that no MONGODB server gives.", "port")
-    return StoreUnavailable(f"The driver of {_place(settings)} failed: {scrubbed(named(error), *secrets)}")
+    return StoreUnavailable(f"{_place(settings)} failed in its driver: {scrubbed(named(error), *secrets)}")
 
 
 def _prepares(password: str) -> bool:

@@ -206,7 +206,7 @@ def _explain_failure(error: Exception, settings: RedisSettings, secrets: Sequenc
         return _lost(settings)
     if isinstance(error, UnicodeError):
         return _explain_unicode(error, settings)
-    return StoreUnavailable(f"The driver of {_place(settings)} failed: {scrubbed(named(error), *secrets)}")
+    return StoreUnavailable(f"{_place(settings)} failed in its driver: {scrubbed(named(error), *secrets)}")
 
 
 def _explain_connecting(chain: list[BaseException], settings: RedisSettings) -> StoreUnavailable | None:
