@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from time import monotonic, sleep
 from typing import Any
@@ -11,11 +12,14 @@ from pytest_django import Settings
 from redis.crc import key_slot
 
 from sessionpersist import conf
+from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.session.sealing import stored_key
+from sessionpersist.stores.redis.several import ClusterStore
 from sessionpersist.testing import override_login_configuration
 from tests.load.visitors import Load
 from tests.servers import Cluster, Valkey, Watched, require
 from tests.servers.sentinel import NAME
+from tests.stores.test_cluster import cluster_store
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("load"), pytest.mark.usefixtures("switches_at_once")]
 
@@ -107,6 +111,25 @@ class TestPrimary:
             victim.resume() if how == "pause" else victim.start()
             sleep(3)
         check(load, f"Sentinel, {how}, wait {wait}", begun, engine, exact=bool(wait))
+
+
+def test_who_has_the_slots_of_a_lost_node_is_found_while_nobody_may_ask_it(cluster: Cluster) -> None:
+    """A breaker turns everybody away meanwhile: they must not wait for the next one who may ask, and hangs."""
+    store = cluster_store(cluster, timeout=TIMEOUT)
+    victim = cluster.primary_of(0)
+    key = next(name for name in map(str, itertools.count()) if slot_of(store, name) < 5000)
+    store.get(key)
+    victim.pause()
+    with pytest.raises(StoreUnavailable):
+        store.get(key)
+    assert store.part_of(key) == victim.address
+    cluster.wait_until(lambda: others_have_slot_0(cluster, victim))
+    cluster.wait_until(lambda: store.part_of(key) != victim.address)
+    store.get(key)
+
+
+def slot_of(store: ClusterStore, key: str) -> int:
+    return int(key_slot(store._name(key).encode()))
 
 
 def others_have_slot_0(cluster: Cluster, victim: Valkey) -> bool:

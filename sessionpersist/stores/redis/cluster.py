@@ -45,6 +45,9 @@ REDIRECTIONS = 16  # that one exchange follows, as in the driver
 MOVES = 5  # of slots, each of which was followed, until the whole topology is asked for, as in the driver
 MOST_NODES = 1000
 TRY_AGAIN = 0.05  # seconds
+LOOK_EVERY = (
+    0.5  # seconds between two looks at who has the slots of a node that was lost, while it is still named
+)
 
 
 class NoSlots(redis.ConnectionError):
@@ -74,6 +77,7 @@ class ClusterLink(Link):
         self.replicas_at: list[Address] = []
         self._loading: Future[None] | None = None
         self._moves = 0
+        self._lost: dict[Wire, float] = {}  # that did not answer, and when to look for who has its slots
 
     def ask(
         self, commands: Sequence[Command], give_up: float = 0.0, most: int = SMALL, name: str = ""
@@ -89,6 +93,8 @@ class ClusterLink(Link):
         except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
             self._look_again(slot, wire, error, give_up or begun + self.timeout)
             raise
+        if self._lost:
+            self._lost.pop(wire, None)
         return answers
 
     def ask_each(self, named: Sequence[tuple[str, Command]], most: int, *, writes: bool = False) -> list[Any]:
@@ -120,7 +126,10 @@ class ClusterLink(Link):
 
     def part_of(self, name: str) -> str:
         """Return which primary has a key, as far as that is known; "" where it is not."""
-        wire = self._slots[crc_hqx(name.encode(), 0) % SLOTS]
+        slot = crc_hqx(name.encode(), 0) % SLOTS
+        wire = self._slots[slot]
+        if wire is not None and wire in self._lost:
+            self._look_for_another(wire)
         return str(wire.address) if wire else ""
 
     def close(self) -> None:
@@ -169,10 +178,19 @@ class ClusterLink(Link):
         another one; else the error is the answer."""
         if isinstance(error, redis.AuthenticationError | NoSlots):
             return
+        self._lost[wire] = monotonic() + LOOK_EVERY
         with suppress(Exception):  # the error that led here tells more
             self.load(give_up)
             if self._slots[slot] is not wire:
                 raise Relocated("another node has the slot by now") from error
+
+    def _look_for_another(self, wire: Wire) -> None:
+        """Ask aside, now and then, who has the slots of a node that was lost: nobody asks the node itself while its
+        breaker is open, and a fail-over is not to wait for the next one who may."""
+        now = monotonic()
+        if now >= self._lost.get(wire, now):
+            self._lost[wire] = now + LOOK_EVERY
+            self._load_aside()
 
     # Who has what.
 
@@ -221,7 +239,10 @@ class ClusterLink(Link):
 
     def _load(self) -> None:
         """Have the driver ask the nodes, one after the other, until one knows who has which slot."""
-        known = dict.fromkeys([*self._primaries, *self.seeds, *self.replicas_at])
+        lost = {each.address for each in list(self._lost)}
+        known = sorted(
+            dict.fromkeys([*self._primaries, *self.seeds, *self.replicas_at]), key=lambda each: each in lost
+        )
         failure: BaseException | None = None
         with ExitStack() as stack:
 
@@ -254,6 +275,7 @@ class ClusterLink(Link):
         self._primaries = [address for address, role in nodes if role == "primary"]
         self.replicas_at = [address for address, role in nodes if role != "primary"]
         self._slots = slots
+        self._lost = {wire: due for wire, due in list(self._lost.items()) if wire.address in self._primaries}
         for gone in self._wires.keys() - {address for address, _ in nodes} - set(self.seeds):
             self._wires.pop(gone).close()
 
