@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import getpass
+import json
 import os
 import signal
 import sys
@@ -32,6 +34,14 @@ class SessionCommand(BaseCommand):
             raise CommandError(
                 f"The database of the site failed ({type(error).__name__}). Has “migrate” been run?"
             ) from error
+
+    def write_json(self, found: Any) -> None:
+        """Print what programs read: in UTF-8 as it is, and escaped where the output has another encoding."""
+        text = json.dumps(found, indent=2, ensure_ascii=False)
+        encoding = getattr(self.stdout, "encoding", None) or "utf-8"
+        if codecs.lookup(encoding).name != "utf-8":
+            text = json.dumps(found, indent=2)
+        self.stdout.write(text)
 
     def run_from_argv(self, argv: list[str]) -> None:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from time import monotonic
@@ -16,7 +15,7 @@ from sessionpersist import conf
 from sessionpersist.configuration.forms import STORE_FORMS, LoginConfigurationForm
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import snapshot
-from sessionpersist.management import options
+from sessionpersist.management import options, status
 from sessionpersist.management.base import SessionCommand, operator, read_configuration
 from sessionpersist.management.commands.validate_connections import line_of
 from sessionpersist.management.options import Given
@@ -66,14 +65,18 @@ class Command(SessionCommand):
     requires_system_checks = []  # it is for the day when something is wrong
 
     def add_arguments(self, parser: CommandParser) -> None:
-        actions = parser.add_subparsers(dest="action", required=True, metavar="show | set")
+        actions = parser.add_subparsers(dest="action", required=True, metavar="show | status | set")
         show = actions.add_parser("show", help="print what is configured, in force and pending")
-        show.add_argument("--json", action="store_true", help="print JSON, for programs")
+        how = "print how the site is: the store and its health, what is draining, nodes, policy"
+        for each in (show, actions.add_parser("status", help=how)):
+            each.add_argument("--json", action="store_true", help="print JSON, for programs")
         self._add_set(actions)
 
     def handle(self, *, action: str, **given_options: Any) -> None:
         if action == "show":
             self._show(as_json=given_options["json"])
+        elif action == "status":
+            self._status(as_json=given_options["json"])
         else:
             self._set(given_options)
 
@@ -94,7 +97,7 @@ class Command(SessionCommand):
     def _show(self, *, as_json: bool) -> None:
         found = state(read_configuration())
         if as_json:
-            self.stdout.write(json.dumps(found, indent=2))
+            self.write_json(found)
             return
         self.stdout.write(f"Configured:  {found['configured']}")
         for name, value in found["settings"].items():
@@ -107,6 +110,14 @@ class Command(SessionCommand):
             self.stdout.write(self.style.WARNING(OVERRULED.format(found["overruled_by"])))
         for each in found["pending"]:
             self.stdout.write(f"Pending:     {each['store']}, in {each['seconds']:.0f} s")
+
+    def _status(self, *, as_json: bool) -> None:
+        found = status.read(read_configuration())
+        if as_json:
+            self.write_json(found)
+            return
+        for line in status.in_words(found):
+            self.stdout.write(line)
 
     def _set(self, given_options: dict[str, Any]) -> None:
         changes = list(options.given(given_options))
@@ -183,7 +194,7 @@ def state(configuration: LoginConfiguration) -> dict[str, Any]:
         "type": settings.type,
         "configured": settings.describe(),
         "settings": values,
-        "policy": {name: getattr(configuration, name) for name in FIELDS},
+        "policy": status.policy_of(configuration),
         "overruled_by": overruled.describe() if overruled else None,
         "in_force": known.current.settings.describe(),
         "pending": [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -90,7 +89,7 @@ class Command(SessionCommand):
 
     def _print(self, options: dict[str, Any], found: Any, lines: Any) -> None:
         if options["json"]:
-            self.stdout.write(json.dumps(found, indent=2))
+            self.write_json(found)
             return
         for line in lines:
             self.stdout.write(line)

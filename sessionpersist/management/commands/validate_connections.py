@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -72,7 +71,7 @@ class Command(SessionCommand):
             }
             for settings, steps in found.items()
         ]
-        self.stdout.write(json.dumps(stores, indent=2))
+        self.write_json(stores)
         return found
 
     def _conclude(self, found: dict[StoreSettings, list[Step]]) -> None:
