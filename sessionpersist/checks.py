@@ -1,8 +1,9 @@
 """System checks: what is set up in a way that can't work, or should not be used in production.
 
-They look at the settings, and at the memory of this node. What reads the configuration (E006, E008, W004, W006 to
-W010) runs where Django checks databases: in ``manage.py check --database default`` and before ``migrate``. What takes
-more than a few lines to find out is in ``configuration``: ``option_checks`` and ``store_checks``.
+They look at the settings, at the memory of this node, and at the sources of the project. What reads the configuration
+(E006, E008, W004, W006 to W010) runs where Django checks databases: in ``manage.py check --database default`` and
+before ``migrate``. What takes more than a few lines to find out is in ``configuration``: ``option_checks``,
+``code_checks`` and ``store_checks``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, connections, router
 
 from sessionpersist import conf, initial
-from sessionpersist.configuration import option_checks, store_checks
+from sessionpersist.configuration import code_checks, option_checks, store_checks
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.models import LoginConfiguration, Revision
@@ -102,9 +103,7 @@ def check_memory(**kwargs: Any) -> Iterable[CheckMessage]:
 @register
 def check_engine(**kwargs: Any) -> Iterable[CheckMessage]:
     """W001: Django asks this app for its sessions."""
-    if ENGINE == settings.SESSION_ENGINE or option_checks.is_our_engine(
-        f"{settings.SESSION_ENGINE}.SessionStore"
-    ):
+    if _is_our_engine():
         return []
     return [
         checks.Warning(
@@ -113,6 +112,24 @@ def check_engine(**kwargs: Any) -> Iterable[CheckMessage]:
             id="sessionpersist.W001",
         )
     ]
+
+
+def _is_our_engine() -> bool:
+    engine = settings.SESSION_ENGINE
+    return engine == ENGINE or option_checks.is_our_engine(f"{engine}.SessionStore")
+
+
+@register
+def check_code(**kwargs: Any) -> Iterable[CheckMessage]:
+    """W011: nobody looks for sessions in Django's own table, which stays empty: such code finds nobody, and says so."""
+    for file, lines in code_checks.findings() if _is_our_engine() else ():
+        where = f"{file}, line {', '.join(map(str, lines))}"
+        yield checks.Warning(
+            f"Sessions are looked for with Django's own model or engine, which will find none: {where}.",
+            hint="Use sessionpersist.sessions (of, end, end_all …), or the SessionStore of settings.SESSION_ENGINE. "
+            f"A line with {code_checks.CHECK} in a comment is left alone.",
+            id="sessionpersist.W011",
+        )
 
 
 @register
