@@ -25,7 +25,7 @@ from sessionpersist.roster import entering
 from sessionpersist.roster.devices import Seen
 from sessionpersist.roster.entering import Entering, user_of
 from sessionpersist.roster.records import FORGOTTEN, HASHED, Entry, recorded_user, storable_user_id
-from sessionpersist.session import adoption, merging
+from sessionpersist.session import adoption, merging, serialising
 from sessionpersist.session.held import Held
 from sessionpersist.session.policy import LIFE, Policy
 from sessionpersist.session.reasons import Reason
@@ -530,11 +530,11 @@ class SessionStore(Timed):
         return self._cookie_age() if life is None else life
 
     def _serialized(self, data: dict[str, Any]) -> bytes:
-        return bytes(self.serializer().dumps(data))
+        return serialising.dumps(self.serializer, data)
 
     def _deserialized(self, plain: bytes) -> dict[str, Any] | None:
         try:
-            data = self.serializer().loads(plain)
+            data = serialising.loads(self.serializer, plain)
         except Exception as error:  # noqa: BLE001 - whatever a serializer of the project's raises over foreign bytes
             data = error
         if isinstance(data, dict):

@@ -2,5 +2,5 @@
 
 import sys
 
-for name in ("redis", "django_redis", "pymongo", "bson", "psycopg", "environ", "tests", "project"):
+for name in ("redis", "django_redis", "pymongo", "bson", "psycopg", "orjson", "environ", "tests", "project"):
     sys.modules[name] = None  # type: ignore[assignment] # an import of it fails
