@@ -7,7 +7,7 @@ that engine keeps them, as all nodes share it. Otherwise it is In-Memory.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -43,12 +43,25 @@ STARTED = now_ms()  # this process
 def initial_fields() -> dict[str, Any]:
     """Return the fields of the Login Configuration that hold until somebody saves it."""
     store = None if names_store() else place_of_adopted()
-    return {"persistence_type": MemorySettings.type, **(store or {}), **(conf.get("INITIAL") or {})}
+    return {"persistence_type": MemorySettings.type, **(store or {}), **_given()}
+
+
+def _given() -> Mapping[str, Any]:
+    return conf.get("INITIAL") or {} if _of_run is None else _of_run
+
+
+_of_run: Mapping[str, Any] | None = None
+
+
+def replace_for_run(fields: Mapping[str, Any] | None) -> None:
+    """Have these fields take the place of INITIAL in this process and its forked children; None: INITIAL again."""
+    global _of_run
+    _of_run = fields
 
 
 def names_store() -> bool:
     """Return whether INITIAL says which store, and not only what else holds for sessions."""
-    return bool((conf.get("INITIAL") or {}).keys() - set(FIELDS))
+    return bool(_given().keys() - set(FIELDS))
 
 
 def place_of_adopted() -> dict[str, Any] | None:
@@ -134,7 +147,7 @@ def initial_policy() -> Policy:
 
 def initial_policy_fields() -> dict[str, Any]:
     """Return what INITIAL says about sessions and not about their store."""
-    return {name: value for name, value in (conf.get("INITIAL") or {}).items() if name in FIELDS}
+    return {name: value for name, value in _given().items() if name in FIELDS}
 
 
 def _check(fields: dict[str, Any]) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, ClassVar
 from unittest import TestCase
 
+from django.test.runner import DiscoverRunner
 from django.test.utils import TestContextDecorator
 
+from sessionpersist import initial
 from sessionpersist.handover import snapshot
 from sessionpersist.handover.snapshot import Snapshot
 from sessionpersist.models import LoginConfiguration
@@ -52,3 +56,41 @@ class override_login_configuration(TestContextDecorator):  # noqa: N801 - reads 
 
         cls.setUpClass = classmethod(set_up_class)  # type: ignore[assignment]
         return cls
+
+
+@contextmanager
+def login_configuration_of_run(**fields: Any) -> Iterator[None]:
+    """Begin each test with these fields of the Login Configuration in force, in the place of ``INITIAL``.
+
+    A test can still override them, or save others. Asks no database. Raises TypeError for a field that does not exist.
+    """
+    LoginConfiguration(**fields)  # which knows its fields
+    initial.replace_for_run(fields)
+    snapshot.reset()
+    try:
+        yield
+    finally:
+        initial.replace_for_run(None)
+        snapshot.reset()
+
+
+class LoginConfigurationRunnerMixin(DiscoverRunner):
+    """A test runner of Django's that begins each test with ``login_configuration`` in force::
+
+        class Runner(LoginConfigurationRunnerMixin, DiscoverRunner):
+            login_configuration = {"persistence_type": "JDBC", "jdbc_database": "default"}
+
+    Processes of ``--parallel`` have it where they are forked. Where they are spawned, as on macOS, they only know
+    ``INITIAL`` of the settings.
+    """
+
+    login_configuration: ClassVar[Mapping[str, Any]] = {}
+
+    def setup_test_environment(self, **options: Any) -> None:
+        super().setup_test_environment(**options)
+        self._of_run = ExitStack()
+        self._of_run.enter_context(login_configuration_of_run(**self.login_configuration))
+
+    def teardown_test_environment(self, **options: Any) -> None:
+        self._of_run.close()
+        super().teardown_test_environment(**options)

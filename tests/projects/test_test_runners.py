@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.docs.pages import blocks
 from tests.projects.running import run_tests_of
 
 OURS, DJANGOS = "sessionpersist.engine", "django.contrib.sessions.backends.db"
@@ -51,3 +52,40 @@ def test_one_line_of_settings_has_it_all_as_on_a_site(module: str, seen: str, tm
     code, said = run("Django", module, tmp_path, INITIAL=ON_ITS_DATABASE, QUIET_TESTS=False)
     assert code == 1
     assert seen in said
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_test_that_may_not_ask_the_database_is_told_so_and_no_outage(runner: str, tmp_path: Path) -> None:
+    code, said = run(runner, "forbidden", tmp_path)
+    assert code == 0, said
+
+
+TARGETS = {"Django": "small.in_database", "pytest": "small/in_database.py"}
+IN_A_RUN = {
+    "Django": ["--testrunner=small.whole_run.Runner"],
+    "Django in several processes": ["--testrunner=small.whole_run.Runner", "--parallel=2"],
+    "pytest": ["-p", "sessionpersist.pytest_plugin"],
+}
+
+
+@pytest.mark.parametrize("runner", IN_A_RUN)
+def test_run_begins_each_test_with_a_store_of_its_choice(
+    runner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = runner.partition(" ")[0]
+    monkeypatch.setitem(RUNNERS, name, [*RUNNERS[name], *IN_A_RUN[runner]])
+    code, said = run(name, "whole_run", tmp_path)
+    assert code == 0, said
+
+
+def test_conftest_and_runner_of_the_docs_begin_each_test_in_the_database(tmp_path: Path) -> None:
+    for title, runner, option in (
+        ("conftest.py", "pytest", ["-p", "sessionpersist.pytest_plugin", "-p", "documented"]),
+        ("shop/runner.py", "Django", ["--testrunner=documented.Runner"]),
+    ):
+        (block,) = blocks("python", title=title)
+        folder = tmp_path / runner
+        folder.mkdir()
+        (folder / "documented.py").write_text(block.text)
+        said = run_tests_of("small", folder, [*RUNNERS[runner], *option, TARGETS[runner]], SMALL_ENGINE=OURS)
+        assert said[0] == 0, said[1]

@@ -348,6 +348,8 @@ class DatabaseStore(Probed):
                 f"The database “{self.alias}” is not completely configured.", "database"
             ) from error
         except meanings.FAULTS as error:
+            if meanings.is_forbidden(error):
+                raise
             failed = connection.in_atomic_block and meanings.code_of(error) == meanings.FAILED_TRANSACTION
             if failed and not self._rehearsing:
                 raise
