@@ -35,6 +35,7 @@ from sessionpersist.signals import session_ended, session_started
 from sessionpersist.stores.base import (
     Outcome,
     Record,
+    Rotation,
     check_size,
     new_version,
     now_ms,
@@ -95,7 +96,7 @@ class SessionStore(Timed):
     def create(self) -> None:
         """Save as a new session under a fresh random key. It is not looked up first: a clash is next to impossible, and
         the store would refuse it."""
-        self._create(None)
+        self._create()
 
     def save(self, must_create: bool = False) -> None:
         """Save the session: a changed one over the version that was read, an unchanged one as a new expiry only.
@@ -107,7 +108,8 @@ class SessionStore(Timed):
             return self.create()
         data = self._get_session(no_load=must_create)
         if must_create:
-            return self._save_new(data)
+            self._save_new(data)
+            return None
         if self.session_key is None:  # loaded just now, and deleted before that
             self._get_or_create_session_key()  # as Django has it: one that leads nowhere, and no way back to the old
             raise UpdateError
@@ -143,12 +145,13 @@ class SessionStore(Timed):
         if old_key and held and held.user_id and held.user_id == user_of(data):
             self._entering.moves_from = stored_key(old_key)
         try:
-            self._create(held)
+            left = self._create(held, old_key) is Rotation.LEFT
         finally:
             self._entering.moves_from = None
         self._session_cache = data
         if old_key:
-            self._retire(old_key, held)
+            if left:
+                self._retire(old_key, held)
             audit.moved(stored_key(old_key), stored_key(str(self.session_key)))
 
     def seen_from(self, request: HttpRequest) -> None:
@@ -190,31 +193,40 @@ class SessionStore(Timed):
         """Delete the expired sessions of the current store."""
         routing.current_store().clear_expired()
 
-    def _create(self, before: Held | None) -> None:
-        """Save as a new session under a fresh key; what was held under another key is the session that goes on.
+    def _create(self, before: Held | None = None, old_key: str | None = None) -> Rotation:
+        """Save as a new session under a fresh key, in place of the one under the old key, if there is any; ``before``
+        is what was held of it.
 
         Raises UpdateError where everybody was logged out since that was read.
         """
         while True:
             self._session_key = new_key()
+            data, base = self._get_session(no_load=True), before and before.version
             try:
-                self._save_new(self._get_session(no_load=True), before, before and before.version)
+                done = self._save_new(data, before, base, old_key)
             except CreateError:
                 continue
             except SessionLimitReached:
                 self._session_key = None  # nothing was saved under it
                 raise
             self.modified = self._key_is_new = True
-            return
+            return done
 
-    def _save_new(self, data: dict[str, Any], before: Held | None = None, base: int | None = None) -> None:
-        """``base`` is the version of what the new session is made out of."""
+    def _save_new(
+        self,
+        data: dict[str, Any],
+        before: Held | None = None,
+        base: int | None = None,
+        old_key: str | None = None,
+    ) -> Rotation:
+        """Save as a new session, with the version ``base`` of what it is made out of; if that has a key of its own, it
+        is deleted with the same exchange. Raises CreateError where the key is taken."""
         plain = self._with_life(data)
         self._require(base)
         self._enter(data, "")
         record, held = self._record(plain, begun := self._begun(before))
         self._require(base)  # once the record has its stamp: see RoutedStore.create
-        while not self._ask(routing.current_store().create, self.session_key, record, base):
+        while (done := self._put_new(record, base, old_key)) is Rotation.TAKEN:
             if revision_of(record.version) == routing.current_store().revision():
                 raise CreateError
             self._enter(data, "")
@@ -222,6 +234,18 @@ class SessionStore(Timed):
             self._require(base)
         self._held = held
         self._note_saved("", began=self._entering.moves_from is None and not self._entering.adopts)
+        return done
+
+    def _put_new(self, record: Record, base: int | None, old_key: str | None) -> Rotation:
+        store = routing.current_store()
+        if old_key is None:
+            created = self._ask(store.create, self.session_key, record, base)
+            return Rotation.DONE if created else Rotation.TAKEN
+        assert self.session_key is not None
+        name = self._sealer_of(self.session_key).stored_key
+        return self._noting_outage(
+            lambda old_name: store.rotate(old_name, base, name, record), stored_key(old_key)
+        )
 
     def _slide(self, data: dict[str, Any], plain: bytes) -> None:
         assert self._held is not None
@@ -387,9 +411,9 @@ class SessionStore(Timed):
         return found[0]
 
     def _retire(self, old_key: str, held: Held | None) -> None:
+        """Delete a session that has moved to another key. What others have saved there since it was held comes
+        along."""
         for _ in range(ATTEMPTS):
-            if self._ask(routing.current_store().delete, old_key, held and held.version):
-                return
             found = self._read(old_key)
             if found is None:
                 return
@@ -397,6 +421,8 @@ class SessionStore(Timed):
             self._merge(self._session_cache, theirs, held)
             held = newer
             self.save()
+            if self._ask(routing.current_store().delete, old_key, held.version):
+                return
         self._ask(routing.current_store().delete, old_key)
 
     def _read(self, session_key: str | None) -> tuple[Held, dict[str, Any]] | None:

@@ -26,7 +26,16 @@ from sessionpersist.session.policy import Policy
 from sessionpersist.session.reasons import Reason
 from sessionpersist.signals import store_lost
 from sessionpersist.stores import open_store
-from sessionpersist.stores.base import INITIAL, Drainable, Outcome, Record, ended_record, now_ms, revision_of
+from sessionpersist.stores.base import (
+    INITIAL,
+    Drainable,
+    Outcome,
+    Record,
+    Rotation,
+    ended_record,
+    now_ms,
+    revision_of,
+)
 from sessionpersist.stores.settings import StoreSettings
 from sessionpersist.stores.transactions import is_committed, may_see_the_past
 
@@ -115,6 +124,19 @@ class RoutedStore:
             if self._is_still(view):
                 return
         self._drive(self._rules.end(key, expires_at, reason))
+
+    def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
+        """Move a session to a new key. ``TAKEN`` also tells that the record has the stamp of another revision than the
+        one in force, as with ``create``."""
+        view, done = self._view(), Rotation.TAKEN
+        if view.ended and new_key in view.ended:
+            return done
+        if view.steady_from < monotonic() < view.steady_until and view.number == revision_of(record.version):
+            done = view.current.store.rotate(old_key, version, new_key, record)
+            if done is not Rotation.TAKEN and self._is_still(view):
+                return done
+        under, deleted = None if done is Rotation.TAKEN else view, done is Rotation.DONE
+        return self._drive(self._rules.rotate(old_key, version, new_key, record, under, deleted))
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
         """Return the records of several keys, ended ones too, but for those of before everybody was logged out: in one

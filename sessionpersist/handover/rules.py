@@ -33,7 +33,7 @@ from __future__ import annotations
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover.carrying import View
 from sessionpersist.handover.driving import LOOK, Rule, Wait
-from sessionpersist.stores.base import Outcome, Record, restamped, revision_of
+from sessionpersist.stores.base import Outcome, Record, Rotation, restamped, revision_of
 
 MISSED = "The login configuration could not be read for too long to be sure of the store."
 
@@ -108,6 +108,29 @@ class Rules:
             yield from view.end(key, view.holding(expires_at), reason)
             if (yield from self._counts(view, False, missed=True)):
                 return
+
+    def rotate(
+        self,
+        old_key: str,
+        version: int | None,
+        new_key: str,
+        record: Record,
+        under: View | None = None,
+        deleted: bool = False,
+    ) -> Rule[Rotation]:
+        """Move a session to a new key with care: one that is created where it counts, then the other is logged out.
+
+        ``under`` is a view that did not count, under which it has been created already, and the other one ``deleted``
+        or not.
+        """
+        if under is None:
+            created = yield from self.create(new_key, record, version)
+        else:
+            created = yield from self.follow(under, new_key, record)
+        if not created:
+            return Rotation.TAKEN
+        gone = yield from self.delete(old_key, version, before=deleted)
+        return Rotation.DONE if gone else Rotation.LEFT
 
     def _is_gone(self, key: str) -> Rule[bool]:
         """Whether nothing is left of what was deleted under a view that has passed. While it was, somebody may have

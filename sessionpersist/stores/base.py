@@ -152,6 +152,14 @@ class Outcome(enum.Enum):
     MISSING = "there is no live record: absent, expired or ended"
 
 
+class Rotation(enum.Enum):
+    """What became of a rotate."""
+
+    DONE = "the new record is there, and nothing is left of the old one"
+    LEFT = "the new record is there; under the old key was another version, or no live record, and stays as it was"
+    TAKEN = "the new key is taken, by a live or by an ended record, and nothing was changed"
+
+
 # A check is its name and what to run; it returns a remark, or None, and raises StoreUnavailable where it fails.
 Check = tuple[str, Callable[[], "str | None"]]
 
@@ -182,6 +190,17 @@ class Store(ABC):
     @abstractmethod
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         """Write an ended record, whatever was there, with a reason from 0 to 255 (see ``Record.reason``)."""
+
+    def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
+        """Move a session to a new key, as a login does: create the new record, then delete the one under the old key,
+        if it still has that version (None: any).
+
+        A store does both in one exchange where its server can, and then both or neither. Where it can't, as here, the
+        new record is there first: whoever is killed in between leaves two, and loses none.
+        """
+        if not self.create(new_key, record):
+            return Rotation.TAKEN
+        return Rotation.DONE if self.delete(old_key, version) else Rotation.LEFT
 
     @abstractmethod
     def close(self) -> None:

@@ -1,9 +1,9 @@
 """A store behind a circuit breaker: the same verbs, and an answer at once where the store keeps failing.
 
 A connection that broke while it lay in the pool (the server was restarted) is worth one more try, at once, on a new
-one. That is safe for every verb here: reads, touches, deletions and ends can be repeated, and a create or a replace
-whose first try did go through is recognised by the version it wrote, which nobody else can have drawn; it is written
-once more, as nobody has waited for the replicas of the first. A server that
+one. That is safe for every verb here: reads, touches, deletions and ends can be repeated, and a create, a replace or a
+rotate whose first try did go through is recognised by the version it wrote, which nobody else can have drawn; it is
+written once more, as nobody has waited for the replicas of the first. A server that
 was restarted hangs up at once: where the first try took more than half of the time-out, there is no second.
 
 A refusal is not an outage: the breaker hears of a server that can't be asked. What the server answers to one request
@@ -22,7 +22,7 @@ from typing import TypeVar
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
-from sessionpersist.stores.base import Drainable, Outcome, Probed, Record
+from sessionpersist.stores.base import Drainable, Outcome, Probed, Record, Rotation
 from sessionpersist.stores.breaker import Breaker
 from sessionpersist.stores.texts import LONGEST_TEXT, driver_words, printable
 
@@ -78,6 +78,15 @@ class GuardedStore(Drainable):
 
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         self._guarded(lambda: self.store.end(key, expires_at, reason))
+
+    def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
+        def again() -> Rotation:
+            answer = self.store.rotate(old_key, version, new_key, record)
+            if answer is not Rotation.TAKEN or not self._wrote(new_key, record):
+                return answer
+            return Rotation.DONE if self.store.delete(old_key, version) else Rotation.LEFT
+
+        return self._guarded(lambda: self.store.rotate(old_key, version, new_key, record), again)
 
     def close(self) -> None:
         self.store.close()
@@ -223,6 +232,8 @@ class PartedStore(Drainable):
 
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         self._part(key).end(key, expires_at, reason)
+
+    # rotate: create, then delete, as the two keys may lie on different servers.
 
     def clearing(self) -> Iterator[int]:
         return self.whole.clearing()

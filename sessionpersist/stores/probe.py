@@ -18,7 +18,16 @@ from dataclasses import dataclass
 from itertools import islice
 
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreUnavailable
-from sessionpersist.stores.base import LONGEST_USER_ID, Check, Outcome, Probed, Record, new_version, now_ms
+from sessionpersist.stores.base import (
+    LONGEST_USER_ID,
+    Check,
+    Outcome,
+    Probed,
+    Record,
+    Rotation,
+    new_version,
+    now_ms,
+)
 from sessionpersist.stores.texts import LONGEST_TEXT, driver_words, printable
 
 TRIAL_LIFE = 60_000  # milliseconds: what a probe that was killed leaves behind is gone after a minute
@@ -192,8 +201,12 @@ class Trial:
     def delete(self) -> None:
         outdated = self.store.delete(self.key, self.first.version)
         expect(not outdated, "The store deleted another version of the record.")
-        expect(self.store.delete(self.key, self.second.version), "The store could not delete the record.")
+        self._written.add(self.ended)
+        moved = self.store.rotate(self.key, self.second.version, self.ended, self.first)
+        expect(moved is Rotation.DONE, "The store could not move a record to another key.")
         expect(self.store.get(self.key) is None, "The store still answers with a deleted record.")
+        expect(self.store.delete(self.ended, self.first.version), "The store could not delete the record.")
+        expect(self.store.get(self.ended) is None, "The store still answers with a deleted record.")
 
     def expire(self) -> None:
         store, key, now = self.store, self.key, now_ms()

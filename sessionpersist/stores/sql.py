@@ -35,6 +35,8 @@ COLUMNS = "{payload}, version, created_at, expires_at, user_id"
 ASSIGN = "payload = {m}, version = {m}, created_at = {m}, expires_at = {m}, user_id = {m}"
 LIVE = "stored_key = {m} AND expires_at > {m} AND {sound}"
 EXACT = "stored_key = {m} AND expires_at > {m} AND version = {m}"  # which nobody knows of a foreign record
+# A duplicate key would break a transaction of PostgreSQL, where it is not the statement alone that fails.
+NOT_TAKEN = " AND NOT EXISTS (SELECT 1 FROM {t} WHERE stored_key = {m})"
 INSERT = "INSERT INTO {t} (stored_key, payload, version, created_at, expires_at, user_id)\
  VALUES ({m}, {m}, {m}, {m}, {m}, {m})"
 UPDATE_EXCLUDED = (
@@ -93,6 +95,7 @@ class Statements:
     delete: str
     delete_version: str
     end: str
+    rotate: str
     clear: str
     page: str
     one: str
@@ -133,6 +136,9 @@ def statements(table: str, mark: str, dialect: str) -> Statements:
         delete=sql("DELETE FROM {t} WHERE " + LIVE),
         delete_version=sql("DELETE FROM {t} WHERE " + EXACT),
         end=sql(INSERT + (MYSQL_UPDATE if mysql else UPDATE_EXCLUDED)),
+        rotate=sql(
+            "UPDATE {t} SET stored_key = {m}, " + ASSIGN + " WHERE " + EXACT + ("" if mysql else NOT_TAKEN)
+        ),
         clear=sql(CLEAR[dialect]),
         page=sql(
             f"{READ[kind]} stored_key > {{after}} AND expires_at > {{m}}"

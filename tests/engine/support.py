@@ -17,11 +17,11 @@ from sessionpersist.engine import SessionStore
 from sessionpersist.handover import routing
 from sessionpersist.handover.routing import RoutedStore
 from sessionpersist.session.sealing import stored_key
-from sessionpersist.stores.base import Outcome, Record
+from sessionpersist.stores.base import Outcome, Record, Rotation
 from tests.servers import MongoDB, Postgres, Server, Valkey, require, shared
 
 Fields = dict[str, Any]
-VERBS = ("get", "get_many", "create", "replace", "touch", "delete", "end")
+VERBS = ("get", "get_many", "create", "replace", "touch", "delete", "end", "rotate")
 # For properties: a busy machine is no failure, and nothing is left in the working folder.
 patiently = hypothesis_settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -144,6 +144,10 @@ class ChangingStore(RecordingStore):
     def delete(self, key: str, version: int | None = None) -> bool:
         self.asked.append("delete")
         return version is None and self.inner.delete(key)
+
+    def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
+        self.asked.append("rotate")
+        return Rotation.LEFT if self.inner.create(new_key, record, version) else Rotation.TAKEN
 
 
 def in_event_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

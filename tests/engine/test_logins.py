@@ -109,7 +109,7 @@ class TestNewKey:
         first = asked[:]
         asked.clear()
         post_login(client)
-        assert len(asked) == len(first) == 6
+        assert len(asked) == len(first) == 5
 
     def test_login_by_a_token_leaves_the_session_alone_and_unread(
         self, client: Client, user: User, asked: list[str], caplog: pytest.LogCaptureFixture

@@ -413,6 +413,7 @@ def random_plan(source: random.Random) -> Plan:
         faults=1 if not cut_off and source.random() < 0.25 else 0,
         cut_off=cut_off,
         abandon=not cut_off and source.random() < 0.1,
+        apart=source.random() < 0.3,
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import carrying
 from sessionpersist.handover.carrying import Found, Place
-from sessionpersist.handover.driving import LOOK, Rule, Wait
-from sessionpersist.stores.base import Outcome, Record, restamped, revision_of
+from sessionpersist.handover.driving import LOOK, Rule, Wait, call
+from sessionpersist.stores.base import Outcome, Record, Rotation, restamped, revision_of
 from tests.handover import world
 from tests.handover.world import Plan, Process, Rules, View
 
@@ -255,6 +255,61 @@ class WithoutStopping(Rules):
         return True
 
 
+class WithoutCare(Rules):
+    """A session is moved to a new key in the current store alone, whatever drains."""
+
+    def rotate(
+        self,
+        old_key: str,
+        version: int | None,
+        new_key: str,
+        record: Record,
+        under: carrying.View | None = None,
+        deleted: bool = False,
+    ) -> Rule[Rotation]:
+        view: carrying.View = yield LOOK
+        return (yield from call(view.current.store.rotate, old_key, version, new_key, record))
+
+
+class WithoutFollowingWhatMoved(Rules):
+    """A session that was moved to a new key is left where that was, though the view has passed."""
+
+    soon = Plan(("OLD", "NEW"), (("login", 0), ("logout", 1), ("drain", 1)))
+
+    def rotate(
+        self,
+        old_key: str,
+        version: int | None,
+        new_key: str,
+        record: Record,
+        under: carrying.View | None = None,
+        deleted: bool = False,
+    ) -> Rule[Rotation]:
+        if under is None:
+            return (yield from super().rotate(old_key, version, new_key, record))
+        gone = yield from self.delete(old_key, version, before=deleted)
+        return Rotation.DONE if gone else Rotation.LEFT
+
+
+class WithoutDeletingAgain(Rules):
+    """What was deleted as a session moved to a new key, under a view that has passed, is taken for gone."""
+
+    def rotate(
+        self,
+        old_key: str,
+        version: int | None,
+        new_key: str,
+        record: Record,
+        under: carrying.View | None = None,
+        deleted: bool = False,
+    ) -> Rule[Rotation]:
+        if under is None:
+            return (yield from super().rotate(old_key, version, new_key, record))
+        if not (yield from self.follow(under, new_key, record)):
+            return Rotation.TAKEN
+        return Rotation.DONE if deleted else Rotation.LEFT
+
+
 RULES: dict[str, type[Rules]] = {
     "reread": WithoutReread,
     "ended": WithoutEnded,
@@ -280,4 +335,7 @@ RULES: dict[str, type[Rules]] = {
     "requiring": WithoutRequiring,
     "catching up": WithoutCatchingUp,
     "stopping": WithoutStopping,
+    "care": WithoutCare,
+    "following what moved": WithoutFollowingWhatMoved,
+    "deleting again": WithoutDeletingAgain,
 }

@@ -22,6 +22,7 @@ from sessionpersist.stores.base import (
     Drainable,
     Outcome,
     Record,
+    Rotation,
     ended_record,
     is_roster,
     new_version,
@@ -46,9 +47,11 @@ class Fault(enum.Enum):
 
 
 class Dictionary(Drainable):
-    """A store of the contract whose every verb is one atomic step. Nothing expires."""
+    """A store of the contract whose every verb is one atomic step; but for a rotate, if it does one thing at a time
+    (``apart``). Nothing expires."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, apart: bool = False) -> None:
+        self.apart = apart
         self.records: dict[str, Record] = {}
 
     def get(self, key: str) -> Record | None:
@@ -122,7 +125,7 @@ class Plan:
 
     ``kill``: a process dies at one moment, with all that it was doing. ``faults``: so many verbs fail. ``cut_off``: the
     last process hears of no switch, until it recovers. ``abandon``: staff give a draining store up, at a moment when
-    nothing else goes on.
+    nothing else goes on. ``apart``: no store moves a session to a new key in one exchange.
     """
 
     stores: tuple[str, ...]
@@ -133,6 +136,7 @@ class Plan:
     cut_off: bool = False
     abandon: bool = False
     learn: bool = True
+    apart: bool = False
 
 
 class View(carrying.View):
@@ -184,7 +188,9 @@ class Routed(RoutedStore):
                 what = wanted.what
             self.is_asking = False
             self._known.append(
-                (yield what) if isinstance(what, Call) else (yield from at(self._process, what))
+                (yield from answered(what))
+                if isinstance(what, Call)
+                else (yield from at(self._process, what))
             )
 
     def have_done(self, what: Call | Rule[Any]) -> Any:
@@ -242,6 +248,9 @@ class Verbs:
 
     def end(self, key: str, expires_at: int, reason: int = 0) -> Operation[None]:
         return self._routed().run(lambda store: store.end(key, expires_at, reason))
+
+    def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Operation[Rotation]:
+        return self._routed().run(lambda store: store.rotate(old_key, version, new_key, record))
 
     def _routed(self) -> Routed:
         return self._rules.Routed(self._rules, self._process)
@@ -313,6 +322,18 @@ def done(request: Request, process: Process) -> Operation[Any]:
     return (yield cast(Call, request))
 
 
+def answered(request: Call) -> Operation[Any]:
+    """Have a verb done."""
+    store = cast(Dictionary, getattr(request.verb, "__self__"))  # noqa: B009
+    if request.verb.__name__ != "rotate" or not store.apart:
+        return (yield request)
+    old_key, version, new_key, record = request.arguments
+    if not (yield Call(store.create, (new_key, record), {})):
+        return Rotation.TAKEN
+    deleted = yield Call(store.delete, (old_key, version), {})
+    return Rotation.DONE if deleted else Rotation.LEFT
+
+
 def many(batch: Call) -> Operation[Any]:
     """A batch is not atomic: each of its parts is a verb."""
     store, [of] = cast(Dictionary, getattr(batch.verb, "__self__")), batch.arguments  # noqa: B009
@@ -375,7 +396,7 @@ class Log:
 class World:
     def __init__(self, plan: Plan, rules: Rules) -> None:
         self.plan, self.rules = plan, rules
-        places = {place_of(name): Dictionary() for name in plan.stores}
+        places = {place_of(name): Dictionary(apart=plan.apart) for name in plan.stores}
         self.stores = {called(name): places[place_of(name)] for name in plan.stores}
         self.processes = [Process(f"P{n}") for n in range(plan.processes)]
         self.processes[-1].cut_off = plan.cut_off
@@ -492,19 +513,17 @@ def expel(world: World, process: Process, number: int) -> Operation[None]:
 
 
 def login(world: World, process: Process, number: int) -> Operation[None]:
-    """A session gets a new key; what others save under the old one meanwhile comes along."""
+    """A session gets a new key, which nobody asks for until the end; what others save under the old one meanwhile comes
+    along."""
     key = f"login {number}"
     held = yield from world.at(process).get(KEY)
     held = None if held is not None and held.ended else held
     data = {number} | contents(held)
-    if not (yield from create(world, process, key, data, held)):
+    if held is None:
+        yield from create(world, process, key, data)
+    elif not (yield from move(world, process, KEY, held, key, data)):
         return
-    if held is not None:
-        world.log.ending.add(KEY)
-        yield from retire(world, process, held, key, data)
-        world.log.logouts.append(KEY)
     world.log.logins.add(key)
-    yield from look(world, world.after(process), key)
 
 
 def arrive(world: World, process: Process, number: int) -> Operation[None]:
@@ -535,9 +554,8 @@ def settle(world: World, process: Process, number: int) -> Operation[None]:
     held = yield from world.at(process).get(key)
     if held is None or held.ended:
         return world.log.note_found(key, held, 0)
-    if (yield from create(world, process, new, contents(held), held)):
+    if (yield from move(world, process, key, held, new, contents(held))):
         world.log.logins.add(new)
-        yield from end(world, process, key)
         yield from look(world, world.after(process), new)
     return None
 
@@ -596,16 +614,46 @@ def save_over(
     raise StoreUnavailable("gave up")
 
 
-def create(
-    world: World, process: Process, key: str, data: set[int], base: Record | None = None
+def create(world: World, process: Process, key: str, data: set[int]) -> Operation[None]:
+    """Save a new session, made out of none."""
+    yield from made(world, process, key, data, None, lambda record: world.at(process).create(key, record))
+
+
+def move(
+    world: World, process: Process, old_key: str, held: Record, key: str, data: set[int]
 ) -> Operation[bool]:
-    """Save a new session, made out of another or not; False where that one is none any more."""
-    version = None if base is None else base.version
+    """Save a session under a new key, and have nothing left of it under the old one; False where it is none any
+    more."""
+    done = Rotation.DONE
+
+    def rotate(record: Record) -> Operation[bool]:
+        nonlocal done
+        done = yield from world.at(process).rotate(old_key, held.version, key, record)
+        return done is not Rotation.TAKEN
+
+    world.log.ending.add(old_key)
+    if not (yield from made(world, process, key, data, held, rotate)):
+        return False
+    if done is Rotation.LEFT:
+        yield from retire(world, process, old_key, key, data)
+    world.log.logouts.append(old_key)
+    return True
+
+
+def made(
+    world: World,
+    process: Process,
+    key: str,
+    data: set[int],
+    base: Record | None,
+    make: Callable[[Record], Operation[bool]],
+) -> Operation[bool]:
+    """Have a new session made, out of another or not; False where that one is none any more."""
     while True:
         record = sealed(process, data)
-        if world.rules.forgets and version is not None and process.view.forgets(version):
+        if world.rules.forgets and base is not None and process.view.forgets(base.version):
             return False
-        if (yield from world.at(process).create(key, record, version)):
+        if (yield from make(record)):
             break
         if revision_of(record.version) == process.view.number:
             # What was created for nothing as everybody was logged out may be in the way: the engine draws another key.
@@ -625,17 +673,17 @@ def end(world: World, process: Process, key: str) -> Operation[None]:
     world.log.logouts.append(key)
 
 
-def retire(world: World, process: Process, old: Record, key: str, data: set[int]) -> Operation[None]:
+def retire(world: World, process: Process, old_key: str, key: str, data: set[int]) -> Operation[None]:
+    """What others have saved under the old key comes along."""
     for _ in range(SAVES):
-        if (yield from world.at(process).delete(KEY, old.version)):
-            return
-        found = yield from world.at(process).get(KEY)
+        found = yield from world.at(process).get(old_key)
         if found is None or found.ended:
             return
-        old = found
         held = yield from world.at(process).get(key)
-        yield from save_over(world, process, key, held, data | contents(old))
-    yield from world.at(process).delete(KEY)
+        yield from save_over(world, process, key, held, data | contents(found))
+        if (yield from world.at(process).delete(old_key, found.version)):
+            return
+    yield from world.at(process).delete(old_key)
 
 
 def called(name: str) -> str:

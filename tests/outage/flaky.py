@@ -29,7 +29,8 @@ class FlakyStore(MemoryStore):
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        if name not in {"get", "create", "replace", "touch", "delete", "end", "count", "clear_expired"}:
+        verbs = {"get", "create", "replace", "touch", "delete", "end", "rotate", "count", "clear_expired"}
+        if name not in verbs:
             return found
 
         def verb(*arguments: Any, **options: Any) -> Any:

@@ -13,13 +13,13 @@ from pytest_django import Settings
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
 from sessionpersist.stores import guarded as guarding
-from sessionpersist.stores.base import Outcome, Record, new_version, now_ms
+from sessionpersist.stores.base import Outcome, Record, Rotation, new_version, now_ms
 from sessionpersist.stores.breaker import FAULTS, PAUSE
 from sessionpersist.stores.guarded import GuardedStore, Parted, PartedStore
 
 from .flaky import FlakyStore
 
-KEY = "a" * 64
+KEY, NEW = "a" * 64, "b" * 64
 Pair = tuple[FlakyStore, GuardedStore]
 
 
@@ -85,6 +85,35 @@ class TestOneBrokenConnection:
         guarded.delete(KEY)
         assert guarded.get(KEY) is None
 
+    def test_a_session_moves_once(self, pair: Pair, when: str) -> None:
+        """After the hard case nothing is found under the old key, which tells the caller to look."""
+        store, guarded = pair
+        store.create(KEY, old := record())
+        self.break_once(store, when)
+        answer = guarded.rotate(KEY, old.version, NEW, kept := record(b"moved"))
+        assert answer is (Rotation.DONE if when == "broken_before" else Rotation.LEFT)
+        found = guarded.get(NEW)
+        assert found is not None
+        assert found.version == kept.version
+        assert guarded.get(KEY) is None
+
+    def test_a_session_that_has_moved_by_half_is_moved(self, pair: Pair, when: str) -> None:
+        """As in a store that does one thing at a time."""
+        store, guarded = pair
+        store.create(KEY, old := record())
+        store.create(NEW, kept := record(b"moved"))
+        self.break_once(store, when)
+        assert guarded.rotate(KEY, old.version, NEW, kept) is Rotation.DONE
+        assert guarded.get(KEY) is None
+
+    def test_a_move_to_a_taken_key_stays_refused(self, pair: Pair, when: str) -> None:
+        store, guarded = pair
+        store.create(KEY, old := record())
+        store.create(NEW, kept := record())
+        self.break_once(store, when)
+        assert guarded.rotate(KEY, old.version, NEW, record()) is Rotation.TAKEN
+        assert (guarded.get(KEY), guarded.get(NEW)) == (old, kept)
+
 
 def test_a_connection_that_breaks_twice_is_an_outage(pair: Pair) -> None:
     store, guarded = pair
@@ -123,10 +152,11 @@ def test_a_count_that_fails_opens_no_circuit(pair: Pair) -> None:
         lambda store: store.touch(KEY, now_ms()),
         lambda store: store.delete(KEY),
         lambda store: store.end(KEY, now_ms() + 1000),
+        lambda store: store.rotate(KEY, 1, NEW, record()),
         lambda store: store.count(),
         lambda store: store.clear_expired(),
     ],
-    ids=["get", "create", "replace", "touch", "delete", "end", "count", "clear_expired"],
+    ids=["get", "create", "replace", "touch", "delete", "end", "rotate", "count", "clear_expired"],
 )
 def test_while_the_circuit_is_open_the_store_is_left_alone(
     pair: Pair, call: Callable[[GuardedStore], Any]

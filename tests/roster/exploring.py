@@ -15,7 +15,7 @@ from sessionpersist.roster import limit, records
 from sessionpersist.roster.records import Entry, Owner
 from sessionpersist.session.policy import Policy
 from sessionpersist.session.reasons import Reason
-from sessionpersist.stores.base import Outcome, Record, new_version, now_ms, restamped, revision_of
+from sessionpersist.stores.base import Outcome, Record, Rotation, new_version, now_ms, restamped, revision_of
 from tests.handover.explore import Schedule, at_once, broken_after_a_drain, chooser, finish, run
 from tests.handover.world import EXPIRES, LIFE, Operation, Plan, Process, World
 from tests.handover.world import Rules as RulesOfHandover
@@ -184,11 +184,10 @@ def sign_in_and_move(world: World, process: Process, number: int) -> Operation[N
     if not cast(Rules, world.rules).keeps_both_keys:
         yield from listing(world, process, without(store, owner, old))
     again = saved(process, number)
-    while not (yield from world.at(process).create(new, again)):
+    while (yield from world.at(process).rotate(old, held.version, new, again)) is Rotation.TAKEN:
         if revision_of(again.version) == process.view.number:
             return
         again = saved(process, number)
-    yield from world.at(process).delete(old, held.version)
 
 
 def without(store: records.Store, owner: Owner, key: str) -> Rule[None]:
@@ -241,6 +240,7 @@ def random_plan(source: random.Random) -> Plan:
         processes,
         kill=source.random() < 0.3,
         faults=1 if source.random() < 0.25 else 0,
+        apart=source.random() < 0.3,
     )
 
 

@@ -24,6 +24,7 @@ from sessionpersist.stores.base import (
     Outcome,
     Probed,
     Record,
+    Rotation,
     Store,
     check_size,
     new_version,
@@ -329,6 +330,68 @@ class VerbsContract:
         assert store.get(key) is None
         assert store.create(key, a_record()) is True
 
+    # rotate
+
+    @pytest.mark.parametrize("any_version", [False, True])
+    def test_rotate_writes_the_new_record_and_deletes_the_old_one(
+        self, store: Store, live: tuple[str, Record], any_version: bool
+    ) -> None:
+        (old, held), key, new = live, a_key(), a_record(b"new", user_id="8")
+        version = None if any_version else held.version
+        assert store.rotate(old, version, key, new) is Rotation.DONE
+        assert (store.get(key), store.get(old)) == (new, None)
+        assert store.delete(old) is False
+        assert store.replace(old, a_record(), held.version) is Outcome.MISSING
+
+    def test_rotate_leaves_another_version_under_the_old_key(
+        self, store: Store, live: tuple[str, Record]
+    ) -> None:
+        for version in (new_version(), live[1].version ^ 1, ENDED):
+            key, new = a_key(), a_record()
+            assert store.rotate(live[0], version, key, new) is Rotation.LEFT
+            assert (store.get(key), store.get(live[0])) == (new, live[1])
+
+    def test_rotate_of_what_does_not_live_writes_the_new_record_all_the_same(
+        self, store: Store, expired: tuple[str, Record], ended: str
+    ) -> None:
+        for old in (a_key(), expired[0], ended):
+            for version in (None, expired[1].version, ENDED):
+                key, new = a_key(), a_record()
+                assert store.rotate(old, version, key, new) is Rotation.LEFT
+                assert store.get(key) == new
+        assert (found := store.get(ended)) is not None
+        assert found.ended
+
+    @pytest.mark.parametrize("any_version", [False, True])
+    def test_rotate_to_a_key_that_is_taken_changes_nothing(
+        self, store: Store, live: tuple[str, Record], ended: str, any_version: bool
+    ) -> None:
+        key, record = a_key(), a_record()
+        store.create(key, record)
+        for taken in (live[0], ended):
+            version = None if any_version else record.version
+            assert store.rotate(key, version, taken, a_record()) is Rotation.TAKEN
+        assert (store.get(key), store.get(live[0])) == (record, live[1])
+        assert (found := store.get(ended)) is not None
+        assert found.ended
+
+    def test_rotate_to_a_key_whose_record_has_expired_succeeds(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record]
+    ) -> None:
+        new = a_record(b"new")
+        assert store.rotate(live[0], live[1].version, expired[0], new) is Rotation.DONE
+        assert (store.get(expired[0]), store.get(live[0])) == (new, None)
+
+    def test_what_was_rotated_can_be_created_again_and_lives_its_own_life(
+        self, store: Store, live: tuple[str, Record]
+    ) -> None:
+        key, new, again = a_key(), a_record(), a_record(b"again")
+        store.rotate(live[0], live[1].version, key, new)
+        assert store.create(live[0], again) is True
+        assert (store.get(key), store.get(live[0])) == (new, again)
+        assert store.rotate(key, new.version, other := a_key(), third := a_record()) is Rotation.DONE
+        assert (store.get(other), store.get(key)) == (third, None)
+
     # payloads
 
     @pytest.mark.parametrize(
@@ -359,7 +422,9 @@ class VerbsContract:
         assert store.create(key, first)
         assert store.replace(key, record, first.version) is Outcome.SAVED
         assert store.get(key) == record
-        assert store.delete(key)
+        assert store.rotate(key, record.version, other := a_key(), record) is Rotation.DONE
+        assert store.get(other) == record
+        assert store.delete(other)
 
     # several at once
 
@@ -398,6 +463,57 @@ class VerbsContract:
             replaced = outcome is Outcome.SAVED
             assert replaced is not deleted
             assert (store.get(key) is not None) is replaced
+
+    def test_of_threads_that_rotate_one_version_one_finds_it(
+        self, store: Store, live: tuple[str, Record]
+    ) -> None:
+        """The others may still have created a session of their own, as a login does."""
+        (old, held), new = live, {a_key(): a_record() for _ in range(RACERS)}
+        answers = in_threads([partial(store.rotate, old, held.version, *each) for each in new.items()])
+        assert sorted(each.name for each in answers) == ["DONE"] + ["LEFT"] * (RACERS - 1)
+        assert {key: store.get(key) for key in new} == new
+        assert store.get(old) is None
+
+    def test_of_threads_that_rotate_to_one_key_one_wins_and_the_others_keep_theirs(
+        self, store: Store
+    ) -> None:
+        key, old = a_key(), {a_key(): a_record() for _ in range(RACERS)}
+        for name, record in old.items():
+            store.create(name, record)
+        new = [a_record(str(number).encode()) for number in range(RACERS)]
+        calls = [
+            partial(store.rotate, name, record.version, key, mine)
+            for (name, record), mine in zip(old.items(), new, strict=True)
+        ]
+        answers = in_threads(calls)
+        assert sorted(each.name for each in answers) == ["DONE"] + ["TAKEN"] * (RACERS - 1)
+        assert store.get(key) == new[answers.index(Rotation.DONE)]
+        kept = {name for name in old if store.get(name) is not None}
+        lost = {name for name, answer in zip(old, answers, strict=True) if answer is Rotation.DONE}
+        assert kept == old.keys() - lost
+
+    def test_of_a_rotate_and_a_replace_of_one_version_no_save_is_lost(self, store: Store) -> None:
+        for _ in range(10):
+            old, key, held, saved = a_key(), a_key(), a_record(), a_record(b"saved")
+            store.create(old, held)
+            rotate: Callable[[], object] = partial(store.rotate, old, held.version, key, new := a_record())
+            replace: Callable[[], object] = partial(store.replace, old, saved, held.version)
+            rotated, outcome = in_threads([rotate, replace])
+            assert store.get(key) == new
+            if rotated is Rotation.DONE:
+                assert (outcome, store.get(old)) == (Outcome.MISSING, None)
+            else:
+                assert (rotated, outcome, store.get(old)) == (Rotation.LEFT, Outcome.SAVED, saved)
+
+    def test_of_a_rotate_and_an_end_the_end_stays(self, store: Store) -> None:
+        for _ in range(10):
+            old, held = a_key(), a_record()
+            store.create(old, held)
+            rotate: Callable[[], object] = partial(store.rotate, old, held.version, a_key(), a_record())
+            end: Callable[[], object] = partial(store.end, old, now_ms() + MINUTE)
+            in_threads([rotate, end])
+            assert (found := store.get(old)) is not None
+            assert found.ended
 
     def test_of_processes_that_replace_one_version_one_wins(
         self, store: Store, live: tuple[str, Record]
@@ -589,23 +705,26 @@ class HasAPlace:
 class RoundTrips:
     """One command a verb: the budget of a request. A subclass counts what its server is asked."""
 
+    rotates_in = 1
+
     def commands(self, store: Probed, action: Callable[[], object]) -> int:
         raise NotImplementedError
 
     def test_each_verb_of_a_request_is_one_command(self, store: Probed) -> None:
-        key, first, second = a_key(), a_record(), a_record()
+        key, moved, first, second, third = a_key(), a_key(), a_record(), a_record(), a_record()
         verbs: list[tuple[str, Callable[[], object], object]] = [
             ("create", lambda: store.create(key, first), True),
             ("get", lambda: store.get(key), first),
             ("replace", lambda: store.replace(key, second, first.version), Outcome.SAVED),
             ("touch", lambda: store.touch(key, second.expires_at + 9), True),
-            ("delete", lambda: store.delete(key), True),
+            ("rotate", lambda: store.rotate(key, second.version, moved, third), Rotation.DONE),
+            ("delete", lambda: store.delete(moved), True),
         ]
         self._warm_up(store)
         for name, verb, answer in verbs:
             answers: list[object] = []
             commands = self.commands(store, partial(_noted, answers, verb))
-            assert (name, commands, answers) == (name, 1, [answer])
+            assert (name, commands, answers) == (name, self.rotates_in if name == "rotate" else 1, [answer])
 
     def _warm_up(self, store: Probed) -> None:
         """Connect, and have the server know the scripts."""
@@ -614,7 +733,8 @@ class RoundTrips:
         store.get(key)
         store.touch(key, record.expires_at)
         store.replace(key, record, record.version)
-        store.delete(key)
+        store.rotate(key, record.version, other := a_key(), record)
+        store.delete(other)
 
 
 class GetsAPlace:
@@ -704,6 +824,19 @@ class ForeignRecords:
             assert (what, store.touch(key, later)) == (what, False)
             assert (what, store.delete(key, new_version())) == (what, False)
             assert (what, store.delete(key)) == (what, False)
+            for version in (None, new_version()):
+                assert (what, store.rotate(key, version, a_key(), a_record())) == (what, Rotation.LEFT)
+
+    def test_rotate_to_its_key_refuses_or_writes_over_it(
+        self, store: Drainable, planted: dict[str, str]
+    ) -> None:
+        for key, what in planted.items():
+            old, held, new = a_key(), a_record(), a_record()
+            store.create(old, held)
+            answer = store.rotate(old, held.version, key, new)
+            assert (what, answer) in ((what, Rotation.DONE), (what, Rotation.TAKEN))
+            left = (new, None) if answer is Rotation.DONE else (None, held)
+            assert (what, store.get(key), store.get(old)) == (what, *left)
 
     def test_create_refuses_or_writes_over_it(self, store: Drainable, planted: dict[str, str]) -> None:
         for key, what in planted.items():

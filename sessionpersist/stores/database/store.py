@@ -27,6 +27,7 @@ from sessionpersist.stores.base import (
     Outcome,
     Probed,
     Record,
+    Rotation,
     ended_record,
     note_foreign,
     now_ms,
@@ -121,6 +122,14 @@ class DatabaseStore(Probed):
 
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         self._changed(self._sql.end, key, *sql.values_of(ended_record(expires_at, reason)))
+
+    def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
+        """See Store.rotate(). The row is given the new key; where there is no such row, one after the other."""
+        if version:
+            with failing():
+                if self._written(self._move, new_key, record, self._until(), old_key, version):
+                    return Rotation.DONE
+        return super().rotate(old_key, version, new_key, record)
 
     def clearing(self) -> Iterator[int]:
         while cleared := self._changed(self._sql.clear, now_ms()):
@@ -247,6 +256,15 @@ class DatabaseStore(Probed):
                 "This transaction sees the session as it was before another saved it.", answered=True
             )
         return Outcome.CONFLICT if held else Outcome.MISSING
+
+    def _move(self, key: str, record: Record, until: float, old_key: str, version: int) -> bool:
+        """Write a record over the row of another key; False where that has another version, or this key is taken."""
+        free = () if self._mysql else (key,)
+        new = (key, *sql.values_of(record), old_key, now_ms(), version, *free)
+        try:
+            return self._ask(self._sql.rotate, new, until, Duplicate, RefusedValue).changed == 1
+        except Duplicate:
+            return False
 
     def _written(self, write: Callable[..., T], key: str, record: Record, *arguments: Any) -> T:
         """Write a record; where the database has no room for the letters of its user's id, with those that it has.

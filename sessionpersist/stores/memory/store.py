@@ -29,6 +29,7 @@ from sessionpersist.stores.base import (
     Outcome,
     Probed,
     Record,
+    Rotation,
     ended_record,
     new_place,
     note_foreign,
@@ -118,9 +119,7 @@ class MemoryStore(Probed):
             shared.put(transaction, name, value, held)
             return True
 
-        if time.monotonic() > self._clear_at or not self._asked(SharedMap.has_room, len(value)):
-            self._clear_a_few(now)
-        return self._written(change)
+        return self._added(change, len(value), now)
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
         name, now, value = key.encode(), now_ms(), self._encoded(record)
@@ -154,19 +153,23 @@ class MemoryStore(Probed):
 
     def delete(self, key: str, version: int | None = None) -> bool:
         name, now = key.encode(), now_ms()
-
-        def change(shared: SharedMap, transaction: Transaction) -> bool:
-            held = transaction.get(name)
-            head = None if held is None else head_of(held)
-            if head is None or not is_live(head, now) or version not in (None, head[0]):
-                return False
-            return bool(transaction.delete(name))
-
-        return self._written(change)
+        return self._written(lambda shared, transaction: delete_live(transaction, name, now, version))
 
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         name, value = key.encode(), self._encoded(ended_record(expires_at, reason))
         self._written(lambda shared, transaction: transaction.put(name, value))
+
+    def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
+        old, new, now, value = old_key.encode(), new_key.encode(), now_ms(), self._encoded(record)
+
+        def change(shared: SharedMap, transaction: Transaction) -> Rotation:
+            held = transaction.get(new)
+            if held is not None and not has_expired(held, now):
+                return Rotation.TAKEN
+            shared.put(transaction, new, value, held)
+            return Rotation.DONE if delete_live(transaction, old, now, version) else Rotation.LEFT
+
+        return self._added(change, len(value), now)
 
     def clearing(self) -> Iterator[int]:
         self._asked(SharedMap.forget_the_dead)
@@ -209,6 +212,12 @@ class MemoryStore(Probed):
         """Close the map, which other stores of this process may have in use, too: they open it again."""
         self._map = None
         let_go(self.folder / FILE)
+
+    def _added(self, change: Callable[[SharedMap, Transaction], T], size: int, now: int) -> T:
+        """Have a function add a record to the map, which takes so many bytes; some that have expired make room."""
+        if time.monotonic() > self._clear_at or not self._asked(SharedMap.has_room, size):
+            self._clear_a_few(now)
+        return self._written(change)
 
     def _written(self, change: Callable[[SharedMap, Transaction], T]) -> T:
         """Have a function change the map in one transaction."""
@@ -332,6 +341,15 @@ def has_expired(value: memoryview, now: int) -> bool:
     """Return whether there is a record that has expired."""
     head = head_of(value)
     return head is not None and head[2] <= now
+
+
+def delete_live(transaction: Transaction, name: bytes, now: int, version: int | None) -> bool:
+    """Delete a live record, of that version, if one is given; return whether it was there."""
+    held = transaction.get(name)
+    head = None if held is None else head_of(held)
+    if head is None or not is_live(head, now) or version not in (None, head[0]):
+        return False
+    return bool(transaction.delete(name))
 
 
 def delete_expired(transaction: Transaction, name: bytes, now: int) -> bool:

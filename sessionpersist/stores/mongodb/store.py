@@ -18,7 +18,7 @@ import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
-from pymongo import DeleteOne, ReadPreference, WriteConcern, errors
+from pymongo import DeleteOne, ReadPreference, UpdateOne, WriteConcern, errors
 from pymongo.collection import Collection as Documents
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
@@ -34,6 +34,7 @@ from sessionpersist.stores.base import (
     Outcome,
     Probed,
     Record,
+    Rotation,
     ended_record,
     new_place,
     note_foreign,
@@ -58,6 +59,7 @@ GRACE = 3600
 # Documents that one query of a scan reads; fewer where they are large, as the server ends a batch at 16 MiB.
 PAGE = 100
 INDEX_OPTIONS_CONFLICT = 85
+DUPLICATE_KEY = 11000
 # Milliseconds as they are: converting to datetime and back costs time and the last digits. And a text that is none
 # is the trouble of its own record, not of the page that it comes with.
 CODEC: CodecOptions[Document] = CodecOptions(
@@ -152,6 +154,27 @@ class MongoStore(Probed):
         with self._translated():
             self._prepare_once()
             self._sessions.replace_one({"_id": key}, ended, upsert=True)
+
+    def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
+        """See Store.rotate(). Writes of two kinds would be two commands; so the old record is left as one that has
+        expired, which the server clears away soon."""
+        if version == ENDED:
+            return super().rotate(old_key, version, new_key, record)
+        only = {} if version is None else {"version": version}
+        free = {"_id": new_key, "expires_at": {"$lte": DatetimeMS(now_ms())}}
+        writes = [
+            UpdateOne(free, {"$set": document_of(record)}, upsert=True),
+            UpdateOne(live_filter(old_key) | only, {"$set": EXPIRED}),
+        ]
+        with self._translated():
+            self._prepare_once()
+            try:
+                done = self._sessions.bulk_write(writes)
+            except errors.BulkWriteError as error:
+                if not is_taken(error):
+                    raise
+                return Rotation.TAKEN
+        return Rotation.DONE if done.matched_count + done.upserted_count == len(writes) else Rotation.LEFT
 
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         """See Drainable.scan(). Page by page: a cursor would end on the server if its reader took a break."""
@@ -395,6 +418,17 @@ def document_of(record: Record) -> Document:
         "expires_at": DatetimeMS(record.expires_at),
         "user_id": user_id if user_id.isascii() else user_id.encode("utf-8", "replace").decode(),
     }
+
+
+# What is left of a record whose session has moved to another key.
+EXPIRED = document_of(Record(b"", ENDED, 0, 0))
+
+
+def is_taken(error: errors.BulkWriteError) -> bool:
+    """Whether all that went wrong is that the first of several writes met a key that is taken."""
+    details = error.details
+    faults = [(each["index"], each["code"]) for each in details["writeErrors"]]
+    return faults == [(0, DUPLICATE_KEY)] and not details["writeConcernErrors"]
 
 
 def record_of(found: object) -> Record:

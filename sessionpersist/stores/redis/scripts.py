@@ -104,6 +104,19 @@ return 1
 DELETE = script(f"""{LIVE}if ARGV[2] ~= '' and version ~= ARGV[2] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
+# KEYS: the old record and the new one. ARGV: time, the version to delete or an empty string for any, new value, its
+# TTL. Returns 0 where the new key is taken, 1 where only the new record was written, 2 where the old one was deleted,
+# too.
+ROTATE = script(f"""{LOOK}local new = look(KEYS[2])
+if not new or (new ~= '' and expiry(new) > now) then return 0 end
+redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
+local old = look(KEYS[1])
+if not old or old == '' or expiry(old) <= now then return 1 end
+local version = string.sub(old, 1, 8)
+if version == ENDED or (ARGV[2] ~= '' and version ~= ARGV[2]) then return 1 end
+redis.call('DEL', KEYS[1])
+return 2
+""")
 # KEYS: any number of records. ARGV: time, the version of each. Returns for each what DELETE does.
 DELETE_MANY = script(rf"""{LOOK}local deleted = {{}}
 for at, name in ipairs(KEYS) do

@@ -12,7 +12,7 @@ from redis.sentinel import MasterNotFoundError
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.addresses import Address, addresses
-from sessionpersist.stores.base import Check, Record, now_ms
+from sessionpersist.stores.base import Check, Record, Rotation, Store, now_ms
 from sessionpersist.stores.credentials import Credentials
 from sessionpersist.stores.guarded import Parted
 from sessionpersist.stores.hosts import check_literal
@@ -215,6 +215,10 @@ class ClusterStore(SeveralStore, Parted):
                 "With a REDIS Cluster, KEY_PREFIX must not contain braces: all sessions would be on one node."
             )
         return ClusterLink(self.seeds, self._options, self.timeout, self.settings.wait_replicas)
+
+    def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
+        """See Store.rotate(). No script takes keys of two slots, which are on different nodes most of the time."""
+        return Store.rotate(self, old_key, version, new_key, record)
 
     def part_of(self, key: str) -> str:
         """Return which server a record is on, as far as that is known; "" where it is not."""

@@ -27,6 +27,7 @@ from sessionpersist.stores.base import (
     Outcome,
     Probed,
     Record,
+    Rotation,
     ended_record,
     is_roster,
     new_place,
@@ -68,6 +69,8 @@ SEVERAL = {
 }
 # By what REPLACE returns.
 OUTCOMES = {-1: Outcome.MISSING, 0: Outcome.MISSING, 1: Outcome.CONFLICT, 2: Outcome.SAVED}
+# By what ROTATE returns.
+ROTATIONS = {0: Rotation.TAKEN, 1: Rotation.LEFT, 2: Rotation.DONE}
 
 
 class RedisStore(Probed):
@@ -138,6 +141,14 @@ class RedisStore(Probed):
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         name, ended = self._name(key), pack(ended_record(expires_at, reason))
         self._is_ok(self._command("SET", name, ended, "PX", ttl(expires_at), name=name, writes=True))
+
+    def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
+        new, only = self._name(new_key), b"" if version is None else packed(version)
+        written = (pack(record), ttl(record.expires_at))
+        answer = self._script(scripts.ROTATE, self._name(old_key), new, now_ms(), only, *written, keys=2)
+        if answer not in ROTATIONS:
+            raise self._explained(answer)
+        return ROTATIONS[answer]
 
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         """See Drainable.scan(). While the server resizes its table, a record may come twice."""
@@ -343,17 +354,18 @@ class RedisStore(Probed):
             raise self._explained(answer)
         return answer
 
-    def _script(self, script: Script, name: str, *arguments: Any, give_up: float = 0.0) -> int:
-        """Run a script by its hash; a server that does not know it is given its text."""
+    def _script(self, script: Script, name: str, *arguments: Any, give_up: float = 0.0, keys: int = 1) -> int:
+        """Run a script by its hash; a server that does not know it is given its text. Of ``keys`` the first is the
+        name, and the others are the first of the arguments."""
         begun = monotonic()
         write = self._wire.write
         if self.settings.wait_replicas:
             arguments = (*arguments, scripts.CONFIRMED)
         try:
-            answer = write((("EVALSHA", script.sha, 1, name, *arguments),), give_up, SMALL, name)[0]
+            answer = write((("EVALSHA", script.sha, keys, name, *arguments),), give_up, SMALL, name)[0]
             if isinstance(answer, redis.exceptions.NoScriptError):
                 give_up = give_up or begun + self.timeout
-                answer = write((("EVAL", script.text, 1, name, *arguments),), give_up, SMALL, name)[0]
+                answer = write((("EVAL", script.text, keys, name, *arguments),), give_up, SMALL, name)[0]
         except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
             answer = error
         if type(answer) is int:
