@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import ssl
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.browser.visitor import PASSWORD, USER
 from tests.load.site import ROOT, Site
+from tests.load.warm import warm
 from tests.servers.certificates import Certificates
 from tests.servers.places import free_port
-from tests.servers.process import GuardedProcess
 
 START_SECONDS = 30.0
 
@@ -33,17 +33,12 @@ def production(folder: Path, certificates: Certificates) -> Iterator[str]:
     site = Site(folder, DEBUG="false", ALLOWED_HOSTS="localhost", DJANGO_SUPERUSER_PASSWORD=PASSWORD)
     site.migrate()
     site.manage("createsuperuser", "--no-input", f"--username={USER}", "--email=grace@example.org")
-    command = [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        "tests.browser.wsgi",
-        f"--bind=127.0.0.1:{port}",
-        "--threads=4",
-    ]
+    command = ["-m", "gunicorn", "tests.browser.wsgi", f"--bind=127.0.0.1:{port}", "--threads=4"]
     command += [f"--certfile={certificates.server_file}", f"--keyfile={certificates.server_file}"]
     log = folder / "production.log"
-    process = GuardedProcess([*command, f"--chdir={ROOT}"], folder, "", log, site.environment)
+    with log.open("ab") as out, Path(os.devnull).open() as nothing:
+        standard = [nothing.fileno(), out.fileno(), out.fileno()]
+        process = warm().start([*command, f"--chdir={ROOT}"], site.environment, standard, folder)
     try:
         url = f"https://localhost:{port}"
         wait_for(url, certificates, log)

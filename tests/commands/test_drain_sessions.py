@@ -7,13 +7,10 @@ import pty
 import re
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,6 +30,7 @@ from sessionpersist.stores.redis.store import RedisStore
 from tests.commands.running import run
 from tests.load import stores
 from tests.load.site import ROOT, Site
+from tests.load.warm import TalkingProcess, warm
 from tests.servers import Postgres, Valkey, require, shared
 from tests.stores.contract import a_key, a_record
 from tests.stores.places import redis_store
@@ -103,10 +101,9 @@ def payloads(records: dict[str, Record]) -> dict[str, bytes]:
     return {key: record.payload for key, record in records.items()}
 
 
-def start(site: Site, *arguments: str) -> subprocess.Popen[str]:
+def start(site: Site, *arguments: str) -> TalkingProcess:
     """Begin a drain in a process of its own."""
-    command = [sys.executable, str(ROOT / "manage.py"), "drain_sessions", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, env=site.environment, stdout=subprocess.PIPE, text=True)
+    return warm().talk([str(ROOT / "manage.py"), "drain_sessions", *arguments], site.environment)
 
 
 class TestOnARealSite:
@@ -126,9 +123,8 @@ class TestOnARealSite:
         drain = start(site, "--rate", "1000")
         while source.count() > SESSIONS - 500:
             time.sleep(0.01)
-        drain.send_signal(signal.SIGKILL)
-        drain.communicate()
-        assert drain.returncode == -signal.SIGKILL
+        drain.kill()
+        assert drain.wait() == -signal.SIGKILL
         assert 0 < source.count() < SESSIONS
         site.manage("drain_sessions")
         assert in_postgres(database_url) == payloads(sessions)
@@ -139,23 +135,15 @@ class TestOnARealSite:
         self, site: Site, sessions: dict[str, Record], source: Probed, database_url: str, terminal: bool
     ) -> None:
         output, end = pty.openpty() if terminal else os.pipe()
-        command = [sys.executable, str(ROOT / "manage.py"), "drain_sessions", "--rate", "1000"]
-        with subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=site.environment,
-            stdout=end,
-            stderr=end,
-            # Where the tests run in the background, they ignore it, and what they start would, too.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-        ) as drain:
-            os.close(end)
-            while source.count() > SESSIONS - 500:
-                time.sleep(0.01)
-            drain.send_signal(signal.SIGINT)
-            said = read_all(output).decode()
+        command = [str(ROOT / "manage.py"), "drain_sessions", "--rate", "1000"]
+        drain = warm().start(command, site.environment, (end, end, end))
+        os.close(end)
+        while source.count() > SESSIONS - 500:
+            time.sleep(0.01)
+        os.kill(drain.pid, signal.SIGINT)
+        said = read_all(output).decode()
         os.close(output)
-        assert drain.returncode == 130
+        assert drain.wait(60) == 130
         assert re.search(r"CommandError: Stopped: [\d,]+ sessions moved. Run this again to go on.", said)
         assert "Traceback" not in said
         site.manage("drain_sessions")
@@ -165,8 +153,8 @@ class TestOnARealSite:
         self, site: Site, sessions: dict[str, Record], source: Probed, database_url: str
     ) -> None:
         drains = [start(site), start(site)]
-        said = [drain.communicate()[0] for drain in drains]
-        assert [drain.returncode for drain in drains] == [0, 0], said
+        said = [drain.stdout.read() for drain in drains]
+        assert [drain.finish() for drain in drains] == [0, 0], said
         assert in_postgres(database_url) == payloads(sessions)
         assert source.count() == 0
 
@@ -183,11 +171,11 @@ class TestOnARealSite:
 
     def test_on_a_terminal_it_has_a_bar(self, site: Site, sessions: dict[str, Record]) -> None:
         output, terminal = pty.openpty()
-        command = [sys.executable, str(ROOT / "manage.py"), "drain_sessions"]
-        with subprocess.Popen(command, cwd=ROOT, env=site.environment, stdout=terminal) as drain:
-            os.close(terminal)
-            said = read_all(output)
-        assert drain.returncode == 0
+        command = [str(ROOT / "manage.py"), "drain_sessions"]
+        drain = warm().start(command, site.environment, (terminal, terminal, terminal))
+        os.close(terminal)
+        said = read_all(output)
+        assert drain.wait(60) == 0
         assert b"\r[" in said
         assert b"] 100% 3,000" in said
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.load.warm import warm
 from tests.servers import Postgres, require
 
 pytestmark = pytest.mark.xdist_group("processes")
@@ -31,15 +30,9 @@ class Process:
     """A process of the site, which runs tests/configuration/worker.py."""
 
     def __init__(self, environment: Environment) -> None:
-        command = [sys.executable, "-m", "tests.configuration.worker"]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True
-        )
+        self.process = warm().talk(["-m", "tests.configuration.worker"], environment)
 
     def ask(self, line: str) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         print(line, file=self.process.stdin, flush=True)
         answer: dict[str, Any] = json.loads(self.process.stdout.readline())
         return answer
@@ -50,7 +43,7 @@ class Process:
         return float(since) if found == store_type else None
 
     def close(self) -> None:
-        self.process.communicate(timeout=10)
+        assert self.process.finish(seconds=10) == 0
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
@@ -92,8 +85,8 @@ def processes(
         "MEMORY_DIR": str(folder),
         "REFRESH_SECONDS": str(REFRESH),
     }
-    migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-    subprocess.run(migrate, cwd=ROOT, env=environment, check=True)
+    migrated = warm().run(["manage.py", "migrate", "--verbosity", "0"], environment, "", seconds=60)
+    assert migrated.returncode == 0, migrated.stderr
     with ExitStack() as stack:
         started = [Process(environment) for _ in range(PROCESSES)]
         for process in started:

@@ -6,7 +6,6 @@ import functools
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -17,7 +16,7 @@ from typing import Any, Self
 
 from tests.load.warm import warm
 from tests.servers.places import free_port
-from tests.servers.process import GuardedProcess
+from tests.servers.process import Guarded
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET_KEY = "for-load-tests-only-0123456789-abcdefghijklmnopqrstuvwxyz"
@@ -79,9 +78,11 @@ class Site:
 
         self._python("-c", CONFIGURE, standard_input=json.dumps(saved))
 
-    def python(self, *arguments: str, standard_input: str = "") -> subprocess.CompletedProcess[str]:
-        """Have a process of its own run a script, or a program after ``-c``."""
-        return warm().run(list(arguments), self.environment, standard_input, seconds=60)
+    def python(
+        self, *arguments: str, standard_input: str = "", seconds: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Have a process of its own run a script, a program after ``-c``, or a module after ``-m``."""
+        return warm().run(arguments, self.environment, standard_input, seconds)
 
     def _python(self, *arguments: str, standard_input: str = "") -> str:
         done = self.python(*arguments, standard_input=standard_input)
@@ -113,7 +114,7 @@ class Node:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = site.folder / f"{name}.log"
-        self._process: GuardedProcess | None = None
+        self._process: Guarded | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -126,13 +127,14 @@ class Node:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        command = [sys.executable, "-m", "gunicorn", "tests.load.wsgi", "--bind", f"127.0.0.1:{self.port}"]
+        command = ["-m", "gunicorn", "tests.load.wsgi", "--bind", f"127.0.0.1:{self.port}"]
         command += ["--workers", str(self.workers), "--threads", str(self.threads), "--log-level", "warning"]
         command += ["--worker-tmp-dir", str(self.site.folder), "--timeout", "60"]
         command += [f"--chdir={ROOT}", *["--preload"] * self.preload]
         environment = {**self.site.environment, "NODE_NAME": self.name}
-        # Its guard removes the folder that it is given if this process dies: never that of the code.
-        self._process = GuardedProcess(command, self.site.folder, "", self.log, environment)
+        with self.log.open("ab") as log, Path(os.devnull).open() as nothing:
+            standard = [nothing.fileno(), log.fileno(), log.fileno()]
+            self._process = warm().start(command, environment, standard, self.site.folder)
         try:
             self._wait()
         except BaseException:

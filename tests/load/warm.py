@@ -1,7 +1,7 @@
 """Pythons for the sites of tests that need not start: a process that has imported Django and the drivers forks one for
 each that is asked for.
 
-A start takes more than half a second of a core, and the tests of the long way (a command as an operator runs it, a
+A start and an end take half a second of a core, and the tests of the long way (a command as an operator runs it, a
 process that knows nothing of the test) take hundreds of them. What reads settings is not imported beforehand, so a
 fork has the environment that it is given, and nothing of another's. Tests of how a process begins and ends start a
 Python of their own.
@@ -9,7 +9,10 @@ Python of their own.
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import functools
+import gc
 import importlib
 import io
 import json
@@ -21,14 +24,19 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO, TypeVar
+
+from tests.servers import guard
+from tests.servers.process import Guarded
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 1 << 20  # bytes of a request: arguments and an environment
+LIBC = ctypes.CDLL(None)  # loaded before the forks
 
 BEFOREHAND = [
     *("django.core.management", "django.core.handlers.wsgi", "django.core.cache.backends.locmem"),
@@ -36,7 +44,57 @@ BEFOREHAND = [
     *("django.forms", "django.template.loader", "django.contrib.auth.hashers", "django.views.generic"),
     *("cryptography.hazmat.primitives.ciphers.aead", "cryptography.fernet", "environ", "logging.config"),
     *("psycopg", "pymongo", "redis", "whitenoise.middleware"),
+    *("gunicorn.app.wsgiapp", "gunicorn.workers.gthread", "gunicorn.glogging"),
 ]
+
+
+class WarmProcess(Guarded):
+    """A Python that was forked, until it ends."""
+
+    def __init__(self, arguments: Sequence[str], answer: TextIO) -> None:
+        self.arguments, self._answer = arguments, answer
+        self._code: int | None = None
+        self.pid = int(answer.readline())
+
+    @property
+    def alive(self) -> bool:
+        return not self._ended(0)
+
+    def wait(self, seconds: float | None = None) -> int:
+        if not self._ended(seconds):
+            raise subprocess.TimeoutExpired(list(self.arguments), seconds or 0)
+        assert self._code is not None
+        return self._code
+
+    def _ended(self, seconds: float | None) -> bool:
+        if self._code is None:
+            waiting = select.poll()  # select() takes no file with a number above 1,023
+            waiting.register(self._answer, select.POLLIN)
+            if not waiting.poll(None if seconds is None else seconds * 1000):
+                return False
+            with self._answer:
+                self._code = int(self._answer.readline())
+        return True
+
+
+class TalkingProcess(WarmProcess):
+    """One that a test talks to, by its standard input and output."""
+
+    stdin: TextIO
+    stdout: TextIO
+
+    def finish(self, seconds: float = 60) -> int:
+        """Close its input, and return what it ends with."""
+        with self.stdin, self.stdout:
+            self.stdin.close()
+            return self.wait(seconds)
+
+    def kill(self) -> None:
+        with self.stdin, self.stdout:
+            super().kill()
+
+
+AnyProcess = TypeVar("AnyProcess", bound=WarmProcess)
 
 
 class Warm:
@@ -55,10 +113,10 @@ class Warm:
             )
 
     def run(
-        self, arguments: list[str], environment: Mapping[str, str], standard_input: str, seconds: float
+        self, arguments: Sequence[str], environment: Mapping[str, str], standard_input: str, seconds: float
     ) -> subprocess.CompletedProcess[str]:
         """Do what ``subprocess.run([sys.executable, *arguments], …)`` does in the folder of the project. The arguments
-        are a script and its own, or a program after ``-c``."""
+        are a script and its own, a program after ``-c``, or a module after ``-m``."""
         with (
             tempfile.TemporaryFile() as given,
             tempfile.TemporaryFile() as out,
@@ -66,29 +124,54 @@ class Warm:
         ):
             given.write(standard_input.encode())
             given.seek(0)
-            code = self._run(
-                {"argv": arguments, "environment": dict(environment)}, [given, out, err], seconds
-            )
+            process = self.start(arguments, environment, [each.fileno() for each in (given, out, err)])
+            try:
+                code = process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
             for file in (out, err):
                 file.seek(0)
-            return subprocess.CompletedProcess(arguments, code, out.read().decode(), err.read().decode())
+            return subprocess.CompletedProcess(
+                list(arguments), code, out.read().decode(), err.read().decode()
+            )
 
-    def _run(self, request: dict[str, Any], files: list[Any], seconds: float) -> int:
+    def start(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        standard: Sequence[int],
+        folder: Path | None = None,
+    ) -> WarmProcess:
+        """Start one with these files as standard input, output and error. If the process that asks dies, so does this
+        one, and the folder is removed."""
+        return self._start(WarmProcess, arguments, environment, standard, folder)
+
+    def talk(self, arguments: Sequence[str], environment: Mapping[str, str]) -> TalkingProcess:
+        """Start one with pipes."""
+        given, stdin = os.pipe()
+        stdout, out = os.pipe()
+        process = self._start(TalkingProcess, arguments, environment, (given, out, 2), None)
+        os.close(given)
+        os.close(out)
+        process.stdin, process.stdout = os.fdopen(stdin, "w"), os.fdopen(stdout)
+        return process
+
+    def _start(
+        self,
+        kind: type[AnyProcess],
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        standard: Sequence[int],
+        folder: Path | None,
+    ) -> AnyProcess:
+        request = {"argv": arguments, "environment": dict(environment), "folder": str(folder or "")}
         read, write = os.pipe()
-        with os.fdopen(read) as answer:
-            try:
-                numbers = [*(file.fileno() for file in files), write]
-                socket.send_fds(self._socket, [json.dumps(request).encode()], numbers)
-            finally:
-                os.close(write)
-            pid = int(answer.readline())
-            waiting = select.poll()  # select() takes no file with a number above 1,023
-            waiting.register(answer, select.POLLIN)
-            if not waiting.poll(seconds * 1000):
-                os.kill(pid, signal.SIGKILL)
-                answer.readline()  # it is gone
-                raise subprocess.TimeoutExpired(request["argv"], seconds)
-            return int(answer.readline())
+        try:
+            socket.send_fds(self._socket, [json.dumps(request).encode()], [*standard, write])
+        finally:
+            os.close(write)
+        return kind(arguments, os.fdopen(read))
 
 
 @functools.cache
@@ -100,6 +183,9 @@ def warm() -> Warm:
 def serve(requests: socket.socket) -> None:
     """Fork a Python for each request, until nobody can ask any more."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the forks below are not waited for
+    # Where the tests run in the background, they ignore it, and what they start would, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.freeze()  # what is here already is no fork's garbage
     while True:
         request, numbers, _, _ = socket.recv_fds(requests, LONGEST, 4)
         if not request:
@@ -107,43 +193,92 @@ def serve(requests: socket.socket) -> None:
         if os.fork() == 0:
             requests.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            wait_for_one(json.loads(request), *numbers)
+            keep_one(json.loads(request), *numbers)
         for number in numbers:
             os.close(number)
 
 
-def wait_for_one(request: dict[str, Any], given: int, out: int, err: int, answer: int) -> None:
-    """Fork once more, and say of which pid the Python is and how it has ended. Comes back in that Python only after all
-    is done."""
+def keep_one(request: dict[str, Any], given: int, out: int, err: int, answer: int) -> None:
+    """Fork once more, and be the guard of that Python: say of which pid it is, and how it has ended."""
+    parent, guarded = os.getppid(), os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # watch() takes it
     pid = os.fork()
     if pid == 0:
         os.close(answer)
-        for number, standard in ((given, 0), (out, 1), (err, 2)):
-            os.dup2(number, standard)
-            os.close(number)
-        begin(request["argv"], request["environment"])
-        sys.exit()
+        os.setsid()
+        guard.bind(LIBC, guarded)
+        be(request["argv"], request["environment"], (given, out, err))
+    for number in (given, out, err):
+        os.close(number)
     with os.fdopen(answer, "w") as told:
         print(pid, file=told, flush=True)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        print(code, file=told, flush=True)
+        print(
+            guard.watch(pid, functools.partial(ended, pid), parent, request["folder"]), file=told, flush=True
+        )
     os._exit(0)
 
 
+def ended(pid: int) -> int | None:
+    """How a child has ended; None if it has not."""
+    found, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if found else None
+
+
+def be(arguments: list[str], environment: dict[str, str], standard: Sequence[int]) -> None:
+    """Be a Python that was started with these arguments, to its end; nothing comes back.
+
+    It does all that a Python does for the sake of others as it ends: it waits for its threads, calls what was
+    registered, and writes what it still has. Taking itself apart, module by module, costs more than most of what is
+    asked of it here; the system does that at no cost.
+    """
+    for number, file in enumerate(standard):
+        os.dup2(file, number)
+        os.close(file)
+    code = 1
+    try:
+        code = exit_code(arguments, environment)
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def exit_code(arguments: list[str], environment: dict[str, str]) -> int:
+    """What a Python with these arguments comes to."""
+    try:
+        begin(arguments, environment)
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            return end.code
+        if end.code is not None:
+            sys.stderr.write(f"{end.code}\n")
+        return int(end.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
 def begin(arguments: list[str], environment: dict[str, str]) -> None:
-    """Be a Python that was started with these arguments."""
+    """Run what a Python with these arguments does."""
     os.environ.clear()
     os.environ.update(environment)
     sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
-    if arguments[0] == "-c":
-        program, sys.argv = arguments[1], ["-c", *arguments[2:]]
+    first, *others = arguments
+    if first == "-m":
+        sys.argv = others
+        runpy.run_module(others[0], run_name="__main__", alter_sys=True)
+    elif first == "-c":
+        sys.argv = ["-c", *others[1:]]
         main = sys.modules["__main__"] = ModuleType("__main__")
-        exec(program, vars(main))  # noqa: S102 - as python -c does
+        exec(others[0], vars(main))  # noqa: S102 - as python -c does
     else:
         sys.argv = arguments
-        runpy.run_path(arguments[0], run_name="__main__")
+        runpy.run_path(first, run_name="__main__")
 
 
 if __name__ == "__main__":

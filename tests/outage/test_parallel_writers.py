@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.load import stores
-from tests.load.site import ROOT, Site
+from tests.load.site import Site
 from tests.servers import Server, require, shared
 from tests.sizes import quick_and_long
 
@@ -86,13 +84,6 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
 
 @pytest.mark.parametrize("keys", quick_and_long(160, 2000))
 def test_eight_parallel_writers_lose_no_key(site: Site, keys: int) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *map(str, (PROCESSES, THREADS, keys))],
-        cwd=ROOT,
-        env=site.environment,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
+    done = site.python("-c", PROGRAM, *map(str, (PROCESSES, THREADS, keys)), seconds=180)
     assert (done.stderr, done.returncode) == ("", 0)
     assert json.loads(done.stdout) == {f"key-{number}": number for number in range(keys)}

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from tests.load.logins import DRAWN, GONE, LIVE, MOVED, Event, events
 from tests.load.places import Place, places
-from tests.load.site import ROOT, Site
+from tests.load.site import Site
+from tests.load.warm import TalkingProcess, warm
 from tests.sizes import quick_and_long
 
 pytestmark = pytest.mark.xdist_group("load")
@@ -60,11 +59,6 @@ class Effort(NamedTuple):
     limit: int
 
 
-class Running(NamedTuple):
-    process: subprocess.Popen[str]
-    journal: Path
-
-
 class Logins:
     """The processes in which the user logs in."""
 
@@ -72,37 +66,27 @@ class Logins:
         self.site, self.journals = site, list[Path]()
         self.running = [self.start() for _ in range(PROCESSES)]
 
-    def start(self) -> Running:
+    def start(self) -> TalkingProcess:
         journal = self.site.folder / f"journal-{len(self.journals)}"
         self.journals.append(journal)
-        command = [sys.executable, "-m", "tests.load.logins", str(journal), USER, journal.name]
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        environment = {**self.site.environment, "NODE_NAME": "one"}
-        return Running(subprocess.Popen(command, cwd=ROOT, env=environment, **pipes), journal)
+        command = ["-m", "tests.load.logins", str(journal), USER, journal.name]
+        return warm().talk(command, {**self.site.environment, "NODE_NAME": "one"})
 
     def wait(self) -> None:
         for each in self.running:
-            assert out_of(each).readline() == "ready\n"
+            assert each.stdout.readline() == "ready\n"
 
     def kill_one(self) -> None:
         """As when a machine loses its power, at whatever it was doing; another one starts."""
-        victim = self.running.pop(0)
-        victim.process.kill()
-        victim.process.communicate()
+        self.running.pop(0).kill()
         self.running.append(self.start())
 
     def stop(self) -> None:
         for each in self.running:
-            each.process.communicate("", timeout=60)
-            assert each.process.returncode == 0
+            assert each.finish() == 0
 
     def events(self) -> list[Event]:
         return [event for journal in self.journals for event in events(journal)]
-
-
-def out_of(running: Running) -> IO[str]:
-    assert running.process.stdout is not None
-    return running.process.stdout
 
 
 def logins_of(found: Iterable[Event]) -> dict[str, str]:

@@ -99,41 +99,49 @@ def _settle(pids: list[int], done: Callable[[int], bool]) -> None:
         time.sleep(0.002)
 
 
+def bind(libc: ctypes.CDLL, guard: int) -> None:
+    """Has this process, the child of a guard, be killed when the guard dies."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if os.getppid() != guard:
+        os._exit(1)
+
+
 def _start(user: str, command: list[str]) -> subprocess.Popen[bytes]:
     """Starts the server in a session of its own (Ctrl-C is not for it), bound to the life of this process."""
     guard = os.getpid()
     libc = ctypes.CDLL(None)  # loaded before the fork
 
-    def bind_to_guard() -> None:
-        # Runs after the change of user, which would reset the signal.
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        if os.getppid() != guard:
-            os._exit(1)
-
     return subprocess.Popen(
         command,
         start_new_session=True,
-        preexec_fn=bind_to_guard,
+        preexec_fn=lambda: bind(libc, guard),  # after the change of user, which would reset the signal
         user=user or None,
         group=pwd.getpwnam(user).pw_gid if user else None,
         extra_groups=() if user else None,
     )
 
 
+def watch(pid: int, poll: Callable[[], int | None], parent: int, folder: str) -> int:
+    """Waits for the end of a child, and returns what it ended with. If the parent of this process is gone first, the
+    child is killed with all its processes, and the folder removed, if one is named. SIGCHLD is blocked."""
+    while (code := poll()) is None:
+        if os.getppid() == parent:
+            signal.sigtimedwait({signal.SIGCHLD}, LOOK_SECONDS)
+        else:
+            destroy(pid)
+    if os.getppid() != parent and folder:
+        shutil.rmtree(folder, ignore_errors=True)
+    return code
+
+
 def main(parent: int, report: int, folder: str, user: str, command: list[str]) -> int:
     """Starts the command, watches it and the parent; returns an exit code as a shell would give it."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # sigtimedwait below takes it
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # watch() takes it
     server = _start(user, command)
     os.write(report, str(server.pid).encode())
     os.close(report)
-    while server.poll() is None and os.getppid() == parent:
-        signal.sigtimedwait({signal.SIGCHLD}, LOOK_SECONDS)
-    if os.getppid() != parent:
-        if server.returncode is None:
-            destroy(server.pid)
-        shutil.rmtree(folder, ignore_errors=True)
-    code = server.wait()
+    code = watch(server.pid, server.poll, parent, folder)
     return code if code >= 0 else 128 - code
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,8 +14,38 @@ from tests.servers import guard
 STOP_SECONDS = 15.0
 
 
-class GuardedProcess:
-    """A command that runs under `guard.py`. It is signalled directly; the guard ends after it."""
+class Guarded(ABC):
+    """A process under a guard. It is signalled directly; the guard ends after it."""
+
+    pid: int
+
+    @property
+    @abstractmethod
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+
+    @abstractmethod
+    def wait(self, seconds: float | None = None) -> int:
+        """Waits for the end and returns the exit code; subprocess.TimeoutExpired if that takes longer."""
+
+    def end(self, number: signal.Signals) -> None:
+        """Asks the process to end with this signal, paused or not, and kills it if it does not."""
+        if self.alive:
+            guard.resume(self.pid)
+            guard.send(self.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.wait(STOP_SECONDS)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kills it with all its descendants and returns once they are gone."""
+        if self.alive:
+            guard.destroy(self.pid)
+        self.wait()
+
+
+class GuardedProcess(Guarded):
+    """A command that runs under `guard.py`."""
 
     def __init__(
         self,
@@ -49,21 +80,5 @@ class GuardedProcess:
     def alive(self) -> bool:
         return self._guard.poll() is None
 
-    def wait(self, seconds: float) -> int:
-        """Waits for the end and returns the exit code; subprocess.TimeoutExpired if that takes longer."""
+    def wait(self, seconds: float | None = None) -> int:
         return self._guard.wait(seconds)
-
-    def end(self, number: signal.Signals) -> None:
-        """Asks the process to end with this signal, paused or not, and kills it if it does not."""
-        if self.alive:
-            guard.resume(self.pid)
-            guard.send(self.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.wait(STOP_SECONDS)
-        self.kill()
-
-    def kill(self) -> None:
-        """Kills it with all its descendants and returns once they are gone."""
-        if self.alive:
-            guard.destroy(self.pid)
-        self._guard.wait()

@@ -3,12 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
+
+from tests.load.warm import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG_KEY = "$ecret-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ"
@@ -16,14 +17,7 @@ PRODUCTION = {"SECRET_KEY": LONG_KEY, "ALLOWED_HOSTS": "www.example.org", "DATAB
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "ENV_FILE": "", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return warm().run(arguments, {"PATH": os.environ["PATH"], "ENV_FILE": "", **environment}, "", seconds=60)
 
 
 def value_of(expression: str, **environment: str) -> Any:
