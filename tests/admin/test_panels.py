@@ -187,8 +187,9 @@ class TestHandover:
     ) -> None:
         settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ACTIVATION_SECONDS": 30}
         choose(**JDBC)
-        text = text_of(browser.get(PROGRESS))
-        assert re.search(r"In (29|30) s sessions begin to move from In-Memory to JDBC", text)
+        text = text_of(browser.get(PAGE))
+        assert re.search(r"Switches to JDBC, database “default” in (29|30) s", text)
+        assert "No handover is going on." in text
 
     def test_memory_is_told_to_be_of_each_node(self, browser: Client) -> None:
         fill(1)
@@ -324,8 +325,9 @@ class TestMovingTheRest:
         assert re.search(r'<progress[^>]* value="\d+" max="\d+">', answers[0]["facts"])
         assert answers[-1]["message"] == "The handover from JDBC, database “default” is over."
         assert SessionStore(sessions[0].session_key)["cat"] == "tom"
-        assert "all moved by" in text_of(browser.get(PAGE))
-        assert "✓ The handover is over Since" in text_of(browser.get(PAGE))
+        text = text_of(browser.get(PAGE))
+        assert re.search(r"all moved \d+ s ago", text)
+        assert re.search(r"✓ The handover is over \d+ s ago No session is left in JDBC", text)
 
     def test_the_log_has_one_entry_for_all_steps_which_names_the_store(
         self, browser: Client, monkeypatch: pytest.MonkeyPatch
@@ -438,7 +440,7 @@ class TestAbandoning:
         assert re.fullmatch(
             r"Abandoned the sessions that were left in REDIS at 127.0.0.1:\d+, database 0\.", entry
         )
-        assert "abandoned on" in text
+        assert re.search(r"abandoned \d+ s ago", text)
 
     def test_the_store_in_force_can_not_be_abandoned(self, browser: Client) -> None:
         number = choose(**JDBC)
@@ -467,7 +469,7 @@ class TestSwitchingBack:
         choose(**JDBC, redis_password="another-pw", redis_host="elsewhere.example")
         edition = LoginConfiguration.get_solo().edition
         response: Any = browser.post(url("switch_back", number), {"edition": edition}, follow=True)
-        assert re.search(r"Saved\. Sessions are stored in REDIS at 127.0.0.1", text_of(response))
+        assert re.search(r"Saved\. .*Sessions are stored in REDIS at 127.0.0.1", text_of(response))
         saved = LoginConfiguration.get_solo()
         assert (saved.redis_host, saved.redis_password) == (login["redis_host"], login["redis_password"])
         assert (
@@ -568,7 +570,7 @@ class TestHistory:
 
 class TestNodes:
     def test_none_has_reported_itself(self, browser: Client) -> None:
-        assert "No node has answered a request in the last hour." in text_of(browser.get(PAGE))
+        assert "Nodes None has answered a request in the last hour." in text_of(browser.get(PAGE))
 
     @pytest.mark.usefixtures("clock_stands_still")
     def test_each_with_its_processes_its_store_and_its_last_sign_of_life(self, browser: Client) -> None:
@@ -610,7 +612,8 @@ class TestNodes:
         node("web-1", revision=number, seconds=3)
         node("web-2", revision=number - 1, seconds=40)
         text = text_of(browser.get(PAGE))
-        assert "1 of 2 nodes have switched." in text
+        assert "1 of 2 nodes has switched; the other one has answered no request since" in text
+        assert "1 of 2 nodes Check now" in text, "the strip"
         assert "web-2 1 In-Memory with its next request 40 s ago" in text
 
     def test_what_a_process_used_before_the_switch_is_not_told_of_its_node(self, browser: Client) -> None:

@@ -19,7 +19,7 @@ from tests.servers import Postgres, require, shared
 
 ZONE = "Asia/Kolkata"  # half an hour past the hours of UTC, and far from it
 DATE = re.compile(r"(\w+\.? \d+, \d{4}), (noon|midnight|\d+(?::\d+)? [ap]\.m\.)")
-TIME = re.compile(r"at (\d\d):(\d\d):(\d\d)")
+ON_HOVER = re.compile(r'title="(\w+)\.? (\d+, \d{4}, \d\d:\d\d:\d\d) IST"')
 
 
 def read_by_staff(folder: Path, url: str, *, use_tz: bool) -> dict[str, str]:
@@ -43,15 +43,19 @@ def read_by_staff(folder: Path, url: str, *, use_tz: bool) -> dict[str, str]:
     return found
 
 
-def dates_in(text: str) -> list[datetime]:
-    """Every date with a time of day, as Django writes them in English."""
+def dates_in(page: str) -> list[datetime]:
+    """Every date with a time of day, as Django writes them in English, and those that are shown on hover."""
     found = []
-    for day, clock in DATE.findall(text):
+    for day, clock in DATE.findall(page):
         clock = {"noon": "12:00 p.m.", "midnight": "12:00 a.m."}.get(clock, clock).replace(".", "").upper()
         clock = clock if ":" in clock else clock.replace(" ", ":00 ")
         month = day[:3]
         written = f"{month} {day.partition(' ')[2]} {clock} +0000"
         found.append(datetime.strptime(written, "%b %d, %Y %I:%M %p %z").replace(tzinfo=None))
+    for month, written in ON_HOVER.findall(page):
+        found.append(
+            datetime.strptime(f"{month[:3]} {written} +0000", "%b %d, %Y, %H:%M:%S %z").replace(tzinfo=None)
+        )
     return found
 
 
@@ -65,17 +69,11 @@ def test_every_time_on_the_page_is_the_local_one(server: str, use_tz: bool, tmp_
     read = read_by_staff(tmp_path, url, use_tz=use_tz)
     now = datetime.fromisoformat(read["now"]).replace(tzinfo=None)
     assert abs(now - datetime.now(ZoneInfo(ZONE)).replace(tzinfo=None)) < timedelta(minutes=2)
-    # Saved by, overtaken by, since, over at, and the lines of the history.
-    for page, least in {"saved": 1, "overtaken": 2, "moving": 3, "over": 3}.items():
+    # The switch to come, overtaken by, since, over, and the lines of the history.
+    for page, least in {"saved": 2, "overtaken": 2, "moving": 2, "over": 3}.items():
         dates = dates_in(read[page])
         assert len(dates) >= least, (page, read[page])
         assert all(abs(each - now) < timedelta(minutes=2) for each in dates), (page, dates, now)
-    clocks = TIME.findall(read["saved"])
-    assert len(clocks) >= 2, "the message and the status"
-    assert len(set(clocks)) == 1
-    hour, minute, second = map(int, clocks[0])
-    ago = (now - now.replace(hour=hour, minute=minute, second=second)) % timedelta(days=1)
-    assert ago < timedelta(minutes=2)
 
 
 @pytest.mark.parametrize("use_tz", [True, False])

@@ -45,7 +45,7 @@ class TestAlways:
             own_password(page).fill(PASSWORD)
             expect(visitor.verdict()).to_have_text("The connection works.")
             visitor.save()
-            expect(page.locator(".messagelist .success")).to_contain_text(f"switches to {place.label}")
+            visitor.check_saved(place)
         visitor.wait_until_in_force(place)
         visitor.check_logged_in()
         assert visitor.session_key != before
@@ -74,7 +74,7 @@ class TestAlways:
         visitor.field(place, "Password").fill(place.fields["Password"])
         own_password(page).fill(PASSWORD)
         visitor.save()
-        expect(page.locator(".messagelist .success")).to_contain_text(f"switches to {place.label}")
+        visitor.check_saved(place)
 
     def test_a_store_is_given_up_by_the_keyboard_alone(self, visitor: Visitor, stores: Stores) -> None:
         page = visitor.page

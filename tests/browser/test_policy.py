@@ -25,6 +25,7 @@ def test_time_outs_and_limits_are_set_and_what_is_wrong_stands_at_its_field(
     visitor.log_in()
     with strict_policy(page):
         visitor.open_configuration()
+        page.get_by_text("Session time-outs and limits").click()
         idle = section(visitor).get_by_label("Idle time-out (minutes)")
         limit = section(visitor).get_by_label("Sessions per user")
         per_node = page.locator(".sp-per-node")

@@ -90,6 +90,11 @@ class Visitor:
     def save(self) -> None:
         self.page.get_by_role("button", name="Save", exact=True).click()
 
+    def check_saved(self, place: Place) -> None:
+        """The page says so, and in the strip on top which store that is."""
+        expect(self.page.locator(".messagelist .success")).to_have_text("Saved.")
+        expect(self.status()).to_contain_text(place.label)
+
     def wait_until_in_force(self, place: Place) -> None:
         """Look at the home page until it names the store."""
         give_up = time.monotonic() + PATIENCE / 1000

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from sessionpersist.configuration.forms.validators import is_ip_address, validate_host, validate_nodes
@@ -150,3 +151,13 @@ class TypeCards(forms.RadioSelect):
 
     def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {**super().create_option(name, value, *args, **kwargs), "meaning": self.meanings[str(value)]}
+
+
+def as_text(field: forms.Field, value: Any) -> str:
+    """Return the value of a field as it is to be read: the label of a choice, and nothing where it is empty."""
+    if isinstance(field, forms.BooleanField):
+        return _("yes") if value else _("no")
+    if isinstance(field, forms.ChoiceField):
+        labels = {str(each): str(label) for each, label in list(field.choices)}  # type: ignore[arg-type]
+        return labels.get(str(value), str(value or ""))
+    return "" if value is None else str(value)

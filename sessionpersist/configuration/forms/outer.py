@@ -232,12 +232,11 @@ class LoginConfigurationForm(forms.Form):
         for store in self.stores:
             store.ask_for_secrets_again()
 
-    def make_read_only(self) -> None:
-        """For users who may look but not change."""
-        for store in self.stores:
-            store.make_read_only()
-        for field in (*self.fields.values(), *self.policy.fields.values()):
-            field.disabled = True
+    def reading(self) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+        """Yield what is saved, a title and its labels and values each, for users who may look but not change."""
+        assert self.store is not None
+        yield self.store.label, list(self.store.reading())
+        yield _("Session time-outs and limits"), list(self.policy.reading())
 
     def _label(self, store: StoreForm, name: str) -> str:
         """Return a label that says by itself which field is meant: there are two hosts."""

@@ -11,7 +11,7 @@ from django.utils.functional import lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from sessionpersist.configuration.forms.fields import ChoiceField, NumberField
+from sessionpersist.configuration.forms.fields import ChoiceField, NumberField, as_text
 from sessionpersist.configuration.panels.words import grouped
 from sessionpersist.models import NO_LIMIT, AtLimit, check_limit
 from sessionpersist.session.policy import (
@@ -26,6 +26,8 @@ from sessionpersist.session.policy import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sessionpersist.models import LoginConfiguration
 
 
@@ -139,6 +141,18 @@ class PolicyForm(forms.Form):
     def changes(self) -> list[str]:
         """Return the labels of the fields that were changed."""
         return [str(self.fields[name].label) for name in self.changed_data]
+
+    @property
+    def is_used(self) -> bool:
+        """Whether staff have set any of it."""
+        unset = {None, UNLIMITED, END_OLDEST}
+        return any(value not in unset for value in self.initial.values())
+
+    def reading(self) -> Iterator[tuple[str, str]]:
+        """Yield the label of each field, and what is saved as a text."""
+        for name, field in self.fields.items():
+            value = self.initial[name]
+            yield str(field.label), _("no limit") if value == UNLIMITED else as_text(field, value)
 
     def full_clean(self) -> None:
         if self.counts:

@@ -12,12 +12,14 @@ from django.forms.utils import ErrorDict
 from django.utils.translation import gettext as _
 
 from sessionpersist.configuration import allowed
-from sessionpersist.configuration.forms.fields import ConsentField, NodesField, SecretField
+from sessionpersist.configuration.forms.fields import ConsentField, NodesField, SecretField, as_text
 from sessionpersist.configuration.forms.validators import first_complaint, refuse_control_characters
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores.settings import StoreSettings, build, of_type, reveal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from django_stubs_ext import StrOrPromise as Text
 
     from sessionpersist.models import LoginConfiguration
@@ -311,11 +313,21 @@ class StoreForm(forms.Form):
                 text = _("The {secret} is not sent back to the browser: enter it again.")
                 self[name].help_text = text.format(secret=self.words_for(name))
 
-    def make_read_only(self) -> None:
-        """For users who may look but not change: no field takes anything, and none asks for anything."""
-        for name in self.secrets:
-            self.fields.pop(self.removals.get(name, ""), None)
-            self.fields[name].help_text = ""
-            self.fields[name].widget.attrs["placeholder"] = _("Saved") if self.saved[name] else ""
-        for field in self.fields.values():
-            field.disabled = True
+    def reading(self) -> Iterator[tuple[str, str]]:
+        """Yield the label of each saved field that counts, and its value as a text, for a page without a form."""
+        aside = {*self.removals.values(), *self.consents}
+        for bound in self.visible_fields():
+            if bound.name not in aside and self._holds(bound.name):
+                yield str(bound.label), self._as_text(bound.name)
+
+    def _holds(self, name: str) -> bool:
+        """Return whether a saved field counts by the saved choices."""
+        condition = self.condition_of(name)
+        if condition is None:
+            return True
+        return self._holds(condition.field) and str(self.saved[condition.field]) in condition.values
+
+    def _as_text(self, name: str) -> str:
+        if name in self.secrets:
+            return _("saved, not shown") if self.saved[name] else _("none")
+        return as_text(self.fields[name], self.get_initial_for_field(self.fields[name], name))

@@ -132,6 +132,20 @@ class Handover:
     over: Over | None = None
     problem: str = ""
 
+    @property
+    def left_in_words(self) -> str:
+        """How many sessions are left in all of them; empty where one was not counted."""
+        counts = [each.left for each in self.moving if each.left]
+        if not counts or len(counts) < len(self.moving):
+            return ""
+        total = sum(each.count for each in counts)
+        return left_in_words(Left(total, any(each.more for each in counts), total))
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether an old store that still holds sessions does not answer."""
+        return any(each.problem for each in self.moving)
+
 
 def read_handover(*, count: bool) -> Handover:
     """Return what is still moving. With ``count`` the draining stores are asked how many sessions they hold."""

@@ -20,8 +20,8 @@ HISTORY_LENGTH = 20
 
 @dataclass(frozen=True)
 class Change:
-    """One line of the history. ``back_to`` is the revision to switch back to; None where another line offers that store
-    or it is the one that is configured now."""
+    """One line of the history. ``back_to`` is the revision to switch back to, whose type of store is ``back_to_type``;
+    None where another line offers that store or it is the one that is configured now."""
 
     saved_by: str
     saved_at: datetime
@@ -32,6 +32,7 @@ class Change:
     outcome: str
     ended_at: datetime | None = None
     back_to: int | None = None
+    back_to_type: str = ""
 
 
 def read_history(moving: Iterable[Moving] = ()) -> list[Change]:
@@ -48,7 +49,7 @@ def read_history(moving: Iterable[Moving] = ()) -> list[Change]:
         back_to = None if before.target in offered else earlier.pk
         offered.add(before.target)
         texts = (revision.saved_by, times.noted(revision.saved_at), before.describe(), after.describe())
-        changes.append(Change(*texts, outcome, ended_at and times.noted(ended_at), back_to))
+        changes.append(Change(*texts, outcome, ended_at and times.noted(ended_at), back_to, before.label))
     return changes
 
 

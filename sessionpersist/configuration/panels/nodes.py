@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from sessionpersist.configuration.panels.status import Status
 from sessionpersist.configuration.panels.words import ago
@@ -24,11 +26,12 @@ QUIET_AFTER = timedelta(minutes=5)  # a node that was not heard from for longer 
 
 @dataclass(frozen=True)
 class NodeState:
-    """One node, as its processes last reported themselves; ``seconds`` is how long ago that was."""
+    """One node, as its processes last reported themselves, at ``seen_at``, which is ``seconds`` ago."""
 
     name: str
     processes: int
     stores: Sequence[str]
+    seen_at: datetime
     seconds: float
     switched: bool
     behind: bool  # it has answered a request since the switch and still goes by an earlier revision
@@ -66,6 +69,24 @@ class Nodes:
     def waiting(self) -> Sequence[NodeState]:
         return [node for node in self.all if not node.switched and not node.behind]
 
+    @property
+    def wrong(self) -> bool:
+        """Whether staff have to do something about a node."""
+        return bool(self.elsewhere or self.behind)
+
+    @property
+    def progress(self) -> str:
+        """How many have switched, and what the others wait for."""
+        done = ngettext(
+            "{done} of {total} nodes has switched", "{done} of {total} nodes have switched", self.switched
+        ).format(done=self.switched, total=len(self.all))
+        others = ngettext(
+            "the other one has answered no request since, and switches before it answers the next.",
+            "the others have answered no request since, and switch before they answer the next.",
+            len(self.waiting),
+        )
+        return _("{done}; {others}").format(done=done, others=others)
+
 
 def read_nodes(status: Status) -> Nodes:
     """Return the nodes with the stores that their processes use."""
@@ -98,6 +119,7 @@ def _node_state(name: str, rows: list[Any], stores: dict[int, str], status: Stat
         name,
         processes=len(together),
         stores=list(dict.fromkeys(used.values())),
+        seen_at=times.noted(last),
         seconds=max(0.0, (rows[0].now - last).total_seconds()),
         switched=bool(since) and all(row.revision >= status.number for row in since),
         behind=any(row.revision < status.number for row in since),

@@ -130,8 +130,6 @@ class PageViews(SavingViews):
         """With ``check`` the stores are asked, which may take a while; else the script of the page has that done."""
         form.ask_for_secrets_again()
         may_change = self.has_change_permission(request)
-        if not may_change:
-            form.make_read_only()
         again = again or Reauthentication(request)
         shown = read_panels(count=check)
         context = {

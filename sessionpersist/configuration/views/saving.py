@@ -7,7 +7,6 @@ from typing import Any
 from django.contrib import messages
 from django.db import router, transaction
 from django.http import HttpRequest
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from sessionpersist import conf
@@ -59,14 +58,9 @@ def policy_saved_message() -> str:
 
 
 def saved_message(*, renamed: bool) -> str:
-    """Say when a choice that was just saved is in force."""
+    """Confirm a choice that was just saved. When it is in force the page says itself, above the form."""
+    if not renamed:
+        return _("Saved.")
     status = read_status()
-    if renamed:
-        store = status.pending or status.settings.describe()
-        return _("Saved. {store} is the store that was in use under another name: nothing moves.").format(
-            store=store
-        )
-    if status.pending_at is None:
-        return _("Saved. Sessions are stored in {store}.").format(store=status.settings.describe())
-    at = date_format(status.pending_at, "H:i:s")
-    return _("Saved. Every node switches to {store} at {at}.").format(store=status.pending, at=at)
+    text = _("Saved. {store} is the store that was in use under another name: nothing moves.")
+    return text.format(store=status.pending or status.settings.describe())

@@ -10,6 +10,12 @@ window.sessionpersist = {
     leaving: false, // nothing is polled while the session may be getting a new key
     draining: 0, // loops that show their progress themselves
 
+    // Has a screen reader say something, once it has finished what it is saying. The page has this one live region, so
+    // that all is said in the order in which it happened.
+    tell(text) {
+        document.querySelector(".sp-told").textContent = text;
+    },
+
     // Returns the answer, or throws an Error with a sentence for staff. The site's own 429 is an answer: it says how
     // long to wait.
     async ask(url, options = {}) {

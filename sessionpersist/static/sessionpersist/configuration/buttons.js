@@ -2,7 +2,7 @@
 "use strict";
 
 {
-    const { clearErrors, clearErrorsOf, paragraph, post, showErrors } = sessionpersist;
+    const { clearErrors, clearErrorsOf, paragraph, post, showErrors, tell } = sessionpersist;
     const YOUR_PASSWORD = "your_password";
     const LONGEST_TIMER = 2 ** 31 - 1;
     const form = document.getElementById("loginconfiguration_form");
@@ -12,14 +12,15 @@
     let editions = 0; // how often a field was changed
 
     function busy(button, text) {
-        const label = button.value;
-        button.value = text;
+        const label = button.textContent;
+        button.textContent = text;
+        tell(text);
         testButton.disabled = saveButton.disabled = true;
         return label;
     }
 
     function idle(button, label) {
-        button.value = label;
+        button.textContent = label;
         testButton.disabled = saveButton.disabled = false;
     }
 
@@ -43,11 +44,18 @@
             result.replaceChildren(paragraph(form.dataset.noAnswer, "sp-verdict sp-failed"));
         } finally {
             idle(testButton, label);
+            tell([result.querySelector(".sp-verdict").textContent.trim(), wrongFields()].filter(Boolean).join(" "));
         }
         if (document.activeElement === document.body) {
             testButton.focus({ preventScroll: true }); // disabled, it lost the focus that a keyboard goes on from
         }
         result.scrollIntoView({ block: "nearest" });
+    }
+
+    // Which fields an error is shown at, in a sentence.
+    function wrongFields() {
+        const labels = [...form.querySelectorAll(".sp-field.errors > label")].map((each) => each.textContent.trim());
+        return labels.length ? form.dataset.wrongFields.replace("#", labels.join(", ")) : "";
     }
 
     function edited({ target }) {
@@ -77,13 +85,17 @@
 
     // Your own password: asked for once it was entered too long ago, which may be while the page is open.
     const again = form.querySelector("[data-due]");
+    form.elements[YOUR_PASSWORD]?.addEventListener("keydown", (event) => {
+        if (event.key === "Enter") {
+            event.preventDefault(); // which would press the first button
+            saveButton.click();
+        }
+    });
     if (again) {
         const due = Math.min(Number(again.dataset.due) * 1000, LONGEST_TIMER);
         setTimeout(() => again.removeAttribute("hidden"), due);
     }
-    if (testButton) {
-        testButton.addEventListener("click", testConnection);
-        form.addEventListener("submit", saving);
-    }
+    testButton.addEventListener("click", testConnection);
+    form.addEventListener("submit", saving);
     form.addEventListener("input", edited);
 }

@@ -2,9 +2,10 @@
 "use strict";
 
 {
-    const { morph, parse, post } = sessionpersist;
+    const { morph, parse, post, tell } = sessionpersist;
     const PAUSE_BETWEEN_STEPS = 100;
     const WAIT_FOR_SWITCH = 1000;
+    const QUARTER = 25; // percent: how far all has moved is said that often
     const STEPS_IN_VAIN = 20; // with In-Memory, other nodes may still hold sessions that no step of ours comes to
     const panels = document.querySelector(".sp-panels");
 
@@ -24,6 +25,7 @@
         form.dataset.running = "yes";
         moving.classList.add("sp-running");
         sessionpersist.draining += 1;
+        tell(form.dataset.begun);
         try {
             await drainAll(form, moving);
         } finally {
@@ -38,6 +40,7 @@
 
     async function drainAll(form, moving) {
         let total = 0;
+        let said = 0; // percent
         for (let inVain = 0; inVain < STEPS_IN_VAIN && !form.dataset.stop; ) {
             const answer = await step(form);
             if (answer.facts) {
@@ -46,16 +49,38 @@
             }
             total += answer.moved || 0;
             for (const place of moving.querySelectorAll(".sp-moved")) { // where there are too many to be counted
-                place.textContent = `${total.toLocaleString(document.documentElement.lang)} ${form.dataset.moved}`;
+                place.textContent = form.dataset.moved.replace("#", total.toLocaleString(document.documentElement.lang));
             }
-            panels.querySelector(".sp-said").textContent = answer.message || "";
+            show(answer.message || "");
             if (answer.over || answer.state === "failed") {
                 return;
             }
+            said = tellShare(form, moving.querySelector("progress"), said);
             inVain = answer.moved || answer.state === "wait" ? 0 : inVain + 1;
             const pause = answer.state === "wait" ? WAIT_FOR_SWITCH : PAUSE_BETWEEN_STEPS;
             await new Promise((resolve) => setTimeout(resolve, pause));
         }
+        if (form.dataset.stop) {
+            tell(form.dataset.paused);
+        }
+    }
+
+    function show(message) {
+        const said = panels.querySelector(".sp-said");
+        if (message && message !== said.textContent) {
+            tell(message);
+        }
+        said.textContent = message;
+    }
+
+    // A bar that moves is not read out; each quarter is.
+    function tellShare(form, bar, said) {
+        const share = bar?.hasAttribute("value") ? Math.floor((100 * bar.value) / bar.max) : 0;
+        if (share < said + QUARTER) {
+            return said;
+        }
+        tell(form.dataset.share.replace("#", share));
+        return share - (share % QUARTER);
     }
 
     async function step(form) {

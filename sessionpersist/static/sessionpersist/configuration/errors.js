@@ -54,7 +54,7 @@
                 list.id = `${input.id}_error`;
                 row.classList.add("errors");
                 row.closest("details")?.setAttribute("open", "");
-                row.insertBefore(list, row.querySelector(".help"));
+                row.insertBefore(list, row.querySelector(".sp-help"));
                 input.setAttribute("aria-invalid", "true");
                 describe(input, () => true, [list.id]);
             }

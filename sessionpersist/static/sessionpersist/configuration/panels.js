@@ -2,11 +2,12 @@
 "use strict";
 
 {
-    const { ask, morph, parse, PATIENCE } = sessionpersist;
+    const { ask, morph, parse, tell, PATIENCE } = sessionpersist;
     const SHORTEST_WAIT = 2000;
     const IDLE_WAIT = 10000; // where nothing is going on
     const page = document.querySelector(".sp-page");
     const panels = document.querySelector(".sp-panels");
+    const handover = document.getElementById("sp-handover");
     const outdated = panels.querySelector(".sp-outdated");
     let lookedAt = new Date();
     let nextLook;
@@ -24,10 +25,14 @@
             if (sessionpersist.draining) {
                 return;
             }
-            for (const section of fresh.querySelectorAll("section[id]")) {
-                morph(document.getElementById(section.id), section);
+            const before = handover.dataset.over;
+            for (const part of [...fresh.children]) {
+                morph(document.getElementById(part.id), part);
             }
-            wait = document.getElementById("sp-handover").dataset.lively === "yes" ? SHORTEST_WAIT : IDLE_WAIT;
+            if (handover.dataset.over && !before) {
+                tell(handover.dataset.over);
+            }
+            wait = handover.dataset.lively === "yes" ? SHORTEST_WAIT : IDLE_WAIT;
             lookedAt = new Date();
             page.classList.remove("sp-is-outdated");
             outdated.textContent = "";

@@ -3,14 +3,15 @@
 "use strict";
 
 {
-    const { ask, morph, paragraph, parse, post } = sessionpersist;
+    const { ask, morph, paragraph, parse, post, tell } = sessionpersist;
     const WAIT = 5000;
     const OLD = 30; // seconds
     const panel = document.querySelector(".sp-status");
     const report = document.getElementById("sp-report");
-    const told = document.querySelector(".sp-told");
+    let verdict; // the last that was shown
     let polls = 0; // only the latest counts
     let answeredAt = performance.now();
+    let shownAt = performance.now();
     let nextPoll;
 
     async function poll() {
@@ -44,13 +45,12 @@
     }
 
     function showStatus(html) {
-        const fresh = parse(`<section>${html}</section>`).firstChild;
-        [...panel.attributes].forEach(({ name, value }) => fresh.setAttribute(name, value));
-        morph(panel, fresh);
+        morph(panel.querySelector(".sp-now"), parse(html).firstElementChild);
+        shownAt = performance.now();
         const age = panel.querySelector(".sp-age");
         answeredAt = performance.now() - Number(age?.dataset.age || 0) * 1000;
         showAge();
-        tell();
+        tellVerdict();
     }
 
     function showNoStatus(reason) {
@@ -61,9 +61,9 @@
         badge.append(mark, panel.dataset.unknown);
         const age = paragraph("", "sp-detail");
         age.append(Object.assign(document.createElement("span"), { className: "sp-age sp-last" }));
-        light.replaceChildren(badge, paragraph(reason, "sp-detail sp-reason"), age);
+        light.replaceChildren(badge, age, paragraph(reason, "sp-reason"));
         showAge();
-        tell();
+        tellVerdict();
     }
 
     function showAge() {
@@ -74,6 +74,7 @@
             const text = age.classList.contains("sp-last") ? `last${unit}` : unit.toLowerCase();
             age.textContent = panel.dataset[text].replace("#", count);
         }
+        showCountdown();
         const badge = panel.querySelector(".sp-badge.sp-ok");
         if (badge && seconds > OLD) {
             badge.className = "sp-badge sp-unknown";
@@ -81,14 +82,23 @@
         }
     }
 
+    // A switch to come is counted down, too.
+    function showCountdown() {
+        const left = Number(panel.querySelector(".sp-now").dataset.pending) - (performance.now() - shownAt) / 1000;
+        const moment = panel.querySelector(".sp-pending .sp-moment");
+        if (moment && left > 0 && left < 60) {
+            moment.textContent = panel.dataset.inSeconds.replace("#", Math.ceil(left));
+        }
+    }
+
     // The age ticks in silence; only another verdict is read out.
-    function tell() {
+    function tellVerdict() {
         const [badge, reason] = [".sp-badge", ".sp-reason"].map((each) => panel.querySelector(`.sp-light ${each}`));
         const words = [badge, reason].map((each) => each?.textContent.replace(/[✓✗]/, "").trim()).filter(Boolean).join(": ");
-        if (told.dataset.last !== undefined && told.dataset.last !== words) {
-            told.textContent = words;
+        if (verdict !== undefined && verdict !== words) {
+            tell(words);
         }
-        told.dataset.last = words;
+        verdict = words;
     }
 
     async function checkNow(checkForm) {
@@ -97,11 +107,14 @@
         const number = (polls += 1);
         clearTimeout(nextPoll);
         button.textContent = panel.dataset.checking;
+        tell(panel.dataset.checking);
         button.setAttribute("aria-disabled", "true");
         try {
             const found = await post(checkForm.action, new FormData(checkForm));
             showStatus(found.status);
             report.innerHTML = found.report; // rendered and escaped by the site's own template
+            tell(report.querySelector(".sp-verdict").textContent.trim());
+            report.scrollIntoView({ block: "nearest" });
         } catch (error) {
             report.replaceChildren();
             showNoStatus(error.message);
