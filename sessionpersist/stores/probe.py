@@ -201,9 +201,10 @@ class Trial:
     def delete(self) -> None:
         outdated = self.store.delete(self.key, self.first.version)
         expect(not outdated, "The store deleted another version of the record.")
-        self._written.add(self.ended)
-        moved = self.store.rotate(self.key, self.second.version, self.ended, self.first)
-        expect(moved is Rotation.DONE, "The store could not move a record to another key.")
+        expect(self._create(self.ended, self.first), "The store refused a new record.")
+        expect(self._move() is Rotation.TAKEN, "The store wrote over a record.")
+        expect(self.store.delete(self.ended, self.first.version), "The store could not delete the record.")
+        expect(self._move() is Rotation.DONE, "The store could not move a record to another key.")
         expect(self.store.get(self.key) is None, "The store still answers with a deleted record.")
         expect(self.store.delete(self.ended, self.first.version), "The store could not delete the record.")
         expect(self.store.get(self.ended) is None, "The store still answers with a deleted record.")
@@ -268,6 +269,9 @@ class Trial:
     def _create(self, key: str, record: Record) -> bool:
         self._written.add(key)
         return self.store.create(key, record)
+
+    def _move(self) -> Rotation:
+        return self.store.rotate(self.key, self.second.version, self.ended, self.first)
 
     def _bury(self, key: str) -> None:
         """Delete whatever lies there, an expired or an ended record too, which no verb does: let it expire, and put a

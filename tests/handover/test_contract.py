@@ -157,6 +157,7 @@ class HandoverContract(VerbsContract):
     folder: ClassVar[Path]
     prefix: ClassVar[str]
     handover: ClassVar[type[Handover]] = Handover
+    rotates_at_once = False
 
     @pytest.fixture(autouse=True, scope="class", params=PAIRS)
     @classmethod

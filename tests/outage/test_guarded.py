@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pytest_django import Settings
@@ -13,9 +13,11 @@ from pytest_django import Settings
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
 from sessionpersist.stores import guarded as guarding
-from sessionpersist.stores.base import Outcome, Record, Rotation, new_version, now_ms
+from sessionpersist.stores.base import Outcome, Record, Rotation, Store, new_version, now_ms
 from sessionpersist.stores.breaker import FAULTS, PAUSE
 from sessionpersist.stores.guarded import GuardedStore, Parted, PartedStore
+from sessionpersist.stores.memory import MemoryStore
+from tests.stores.contract import VerbsContract
 
 from .flaky import FlakyStore
 
@@ -113,6 +115,39 @@ class TestOneBrokenConnection:
         self.break_once(store, when)
         assert guarded.rotate(KEY, old.version, NEW, record()) is Rotation.TAKEN
         assert (guarded.get(KEY), guarded.get(NEW)) == (old, kept)
+
+
+class TestTheContract(VerbsContract):
+    """A store behind its breaker promises what the store does."""
+
+    folder: ClassVar[Path]
+
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def own_folder(cls, tmp_path_factory: pytest.TempPathFactory) -> None:
+        cls.folder = tmp_path_factory.mktemp("memory")
+
+    def make_store(self) -> Store:
+        return GuardedStore(MemoryStore(self.folder, "site", timeout=5), "main")
+
+    def make_ready(self, store: GuardedStore) -> None:
+        store.prepare()
+
+
+class TestTheContractOfSeveralServers(TestTheContract):
+    """So does one with a breaker for each server. It asks the two that a login may need one after the other."""
+
+    rotates_at_once = False
+
+    def make_store(self) -> Store:
+        class Shards(MemoryStore, Parted):
+            def part_of(self, key: str) -> str:
+                return key[0]
+
+            def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
+                raise NotImplementedError
+
+        return PartedStore(Shards(self.folder, "site", timeout=5), "main")
 
 
 def test_a_connection_that_breaks_twice_is_an_outage(pair: Pair) -> None:

@@ -13,14 +13,14 @@ import pytest
 from sessionpersist.configuration import probing
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores import probe
-from sessionpersist.stores.base import LONGEST_USER_ID, Outcome, Record, new_version, now_ms
+from sessionpersist.stores.base import LONGEST_USER_ID, Outcome, Record, Rotation, new_version, now_ms
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.probe import Step
 from sessionpersist.stores.settings import MemorySettings
 
 SECRET = "hunter2-and-more"
 VERBS = {
-    *("get", "create", "replace", "touch", "delete", "end", "scan", "count"),
+    *("get", "create", "replace", "touch", "delete", "end", "rotate", "scan", "count"),
     *("get_many", "create_many", "delete_many"),
 }
 
@@ -141,6 +141,7 @@ class TestWhatFails:
             ("touch", True),
             ("delete", False),
             ("delete", True),
+            *(("rotate", rotation) for rotation in Rotation),
             ("scan", iter(())),
             ("count", 0),
             ("get_many", {}),
@@ -152,12 +153,19 @@ class TestWhatFails:
         store.change = lambda number, name, answer: lie if name == verb else answer
         assert not failed(probe.run(store)).ok
 
-    @pytest.mark.parametrize("verb", ["replace", "touch", "delete", "end", "delete_many"])
+    @pytest.mark.parametrize("verb", ["replace", "touch", "delete", "end", "rotate", "delete_many"])
     def test_a_verb_that_does_nothing_is_found_out(self, tmp_path: Path, verb: str) -> None:
         class Idle(MemoryStore):
             pass
 
-        answers = {"replace": Outcome.SAVED, "touch": True, "delete": True, "end": None, "delete_many": set()}
+        answers = {
+            "replace": Outcome.SAVED,
+            "touch": True,
+            "delete": True,
+            "end": None,
+            "rotate": Rotation.DONE,
+            "delete_many": set(),
+        }
         setattr(Idle, verb, lambda self, *arguments: answers[verb])
         idle = Idle(tmp_path, "idle", 2.0)
         assert not failed(probe.run(idle)).ok

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
@@ -31,12 +31,14 @@ from sessionpersist.stores.base import (
     now_ms,
     place_of,
 )
-from tests.stores.parallel import in_processes, in_threads
+from tests.stores.parallel import in_processes, in_threads, killed_in_a_loop
 
 T = TypeVar("T")
+Chain = list[tuple[str, Record]]
 
 MINUTE = 60_000  # milliseconds
 RACERS = 6
+LONG_CHAIN = 3_000  # keys, more than a process can use before it is killed
 MORE_THAN_A_PAGE = 230
 MORE_THAN_A_BATCH = 520
 
@@ -69,6 +71,20 @@ def wait_until_expired(record: Record) -> None:
     time.sleep(max(0, record.expires_at - now_ms()) / 1000 + 0.05)
 
 
+def how_many_live(store: Store, keys: Collection[str]) -> int:
+    return sum(store.get(key) is not None for key in keys)
+
+
+def eventually(find: Callable[[], int], allowed: Collection[int]) -> bool:
+    """Whether it finds one of these; a server may still be at what a client that was killed has asked."""
+    give_up = time.monotonic() + 10
+    while find() not in allowed:
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def empty(store: Drainable) -> None:
     """Remove every record with the means of the contract: nothing deletes an ended record but its expiry."""
     for key, _ in list(store.scan()):
@@ -78,6 +94,8 @@ def empty(store: Drainable) -> None:
 
 class VerbsContract:
     """What a request asks of a store. Each call of `make_store` gives a store of the same records."""
+
+    rotates_at_once = True
 
     def make_store(self) -> Store:
         raise NotImplementedError
@@ -504,6 +522,23 @@ class VerbsContract:
                 assert (outcome, store.get(old)) == (Outcome.MISSING, None)
             else:
                 assert (rotated, outcome, store.get(old)) == (Rotation.LEFT, Outcome.SAVED, saved)
+
+    def test_a_process_that_is_killed_while_it_rotates_leaves_the_session_under_one_key(
+        self, store: Store
+    ) -> None:
+        """Under both, where a store does one thing at a time; under none in no store."""
+        for _ in range(5):
+            chain = [(a_key(), a_record()) for _ in range(LONG_CHAIN)]
+            store.create(*chain[0])
+
+            def rotate(at: int, chain: Chain = chain) -> None:
+                (old, held), new = chain[at], chain[at + 1]
+                store.rotate(old, held.version, *new)
+
+            begun = killed_in_a_loop(rotate, LONG_CHAIN - 1)
+            keys = [key for key, _ in chain[begun : begun + 2]]
+            allowed = (1,) if self.rotates_at_once else (1, 2)
+            assert eventually(partial(how_many_live, store, keys), allowed)
 
     def test_of_a_rotate_and_an_end_the_end_stays(self, store: Store) -> None:
         for _ in range(10):

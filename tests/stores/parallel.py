@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
+import random
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -54,6 +57,34 @@ def in_processes(actions: Sequence[Callable[[], str]]) -> list[str]:
             answers.append(file.read())
         os.waitpid(pid, 0)
     return answers
+
+
+def killed_in_a_loop(action: Callable[[int], object], most: int) -> int:
+    """Run an action in a forked child with 0, 1, 2 and so on, at most so often, and kill the child somewhere in it.
+
+    Return the number that it was at. It was not at the first any more.
+    """
+    with mmap.mmap(-1, 4) as shared:
+
+        def loop() -> str:
+            for number in range(most):
+                shared[:] = number.to_bytes(4)
+                action(number)
+            return "it was not killed"
+
+        go_read, go_write = os.pipe()
+        pid, answer = _fork(loop, go_read, go_write)
+        for each in (go_read, go_write):
+            os.close(each)
+        give_up = time.monotonic() + PATIENCE
+        while not int.from_bytes(shared[:]) and time.monotonic() < give_up:
+            time.sleep(0.001)
+        time.sleep(random.uniform(0, 0.02))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        with os.fdopen(answer, encoding="utf-8") as file:
+            assert file.read() == ""
+        return int.from_bytes(shared[:])
 
 
 def _fork(action: Callable[[], str], go_read: int, go_write: int) -> tuple[int, int]:

@@ -53,6 +53,7 @@ def cluster_store(
 
 
 class TestClusterStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords):
+    rotates_at_once = False
     rotates_in = 2  # no script takes keys of two slots
 
     def make_store(self) -> Probed:

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
 from sessionpersist.stores import connecting, probe
-from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Outcome, Probed, Record
+from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Outcome, Probed, Record, Rotation
 from sessionpersist.stores.mongodb.store import MongoStore, document_of
 from sessionpersist.stores.redis.store import RedisStore, pack
 from sessionpersist.stores.settings import MongoSettings, RedisSettings
@@ -595,6 +595,7 @@ def every_verb(store: Probed) -> dict[str, Callable[[], object]]:
         "touch": lambda: store.touch(key, record.expires_at),
         "delete": lambda: store.delete(key),
         "end": lambda: store.end(key, record.expires_at),
+        "rotate": lambda: store.rotate(key, record.version, a_key(), record),
         "scan": lambda: list(itertools.islice(store.scan(), 500)),
         "count": lambda: store.count(at_most=5),
         "get_many": lambda: store.get_many([key, a_key()]),
@@ -611,7 +612,7 @@ def may_be(name: str, answer: object) -> bool:
     if name in {"get", "end", "prepare", "place", "missing"} and answer is None:
         return True
     kinds: dict[str, type | tuple[type, ...]] = {
-        "get": Record, "replace": Outcome, "count": int, "place": str, "missing": str, "scan": list,
+        "get": Record, "replace": Outcome, "rotate": Rotation, "count": int, "place": str, "missing": str, "scan": list,
         "get_many": dict, "create_many": set, "delete_many": set, "warnings": list,
     }  # fmt: skip
     return isinstance(answer, kinds.get(name, bool))

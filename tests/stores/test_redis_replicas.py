@@ -123,12 +123,12 @@ def test_a_touch_that_moves_nothing_is_confirmed_as_one_before_it_may_not_be(pai
     store.close()
 
 
-@pytest.mark.parametrize("verb", ["create", "replace", "delete"])
+@pytest.mark.parametrize("verb", ["create", "replace", "delete", "rotate"])
 def test_a_second_try_after_a_lost_connection_is_confirmed(
     pair: Pair, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first was carried out on the primary, and its answer was lost with the connection."""
-    store, key, record, second = pair.store(), a_key(), a_record(), a_record()
+    store, key, moved, record, second = pair.store(), a_key(), a_key(), a_record(), a_record()
     guarded, plain = GuardedStore(store, "main"), pair.store(wait_replicas=0)
     if verb != "create":
         assert store.create(key, record)
@@ -136,6 +136,7 @@ def test_a_second_try_after_a_lost_connection_is_confirmed(
         "create": lambda asked: asked.create(key, record),
         "replace": lambda asked: asked.replace(key, second, record.version),
         "delete": lambda asked: asked.delete(key),
+        "rotate": lambda asked: asked.rotate(key, record.version, moved, second),
     }
     pair.cut()
     first = getattr(store, verb)
@@ -150,7 +151,7 @@ def test_a_second_try_after_a_lost_connection_is_confirmed(
         StoreUnavailable, match=r"too few replicas|in time"
     ):  # a create asks up to three times
         calls[verb](guarded)
-    assert (plain.get(key) is None) is (verb == "delete")
+    assert (plain.get(key) is None) is (verb in ("delete", "rotate"))
     for each in (store, plain):
         each.close()
 

@@ -88,12 +88,13 @@ def whole() -> Iterator[ReplicaSet]:
 
 
 def test_every_write_waits_for_a_majority_a_logout_too(store: MongoStore) -> None:
-    key, record, other = a_key(), a_record(), a_record()
+    key, moved, record, other = a_key(), a_key(), a_record(), a_record()
     verbs: dict[str, Callable[[], object]] = {
         "create": lambda: store.create(key, record),
         "replace": lambda: store.replace(key, other, record.version),
         "touch": lambda: store.touch(key, other.expires_at + 5),
-        "delete": lambda: store.delete(key),
+        "rotate": lambda: store.rotate(key, other.version, moved, record),
+        "delete": lambda: store.delete(moved),
         "end": lambda: store.end(key, now_ms() + 60_000),
         "create_many": lambda: store.create_many({a_key(): a_record()}),
         "delete_many": lambda: store.delete_many({key: record.version}),
@@ -119,7 +120,7 @@ def test_a_hit_is_one_plain_read_and_a_miss_is_vouched_for_by_a_majority(store: 
         assert sure[-1:] == [{"level": "linearizable"}], verb
 
 
-@pytest.mark.parametrize("verb", ["delete", "replace", "end", "get"])
+@pytest.mark.parametrize("verb", ["delete", "replace", "end", "rotate", "get"])
 def test_what_no_majority_confirms_in_time_is_an_outage(whole: ReplicaSet, verb: str) -> None:
     """A logout among them, and that there is no session."""
     with closing(mongo_store(server=ReplicaSet, timeout=1.0)) as store:
@@ -128,6 +129,7 @@ def test_what_no_majority_confirms_in_time_is_an_outage(whole: ReplicaSet, verb:
             "delete": lambda: store.delete(key),
             "replace": lambda: store.replace(key, a_record(), record.version),
             "end": lambda: store.end(key, now_ms() + 60_000),
+            "rotate": lambda: store.rotate(key, record.version, a_key(), a_record()),
             "get": lambda: store.get(a_key()),
         }
         primary = whole.primary()

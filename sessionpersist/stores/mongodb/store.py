@@ -174,7 +174,8 @@ class MongoStore(Probed):
                 if not is_taken(error):
                     raise
                 return Rotation.TAKEN
-        return Rotation.DONE if done.matched_count + done.upserted_count == len(writes) else Rotation.LEFT
+            both = done.matched_count + done.upserted_count == len(writes)
+        return Rotation.DONE if both else Rotation.LEFT
 
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         """See Drainable.scan(). Page by page: a cursor would end on the server if its reader took a break."""
