@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import UpdateError
+from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from pytest_django import Settings
 
@@ -15,6 +18,9 @@ from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing
 from sessionpersist.handover.driving import LONGEST_PAUSE
+from sessionpersist.session.reasons import Reason
+from sessionpersist.session.sealing import stored_key
+from sessionpersist.stores.base import now_ms
 from sessionpersist.testing import override_login_configuration
 from tests.engine.behaviour.keys import UNUSUAL_KEYS
 from tests.engine.support import ChangingStore, RecordingStore, RivalStore, StubbornStore, key_of, new_session
@@ -47,6 +53,40 @@ def test_page_view_of_a_logged_in_user_is_one_read(client: Client, user: User, a
     asked.clear()
     client.get("/whoami/")
     assert asked == ["get"]
+
+
+def knows_its_user(get_response: Callable[[HttpRequest], HttpResponse]) -> Any:
+    """A middleware that asks who is there, and for something else in the session, before the view does."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        request.user.get_username()
+        request.session.get("theme")
+        return get_response(request)
+
+    return middleware
+
+
+@site
+@database
+@pytest.mark.parametrize("session", ["live", "ended", "gone", "never there"])
+def test_what_a_middleware_and_then_the_view_want_to_know_is_one_read(
+    client: Client, user: User, asked: list[str], settings: Settings, session: str
+) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.knows_its_user"]
+    client.force_login(user)
+    key = client.cookies[COOKIE].value
+    match session:
+        case "ended":
+            routing.current_store().end(stored_key(key), now_ms() + 60_000, Reason.BY_STAFF)
+        case "gone":
+            SessionStore(key).delete()
+        case "never there":
+            client.cookies[COOKIE] = "a-key-that-nobody-has"
+    asked.clear()
+    for attempt in (1, 2):
+        name = client.get("/whoami/").content.decode()
+        assert (attempt, bool(name)) == (attempt, session == "live")
+        assert asked == (["get"] * attempt if session == "live" else ["get"])
 
 
 @site
