@@ -122,7 +122,10 @@ SESSION_ENGINE = "sessionpersist.engine"
 
 # Only what the environment gives: the app has a default for each.
 texts = ("NODE_NAME", "MEMORY_DIR", "KEY_PREFIX", "TLS_CA_FILE")
-numbers = ("REFRESH_SECONDS", "ACTIVATION_SECONDS", "TIMEOUT_SECONDS", "REAUTHENTICATE_SECONDS")
+numbers = (
+    *("REFRESH_SECONDS", "ACTIVATION_SECONDS", "TIMEOUT_SECONDS", "REAUTHENTICATE_SECONDS"),
+    *("DRAIN_RATE", "CLEAR_SECONDS"),
+)
 lists = ("SECRETS_ALLOWED", "ALLOWED_STORE_HOSTS")
 SESSIONPERSIST: dict[str, Any] = {
     **{name: env.text(name) for name in texts if env.text(name)},

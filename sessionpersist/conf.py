@@ -33,6 +33,8 @@ DEFAULTS: dict[str, Any] = {
     "ADDRESSES": True,  # with a shortened address
     "QUIET_TESTS": True,  # under a test runner nothing is asked that the test did not ask for
     "INITIAL": None,  # In-Memory
+    "DRAIN_RATE": 500.0,  # sessions a second that are moved without anybody asking; 0: none
+    "CLEAR_SECONDS": 300.0,  # between two times that expired sessions are cleared; 0: only by ``clearsessions``
     "REAUTHENTICATE_SECONDS": 600.0,  # None: staff are never asked for their password again
 }
 
@@ -51,11 +53,15 @@ def get(name: str) -> Any:
     return getattr(settings, "SESSIONPERSIST", {}).get(name, DEFAULTS[name])
 
 
-def _seconds(name: str) -> float:
+def _number(name: str, of: str) -> float:
     value = get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise ImproperlyConfigured(f"SESSIONPERSIST[{name!r}] must be a number of seconds, zero or more.")
+        raise ImproperlyConfigured(f"SESSIONPERSIST[{name!r}] must be a number of {of}, zero or more.")
     return float(value)
+
+
+def _seconds(name: str) -> float:
+    return _number(name, "seconds")
 
 
 def refresh_seconds() -> float:
@@ -92,6 +98,16 @@ def timeout_seconds() -> float:
 def reauthenticate_seconds() -> float | None:
     """Return how long ago staff may have entered their password to decide about all sessions; None: at any time."""
     return None if get("REAUTHENTICATE_SECONDS") is None else _seconds("REAUTHENTICATE_SECONDS")
+
+
+def drain_rate() -> float:
+    """Return how many sessions a second are moved out of a draining store without anybody asking; 0: none."""
+    return _number("DRAIN_RATE", "sessions a second")
+
+
+def clear_seconds() -> float:
+    """Return how often expired sessions are cleared; 0: only by ``clearsessions``."""
+    return _seconds("CLEAR_SECONDS")
 
 
 def key_prefix() -> str:

@@ -257,6 +257,7 @@ MOST_PENDING = 10_000  # logouts that a process knows of while a store is down
 
 SEALING = 2  # what this release reports of itself, see Node.sealing
 LIVE = timedelta(hours=1)  # who was heard from in this time is taken to be there
+LONGEST_LEASE = timedelta(hours=1)
 
 # A request that began before a store was found empty may still be carrying a session there, and a logout in that time
 # must still leave its mark. No request lasts longer: gunicorn kills a worker that has not answered for 30 seconds.
@@ -383,6 +384,8 @@ class Revision(models.Model):
     longest_life = models.PositiveBigIntegerField(null=True, editable=False)
     # Everybody was logged out with it: a session that was saved under an earlier one is none any more.
     ends_earlier = models.BooleanField(default=False, db_default=False, editable=False)
+    # How many sessions a second are moved out of its store without anybody asking; None: as DRAIN_RATE says, 0: paused.
+    drain_rate = models.PositiveIntegerField(null=True, editable=False)
     # What was in force before anybody had saved anything: its sessions carry no number of a revision.
     initial = models.BooleanField(default=False, db_default=False, editable=False)
 
@@ -499,6 +502,42 @@ class PendingLogout(models.Model):
 
     def __str__(self) -> str:
         return f"a logout of {self.noted_at}"  # never the key
+
+
+class LeaseQuerySet(models.QuerySet["Lease"]):
+    """The leases, by the clock of the database."""
+
+    def in_force(self) -> Self:
+        """Those that somebody holds."""
+        return self.filter(expires_at__gt=Now(), expires_at__lte=Now() + LONGEST_LEASE)
+
+    def free(self) -> Self:
+        """Those that anybody may take. One that would last too long is of a clock that was wrong."""
+        return self.filter(Q(expires_at__lte=Now()) | Q(expires_at__gt=Now() + LONGEST_LEASE))
+
+
+class Lease(models.Model):
+    """Which process does the upkeep of a scope, and for how long unless it renews this. See ``upkeep/lease.py``."""
+
+    scope = models.CharField(primary_key=True, max_length=300)
+    token = models.CharField(max_length=32)  # of whoever holds it; another each time
+    node = models.CharField(max_length=255)
+    process = models.PositiveIntegerField(default=0)
+    expires_at = models.DateTimeField()
+    # What its holder is doing: the revision whose sessions it moves (0: none), and how many a second it moved lately.
+    moves = models.PositiveIntegerField(default=0)
+    rate = models.FloatField(default=0.0)
+    # When expired sessions were last cleared.
+    cleared_at = models.DateTimeField(null=True)
+
+    objects = WhereWritten.from_queryset(LeaseQuerySet)()
+
+    class Meta:
+        verbose_name = _("lease")
+        verbose_name_plural = _("leases")
+
+    def __str__(self) -> str:
+        return f"the upkeep of {self.scope}"
 
 
 class StoredSession(models.Model):

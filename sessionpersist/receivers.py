@@ -19,6 +19,7 @@ from sessionpersist.handover import nodes, quiet, routing, snapshot
 from sessionpersist.models import configuration_saved
 from sessionpersist.signals import store_lost
 from sessionpersist.telemetry import readiness
+from sessionpersist.upkeep import threads
 
 logger = logging.getLogger("sessionpersist")
 
@@ -29,6 +30,12 @@ def refresh_configuration(**kwargs: Any) -> None:
     transaction (ATOMIC_REQUESTS) or an event loop it would take a connection of its own. In an outage that is left to
     requests that ask for a session."""
     snapshot.refresh()
+
+
+@receiver(request_started)
+def begin_upkeep(sender: object, **kwargs: Any) -> None:
+    """A process that serves requests does what is to be done without anybody asking, too; no other does."""
+    threads.begin(sender)
 
 
 @receiver(request_finished)

@@ -35,6 +35,8 @@ from tests.servers import ALL
 
 # These tests are about what other projects want to be spared under a test runner (see handover/quiet.py).
 conf.DEFAULTS["QUIET_TESTS"] = False
+# Nothing moves by itself unless a test has it moved.
+conf.DEFAULTS |= {"DRAIN_RATE": 0.0, "CLEAR_SECONDS": 0.0}
 
 # `make test-long` names the other one.
 hypothesis_settings.load_profile("quick")

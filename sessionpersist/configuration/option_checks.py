@@ -170,6 +170,8 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "the dotted path of a session engine, such as 'django.contrib.sessions.backends.db'; not of this app's, nor "
         "of one that keeps sessions in cookies, which has none to adopt",
     ),
+    "DRAIN_RATE": (_is_seconds, "a number of sessions a second, zero or more"),
+    "CLEAR_SECONDS": (_is_seconds, "a number of seconds, zero or more"),
     "REAUTHENTICATE_SECONDS": (_is_seconds_or_none, "a number of seconds, zero or more, or None"),
     "ROSTER": (_is_boolean, "True or False"),
     "ADDRESSES": (_is_boolean, "True or False"),

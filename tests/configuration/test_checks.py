@@ -97,6 +97,8 @@ BAD: dict[str, list[Any]] = {
     "QUIET_TESTS": ["no", 5, None],
     "ROSTER": ["no", 5, None],
     "ADDRESSES": ["no", 5, None],
+    "DRAIN_RATE": ["500", -1, True, None, float("inf")],
+    "CLEAR_SECONDS": ["300", -1, True, None, timedelta(minutes=5)],
     "REAUTHENTICATE_SECONDS": ["600", -1, True, timedelta(minutes=10)],
     "ADOPT_FROM": [
         "nowhere.engine",
@@ -135,6 +137,8 @@ GOOD: dict[str, list[Any]] = {
     "QUIET_TESTS": [True, False],
     "ROSTER": [True, False],
     "ADDRESSES": [True, False],
+    "DRAIN_RATE": [0, 0.5, 500, 20_000],
+    "CLEAR_SECONDS": [0, 60, 0.5],
     "REAUTHENTICATE_SECONDS": [None, 0, 600, 0.5],
     "CREDENTIALS": [None, "os.getcwd", {}, {"REDIS": "os.getcwd", "MONGODB": "os.getcwd"}],
     "SECRETS_ALLOWED": [[], ["REDIS_PASSWORD", "SITE_"], ("SITE*",)],

@@ -30,7 +30,8 @@ def in_sources(pattern: str) -> set[str]:
     return {found for text in SOURCES.values() for found in re.findall(pattern, text)}
 
 
-DEFAULTS = conf.DEFAULTS | {"QUIET_TESTS": True}  # tests/conftest.py turns it off
+# tests/conftest.py has others.
+DEFAULTS = conf.DEFAULTS | {"QUIET_TESTS": True, "DRAIN_RATE": 500, "CLEAR_SECONDS": 300}
 
 
 def test_settings() -> None:

@@ -52,6 +52,9 @@ class Site:
             "ALLOWED_HOSTS": "*",
             "MEMORY_DIR": str(folder),
             "LOG_LEVEL": "WARNING",
+            # Nothing moves unless a test has it moved.
+            "DRAIN_RATE": "0",
+            "CLEAR_SECONDS": "0",
             **{f"DATABASE_URL_{alias.upper()}": url for alias, url in urls.items() if alias != "default"},
             "DATABASE_URL": urls["default"],
             **{name: str(value) for name, value in settings.items()},
@@ -106,6 +109,8 @@ class Node:
     each loads it.
     """
 
+    application = "tests.load.wsgi"
+
     def __init__(
         self, site: Site, name: str, workers: int = 2, threads: int = 4, *, preload: bool = True
     ) -> None:
@@ -127,19 +132,25 @@ class Node:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        command = ["-m", "gunicorn", "tests.load.wsgi", "--bind", f"127.0.0.1:{self.port}"]
-        command += ["--workers", str(self.workers), "--threads", str(self.threads), "--log-level", "warning"]
-        command += ["--worker-tmp-dir", str(self.site.folder), "--timeout", "60"]
-        command += [f"--chdir={ROOT}", *["--preload"] * self.preload]
-        environment = {**self.site.environment, "NODE_NAME": self.name}
-        with self.log.open("ab") as log, Path(os.devnull).open() as nothing:
-            standard = [nothing.fileno(), log.fileno(), log.fileno()]
-            self._process = warm().start(command, environment, standard, self.site.folder)
+        self._process = self.launched({**self.site.environment, "NODE_NAME": self.name})
         try:
             self._wait()
         except BaseException:
             self.kill()
             raise
+
+    def launched(self, environment: dict[str, str]) -> Guarded:
+        """Return its process, which has just begun."""
+        with self.log.open("ab") as log, Path(os.devnull).open() as nothing:
+            standard = [nothing.fileno(), log.fileno(), log.fileno()]
+            return warm().start(self.command(), environment, standard, self.site.folder)
+
+    def command(self) -> list[str]:
+        """Return what a Python is given to run."""
+        command = ["-m", "gunicorn", self.application, "--bind", f"127.0.0.1:{self.port}"]
+        command += ["--workers", str(self.workers), "--threads", str(self.threads), "--log-level", "warning"]
+        command += ["--worker-tmp-dir", str(self.site.folder), "--timeout", "60"]
+        return [*command, f"--chdir={ROOT}", *["--preload"] * self.preload]
 
     def stop(self) -> None:
         """Shut it down; kill what does not go."""

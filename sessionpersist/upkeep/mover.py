@@ -1,0 +1,138 @@
+"""Moves what is left in the draining stores of a scope, at the rate that was chosen, beside live traffic."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import monotonic
+
+from sessionpersist import conf
+from sessionpersist.handover import draining
+from sessionpersist.handover.draining import Draining
+from sessionpersist.handover.snapshot import Known
+from sessionpersist.models import Revision
+from sessionpersist.upkeep.lease import SITE, Holding
+
+STEPS = 10  # a second
+TELL_SECONDS = 1.0  # between two notes of how far it is, which are also two looks at the rate that is wanted
+AGAIN_SECONDS = 2.0  # before what is left is looked through once more
+FASTEST = 16_000  # sessions a second that staff can ask for
+
+Wait = Callable[[float], bool]  # for so many seconds; True where the process is about to end
+
+logger = logging.getLogger("sessionpersist")
+
+
+def has_work(scope: str, known: list[Known]) -> bool:
+    """Return whether any of these draining stores is one of the scope that is to be moved. Raises Error."""
+    numbers = [each.number for each in known if each.settings.per_node == (scope != SITE)]
+    if not numbers or not conf.drain_rate():
+        return False
+    return Revision.objects.filter(pk__in=numbers, drained_at=None).exclude(drain_rate=0).exists()
+
+
+def move_all(holding: Holding, wait: Wait) -> bool:
+    """Move what is left in the draining stores of the scope; False where some of it can't be moved at this moment.
+    Raises LeaseLost, Error, NotNow, StoreUnavailable; what was moved stays moved."""
+    stores = [each for each in draining.going_on() if each.per_node == (holding.scope != SITE)]
+    moved = [Mover(holding, each, wait).run() for each in stores]
+    return all(moved)
+
+
+class Mover:
+    """Moves the sessions of one store."""
+
+    def __init__(self, holding: Holding, source: Draining, wait: Wait) -> None:
+        self.holding, self.source, self.wait = holding, source, wait
+        self.moved = 0
+        self._rate = 0.0  # that was reached lately
+        self._told_at, self._told = (
+            monotonic(),
+            0,
+        )  # when that was last noted, and how many had been moved by then
+
+    def run(self) -> bool:
+        """Look through the store, again and again while that moves something; False where something is left that can't
+        be moved."""
+        while rate := self._tell():
+            before = self.moved
+            done = self._pass(rate)
+            if done and not self.source.finish():
+                self._say_so()
+                return True
+            if done and self.moved == before:
+                return False
+            if self.wait(AGAIN_SECONDS if done else 0):
+                return True
+        return True
+
+    def _say_so(self) -> None:
+        if self.moved:
+            logger.info("%s is empty: %d sessions were moved.", self.source.describe(), self.moved)
+
+    def _pass(self, rate: float) -> bool:
+        """Look through the store once; False where that was left off, for another rate is wanted or the process ends.
+
+        What can't be moved costs time as well: a batch of it counts a little. Between two batches there is as much rest
+        as the last one took, so that a store that is slow is left half of its time.
+        """
+        size = max(1, min(draining.BATCH, int(rate / STEPS)))
+        self.source.found, due = None, monotonic()
+        batches = self.source.batches(size)
+        while True:
+            self.holding.require()
+            begun = monotonic()
+            count = next(batches, None)
+            if count is None:
+                return True
+            self.moved += count
+            due = max(due, begun - 1) + max(count, size / STEPS) / rate
+            took = monotonic() - begun
+            if self.wait(max(due - monotonic(), took)) or self._wanted(rate) != rate:
+                return False
+
+    def _wanted(self, rate: float) -> float:
+        """Return the rate that is wanted, from a moment ago or asked now."""
+        return rate if monotonic() < self._told_at + TELL_SECONDS else self._tell()
+
+    def _tell(self) -> float:
+        """Renew the lease, note how far it is, and return the rate that is wanted; 0: it is paused, or over."""
+        now = monotonic()
+        if (passed := now - self._told_at) >= TELL_SECONDS:
+            lately = (self.moved - self._told) / passed
+            self._rate = lately if not self._rate else (self._rate + lately) / 2
+            self._told_at, self._told = now, self.moved
+        self.holding.renew(moves=self.source.number, rate=self._rate)
+        return rate_of(self.source.number)
+
+
+def rate_of(number: int) -> float:
+    """Return how many sessions a second are to be moved out of the store of a revision without anybody asking; 0: none.
+    Raises Error."""
+    chosen = Revision.objects.filter(pk=number, drained_at=None).values_list("drain_rate", flat=True)
+    return next((rate_from(each) for each in chosen), 0.0)
+
+
+def rate_from(chosen: int | None) -> float:
+    """Return the same, of what staff have chosen for it."""
+    usual = conf.drain_rate()
+    return usual if chosen is None or not usual else float(chosen)
+
+
+def paused(number: int) -> None:
+    """Move nothing out of the store of a revision by itself until somebody says otherwise."""
+    _choose(number, 0)
+
+
+def resumed(number: int) -> None:
+    """Go on at DRAIN_RATE."""
+    _choose(number, None)
+
+
+def faster(number: int) -> None:
+    """Move twice as many a second, up to FASTEST."""
+    _choose(number, max(1, min(int(2 * (rate_of(number) or conf.drain_rate())), FASTEST)))
+
+
+def _choose(number: int, rate: int | None) -> None:
+    Revision.objects.filter(pk=number, drained_at=None).update(drain_rate=rate)

@@ -1,0 +1,193 @@
+"""The threads that do the upkeep in a process that serves requests: one for what all nodes share, one for the memory of
+the node. They begin with the first request and end with the process; a forked child has none until it serves one.
+
+In between they sleep. Every LOOK_SECONDS each looks whether there is anything to do at what this process knows anyhow;
+only where there is, it asks the database for the lease. A process that no request keeps up to date reads the
+configuration every REREAD_SECONDS.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import random
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import Error, connections
+
+from sessionpersist import conf, forks
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.handover import routing, snapshot
+from sessionpersist.handover.draining import NotNow
+from sessionpersist.upkeep import clearing, lease, mover
+from sessionpersist.upkeep.lease import LeaseLost
+
+LOOK_SECONDS = 5.0  # between two looks
+SOON_SECONDS = 1.0  # before another look where a switch is not over yet
+REREAD_SECONDS = 10.0  # how old the knowledge of a process may be that no request keeps up to date
+LONGEST_PAUSE = 60.0  # seconds, where something fails again and again
+LAST_SECONDS = 2.0  # that a process which ends waits for a step to end
+
+logger = logging.getLogger("sessionpersist")
+
+
+class Upkeep(threading.Thread):
+    """Does the upkeep of one scope until it is told to stop."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(
+            name=f"sessionpersist-upkeep-{'site' if scope == lease.SITE else 'node'}", daemon=True
+        )
+        self.scope = scope
+        # Made here, in the process that serves: gevent replaces it as it comes to a worker.
+        self.ending = threading.Event()
+        self.clear_at = 0.0  # when to look whether to clear, on the monotonic clock
+        self.failures = 0  # in a row
+
+    def run(self) -> None:
+        pause = LOOK_SECONDS * random.random()  # noqa: S311 - so that the processes of a node do not look together
+        while not self.ending.wait(pause):
+            pause = self.turn()
+
+    def turn(self) -> float:
+        """Do what there is to do, and return in how many seconds to look again. Never raises: whatever is wrong, it is
+        logged once and tried again, less and less often."""
+        try:
+            pause = self._done()
+        except NotNow:
+            return SOON_SECONDS
+        except LeaseLost:
+            logger.warning(
+                "Another process may have taken over the upkeep of the %s: this one stops.", self.scope
+            )
+            return LOOK_SECONDS
+        except Exception as error:  # noqa: BLE001 - the thread goes on, whatever a store or a database raises
+            return self._failed(error)
+        finally:
+            connections.close_all()
+        if pause is None:
+            return self._longer()
+        self.failures = 0
+        return pause
+
+    def _done(self) -> float | None:
+        """Take the lease where there is anything to do, and do it. None: something is in the way, and who it is has
+        said so elsewhere."""
+        known = up_to_date()
+        if known is None:
+            return None
+        sources = [same[0] for same in routing.by_place([known.current, *known.draining])[1:]]
+        to_clear, to_move = self._is_to_clear(), mover.has_work(self.scope, sources)
+        if not to_clear and not to_move:
+            return LOOK_SECONDS
+        holding = lease.take(self.scope)
+        if holding is None:
+            return LOOK_SECONDS
+        try:
+            if to_clear:
+                clearing.clear_all(holding, [known.current, *known.draining], self.ending.wait)
+                self.clear_at = monotonic() + conf.clear_seconds()
+            all_moved = not to_move or mover.move_all(holding, self.ending.wait)
+        finally:
+            with suppress(Error):  # it ends by itself, too
+                holding.release()
+        return LOOK_SECONDS if all_moved else None
+
+    def _is_to_clear(self) -> bool:
+        every = conf.clear_seconds()
+        if not every or monotonic() < self.clear_at:
+            return False
+        left = every - lease.cleared_ago(self.scope)
+        if left > 0:
+            self.clear_at = monotonic() + left
+        return left <= 0
+
+    def _failed(self, error: Exception) -> float:
+        """Log the first of several failures in a row. Of a database that can't be asked, the log has a line already."""
+        if isinstance(error, Error):
+            snapshot.expire()
+            if up_to_date() is None:
+                return self._longer()
+        if not self.failures:
+            told = None if isinstance(error, StoreUnavailable) else error
+            said = str(error) if told is None else type(error).__name__
+            logger.warning("The upkeep of the %s has to wait: %s", self.scope, said, exc_info=told)
+        return self._longer()
+
+    def _longer(self) -> float:
+        self.failures += 1
+        pause: float = min(LOOK_SECONDS * 2 ** min(self.failures, 10), LONGEST_PAUSE)
+        return pause * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+def up_to_date() -> snapshot.Snapshot | None:
+    """Return what this process knows, read again where that is too old or has changed; None where it can't be read, of
+    which the log has been told."""
+    held = snapshot.held()
+    known = held is not None and not held.kept and held.fresh_until > snapshot.EXPIRED
+    if held is not None and known and monotonic() < held.read_at + REREAD_SECONDS:
+        return held.at(monotonic())
+    try:
+        held = snapshot.current()
+    except StoreUnavailable:
+        return None
+    return None if held.kept else held
+
+
+_threads: Sequence[Upkeep] = ()
+_begun = threading.Lock()  # taken once: by whoever begins
+
+
+def begin(sender: object) -> None:
+    """Begin, unless this process has: it is serving a request. ``sender`` is the class that handles it; that of a test
+    client serves nobody. Costs a comparison once it has begun."""
+    if _begun.locked() or not (conf.drain_rate() or conf.clear_seconds()) or not serves(sender):
+        return
+    if not _begun.acquire(blocking=False):
+        return
+    if not threads_run():
+        logger.warning("uWSGI runs without enable-threads: this process moves and clears nothing by itself.")
+        return
+    global _threads
+    _threads = [Upkeep(scope) for scope in (lease.SITE, lease.scope_of_node())]
+    for each in _threads:
+        each.start()
+
+
+def end() -> None:
+    """End it, and wait a moment for a step that is under way: what is held is let go of."""
+    for each in _threads:
+        each.ending.set()
+    give_up = monotonic() + LAST_SECONDS
+    for each in _threads:
+        each.join(max(0.0, give_up - monotonic()))
+
+
+def reset() -> None:
+    """In a forked child, which has none of the threads."""
+    global _threads, _begun
+    _threads, _begun = (), threading.Lock()
+
+
+def serves(sender: object) -> bool:
+    """Return whether it is a server that this class handles requests of."""
+    is_handler = isinstance(sender, type) and issubclass(sender, WSGIHandler | ASGIHandler)
+    return is_handler and not conf.tests_are_quiet()
+
+
+def threads_run() -> bool:
+    """Return whether threads run here: those of uWSGI do so only with ``enable-threads``. One that is held up in the
+    midst of a change would hold up others."""
+    uwsgi: Any = sys.modules.get("uwsgi")  # a module of that server alone
+    return uwsgi is None or bool(uwsgi.opt.get("enable-threads") or uwsgi.opt.get("threads"))
+
+
+atexit.register(end)
+forks.in_child(forks.Layer.KNOWLEDGE, reset)

@@ -1,0 +1,233 @@
+"""Which processes do the upkeep, and what one does at a time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
+from django.test.client import AsyncClientHandler, ClientHandler
+from pytest_django import Settings
+
+from sessionpersist.handover import routing, snapshot
+from sessionpersist.handover.draining import BATCH
+from sessionpersist.models import Lease, LoginConfiguration, Revision, StoredSession
+from sessionpersist.stores.base import PLACE, new_version
+from sessionpersist.upkeep import lease, mover, progress, threads
+from sessionpersist.upkeep.lease import SITE
+from sessionpersist.upkeep.threads import Upkeep
+from tests.load.site import Site
+from tests.upkeep.moved import some
+
+THREADS = {"sessionpersist-upkeep-site", "sessionpersist-upkeep-node"}
+SERVE = """
+import django, io, json, os, threading
+django.setup()
+from django.core.handlers.wsgi import WSGIHandler
+from django.test import Client
+from django.test.client import RequestFactory
+
+def running():
+    return sorted(each.name for each in threading.enumerate() if each.name.startswith("sessionpersist-upkeep"))
+
+def serve():
+    environ = {**RequestFactory()._base_environ(PATH_INFO="/static-page/"), "wsgi.input": io.BytesIO()}
+    response = WSGIHandler()(environ, lambda *head: None)
+    response.close()
+    return running()
+
+def forked(look):
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.write(write, json.dumps(look()).encode())
+        os._exit(0)
+    os.close(write)
+    return json.loads(os.fdopen(read).read())
+
+client = Client()
+found = {"test client": (client.get("/static-page/").status_code, running())}
+found["before"] = forked(serve)
+found["served"], found["twice"] = serve(), serve()
+found["child"], found["child that serves"] = forked(running), forked(serve)
+print(json.dumps(found))
+"""
+
+
+def served(site: Site) -> dict[str, Any]:
+    done = site.python("-c", SERVE)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_process_begins_when_it_serves_and_so_does_its_child(tmp_path: Path) -> None:
+    site = Site(tmp_path, DRAIN_RATE=100)
+    site.migrate()
+    found = served(site)
+    assert found.pop("test client") == [200, []]
+    assert found.pop("child") == []
+    assert {name: set(each) for name, each in found.items()} == dict.fromkeys(found, THREADS)
+    assert {len(each) for each in found.values()} == {2}
+
+
+def test_none_begins_where_both_are_turned_off(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.migrate()
+    found = served(site)
+    assert found.pop("test client") == [200, []]
+    assert [each for each in found.values() if each] == []
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_test_has_it_only_where_it_has_asked_for_it_as_it_is_on_a_site(
+    settings: Settings, quiet: bool
+) -> None:
+    settings.SESSIONPERSIST = {"QUIET_TESTS": quiet}
+    assert [threads.serves(each) for each in (WSGIHandler, ASGIHandler)] == [not quiet] * 2
+    assert not threads.serves(ClientHandler)
+    assert not threads.serves(AsyncClientHandler)
+    assert not threads.serves(None)
+
+
+SESSIONS = 200
+
+
+@pytest.fixture
+def at_work(settings: Settings, tmp_path: Path, transactional_db: None) -> Iterator[None]:
+    """A site that has moved from JDBC to In-Memory, with all of its sessions still in JDBC."""
+    settings.SESSIONPERSIST = {
+        "MEMORY_DIR": str(tmp_path),
+        "ACTIVATION_SECONDS": 0,
+        "GUARD_SECONDS": 0,
+        "DRAIN_RATE": 5000,
+        "CLEAR_SECONDS": 0,
+    }
+    for model in (Lease, Revision, LoginConfiguration, StoredSession):
+        model._default_manager.all().delete()
+    snapshot.reset()
+    configuration = LoginConfiguration.get_solo()
+    configuration.persistence_type, configuration.jdbc_database = "JDBC", "default"
+    configuration.save()
+    routing.current_view().current.store.create_many(some(SESSIONS, Revision.objects.latest("pk").pk))
+    configuration.persistence_type = "IN_MEMORY"
+    configuration.save()
+    yield
+    for model in (Lease, Revision, LoginConfiguration, StoredSession):
+        model._default_manager.all().delete()
+    snapshot.reset()
+
+
+def left() -> int:
+    return StoredSession.objects.exclude(stored_key=PLACE).count()
+
+
+def source() -> int:
+    """The number of the revision that is draining."""
+    return int(Revision.objects.get(persistence_type="JDBC").pk)
+
+
+@pytest.mark.usefixtures("at_work")
+class TestATurn:
+    def test_it_moves_what_is_left_and_lets_go_of_the_lease(self) -> None:
+        assert Upkeep(SITE).turn() == threads.LOOK_SECONDS
+        assert left() == 0
+        assert Revision.objects.get(drained_how="drained")
+        assert not Lease.objects.in_force().exists()
+
+    def test_it_keeps_to_the_rate(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "DRAIN_RATE": 400}
+        begun = time.monotonic()
+        Upkeep(SITE).turn()
+        assert time.monotonic() - begun > 0.8 * SESSIONS / 400
+        assert left() == 0
+
+    def test_the_memory_of_the_node_is_another_scope(self) -> None:
+        assert Upkeep(lease.scope_of_node()).turn() == threads.LOOK_SECONDS
+        assert left() == SESSIONS
+        assert not Lease.objects.exists(), "nothing was to be done, so nobody asked for it"
+
+    def test_it_leaves_that_to_whoever_holds_the_lease(self) -> None:
+        lease.take(SITE)
+        assert Upkeep(SITE).turn() == threads.LOOK_SECONDS
+        assert left() == SESSIONS
+
+    def test_who_loses_the_lease_in_the_middle_stops(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        upkeep = Upkeep(SITE)
+        monkeypatch.setattr(mover, "TELL_SECONDS", 0.0)
+
+        def stolen(seconds: float) -> bool:
+            Lease.objects.update(token="another's")
+            return False
+
+        monkeypatch.setattr(upkeep.ending, "wait", stolen)
+        with caplog.at_level(logging.WARNING, "sessionpersist"):
+            assert upkeep.turn() == threads.LOOK_SECONDS
+        assert 0 < left() < SESSIONS
+        assert "Another process may have taken over" in caplog.text
+        assert Lease.objects.get().token == "another's"
+
+    def test_while_it_is_paused_nothing_moves(self) -> None:
+        mover.paused(source())
+        Upkeep(SITE).turn()
+        assert left() == SESSIONS
+        assert progress.read([source()])[source()].paused
+        mover.resumed(source())
+        Upkeep(SITE).turn()
+        assert left() == 0
+
+    def test_by_hand_only(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "DRAIN_RATE": 0}
+        mover.faster(source())
+        Upkeep(SITE).turn()
+        assert left() == SESSIONS
+
+    def test_faster_is_twice_as_fast_up_to_a_limit(self) -> None:
+        number = source()
+        for _ in range(10):
+            mover.faster(number)
+            assert mover.rate_of(number) <= mover.FASTEST
+        assert mover.rate_of(number) == mover.FASTEST
+        mover.paused(number)
+        mover.faster(number)
+        assert mover.rate_of(number) == 10_000, "twice the usual rate"
+
+    def test_the_process_ends_in_the_middle(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        upkeep = Upkeep(SITE)
+        upkeep.ending.set()
+        upkeep.turn()
+        assert left() == SESSIONS - BATCH, "a step was under way"
+        assert not Lease.objects.in_force().exists()
+
+    def test_what_cannot_be_moved_is_tried_less_and_less_often(self) -> None:
+        """Sessions of a later revision, as a process that follows another switch writes them, stay where they are."""
+        StoredSession.objects.exclude(stored_key=PLACE).update(version=new_version(source() + 10))
+        upkeep = Upkeep(SITE)
+        pauses = [upkeep.turn() for _ in range(4)]
+        assert left() == SESSIONS
+        assert pauses[0] < pauses[2]
+        assert threads.LOOK_SECONDS < pauses[3] <= threads.LONGEST_PAUSE
+
+    def test_a_store_that_is_down_is_said_once(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        configuration = LoginConfiguration.get_solo()
+        configuration.persistence_type, configuration.redis_host, configuration.redis_port = (
+            "REDIS",
+            "127.0.0.1",
+            1,
+        )
+        configuration.save()
+        upkeep = Upkeep(SITE)
+        with caplog.at_level(logging.WARNING, "sessionpersist.upkeep"):
+            pauses = [upkeep.turn() for _ in range(4)]
+        assert caplog.text.count("has to wait") == 1
+        assert pauses[-1] > threads.LOOK_SECONDS
+        assert left() == SESSIONS
