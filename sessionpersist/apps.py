@@ -10,5 +10,7 @@ class SessionPersistConfig(AppConfig):
     def ready(self) -> None:
         from sessionpersist import checks, receivers  # noqa: F401 - they register themselves
         from sessionpersist.account import changes
+        from sessionpersist.telemetry import listening
 
         changes.watch()
+        listening.start()

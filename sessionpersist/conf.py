@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "INITIAL": None,  # In-Memory
     "DRAIN_RATE": 500.0,  # sessions a second that are moved without anybody asking; 0: none
     "CLEAR_SECONDS": 300.0,  # between two times that expired sessions are cleared; 0: only by ``clearsessions``
+    "TRACES": False,  # a span of OpenTelemetry for each verb of a store
     "REAUTHENTICATE_SECONDS": 600.0,  # None: staff are never asked for their password again
 }
 

@@ -42,6 +42,8 @@ from sessionpersist.stores.base import (
     revision_of,
 )
 from sessionpersist.stores.secret import Secret, SecretBytes
+from sessionpersist.telemetry import recorder
+from sessionpersist.telemetry.recorder import MERGES
 
 ATTEMPTS = 60  # to save over parallel saves; one of the contenders succeeds each time
 KEY_LENGTH = 32
@@ -400,6 +402,7 @@ class SessionStore(Timed):
         # As it will be read: a tuple that was saved is a list in the base and in theirs, and nobody changed it.
         ours = self._deserialized(self._serialized(data))
         merged = merging.three_way(base or {}, data if ours is None else ours, theirs)
+        recorder.add(MERGES)
         data.clear()
         data.update(merged)
 

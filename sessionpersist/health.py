@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
-from django.db import transaction
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from sessionpersist.handover import snapshot
+from sessionpersist.stores.transactions import in_no_transaction
 from sessionpersist.telemetry import readiness
 
 RETRY_AFTER = 1  # seconds, see readiness.PROBE_SECONDS
@@ -29,10 +28,7 @@ app_name = "sessionpersist_health"
 def for_monitoring(view: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
     """Have a view open to all, read only, kept by no cache, and without a transaction (ATOMIC_REQUESTS) in a database
     that may be down."""
-    view = login_not_required(never_cache(require_safe(view)))
-    for alias in settings.DATABASES:
-        view = transaction.non_atomic_requests(alias)(view)
-    return view
+    return in_no_transaction(login_not_required(never_cache(require_safe(view))))
 
 
 @for_monitoring

@@ -17,8 +17,10 @@ from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import SessionLimitReached
 from sessionpersist.handover import nodes, quiet, routing, snapshot
 from sessionpersist.models import configuration_saved
-from sessionpersist.signals import store_lost
-from sessionpersist.telemetry import readiness
+from sessionpersist.session.reasons import Reason
+from sessionpersist.signals import session_ended, session_started, store_lost
+from sessionpersist.telemetry import readiness, recorder, tracing
+from sessionpersist.telemetry.recorder import ENDED, STARTED
 from sessionpersist.upkeep import threads
 
 logger = logging.getLogger("sessionpersist")
@@ -105,3 +107,14 @@ def forget_settings(*, setting: str, **kwargs: Any) -> None:
         nodes.reset()
         pulse.reset()
         readiness.reset()
+        tracing.start()
+
+
+@receiver(session_started)
+def count_login(**kwargs: Any) -> None:
+    recorder.add(STARTED)
+
+
+@receiver(session_ended)
+def count_end(*, reason: Reason, **kwargs: Any) -> None:
+    recorder.add(ENDED, reason.name.lower())

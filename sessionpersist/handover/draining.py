@@ -29,6 +29,8 @@ from sessionpersist.roster import records
 from sessionpersist.stores import open_store
 from sessionpersist.stores.base import Drainable
 from sessionpersist.stores.settings import StoreSettings
+from sessionpersist.telemetry import recorder
+from sessionpersist.telemetry.recorder import MOVED
 
 BATCH = moving.BATCH
 PATIENCE = 5.0  # seconds; a server kills a worker that takes several times as long
@@ -135,6 +137,7 @@ class Draining:
                 for key in batch:
                     routing.current_store().get(key)  # a switch came in between: have it where it belongs now
                 raise NotNow(_("The store was switched again meanwhile."))
+            recorder.add(MOVED, amount=moved)
             yield moved
 
     def _goes_on(self) -> bool:

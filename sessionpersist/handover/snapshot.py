@@ -30,6 +30,7 @@ from sessionpersist.stores.base import INITIAL
 from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
 from sessionpersist.stores.transactions import may_see_the_past, outside
+from sessionpersist.telemetry import recorder
 
 ROUNDING = 0.0001  # seconds; more than Unix times lose as floats: a revision of this very instant is due
 OVERRIDDEN = -1  # as the number of what a test has put in force, which is no revision
@@ -282,6 +283,7 @@ def _read_in_turn(lock: threading.Lock, held: Snapshot | None) -> Snapshot:
     finally:
         lock.release()
     announcing.announce(switch)
+    recorder.refresh()
     return fresh
 
 

@@ -29,6 +29,11 @@ class Breaker:
         """Whether the last call that was made succeeded."""
         return self._faults == 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the store is being left alone, or has not answered the one that tried it since."""
+        return self._open_until is not None
+
     def admits(self) -> bool:
         """Return whether the store may be called now."""
         return self._open_until is None or self._admits_trial()

@@ -25,10 +25,15 @@ from sessionpersist.signals import store_lost, store_recovered
 from sessionpersist.stores.base import Drainable, Outcome, Probed, Record, Rotation
 from sessionpersist.stores.breaker import Breaker
 from sessionpersist.stores.texts import LONGEST_TEXT, driver_words, printable
+from sessionpersist.telemetry import recorder, tracing
+from sessionpersist.telemetry.recorder import RETRIES
 
 T = TypeVar("T")
 
 MOST_PARTS = 1000  # servers of a store of which each has a breaker
+
+# What comes of a verb that the store has not answered, in metrics: it was not asked, it has refused, it is gone.
+TURNED_AWAY, REFUSED, UNAVAILABLE = "turned_away", "refused", "unavailable"
 
 REFUSALS_EVERY = 60.0  # seconds between two lines of the log about requests that a server refused
 
@@ -41,6 +46,7 @@ class GuardedStore(Drainable):
     def __init__(self, store: Probed, description: str) -> None:
         """``description`` names the store in the log; it holds no secret."""
         self.store, self.description = store, description
+        self.kind = kind_of(store)
         self.breaker = Breaker()
         self._quiet_until = 0.0
         self._answered_at = float("-inf")
@@ -53,13 +59,13 @@ class GuardedStore(Drainable):
         return self._answered_at if self.breaker.healthy else float("-inf")
 
     def get(self, key: str) -> Record | None:
-        return self._guarded(lambda: self.store.get(key))
+        return self._guarded("get", lambda: self.store.get(key))
 
     def create(self, key: str, record: Record) -> bool:
         def again() -> bool:
             return self.store.create(key, record) or self._wrote(key, record)
 
-        return self._guarded(lambda: self.store.create(key, record), again)
+        return self._guarded("create", lambda: self.store.create(key, record), again)
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
         def again() -> Outcome:
@@ -68,16 +74,16 @@ class GuardedStore(Drainable):
                 return Outcome.SAVED
             return outcome
 
-        return self._guarded(lambda: self.store.replace(key, record, expected), again)
+        return self._guarded("replace", lambda: self.store.replace(key, record, expected), again)
 
     def touch(self, key: str, expires_at: int) -> bool:
-        return self._guarded(lambda: self.store.touch(key, expires_at))
+        return self._guarded("touch", lambda: self.store.touch(key, expires_at))
 
     def delete(self, key: str, version: int | None = None) -> bool:
-        return self._guarded(lambda: self.store.delete(key, version))
+        return self._guarded("delete", lambda: self.store.delete(key, version))
 
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
-        self._guarded(lambda: self.store.end(key, expires_at, reason))
+        self._guarded("end", lambda: self.store.end(key, expires_at, reason))
 
     def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
         def again() -> Rotation:
@@ -86,7 +92,7 @@ class GuardedStore(Drainable):
                 return answer
             return Rotation.DONE if self.store.delete(old_key, version) else Rotation.LEFT
 
-        return self._guarded(lambda: self.store.rotate(old_key, version, new_key, record), again)
+        return self._guarded("rotate", lambda: self.store.rotate(old_key, version, new_key, record), again)
 
     def close(self) -> None:
         self.store.close()
@@ -96,73 +102,95 @@ class GuardedStore(Drainable):
 
     def count(self, at_most: int | None = None, *, rosters: bool = False) -> int:
         # Staff count, and a count that takes too long says nothing against what requests ask.
-        return self._guarded(lambda: self.store.count(at_most, rosters=rosters), blamed=False)
+        return self._guarded("count", lambda: self.store.count(at_most, rosters=rosters), blamed=False)
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
-        return self._guarded(lambda: self.store.get_many(keys))
+        return self._guarded("get_many", lambda: self.store.get_many(keys))
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         # A store may not say what a first try has created: whoever drains then looks at it one by one.
-        return self._guarded(lambda: self.store.create_many(records))
+        return self._guarded("create_many", lambda: self.store.create_many(records))
 
     def delete_many(self, versions: Mapping[str, int]) -> set[str]:
-        return self._guarded(lambda: self.store.delete_many(versions))
+        return self._guarded("delete_many", lambda: self.store.delete_many(versions))
 
     def clearing(self) -> Iterator[int]:
         return self.store.clearing()
 
     def clear_expired(self) -> int:
-        return self._guarded(self.store.clear_expired)
+        return self._guarded("clear_expired", self.store.clear_expired)
 
     def prepare(self) -> None:
         """See Probed.prepare()."""
-        self._guarded(self.store.prepare)
+        self._guarded("prepare", self.store.prepare)
 
     def place(self) -> str | None:
         """See Probed.place()."""
-        return self._guarded(self.store.place)
+        return self._guarded("place", self.store.place)
 
     def _wrote(self, key: str, record: Record) -> bool:
         return self.store.replace(key, record, record.version) is Outcome.SAVED
 
+    def open_breakers(self) -> int:
+        """Return whether the circuit is open, as a number."""
+        return int(self.breaker.is_open)
+
     def _guarded(
-        self, call: Callable[[], T], again: Callable[[], T] | None = None, *, blamed: bool = True
+        self,
+        verb: str,
+        call: Callable[[], T],
+        again: Callable[[], T] | None = None,
+        *,
+        blamed: bool = True,
     ) -> T:
-        """Call the store if the breaker admits it. ``again`` is the second try, where it differs from the first; unless
-        the store is ``blamed``, the breaker does not hear of a fault."""
+        """Call a verb of the store if the breaker admits it. ``again`` is the second try, where it differs from the
+        first; unless the store is ``blamed``, the breaker does not hear of a fault."""
+        if tracing.tracer is None:
+            return self._watched(verb, call, again or call, blamed)
+        with tracing.span(self.kind, verb):
+            return self._watched(verb, call, again or call, blamed)
+
+    def _watched(self, verb: str, call: Callable[[], T], again: Callable[[], T], blamed: bool) -> T:
+        begun = monotonic()
         if not self.breaker.admits():
+            recorder.operation(self.kind, verb, TURNED_AWAY, 0.0)
             raise StoreUnavailable(
                 f"{self.description} has failed repeatedly and is being given a moment. "
                 f"The last failure: {self._last_fault}"
             )
-        begun = monotonic()
         try:
-            answer = self._twice(call, again or call, begun)
+            answer = self._twice(verb, call, again, begun)
         except StoreUnavailable as error:
+            recorder.operation(
+                self.kind, verb, REFUSED if error.answered else UNAVAILABLE, monotonic() - begun
+            )
             if error.answered:
                 self._note_refusal(error)
             elif blamed:
                 self._note_fault(error)
             raise
+        if recorder.listeners:
+            recorder.operation(self.kind, verb, recorder.outcome_of(verb, answer), monotonic() - begun)
         self._answered_at = begun
         if self.breaker.succeeded():
             self._report_recovered()
         return answer
 
-    @staticmethod
-    def _twice(call: Callable[[], T], again: Callable[[], T], begun: float) -> T:
+    def _twice(self, verb: str, call: Callable[[], T], again: Callable[[], T], begun: float) -> T:
         try:
             return call()
         except StoreUnavailable as error:
             if not error.connection_lost or monotonic() - begun > conf.timeout_seconds() / 2:
                 raise
         # Outside the handler: a second failure is not to have the first as its context, which would explain it wrongly.
+        recorder.add(RETRIES, self.kind, verb)
         return again()
 
     def _note_fault(self, error: StoreUnavailable) -> None:
         self._last_fault = printable(error, LONGEST_TEXT)  # before others are turned away for it
         if self.breaker.failed():
             self._report_lost(error)
+        recorder.refresh()
 
     def _note_refusal(self, error: StoreUnavailable) -> None:
         """The server has answered, so it can be asked. The log hears of it at most once a minute."""
@@ -178,6 +206,7 @@ class GuardedStore(Drainable):
 
     def _report_recovered(self) -> None:
         logger.warning("%s is back.", self.description)
+        recorder.refresh()
         store_recovered.send_robust(type(self.store), description=self.description)
 
 
@@ -198,12 +227,17 @@ class PartedStore(Drainable):
     def __init__(self, store: Parted, description: str) -> None:
         self.store, self.description = store, description
         self.whole = GuardedStore(store, description)
+        self.kind = self.whole.kind
         self._parts: dict[str, GuardedStore] = {"": self.whole}
 
     @property
     def answered_at(self) -> float:
         """See GuardedStore: of the server that has answered last."""
         return max(part.answered_at for part in tuple(self._parts.values()))
+
+    def open_breakers(self) -> int:
+        """Return how many circuits are open."""
+        return sum(part.open_breakers() for part in tuple(self._parts.values()))
 
     def _part(self, key: str) -> GuardedStore:
         part = self.store.part_of(key)
@@ -273,6 +307,11 @@ class PartedStore(Drainable):
 def behind_breakers(store: Probed, description: str) -> GuardedStore | PartedStore:
     """Return the store behind its breaker, or behind one for each of its servers."""
     return PartedStore(store, description) if isinstance(store, Parted) else GuardedStore(store, description)
+
+
+def kind_of(store: Probed) -> str:
+    """Return the kind of a store as metrics have it, such as IN_MEMORY: the ``type`` of its settings."""
+    return store.name.upper().replace("-", "_")
 
 
 def _in_full(error: StoreUnavailable) -> str:

@@ -18,6 +18,7 @@ from django.dispatch import Signal
 from sessionpersist import conf, exceptions, signals
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.stores.base import Drainable, Probed, Record, Store
+from sessionpersist.telemetry.recorder import METRICS, Kind
 from tests.docs.pages import REFERENCE, ROOT, named, rows
 
 APP = ROOT / "sessionpersist"
@@ -183,3 +184,12 @@ def test_each_requirement_of_asvs_has_its_test() -> None:
     tested = set(re.findall(r"def (test_7_\d_\d)_", (ROOT / "tests" / "asvs" / "test_v7.py").read_text()))
     assert {f"test_{number.replace('.', '_')}" for number in numbers} == tested
     assert {cells[-1] for cells in table if cells[0] in numbers} == tested
+
+
+def test_metrics() -> None:
+    table = rows(REFERENCE / "metrics.md")[: len(METRICS)]
+    found = {row[0].strip("`"): (row[1].strip("`"), re.findall(r"`(\w+)`", row[3])) for row in table}
+    suffix = {Kind.COUNTER: "_total"}
+    assert found == {
+        each.name: (each.prometheus_name + suffix.get(each.kind, ""), list(each.labels)) for each in METRICS
+    }

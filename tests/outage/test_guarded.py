@@ -222,7 +222,7 @@ def test_a_connection_that_is_lost_late_is_not_tried_again(
         raise StoreUnavailable("The connection was lost.", connection_lost=True)
 
     with pytest.raises(StoreUnavailable, match="was lost"):
-        guarded._guarded(lose)
+        guarded._guarded("get", lose)
     assert store.calls == ["get"] * tries
 
 

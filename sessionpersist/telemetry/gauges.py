@@ -1,0 +1,85 @@
+"""What is as it is now: of this process without asking anybody, and of the site, which costs a question.
+
+What stores and sites are counted by is true wherever it is asked. So only one process of a node tells it (see
+``node.py``), or the one that Prometheus happens to ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from time import monotonic
+from weakref import WeakKeyDictionary
+
+from sessionpersist import forks
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.handover import routing, snapshot
+from sessionpersist.handover.places import COUNT_AT_MOST
+from sessionpersist.stores import open_store
+from sessionpersist.stores.base import Drainable
+from sessionpersist.stores.guarded import GuardedStore, PartedStore
+
+COUNTED_SECONDS = 30.0  # how long a count of this process will do: on a large store it takes its time
+
+# When and how many.
+_counted: WeakKeyDictionary[Drainable, tuple[float, int]] = WeakKeyDictionary()
+
+
+def configuration_age() -> float | None:
+    """Return how many seconds ago this process has read the configuration; None where it never has."""
+    held = snapshot.held()
+    return None if held is None else held.age
+
+
+def open_breakers() -> dict[str, int]:
+    """Return how many circuit breakers are open, by the kind of the stores that this process uses."""
+    found: dict[str, int] = {}
+    for store in _stores_in_use():
+        found[store.kind] = found.get(store.kind, 0) + store.open_breakers()
+    return found
+
+
+def live_sessions() -> dict[str, int]:
+    """Return how many sessions are live in the store in force, by its kind; nothing where it can't be asked."""
+    with suppress(StoreUnavailable):
+        return _counts([routing.current_view().current.store])
+    return {}
+
+
+def handover_left() -> dict[str, int]:
+    """Return how many sessions are left in the stores used before, by their kind, without those that can't be asked."""
+    with suppress(StoreUnavailable):
+        return _counts(place.store for place in routing.current_view().sources)
+    return {}
+
+
+def reset() -> None:
+    """Forget what was counted."""
+    _counted.clear()
+
+
+def _stores_in_use() -> Iterator[GuardedStore | PartedStore]:
+    held = snapshot.held()
+    for each in () if held is None else (held.current, *held.draining):
+        with suppress(StoreUnavailable):
+            yield open_store(each.settings)
+
+
+def _counts(stores: Iterable[Drainable]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for store in stores:
+        with suppress(StoreUnavailable):
+            if isinstance(store, GuardedStore | PartedStore):
+                found[store.kind] = found.get(store.kind, 0) + _count(store)
+    return found
+
+
+def _count(store: Drainable) -> int:
+    at, count = _counted.get(store, (float("-inf"), 0))
+    if monotonic() - at >= COUNTED_SECONDS:
+        count = store.count(COUNT_AT_MOST)
+        _counted[store] = monotonic(), count
+    return count
+
+
+forks.in_child(forks.Layer.KNOWLEDGE, reset)
