@@ -35,6 +35,7 @@ class LoginConfigurationAdmin(PageViews, DrainingViews, DecisionViews, AdoptionV
             at("status/", self.status, "status"),
             at("progress/", self.progress, "progress"),
             at("drain/<int:number>/", self.drain, "drain"),
+            at("pace/<int:number>/", self.pace, "pace"),
             at("adopt/", self.adopt, "adopt"),
             at("abandon/<int:number>/", self.abandon, "abandon"),
             at("switch-back/<int:number>/", self.switch_back, "switch_back"),

@@ -10,11 +10,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from sessionpersist import conf
+from sessionpersist.configuration.panels.pace import Pace
 from sessionpersist.configuration.panels.words import ago, grouped, left_in_words
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.handover import draining, times
 from sessionpersist.handover.draining import Draining, Left, NodeLeft
 from sessionpersist.models import Revision
+from sessionpersist.upkeep.progress import Progress
+from sessionpersist.upkeep.progress import read as read_progress
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,12 @@ class Moving:
     most: int = 0
     problem: str = ""
     nodes: Sequence[NodeLeft] = ()
+    progress: Progress | None = None
+
+    @property
+    def pace(self) -> Pace | None:
+        """How fast it goes by itself."""
+        return None if self.progress is None else Pace(self.progress, self.left)
 
     @property
     def percent(self) -> int:
@@ -142,6 +151,12 @@ class Handover:
         return left_in_words(Left(total, any(each.more for each in counts), total))
 
     @property
+    def pace(self) -> str:
+        """How fast they move by themselves, in a few words; empty where nothing is known, or several stores drain."""
+        paces = [each.pace for each in self.moving if each.pace is not None]
+        return paces[0].brief if len(paces) == 1 else ""
+
+    @property
     def unreachable(self) -> bool:
         """Whether an old store that still holds sessions does not answer."""
         return any(each.problem for each in self.moving)
@@ -163,7 +178,9 @@ def read_moving(each: Draining, *, count: bool) -> Moving:
     name = each.settings.describe()
     if each.per_node:
         name = _("{store} of every node").format(store=name)
-    moving = Moving(each.number, name, each.since, each.per_node, nodes=each.nodes() if each.per_node else ())
+    nodes = each.nodes() if each.per_node else ()
+    progress = read_progress([each.number]).get(each.number)
+    moving = Moving(each.number, name, each.since, each.per_node, nodes=nodes, progress=progress)
     if not count:
         return moving
     try:

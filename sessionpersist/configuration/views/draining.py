@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.utils.decorators import method_decorator
@@ -14,7 +16,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from sessionpersist import background
+from sessionpersist import audit, background
 from sessionpersist.configuration.panels import read_panels
 from sessionpersist.configuration.panels.handover import Moving, find_moving
 from sessionpersist.configuration.panels.words import grouped
@@ -23,6 +25,7 @@ from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import draining
 from sessionpersist.handover.draining import NotNow
 from sessionpersist.models import Revision
+from sessionpersist.upkeep import mover
 
 STEP_SECONDS = 0.5  # how long one request moves sessions: no worker is kept for longer
 
@@ -54,11 +57,47 @@ class DrainingViews(BaseViews):
             self._log(request, _("Moved the rest of the sessions out of {store}.").format(store=name))
             step = replace(step, message=_("The handover from {store} is over.").format(store=name))
         if wants_json(request):
-            facts = render_to_string(f"{TEMPLATES}/panels/moving.html", {"each": moving}) if moving else ""
+            shown = {"each": moving, "may_change": True}
+            facts = render_to_string(f"{TEMPLATES}/panels/moving.html", shown, request) if moving else ""
             return JsonResponse({**asdict(step), "facts": facts, "over": not moving})
         tell = messages.warning if step.state != "moved" else messages.info if moving else messages.success
         tell(request, step.message or told(step, moving))
         return HttpResponseRedirect(self._url("changelist") + "?check=now#sp-handover")
+
+    @method_decorator(require_POST)
+    def pace(self, request: HttpRequest, number: int) -> HttpResponse:
+        """Pause what moves by itself, have it go on, or have it move faster."""
+        self._require(self.has_change_permission(request))
+        revision = Revision.objects.filter(pk=number, drained_at=None).first()
+        if revision is None:
+            messages.info(request, _("The handover from this store is over already."))
+            return HttpResponseRedirect(self._url("changelist"))
+        chosen = pace_chosen(request.POST.get("pace", ""))
+        if chosen is None:
+            return HttpResponseBadRequest()
+        chosen.choose(number)
+        name = revision.store_settings().describe()
+        audit.changed(chosen.audited, request.user.get_username(), name)
+        self._log(request, chosen.log.format(store=name))
+        return HttpResponseRedirect(self._url("changelist") + "#sp-handover")
+
+
+class PaceChosen(NamedTuple):
+    """What a button does, and how that is called in the audit log and in the admin's."""
+
+    choose: Callable[[int], None]
+    audited: str
+    log: str
+
+
+def pace_chosen(button: str) -> PaceChosen | None:
+    """Return what a button does; None where there is no such button."""
+    buttons = {
+        "pause": PaceChosen(mover.paused, "handover paused", _("Paused the handover from {store}.")),
+        "resume": PaceChosen(mover.resumed, "handover resumed", _("Went on with the handover from {store}.")),
+        "faster": PaceChosen(mover.faster, "handover faster", _("Had the handover from {store} go faster.")),
+    }
+    return buttons.get(button)
 
 
 @dataclass(frozen=True)
