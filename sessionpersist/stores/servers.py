@@ -86,6 +86,37 @@ def hangs_up(host: str, port: int, timeout: float, certificates: Certificates) -
         return "alert" in str(error).lower()  # since TLS 1.3 it is told after the handshake
 
 
+def shake_hands(host: str, port: int, timeout: float, certificates: Certificates, ask: bytes = b"") -> str:
+    """Make a TLS handshake as a store does, log in to nothing, and return which TLS it came to.
+
+    Since TLS 1.3 a server says after the handshake whether it accepts the client's certificate, or that it wants one.
+    ``ask`` is what every server answers at once, before a login too; without it a moment has to do. Raises OSError, of
+    which ssl.SSLError is one, and ValueError.
+    """
+    context = ssl.create_default_context()
+    certificates.load(context)
+    give_up = time.monotonic() + timeout
+    plain = connecting.connect(host, port, give_up, check_addresses)
+    with plain:
+        plain.settimeout(connecting.left(give_up))
+        with context.wrap_socket(plain, server_hostname=host) as line:
+            line.sendall(ask)
+            line.settimeout(connecting.left(give_up) if ask else min(IMPATIENCE, connecting.left(give_up)))
+            if not _answers(line, waits=not ask):
+                raise ConnectionResetError("The server hung up after the handshake.")
+            return line.version() or ""
+
+
+def _answers(line: ssl.SSLSocket, *, waits: bool) -> bool:
+    """Whether a server says something, or ``waits`` to be asked."""
+    try:
+        return line.recv(1) != b""
+    except TimeoutError:
+        if not waits:
+            raise
+        return True
+
+
 def unreachable(host: str, port: int, error: BaseException) -> StoreUnavailable:
     """Say why a TCP connection failed, on the field that is the likely cause."""
     if isinstance(error, ConnectionRefusedError):

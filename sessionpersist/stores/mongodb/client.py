@@ -43,6 +43,8 @@ _GOODBYE_SECONDS = 1.0  # for which a silent server can delay the end of the pro
 
 
 class Client(Protocol):
+    certificates: Certificates
+
     def database(self) -> Database[Document]:
         """Return the driver's database object for this process and thread. Nothing is connected yet."""
 
@@ -121,7 +123,7 @@ class HostsClient:
     ) -> None:
         self._settings, self._credentials, self._timeout = settings, credentials, timeout
         files = (settings.ca_file or ca_file or "", settings.client_certificate, settings.client_key)
-        self._certificates = Certificates(*files) if settings.tls else Certificates()
+        self.certificates = Certificates(*files) if settings.tls else Certificates()
         self._opened: dict[int, Database[Document]] = {}
         _clients.add(self)
 
@@ -155,11 +157,11 @@ class HostsClient:
             "tls": self._settings.tls,
             "appname": "sessionpersist",
             "connect": False,
-            "_pool_class": partial(BoundedPool, certificates=self._certificates),
+            "_pool_class": partial(BoundedPool, certificates=self.certificates),
             **self._login(),
         }
-        if self._certificates.ca_file:
-            options["tlsCAFile"] = self._certificates.ca_file
+        if self.certificates.ca_file:
+            options["tlsCAFile"] = self.certificates.ca_file
         if self._settings.replica_set:
             options["replicaSet"] = self._settings.replica_set
         hosts = (
@@ -192,6 +194,8 @@ def _close_all() -> None:
 
 class AliasClient:
     """The connection of a database of the project, which opens it, closes it, and knows its secrets."""
+
+    certificates = Certificates()  # the project's own, which its settings name
 
     def __init__(self, alias: str) -> None:
         """Raises StoreMisconfigured where there is no such database."""

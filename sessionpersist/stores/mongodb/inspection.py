@@ -16,7 +16,7 @@ from sessionpersist.stores.base import Check
 from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.mongodb.alias import advice
 from sessionpersist.stores.mongodb.client import hosts_by_name, hosts_of, is_alone
-from sessionpersist.stores.servers import check_reachable, check_speaks_tls, hangs_up
+from sessionpersist.stores.servers import check_reachable, check_speaks_tls, hangs_up, shake_hands
 from sessionpersist.stores.settings import MongoSettings
 
 ROLES = {
@@ -50,6 +50,28 @@ def reachable(settings: MongoSettings, timeout: float) -> Iterator[Check]:
         yield from check_reachable(*hosts[0], timeout)
     else:
         yield "Connect", lambda: _connect_to_any(hosts, timeout)
+
+
+def handshake(
+    settings: MongoSettings,
+    timeout: float,
+    certificates: Certificates,
+    explained: Callable[[Exception], Exception],
+) -> Iterator[Check]:
+    """Yield the check of the TLS handshake, before any login. One host that makes it is enough."""
+    if settings.alias or not settings.tls:
+        return
+
+    def shake() -> str:
+        failure: Exception = StoreMisconfigured("No host is entered.", "host")
+        for host, port in hosts_by_name(settings, timeout) if settings.srv else hosts_of(settings):
+            try:
+                return shake_hands(host, port, timeout, certificates)
+            except (OSError, ValueError) as error:
+                failure = explained(error)
+        raise failure
+
+    yield "TLS", shake
 
 
 def files_of(settings: MongoSettings) -> Certificates | None:

@@ -8,6 +8,7 @@ whatever finds nothing asks once more, in a way that a majority vouches for.
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -253,6 +254,9 @@ class MongoStore(Probed):
 
     def connection_checks(self) -> Iterable[Check]:
         yield from inspection.reachable(self.settings, self.timeout)
+        yield from inspection.handshake(
+            self.settings, self.timeout, self._client.certificates, self._explained_handshake
+        )
         yield "Authenticate", self._check_login
         yield from inspection.members(self.settings, self._database)
 
@@ -375,6 +379,17 @@ class MongoStore(Probed):
             if len(batch) > size or not all(type(each["_id"]) is str for each in batch):
                 raise TypeError("a batch of something else")
         return answer
+
+    def _explained_handshake(self, error: Exception) -> Exception:
+        """What to raise instead of an error of the handshake: an alert is a MongoDB server's only answer to a client
+        certificate that it wants, or does not accept."""
+        failure = self._explained(error)
+        if not isinstance(error, ssl.SSLCertVerificationError):
+            try:
+                inspection.check_tls(self.settings, self.timeout)
+            except StoreUnavailable as better:
+                return better
+        return failure
 
     def _check_login(self) -> None:
         try:

@@ -130,6 +130,7 @@ class SentinelStore(SeveralStore):
     def connection_checks(self) -> Iterable[Check]:
         if self._certificates:
             yield "Certificates", self._certificates.check
+        yield from self._tls_check(self.seeds)
         yield "Sentinels", self._check_seeds
         primary: list[Address] = []
         yield "Primary", lambda: self._find_primary(primary)
@@ -259,6 +260,7 @@ class ClusterStore(SeveralStore, Parted):
     def connection_checks(self) -> Iterable[Check]:
         if self._certificates:
             yield "Certificates", self._certificates.check
+        yield from self._tls_check(self.seeds)
         yield "Nodes", self._check_seeds
         primaries: list[Wire] = []
         yield "Cluster", lambda: self._find_nodes(primaries)

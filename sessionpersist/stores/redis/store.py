@@ -18,6 +18,7 @@ from django.utils.module_loading import import_string
 
 from sessionpersist import conf
 from sessionpersist.exceptions import ForeignRecord, StoreMisconfigured, StoreUnavailable
+from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.base import (
     LONGEST_USER_ID,
     MAX_PAYLOAD_BYTES,
@@ -43,6 +44,7 @@ from sessionpersist.stores.redis import scripts
 from sessionpersist.stores.redis.errors import A_SENTINEL, ONE_NODE, explain, is_foreign
 from sessionpersist.stores.redis.scripts import Script
 from sessionpersist.stores.redis.wire import (
+    ADDRESS,
     SMALL,
     Command,
     Link,
@@ -51,7 +53,7 @@ from sessionpersist.stores.redis.wire import (
     options_of,
     pool_of_one,
 )
-from sessionpersist.stores.servers import check_address, check_reachable, check_speaks_tls
+from sessionpersist.stores.servers import check_address, check_reachable, check_speaks_tls, shake_hands
 from sessionpersist.stores.settings import CLUSTER, SENTINEL, RedisSettings
 
 # version (8 bytes), created_at (8), expires_at (8), length of the user id (2); all big-endian. The scripts know it.
@@ -67,6 +69,7 @@ SEVERAL = {
     SENTINEL: "sessionpersist.stores.redis.several.SentinelStore",
     CLUSTER: "sessionpersist.stores.redis.several.ClusterStore",
 }
+PING = b"PING\r\n"  # every server answers it at once, be it with a refusal
 # By what REPLACE returns.
 OUTCOMES = {-1: Outcome.MISSING, 0: Outcome.MISSING, 1: Outcome.CONFLICT, 2: Outcome.SAVED}
 # By what ROTATE returns.
@@ -202,6 +205,7 @@ class RedisStore(Probed):
         if self._certificates:
             yield "Certificates", self._certificates.check
         yield from check_reachable(self.settings.host, self.settings.port, self.timeout)
+        yield from self._tls_check([Address(self.settings.host, self.settings.port)])
         yield "Authenticate", self._check_login
         yield "Kind of server", self._check_kind
         yield "Scripts", self._check_scripts
@@ -211,6 +215,22 @@ class RedisStore(Probed):
 
     def close(self) -> None:
         self._wire.close()
+
+    def _tls_check(self, servers: Sequence[Address]) -> Iterator[Check]:
+        """Yield the check of the handshake, before any login. Of several servers one that makes it is enough: each is
+        looked at later."""
+        if self._certificates is not None:
+            yield "TLS", partial(self._shake_hands, servers, self._certificates)
+
+    def _shake_hands(self, servers: Sequence[Address], certificates: Certificates) -> str:
+        failure: Exception = StoreMisconfigured("No server is entered.", "nodes")
+        for server in servers:
+            try:
+                return shake_hands(server.host, server.port, self.timeout, certificates, ask=PING)
+            except (OSError, ValueError) as error:
+                vars(error)[ADDRESS] = server
+                failure = self._explained(error)
+        raise failure
 
     def _connected(self) -> Link:
         """Return the way to the server."""
