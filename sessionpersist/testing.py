@@ -14,6 +14,8 @@ from sessionpersist import initial
 from sessionpersist.handover import snapshot
 from sessionpersist.handover.snapshot import Snapshot
 from sessionpersist.models import LoginConfiguration
+from sessionpersist.upkeep.lease import SITE, scope_of_node
+from sessionpersist.upkeep.threads import Upkeep
 
 
 class override_login_configuration(TestContextDecorator):  # noqa: N801 - reads like Django's override_settings
@@ -56,6 +58,16 @@ class override_login_configuration(TestContextDecorator):  # noqa: N801 - reads 
 
         cls.setUpClass = classmethod(set_up_class)  # type: ignore[assignment]
         return cls
+
+
+def do_upkeep() -> None:
+    """Do once, now and in this thread, what a site does by itself: move what is left in an old store, and clear expired
+    sessions. In a test nothing of this happens otherwise.
+
+    Raises StoreUnavailable, and NotNow where a switch is not over yet.
+    """
+    for scope in (SITE, scope_of_node()):
+        Upkeep(scope).work()
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class Upkeep(threading.Thread):
         """Do what there is to do, and return in how many seconds to look again. Never raises: whatever is wrong, it is
         logged once and tried again, less and less often."""
         try:
-            pause = self._done()
+            pause = self.work()
         except NotNow:
             return SOON_SECONDS
         except LeaseLost:
@@ -77,9 +77,9 @@ class Upkeep(threading.Thread):
         self.failures = 0
         return pause
 
-    def _done(self) -> float | None:
-        """Take the lease where there is anything to do, and do it. None: something is in the way, and who it is has
-        said so elsewhere."""
+    def work(self) -> float | None:
+        """Take the lease where there is anything to do, do it, and return in how many seconds to look again. None:
+        something is in the way, of which the log has been told. Raises LeaseLost, Error, NotNow, StoreUnavailable."""
         known = up_to_date()
         if known is None:
             return None

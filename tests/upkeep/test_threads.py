@@ -19,6 +19,7 @@ from sessionpersist.handover import routing, snapshot
 from sessionpersist.handover.draining import BATCH
 from sessionpersist.models import Lease, LoginConfiguration, Revision, StoredSession
 from sessionpersist.stores.base import PLACE, new_version
+from sessionpersist.testing import do_upkeep
 from sessionpersist.upkeep import lease, mover, progress, threads
 from sessionpersist.upkeep.lease import SITE
 from sessionpersist.upkeep.threads import Upkeep
@@ -139,6 +140,11 @@ class TestATurn:
         assert left() == 0
         assert Revision.objects.get(drained_how="drained")
         assert not Lease.objects.in_force().exists()
+
+    def test_so_does_the_helper_for_tests_of_projects(self) -> None:
+        do_upkeep()
+        assert left() == 0
+        assert Revision.objects.get(drained_how="drained")
 
     def test_it_keeps_to_the_rate(self, settings: Settings) -> None:
         settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "DRAIN_RATE": 400}
