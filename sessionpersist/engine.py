@@ -223,17 +223,21 @@ class SessionStore(Timed):
     ) -> Rotation:
         """Save as a new session, with the version ``base`` of what it is made out of; if that has a key of its own, it
         is deleted with the same exchange. Raises CreateError where the key is taken."""
-        plain = self._with_life(data)
-        self._require(base)
-        self._enter(data, "")
-        record, held = self._record(plain, begun := self._begun(before))
-        self._require(base)  # once the record has its stamp: see RoutedStore.create
-        while (done := self._put_new(record, base, old_key)) is Rotation.TAKEN:
+        plain, begun, again = self._with_life(data), self._begun(before), False
+        while True:
+            # The stamp comes first, so that the session is listed and created under one revision.
+            record, held = self._record(plain, begun)
+            self._require(base)  # once the record has its stamp: see RoutedStore.create
+            self._enter(data, "")
+            # Listed under an earlier revision, it may have been ended then. That mark is where sessions were then, and
+            # a new session is looked for nowhere else.
+            if again and self._ask(routing.current_store().get, self.session_key) is not None:
+                raise CreateError
+            if (done := self._put_new(record, base, old_key)) is not Rotation.TAKEN:
+                break
             if revision_of(record.version) == routing.current_store().revision():
                 raise CreateError
-            self._enter(data, "")
-            record, held = self._record(plain, begun)  # the switch to another store came just between
-            self._require(base)
+            again = True
         self._held = held
         self._note_saved("", began=self._entering.moves_from is None and not self._entering.adopts)
         return done

@@ -8,7 +8,7 @@ ended can't be saved any more, not even for the first time: an ended record stan
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from sessionpersist.exceptions import SessionLimitReached
@@ -28,7 +28,7 @@ from sessionpersist.roster.records import (
 )
 from sessionpersist.session.policy import REFUSE, UNLIMITED, Policy
 from sessionpersist.session.reasons import Reason
-from sessionpersist.stores.base import now_ms
+from sessionpersist.stores.base import Record, now_ms
 
 MOST_LISTED = 5_000  # sessions of a user, such as a script that logs in with each run
 MOST_KEYS = 8  # of a session, whose keys change faster than anybody looks at them
@@ -119,29 +119,42 @@ def renamed(
 ) -> Rule[bool]:
     """Enter the new key of a session, under which it is about to be saved, beside its old one: it stays one login.
 
-    ``new`` is what to list where it was not listed, as it is of before. Return False where it was ended meanwhile, so
-    that it must not be saved.
+    ``new`` is what to list where it was not listed, as it is of before. Return False where it has ended, so that it
+    must not be saved.
     """
     key = new.keys[0]
+    beside: dict[str, Record | None] = {old: None}
 
-    def change(roster: Roster) -> Rule[tuple[Roster, bool]]:
+    def change(roster: Roster) -> Rule[tuple[Roster, tuple[str, ...]]]:
+        """Return under which keys to look for it, newest first; under none where it was seen alive."""
         found = next((each for each in roster.entries if old in each.keys or key in each.keys), None)
+        alive = owner.owns(beside[old])
         if found is None:
-            return roster._replace(entries=(*roster.entries, new._replace(keys=(key, old)))), False
+            entry = new._replace(keys=(key, old))
+            return roster._replace(entries=(*roster.entries, entry)), () if alive else entry.keys
         keys = (key, *(each for each in found.keys if each != key))
         if len(keys) > MOST_KEYS:
             keys = (*keys[:2], *(yield from still_live(store, owner, keys[2:])))
         moved = new._replace(id=found.id, begun=found.begun, keys=keys)
         if not new.device and not new.place:
             moved = moved._replace(device=found.device, place=found.place)
-        return roster._replace(
-            entries=tuple(moved if each is found else each for each in roster.entries)
-        ), True
+        entries = tuple(moved if each is found else each for each in roster.entries)
+        return roster._replace(entries=entries), () if alive else keys
 
-    if (yield from changed(store, owner, until, change, blind=blind)):
+    possible = yield from changed(store, owner, until, change, blind=blind, beside=beside)
+    # That it was listed says nothing: a roster lists the dead, too. Whoever ends it from here on ends its new key, too.
+    if not possible or (yield from is_live(store, owner, possible)):
         return True
-    # It may have been taken off since it was read, and then it has been ended under its old key.
-    return owner.owns((yield from call(store.get, old)))
+    # Else it would count as one that is about to be saved.
+    yield from call(store.end, key, now_ms() + FORGOTTEN)
+    return False
+
+
+def is_live(store: Store, owner: Owner, keys: Sequence[str]) -> Rule[bool]:
+    """Whether a session lives under any of its keys, the newest first. The oldest is read first, as a session is saved
+    under the next before it leaves one."""
+    records = yield from call(store.get_many, keys[::-1])
+    return any(owner.owns(records.get(key)) for key in keys)
 
 
 def still_live(store: Store, owner: Owner, keys: Collection[str]) -> Rule[list[str]]:

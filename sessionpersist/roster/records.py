@@ -294,42 +294,53 @@ Change = Callable[[Roster], Rule[tuple[Roster, T]]]
 
 def read(store: Store, owner: Owner) -> Rule[Roster]:
     """Return the roster of a user."""
-    return (yield from _held(store, owner)).roster
+    return (yield from _held(store, owner, {})).roster
 
 
-def changed(store: Store, owner: Owner, until: int, change: Change[T], *, blind: bool = False) -> Rule[T]:
+def changed(
+    store: Store,
+    owner: Owner,
+    until: int,
+    change: Change[T],
+    *,
+    blind: bool = False,
+    beside: dict[str, Record | None] | None = None,
+) -> Rule[T]:
     """Change the roster of a user: compare and set, again and again until nobody else came between.
 
     ``change`` is a rule: it is given the roster, and returns the new one and an answer, which this returns. It may be
     run several times, and ask the store. ``until`` is how long the sessions in the roster live at least. ``blind``: it
-    can't be read at this moment, as a store that drains is down; what is entered then is listed beside it. Raises
+    can't be read at this moment, as a store that drains is down; what is entered then is listed beside it. What lies
+    under the keys in ``beside`` is read together with the roster, unless that is blind, and put there. Raises
     StoreUnavailable.
     """
+    beside = {} if beside is None else beside
     if store.locks_others_out():
         # A view may take its time, and other logins of that user would time out. What a rollback leaves behind is an
         # entry of a session that is never saved.
-        result: T = yield Outside(changed(store, owner, until, change, blind=blind))
+        result: T = yield Outside(changed(store, owner, until, change, blind=blind, beside=beside))
         return result
     at, revision = owner.keys[1 if blind else 0], store.revision()
-    held = Held(None, Roster()) if blind else (yield from _held(store, owner))
+    held = Held(None, Roster()) if blind else (yield from _held(store, owner, beside))
     for attempt in range(ATTEMPTS):
         new, answer = yield from change(held.roster)
         if new == held.roster or (yield from _written(store, at, held.record, new, until, revision)):
             return answer
         if store.may_see_the_past():
             # A transaction may go on seeing the roster as it was before another login.
-            answer = yield Outside(changed(store, owner, until, change, blind=blind))
+            answer = yield Outside(changed(store, owner, until, change, blind=blind, beside=beside))
             return answer
         yield Wait(backoff(attempt))
         revision = store.revision()
-        held = (yield from _spare(store, at)) if blind else (yield from _held(store, owner))
+        held = (yield from _spare(store, at)) if blind else (yield from _held(store, owner, beside))
     raise StoreUnavailable(f"The list of a user's sessions was being changed {ATTEMPTS} times in a row.")
 
 
-def _held(store: Store, owner: Owner) -> Rule[Held]:
+def _held(store: Store, owner: Owner, beside: dict[str, Record | None]) -> Rule[Held]:
     """What lies elsewhere is left there: a node that does not know the new secret key yet goes on listing there."""
     keys = owner.keys
-    records = yield from call(store.get_many, keys)
+    records = yield from call(store.get_many, [*keys, *beside])
+    beside.update((key, records.get(key)) for key in beside)
     roster, *others = (opened(key, records.get(key)) for key in keys)
     for other in others:
         roster = merged(roster, other)

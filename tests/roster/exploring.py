@@ -59,6 +59,8 @@ class Rules(RulesOfHandover):
     compares = True  # a roster that others have changed is read again
     keeps_both_keys = True  # while a session moves
     stamps = True  # a roster counts under the revision under which it was read
+    stamps_first = True  # a session is listed and created under one revision
+    looks_again = True  # whether it was ended under an earlier one
 
     def unite(self, key: str, one: Record, other: Record, revision: int) -> Record:
         return records.united(key, one, other, revision)
@@ -143,22 +145,53 @@ def sign_in(world: World, process: Process, number: int) -> Operation[None]:
 
 
 def begun(world: World, process: Process, number: int) -> Operation[Record | None]:
-    """Log in; return what was saved, None where another login came first."""
+    """Log in; return what was saved, None where that was refused (see ``made``)."""
     rules, key, now = cast(Rules, world.rules), f"{USER} {number}", now_ms()
     entry = Entry(str(number), (key,), now, now, LIFE)
     store, owner = cast(records.Store, Store(process)), Owner.of(USER)
+
+    def enter() -> Rule[None]:
+        return limit.entered(store, owner, entry, EXPIRES, POLICY, {})
+
+    def create(record: Record) -> Operation[bool]:
+        return world.at(process).create(key, record)
+
+    record = yield from made(world, process, key, number, enter if rules.enters_first else nothing, create)
+    if record is None:
+        return None
+    if not rules.enters_first or process.view.number != revision_of(record.version):
+        yield from listing(world, process, enter())
+    return record
+
+
+def made(
+    world: World,
+    process: Process,
+    key: str,
+    number: int,
+    enter: Callable[[], Rule[bool | None]],
+    make: Callable[[Record], Operation[bool]],
+) -> Operation[Record | None]:
+    """List a session and save it, as the engine does. Return what was saved; None where the key can't be used, as the
+    session was ended before it was there."""
+    rules, again = cast(Rules, world.rules), False
     while True:
-        revision = process.view.number
-        if rules.enters_first:
-            yield from listing(world, process, limit.entered(store, owner, entry, EXPIRES, POLICY, {}))
         record = saved(process, number)
-        if (yield from world.at(process).create(key, record)):
-            break
+        if (yield from listing(world, process, enter())) is False:
+            return None
+        if not rules.stamps_first:
+            record = saved(process, number)
+        if again and rules.looks_again and (yield from world.at(process).get(key)) is not None:
+            return None
+        if (yield from make(record)):
+            return record
         if revision_of(record.version) == process.view.number:
             return None
-    if not rules.enters_first or process.view.number != revision:
-        yield from listing(world, process, limit.entered(store, owner, entry, EXPIRES, POLICY, {}))
-    return record
+        again = True
+
+
+def nothing() -> Rule[None]:
+    yield from ()
 
 
 def saved(process: Process, number: int) -> Record:
@@ -172,22 +205,26 @@ def sign_in_and_move(world: World, process: Process, number: int) -> Operation[N
     record = yield from begun(world, process, number)
     if record is None:
         return
-    process, old, new = world.after(process), f"{USER} {number}", f"{USER} {number} again"
+    rules, process = cast(Rules, world.rules), world.after(process)
+    old, new = f"{USER} {number}", f"{USER} {number} again"
     held = yield from world.at(process).get(old)
     if held is None or held.ended:
         return
     now = now_ms()
     entry = Entry("again", (new,), now, now, LIFE)
     store, owner = cast(records.Store, Store(process)), Owner.of(USER)
-    if not (yield from listing(world, process, limit.renamed(store, owner, old, entry, EXPIRES))):
-        return
-    if not cast(Rules, world.rules).keeps_both_keys:
-        yield from listing(world, process, without(store, owner, old))
-    again = saved(process, number)
-    while (yield from world.at(process).rotate(old, held.version, new, again)) is Rotation.TAKEN:
-        if revision_of(again.version) == process.view.number:
-            return
-        again = saved(process, number)
+
+    def enter() -> Rule[bool]:
+        alive = yield from limit.renamed(store, owner, old, entry, EXPIRES)
+        if alive and not rules.keeps_both_keys:
+            yield from without(store, owner, old)
+        return alive
+
+    def rotate(record: Record) -> Operation[bool]:
+        done = yield from world.at(process).rotate(old, held.version, new, record)
+        return done is not Rotation.TAKEN
+
+    yield from made(world, process, new, number, enter, rotate)
 
 
 def without(store: records.Store, owner: Owner, key: str) -> Rule[None]:

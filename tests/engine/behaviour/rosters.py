@@ -133,6 +133,19 @@ class Rosters:
         assert not is_live(session)
         assert sessions.of(user_id) == []
 
+    def test_ended_session_that_is_still_listed_gets_no_new_key(self, fields: Fields) -> None:
+        """Whoever ended it was killed before the list was changed."""
+        user_id = somebody()
+        with override_login_configuration(**fields, max_sessions=1, at_limit="REFUSE"):
+            session = logged_in(user_id)
+            assert session[USER_ID] == user_id
+            routing.current_store().end(stored_key(key_of(session)), now_ms() + HOUR, int(Reason.BY_STAFF))
+            with pytest.raises(UpdateError):
+                session.cycle_key()
+            assert not is_live(session)
+            assert sessions.of(user_id) == []
+            assert is_live(logged_in(user_id))
+
     def test_login_in_a_session_that_is_being_ended_does_not_happen(self, fields: Fields) -> None:
         """Another login took its place in the roster before it was saved for the first time."""
         user_id = somebody()
@@ -353,6 +366,18 @@ class Rosters:
                 session.flush()
                 session[USER_ID] = user_id
                 session.save()
+            assert is_live(session)
+            assert len(sessions.of(user_id)) == 1
+
+    def test_login_and_new_key_in_one_transaction_is_one_session(self, fields: Fields) -> None:
+        """The roster is changed outside the transaction, where the session is not there yet."""
+        user_id, alias = somebody(), fields.get("jdbc_database")
+        with override_login_configuration(**fields, max_sessions=1, at_limit="REFUSE"):
+            session = new_session(cat="tabby")
+            with transaction.atomic(alias) if alias else nullcontext():
+                session[USER_ID] = user_id
+                session.cycle_key()
+                session.cycle_key()
             assert is_live(session)
             assert len(sessions.of(user_id)) == 1
 
