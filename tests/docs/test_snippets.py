@@ -28,7 +28,7 @@ from tests.docs.pages import REFERENCE, ROOT, Block, blocks, named, rows
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
 EXTRAS = set(tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"])
 # What is run in the docs beside manage.py, make and pip.
-PROGRAMS = {".venv/bin/python", "export", "python", "source"}
+PROGRAMS = {".venv/bin/python", "docker", "export", "kubectl", "mkdir", "openssl", "python", "source"}
 KNOWN_VARIABLES = {*named(rows(REFERENCE / "environment.md")), "SESSIONPERSIST_REDIS_PASSWORD"}
 
 SETTINGS = blocks("python", title="settings.py") + blocks("python", title="settings_for_tests.py")
@@ -48,7 +48,7 @@ def test_there_are_some() -> None:
 
 def test_every_block_says_what_it_is() -> None:
     """Then none is passed over."""
-    known = {"console", "dockerfile", "python", "shell", "text", "yaml"}
+    known = {"console", "dockerfile", "nginx", "python", "shell", "text", "yaml"}
     assert [
         str(each)
         for each in blocks(*re.findall(r"^ *```(\w+)", all_text(), re.MULTILINE))

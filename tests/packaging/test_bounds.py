@@ -53,6 +53,17 @@ def test_the_lower_bounds_are_the_versions_that_the_tests_run_on(
     assert floors == {name: {"==": found[">="]} for name, found in bounds.items()}
 
 
+def test_the_tests_can_be_installed_on_the_lower_bounds(bounds: dict[str, dict[str, Version]]) -> None:
+    """``make floors`` constrains both."""
+    lines = (ROOT / "requirements-test.txt").read_text().splitlines()
+    wanted = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert [
+        str(each)
+        for each in wanted
+        if (found := bounds.get(canonicalize_name(each.name))) and not each.specifier.contains(found[">="])
+    ] == []
+
+
 def test_the_upper_bounds_lie_just_above_the_newest_versions_that_the_tests_run_on(
     bounds: dict[str, dict[str, Version]],
 ) -> None:
