@@ -144,7 +144,7 @@ def _checks(store: Probed, prepare: bool, stack: ExitStack) -> Generator[Check, 
             possible = stack.enter_context(store.rehearsal())
         return remark
 
-    yield "Prepared", prepared
+    yield "Works", prepared
     if possible:
         trial = Trial(store)
         stack.callback(trial.clean_up)

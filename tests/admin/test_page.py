@@ -163,6 +163,17 @@ def test_without_the_script_the_page_comes_back_with_the_steps(browser: Client) 
     assert saved_state() == before
 
 
+@pytest.mark.parametrize(
+    "address", [TEST, f"{TEST}?check=now", STATUS, f"{PAGE}progress/", f"{PAGE}drain/1/", f"{PAGE}adopt/"]
+)
+def test_whoever_visits_the_address_of_a_button_or_a_part_comes_to_the_page(
+    browser: Client, address: str
+) -> None:
+    """As without the script, by a link or a reload on the page that a test has shown; it was a blank 405."""
+    visit = browser.get(address, headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (visit.status_code, visit.headers["Location"]) == (302, PAGE)
+
+
 def test_warnings_are_shown_as_such(browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = [Step("Connect", True, 1.0), Step("Warning", True, 0.0, "It <evicts> keys.", warning=True)]
     monkeypatch.setattr(probing, "probe", lambda *args, **kwargs: steps)

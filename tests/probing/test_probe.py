@@ -202,7 +202,7 @@ class TestRehearsal:
         store = Lacking(tmp_path)
         steps = probe.run(store)
         assert all(step.ok for step in steps)
-        assert next(step.message for step in steps if step.name == "Prepared") == "The table is missing."
+        assert next(step.message for step in steps if step.name == "Works") == "The table is missing."
         assert store.verbs[0] == "rehearsal"
         assert store.calls[-1] == ("over", (0,))
         assert set(store.verbs) > VERBS
@@ -236,7 +236,7 @@ class TestRehearsal:
                 raise StoreUnavailable("The table could not be taken back.")
 
         steps = probe.run(Failing(tmp_path))
-        assert failed(steps).name == {"before": "Prepared", "after": "Clean up"}[when]
+        assert failed(steps).name == {"before": "Works", "after": "Clean up"}[when]
         assert [step for step in steps if not step.ok] == [steps[-1]]
 
 

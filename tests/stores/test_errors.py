@@ -614,7 +614,7 @@ class TestDatabase:
     def _is_read_only(self, alias: str) -> None:
         store = jdbc(alias)
         step = next(step for step in probe.run(store, prepare=True) if not step.ok)
-        assert (step.name, step.field) == ("Editable", "database")
+        assert (step.name, step.field) == ("Permission to write", "database")
         assert "read-only" in step.message
         with pytest.raises(StoreUnavailable) as raised:
             store.create(a_key(), a_record())
@@ -668,7 +668,7 @@ class TestTables:
         store = jdbc(alias)
         steps = probe.run(store)
         assert all(step.ok for step in steps)
-        assert "missing" in next(step.message for step in steps if step.name == "Prepared")
+        assert "missing" in next(step.message for step in steps if step.name == "Works")
         assert "Delete many" in {step.name for step in steps}  # tried beforehand, without leaving anything
         assert store.missing() is not None
         assert [step for step in probe.run(store, prepare=True) if not step.ok] == []

@@ -104,7 +104,7 @@ class TestNoRight:
     def test_a_probe_says_so_before_saving_with_what_others_can_execute(self, guest: str) -> None:
         for_others = []
         for prepare in (False, True):
-            found = step(store_of(guest), "Prepared", prepare=prepare)
+            found = step(store_of(guest), "Works", prepare=prepare)
             assert (found.ok, found.field) == (False, "database")
             assert "no right to create it" in found.message
             for_others = statements_in(found.message)
@@ -126,7 +126,7 @@ class TestNoRight:
         if kind == "PostgreSQL":
             user = connections[guest].settings_dict["USER"]
             execute("owner", f"GRANT {RIGHTS} ON {TABLE} TO {user}")
-        found = step(store_of(guest), "Prepared")
+        found = step(store_of(guest), "Works")
         assert not found.ok
         assert "The index of the table" in found.message
         execute("owner", *statements_in(found.message))
@@ -217,7 +217,7 @@ class TestRehearsal:
 
     def test_a_probe_tries_every_verb_before_the_table_is_made(self, alias: str) -> None:
         tried = {each.name for each in probe.run(store_of(alias)) if each.ok}
-        assert {"Prepared", "Write", "Compare and set", "List", "Delete many"} <= tried
+        assert {"Works", "Write", "Compare and set", "List", "Delete many"} <= tried
         assert tables(alias) == []
 
 

@@ -7,15 +7,13 @@ from dataclasses import asdict
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
-from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
-from django.views.decorators.http import require_POST
 
 from sessionpersist.configuration.leftovers import REMOVABLE, Leftovers, leftovers
 from sessionpersist.configuration.panels.adoption import read_adoption
 from sessionpersist.configuration.panels.words import grouped
-from sessionpersist.configuration.views.base import TEMPLATES, BaseViews, wants_json
+from sessionpersist.configuration.views.base import TEMPLATES, BaseViews, only_post, wants_json
 from sessionpersist.configuration.views.draining import STEP_SECONDS, StepTaken
 from sessionpersist.exceptions import StoreUnavailable
 
@@ -26,7 +24,7 @@ PASSED = "sessionpersist_adoption_passed"
 class AdoptionViews(BaseViews):
     """The button beside what is left at the engine used before."""
 
-    @method_decorator(require_POST)
+    @only_post
     def adopt(self, request: HttpRequest) -> HttpResponse:
         """Move some of what is left there. The script asks again and again; without it, each press is a step."""
         self._require(self.has_change_permission(request))

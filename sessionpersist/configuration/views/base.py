@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
@@ -52,6 +54,37 @@ class BaseViews(ModelAdmin):
     def _at(self, address: str, view: View, name: str) -> URLPattern:
         """Return the address of a view, below that of the page."""
         return path(address, wrapped(view, self.admin_site), name=self._name(name))
+
+
+def is_visit(request: HttpRequest) -> bool:
+    """Whether a browser goes to this address: by a link, by its address bar, or after a login. A script does not."""
+    return request.method != "POST" and "text/html" in request.headers.get("Accept", "")
+
+
+def page_for_visits(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Send whoever visits the address of a part of the page, or of a button, to the page: without the script of the
+    page a browser may come to be there, and would find a fragment, or nothing."""
+
+    @wraps(view)
+    def visited(self: BaseViews, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if is_visit(request):
+            return HttpResponseRedirect(self._url("changelist"))
+        return view(self, request, *args, **kwargs)
+
+    return visited
+
+
+def only_post(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """What a button does: it takes a POST."""
+
+    @page_for_visits
+    @wraps(view)
+    def posted(self: BaseViews, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        return view(self, request, *args, **kwargs)
+
+    return posted
 
 
 def wants_json(request: HttpRequest) -> bool:

@@ -14,13 +14,19 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from sessionpersist import audit, background
 from sessionpersist.configuration.panels import read_panels
 from sessionpersist.configuration.panels.handover import Moving, find_moving
 from sessionpersist.configuration.panels.words import grouped
-from sessionpersist.configuration.views.base import TEMPLATES, BaseViews, wants_json
+from sessionpersist.configuration.views.base import (
+    TEMPLATES,
+    BaseViews,
+    only_post,
+    page_for_visits,
+    wants_json,
+)
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import draining
 from sessionpersist.handover.draining import NotNow
@@ -33,6 +39,7 @@ STEP_SECONDS = 0.5  # how long one request moves sessions: no worker is kept for
 class DrainingViews(BaseViews):
     """The panels that change by themselves, and the button that moves the rest."""
 
+    @page_for_visits
     @method_decorator((background, require_safe, never_cache))
     def progress(self, request: HttpRequest) -> HttpResponse:
         """The panels that change by themselves, with the sessions counted, for the script of the page."""
@@ -40,7 +47,7 @@ class DrainingViews(BaseViews):
         context = {**read_panels(count=True), "may_change": self.has_change_permission(request)}
         return TemplateResponse(request, f"{TEMPLATES}/panels/all.html", context)
 
-    @method_decorator(require_POST)
+    @only_post
     def drain(self, request: HttpRequest, number: int) -> HttpResponse:
         """Move some of what is left in a store. The script asks again and again; without it, each press is a step."""
         self._require(self.has_change_permission(request))

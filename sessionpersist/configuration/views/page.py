@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from sessionpersist import background
 from sessionpersist.configuration import pulse
@@ -25,7 +25,7 @@ from sessionpersist.configuration.panels.history import read_history
 from sessionpersist.configuration.panels.status import Status, read_status
 from sessionpersist.configuration.pulse import Report
 from sessionpersist.configuration.reauthentication import Reauthentication
-from sessionpersist.configuration.views.base import TEMPLATES, wants_json
+from sessionpersist.configuration.views.base import TEMPLATES, only_post, page_for_visits, wants_json
 from sessionpersist.configuration.views.saving import SavingViews
 from sessionpersist.models import LoginConfiguration
 
@@ -53,7 +53,7 @@ class PageViews(SavingViews):
         self._require(self.has_view_or_change_permission(request))
         return self._render(request, LoginConfigurationForm(), check="check" in request.GET)
 
-    @method_decorator(require_POST)
+    @only_post
     def test(self, request: HttpRequest) -> HttpResponse:
         """Try the store that was entered, and save nothing. Without the script, show the page again."""
         self._require(self.has_change_permission(request))
@@ -71,6 +71,7 @@ class PageViews(SavingViews):
         }
         return JsonResponse(found, status=429 if refused else 200)
 
+    @page_for_visits
     @method_decorator((require_http_methods(["GET", "HEAD", "POST"]), never_cache))
     def status(self, request: HttpRequest) -> HttpResponse:
         """The status panel, for the script of the page: whether the store in force answers, which costs it a read. By

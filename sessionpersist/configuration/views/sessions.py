@@ -13,13 +13,13 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from sessionpersist import audit, sessions
 from sessionpersist.configuration import accounts
 from sessionpersist.configuration.panels.sessions import Everybody, read_counts, read_everybody, read_user
 from sessionpersist.configuration.reauthentication import Reauthentication, renew_key
-from sessionpersist.configuration.views.base import BaseViews
+from sessionpersist.configuration.views.base import BaseViews, only_post
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.session.reasons import Reason
 
@@ -85,7 +85,7 @@ class SessionViews(BaseViews):
         }
         return self._show(request, "user.html", context)
 
-    @method_decorator(require_POST)
+    @only_post
     def end(self, request: HttpRequest, quoted: str) -> HttpResponse:
         """End one session of a user, or all of them."""
         self._require(self.has_view_permission(request) and request.user.has_perm(END))

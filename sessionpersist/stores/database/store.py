@@ -190,7 +190,7 @@ class DatabaseStore(Probed):
 
     def connection_checks(self) -> Iterable[Check]:
         yield "Connect", self._check_connection
-        yield "Editable", self._check_editable
+        yield "Permission to write", self._check_editable
 
     def missing(self) -> str | None:
         """See Probed.missing(). Raises StoreUnavailable where there is no right to create it."""
