@@ -24,6 +24,7 @@ from tests.load.site import ROOT, Node, Site
 from tests.servers import MongoDB, Postgres, Valkey, require, shared
 
 SCREENSHOTS = ROOT / "docs" / "screenshots"
+THEMES = ["django", "admin-interface", "unfold", "jazzmin", "grappelli"]
 # The pictures in README.md and docs/.
 SHOWN = (
     "redis",
@@ -44,6 +45,7 @@ SHOWN = (
     "your-sessions",
     "limit-refused",
     "logged-out-elsewhere",
+    *(f"theme-{theme}-{scheme}" for theme in THEMES for scheme in ("light", "dark")),
 )
 # The first is the same browser without a window, and takes a third of the time.
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser")
@@ -52,9 +54,9 @@ WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
 class Screenshot(Protocol):
-    """Keeps a picture of a page, or of one part of it."""
+    """Keeps a picture of a page, of one part of it, or of what is in sight."""
 
-    def __call__(self, page: Page, name: str, part: str = "") -> None: ...
+    def __call__(self, page: Page, name: str, part: str = "", *, whole: bool = True) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +219,7 @@ def visitor(node: Node, new_context: Callable[..., BrowserContext]) -> Visitor:
 def screenshot() -> Screenshot:
     """Keep a picture for the documentation, if UPDATE_SCREENSHOTS=1."""
 
-    def keep(page: Page, name: str, part: str = "") -> None:
+    def keep(page: Page, name: str, part: str = "", *, whole: bool = True) -> None:
         if name in SHOWN and os.environ.get("UPDATE_SCREENSHOTS") == "1":
             page.evaluate("scrollTo(0, 0)")  # what is sticky goes back to its place
             page.wait_for_timeout(600)  # a bar that moves comes to rest
@@ -225,6 +227,6 @@ def screenshot() -> Screenshot:
             if part:
                 page.locator(part).screenshot(path=path, animations="disabled")
             else:
-                page.screenshot(path=path, full_page=True, animations="disabled")
+                page.screenshot(path=path, full_page=whole, animations="disabled")
 
     return keep
