@@ -57,8 +57,8 @@ def themed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if theme != "django":
         pytest.importorskip(theme.replace("-", "_"))
     folder: Path = tmp_path_factory.mktemp(theme)
-    variables = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD, "ADMIN_THEME": theme, "ACTIVATION_SECONDS": 0}
-    site = Site(folder, DJANGO_SETTINGS_MODULE="tests.browser.themed", **variables)
+    site = Site(folder, ADMIN_THEME=theme, ACTIVATION_SECONDS=0, DJANGO_SUPERUSER_PASSWORD=PASSWORD)
+    site.environment["DJANGO_SETTINGS_MODULE"] = "tests.browser.themed"
     site.migrate()
     site.manage("migrate", "--verbosity=0")  # the theme's own tables
     site.manage("createsuperuser", "--no-input", f"--username={USER}", "--email=grace@example.org")

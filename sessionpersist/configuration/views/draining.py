@@ -71,7 +71,7 @@ class DrainingViews(BaseViews):
         tell(request, step.message or told(step, moving))
         return HttpResponseRedirect(self._url("changelist") + "?check=now#sp-handover")
 
-    @method_decorator(require_POST)
+    @only_post
     def pace(self, request: HttpRequest, number: int) -> HttpResponse:
         """Pause what moves by itself, have it go on, or have it move faster."""
         self._require(self.has_change_permission(request))
