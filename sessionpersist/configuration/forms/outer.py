@@ -20,6 +20,7 @@ from sessionpersist.configuration.forms.fields import TypeCards
 from sessionpersist.configuration.forms.policy import PolicyForm
 from sessionpersist.configuration.forms.registry import STORE_FORMS
 from sessionpersist.configuration.forms.store import StoreForm
+from sessionpersist.configuration.store_sentences import translated
 from sessionpersist.handover import places, snapshot, times
 from sessionpersist.initial import initial_settings
 from sessionpersist.models import PERSISTENCE_TYPES, LoginConfiguration, Revision
@@ -186,9 +187,9 @@ class LoginConfigurationForm(forms.Form):
             return
         field = failed.field and self.store.field_of(failed.field)
         if field:
-            self.store.add_error(field, failed.message)
+            self.store.add_error(field, translated(failed.message))
         else:
-            self.add_error(None, failed.message)
+            self.add_error(None, translated(failed.message))
 
     def store_settings(self) -> StoreSettings:
         """Return the settings that were entered. Only once the fields are valid."""

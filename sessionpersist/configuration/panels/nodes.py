@@ -14,6 +14,7 @@ from django.utils.translation import ngettext
 
 from sessionpersist.configuration.panels.status import Status
 from sessionpersist.configuration.panels.words import ago
+from sessionpersist.configuration.store_sentences import translated
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import times
 from sessionpersist.initial import initial_settings
@@ -106,7 +107,7 @@ def describe_initial() -> str:
     try:
         return initial_settings().describe()
     except StoreMisconfigured as error:
-        return str(error)
+        return translated(str(error))
 
 
 def _node_state(name: str, rows: list[Any], stores: dict[int, str], status: Status) -> NodeState:

@@ -15,6 +15,7 @@ from sessionpersist import conf, sessions
 from sessionpersist.configuration.panels.handover import read_handover
 from sessionpersist.configuration.panels.status import read_status
 from sessionpersist.configuration.panels.words import left_in_words
+from sessionpersist.configuration.store_sentences import translated
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import times
 from sessionpersist.handover.draining import COUNT_AT_MOST, Left
@@ -89,13 +90,13 @@ def read_counts() -> list[StoreCount]:
 
 
 def _counted(settings: StoreSettings) -> StoreCount:
-    name = settings.describe()
+    name = translated(settings.describe())
     if settings.per_node:
         name = _("{store} of this node, {node}").format(store=name, node=conf.node_name())
     try:
         count = open_store(settings).count(COUNT_AT_MOST)
     except StoreUnavailable as error:
-        return StoreCount(name, problem=str(error))
+        return StoreCount(name, problem=translated(str(error)))
     return StoreCount(name, Left(count, count >= COUNT_AT_MOST, count))
 
 
@@ -106,7 +107,7 @@ def read_user(user: Any, current: Any = None) -> UserSessions:
     try:
         found = sessions.listed(user, current)
     except StoreUnavailable as error:
-        return UserSessions(problem=str(error))
+        return UserSessions(problem=translated(str(error)))
     node = conf.node_name() if read_status().settings.per_node else ""
     return UserSessions([_row(each) for each in found.sessions], node=node, more=found.more)
 

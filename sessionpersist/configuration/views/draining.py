@@ -20,6 +20,7 @@ from sessionpersist import audit, background
 from sessionpersist.configuration.panels import read_panels
 from sessionpersist.configuration.panels.handover import Moving, find_moving
 from sessionpersist.configuration.panels.words import grouped
+from sessionpersist.configuration.store_sentences import translated
 from sessionpersist.configuration.views.base import (
     TEMPLATES,
     BaseViews,
@@ -60,7 +61,7 @@ class DrainingViews(BaseViews):
             step = replace(step, message=_("Nothing is left to move on this node."))  # but on others
         if unfinished and Revision.objects.filter(pk=number, drained_how="drained").exists():
             store = unfinished.store_settings()
-            name = store.describe()
+            name = translated(store.describe())
             self._log(request, _("Moved the rest of the sessions out of {store}.").format(store=name))
             step = replace(step, message=_("The handover from {store} is over.").format(store=name))
         if wants_json(request):
@@ -124,7 +125,7 @@ def take_step(number: int) -> StepTaken:
     except NotNow as error:
         return StepTaken("wait", message=str(error))
     except StoreUnavailable as error:
-        return StepTaken("failed", message=str(error))
+        return StepTaken("failed", message=translated(str(error)))
     return StepTaken("moved", step.moved, step.left)
 
 

@@ -1,0 +1,133 @@
+"""What stores say is known to the pages, word for word, so that it can be shown in other languages."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.utils import translation
+
+from sessionpersist import stores
+from sessionpersist.configuration import store_sentences
+from sessionpersist.configuration.store_sentences import GAP, SENTENCES, find, translated
+from sessionpersist.stores.database import meanings
+from sessionpersist.stores.settings import MongoSettings, RedisSettings
+
+STORES = Path(stores.__file__).parent
+TELLING = {
+    *("StoreUnavailable", "StoreMisconfigured", "SessionTooLarge", "ForeignRecord", "Lost", "NotAllowed"),
+    *("Duplicate", "GaveWay", "NoText", "RefusedValue", "LoginRefused", "expect", "Reply"),
+}
+# Filled with sentences and parts of sentences, each of which is looked at where it is written, or in a test here.
+GAPS_ONLY = re.compile(r"\W*(\{[^}]*\}\W*)+")
+OF_SEVERAL_MAKES = {
+    "The {name} {meaning.text}.",  # see test_of_databases
+    "REDIS {what}.",
+    "{which} can't be read.",
+    "The REDIS user may not run the command{_command(words)}, which sessions need.",
+    "{error} {_what_is_missing(parts)} could not be created.",
+    "An ended record has a reason of one byte.",  # a programmer's fault
+}
+PUT_IN = {
+    "The {name}": "The database “7”",
+    "the {name}": "the database “7”",
+    "{self.kind}": "node",
+    "{wish}": "",
+    "{_command(words)}": " SET",
+    "{'does not speak' if settings.tls else 'wants'}": "wants",
+}
+
+
+def written() -> Iterator[str]:
+    """Every text that stores raise or yield, with its gaps."""
+    for path in STORES.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            yield from filter(None, map(template, told_by(node)))
+
+
+def told_by(node: ast.AST) -> list[ast.expr]:
+    match node:
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=args) if name in TELLING:
+            return args[1:2] if name in ("expect", "Reply") else args[:1]
+        case ast.Yield(value=ast.Tuple(elts=[first, _])):
+            return [first]
+        case ast.Yield(value=ast.Constant() | ast.JoinedStr() as value):
+            return [value]
+    return []
+
+
+def template(node: ast.expr) -> str | None:
+    match node:
+        case ast.Constant(value=str() as text):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(
+                str(each.value) if isinstance(each, ast.Constant) else f"{{{ast.unparse(each.value)}}}"
+                for each in parts
+                if isinstance(each, ast.Constant | ast.FormattedValue)
+            )
+    return None
+
+
+def filled(text: str) -> str:
+    for gap, words in PUT_IN.items():
+        text = text.replace(gap, words)
+    return re.sub(r"\{[^}]*\}", "7", text)
+
+
+@pytest.mark.parametrize("text", sorted(set(written()) - OF_SEVERAL_MAKES))
+def test_every_sentence_of_a_store_is_known(text: str) -> None:
+    if not GAPS_ONLY.fullmatch(text) and (" " in text or text.istitle()):
+        assert find(filled(text)) is not None
+
+
+def test_of_databases() -> None:
+    tables = (meanings.MEANINGS, meanings.WORDS, meanings.CONNECTING, meanings.CONNECTING_WORDS)
+    for meaning in {each for table in tables for each in table.values()}:
+        assert find(f"The database “default” {meaning.text}.") is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        RedisSettings(host="redis", port=6379).describe(),
+        RedisSettings(mode="CLUSTER", nodes="a:1\nb:2").describe(),
+        MongoSettings(host="mongo", port=27017, database="site").describe(),
+        "REDIS wants a password.",
+        "REDIS refused the user name or the password.",
+        "A file of the certificates can't be read.",
+        "The REDIS user may not run the command SET, which sessions need.",
+        "primary, no replica",
+        "3 primaries, 6 replicas",
+    ],
+)
+def test_what_is_put_together_is_known(text: str) -> None:
+    assert find(text) is not None
+
+
+def test_no_sentence_is_written_twice() -> None:
+    assert len(set(SENTENCES)) == len(SENTENCES)
+
+
+def test_a_sentence_in_a_sentence_is_translated_with_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_sentences, "gettext", shouted)
+    text = (
+        "REDIS at cache:6379, database 0 has failed repeatedly and is being given a moment. The last failure: "
+        "Nothing listens on port 6379 of cache: the connection was refused."
+    )
+    with translation.override("de"):
+        assert translated(text) == (
+            "REDIS AT cache:6379, DATABASE 0 HAS FAILED REPEATEDLY AND IS BEING GIVEN A MOMENT. THE LAST FAILURE: "
+            "NOTHING LISTENS ON PORT 6379 OF cache: THE CONNECTION WAS REFUSED."
+        )
+        assert translated("whatever a server says {0} {x}") == "whatever a server says {0} {x}"
+    with translation.override("en-gb"):
+        assert translated(text) == text
+
+
+def shouted(sentence: str) -> str:
+    """A language in which everything is said in capitals."""
+    return "".join(f"{{{each}}}" if at % 2 else each.upper() for at, each in enumerate(GAP.split(sentence)))
