@@ -28,19 +28,15 @@ orjson = _orjson()
 STRICT = orjson and (
     orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 )
-ENCODER, DECODER = (
-    json.JSONEncoder(separators=(",", ":")),
-    json.JSONDecoder(),
-)  # as json.dumps() makes one each time
+# json.dumps() and json.loads() make such ones, or find them, each time.
+ENCODER, DECODER = json.JSONEncoder(separators=(",", ":")), json.JSONDecoder()
 
 # Small floats have an exponent for Python (1e-05), and none, or one of one digit, for orjson.
 SMALL, SMALLER = b"0.0000", re.compile(rb"e-\d[],}]")
 DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 LONG = b"0" * 19  # digits: such a number may be beyond 64 bits, and become a float
-DELETE, DELETE_ESCAPED = (
-    b"\x7f",
-    b"\\u007f",
-)  # the one character of ASCII that JSON need not escape, and Python does
+# The one character of ASCII that JSON need not escape, and Python does.
+DELETE, DELETE_ESCAPED = b"\x7f", b"\\u007f"
 
 
 def dumps(serializer: type[Any], data: dict[str, Any]) -> bytes:
