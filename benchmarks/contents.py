@@ -16,7 +16,7 @@ VOCABULARY = (
 )
 WORDS = VOCABULARY.split()
 LOGIN = {
-    "_auth_user_id": "12345",
+    "_auth_user_id": "00012345",
     "_auth_user_backend": "django.contrib.auth.backends.ModelBackend",
     "_auth_user_hash": "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef",
 }
@@ -25,6 +25,11 @@ LOGIN = {
 def somebody() -> dict[str, str]:
     """Return the login of one of a hundred million users: who logs in again and again has a long list of sessions."""
     return LOGIN | {"_auth_user_id": f"{secrets.randbelow(10**8):08d}"}
+
+
+def of_somebody(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the same session of one of these users."""
+    return data | somebody()
 
 
 def content(size: int, *, logged_in: bool = True, seed: int = 5) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 
-from benchmarks.contents import content, somebody
+from benchmarks.contents import content, of_somebody, somebody
 from benchmarks.timing import Case
 
 Engine = Callable[[str | None], SessionBase]
@@ -78,13 +78,13 @@ def logout(engine: Engine, size: int) -> Case:
         assert session["_auth_user_id"]
         session.flush()
 
-    return Case(lambda: stored(engine, data), log_out)
+    return Case(lambda: stored(engine, of_somebody(data)), log_out)
 
 
 def create(engine: Engine, size: int) -> Case:
     """A new session, filled and saved."""
     data = content(size)
-    return Case(lambda: None, lambda _: stored(engine, data))
+    return Case(lambda: of_somebody(data), lambda new: stored(engine, new))
 
 
 ON_KEPT: dict[str, Callable[[Engine, int, Keys | None], Case]] = {"load": load, "save": save, "slide": slide}
@@ -100,4 +100,4 @@ OPERATIONS: dict[str, Callable[[Engine, int], Case]] = {
 
 def _kept(engine: Engine, size: int) -> Keys:
     data = content(size)
-    return itertools.cycle([stored(engine, data) for _ in range(KEPT)])
+    return itertools.cycle([stored(engine, of_somebody(data)) for _ in range(KEPT)])
