@@ -38,7 +38,7 @@ def clear(name: str, expired: int) -> Row:
             with writing(here) as results:
                 time.sleep(CALM_SECONDS)
                 (here / "clearing.begun").touch()
-                cleared, statement = _clear()
+                cleared, statements = _clear()
             calm, meanwhile = _waits(results)
             row = {
                 "server": name,
@@ -47,7 +47,7 @@ def clear(name: str, expired: int) -> Row:
                 "live_left": store.count(),
                 "goal": LOCK_MS,
             }
-            return {**row, **cleared, "calm": calm, "meanwhile": meanwhile, "plan": _plan(statement)}
+            return {**row, **cleared, "calm": calm, "meanwhile": meanwhile, "plan": _plan(statements)}
 
 
 def _fill(expired: int) -> Any:
@@ -59,25 +59,25 @@ def _fill(expired: int) -> Any:
     return store
 
 
-def _clear() -> tuple[Row, tuple[str, Any]]:
+def _clear() -> tuple[Row, dict[str, Any]]:
     """Run the command, and time each statement: it holds its locks no longer than it runs, in autocommit.
 
-    Returns the times and one of the statements.
+    Returns the times, and the parameters of one statement of each kind.
     """
     from django.core.management import call_command
     from django.db import connection
 
     times: list[float] = []
-    statements: list[tuple[str, Any]] = []
+    statements: dict[str, Any] = {}
 
     def timed(execute: Callable[..., Any], sql: str, parameters: Any, many: bool, context: Any) -> Any:
         begun = time.perf_counter()
         try:
             return execute(sql, parameters, many, context)
         finally:
-            if sql.lstrip().upper().startswith("DELETE"):
+            if sql.lstrip().startswith(("DELETE", "SELECT")) and "storedsession" in sql:
                 times.append((time.perf_counter() - begun) * 1000)
-                statements.append((sql, parameters))
+                statements.setdefault(sql, parameters)
 
     begun = time.perf_counter()
     with connection.execute_wrapper(timed):
@@ -88,10 +88,10 @@ def _clear() -> tuple[Row, tuple[str, Any]]:
         "statement_median_ms": round(median(times), 2),
         "statement_longest_ms": round(max(times), 2),
     }
-    return row, statements[0]
+    return row, statements
 
 
-def _plan(statement: tuple[str, Any]) -> dict[str, Any]:
+def _plan(statements: dict[str, Any]) -> dict[str, Any]:
     """How the server finds what it deletes; with as many expired rows there as are in most of the statements."""
     from django.db import connection
 
@@ -104,8 +104,10 @@ def _plan(statement: tuple[str, Any]) -> dict[str, Any]:
             cursor.fetchall()
         else:
             cursor.execute("ANALYZE sessionpersist_storedsession")
-        cursor.execute(f"EXPLAIN {statement[0]}", statement[1])
-        lines = [" ".join(str(each) for each in row) for row in cursor.fetchall()]
+        lines = []
+        for sql in list(statements)[:2]:  # what finds, and what deletes, where those are two
+            cursor.execute(f"EXPLAIN {sql}", statements[sql])
+            lines += [" ".join(str(each) for each in row) for row in cursor.fetchall()]
     scan = any("Seq Scan on sessionpersist" in line or " ALL " in line for line in lines)
     return {"lines": lines, "full_scan": scan}
 

@@ -32,7 +32,8 @@ from sessionpersist.stores.base import (
     note_foreign,
     now_ms,
 )
-from sessionpersist.stores.database import meanings, replication, tables
+from sessionpersist.stores.database import clearing, meanings, replication, tables
+from sessionpersist.stores.database.clearing import Place
 from sessionpersist.stores.database.meanings import (
     Duplicate,
     GaveWay,
@@ -132,6 +133,9 @@ class DatabaseStore(Probed):
         return super().rotate(old_key, version, new_key, record)
 
     def clearing(self) -> Iterator[int]:
+        if self._mysql:
+            yield from clearing.by_key(self._expired_after, self._delete_expired)
+            return
         while cleared := self._changed(self._sql.clear, now_ms()):
             yield cleared
 
@@ -265,6 +269,14 @@ class DatabaseStore(Probed):
             return self._ask(self._sql.rotate, new, until, Duplicate, RefusedValue).changed == 1
         except Duplicate:
             return False
+
+    def _expired_after(self, place: Place) -> Sequence[Place]:
+        at, key = place
+        rows: Sequence[Place] = self._rows(self._sql.clear, at, now_ms(), at, key, clearing.FOUND)
+        return rows
+
+    def _delete_expired(self, keys: list[str]) -> int:
+        return self._changed(sql.delete_expired(self._table, len(keys)), *keys, now_ms())
 
     def _written(self, write: Callable[..., T], key: str, record: Record, *arguments: Any) -> T:
         """Write a record; where the database has no room for the letters of its user's id, with those that it has.
