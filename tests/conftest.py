@@ -14,6 +14,10 @@ from django.db import connections
 from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
+from tests.scratch import use_memory_for_files
+
+use_memory_for_files()
+
 # Kept until the interpreter ends, which removes it.
 MEMORY = tempfile.TemporaryDirectory(prefix="sessionpersist-tests-")
 

@@ -46,6 +46,9 @@ class MongoDB(Server):
             f"--dbpath={self.folder / 'data'}",
             "--wiredTigerCacheSizeGB=0.25",
             "--setParameter=diagnosticDataCollectionEnabled=false",
+            # A login costs milliseconds of work on purpose, otherwise. It takes no less than this.
+            "--setParameter=scramSHA256IterationCount=5000",
+            "--setParameter=scramIterationCount=5000",
             # A primary that is told to end waits for an heir, who may be gone before it; 15 seconds are the default.
             "--setParameter=shutdownTimeoutMillisForSignaledShutdown=1000",
         ]

@@ -38,6 +38,8 @@ class Postgres(Server):
         "full_page_writes": "off",
         "dynamic_shared_memory_type": "mmap",
         "max_connections": "200",
+        # A login costs milliseconds of work on purpose, otherwise, and a test has a connection of its own.
+        "scram_iterations": "1",
     }
 
     @classmethod
@@ -66,6 +68,7 @@ class Postgres(Server):
                 "--encoding=UTF8",
                 "--locale=C",
                 "--no-sync",
+                "--set=scram_iterations=1",
             ]
         )
         password_file.unlink()
