@@ -26,8 +26,8 @@ STEPS = (
     _("Connect by TCP"),
     _("TLS"),
     _("Authenticate"),
-    _("Prepared"),
-    _("Editable"),
+    _("Works"),
+    _("Permission to write"),
     _("Write"),
     _("Read"),
     _("Compare and set"),
@@ -162,6 +162,16 @@ ANY_STORE = (
     _("The store refused several new records."),
     _("The store could not list its records."),
     _("The store could not count its records."),
+)
+
+HANDOVER = (
+    _("A session was being moved by others again and again."),
+    _("The login configuration could not be read for too long to be sure of the store."),
+    _("The login configuration could not be read. Has “migrate” been run?"),
+    _("A logout could be noted neither in the store nor in the site's database."),
+    _("The list of a user's sessions was being changed {number} times in a row."),
+    _("The sessions of the engine used before could not be {done}."),
+    _("SESSIONPERSIST['INITIAL'] can't be used. {problem}"),
 )
 
 MEMORY = (
@@ -414,7 +424,7 @@ MONGODB = (
     ),
 )
 
-SENTENCES = (*STEPS, *PLACES, *PARTS, *SETTINGS, *ANY_STORE, *MEMORY, *DATABASE, *REDIS, *MONGODB)
+SENTENCES = (*STEPS, *PLACES, *PARTS, *SETTINGS, *ANY_STORE, *HANDOVER, *MEMORY, *DATABASE, *REDIS, *MONGODB)
 GAP = re.compile(r"\{(\w+)\}")
 
 

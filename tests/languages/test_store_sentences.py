@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from django.utils import translation
 
-from sessionpersist import stores
+import sessionpersist
 from sessionpersist.configuration import store_sentences
 from sessionpersist.configuration.store_sentences import GAP, SENTENCES, find, translated
 from sessionpersist.stores.database import meanings
 from sessionpersist.stores.settings import MongoSettings, RedisSettings
 
-STORES = Path(stores.__file__).parent
+APP = Path(sessionpersist.__file__).parent
+WINGS = ("stores", "handover", "roster", "session")
 TELLING = {
     *("StoreUnavailable", "StoreMisconfigured", "SessionTooLarge", "ForeignRecord", "Lost", "NotAllowed"),
     *("Duplicate", "GaveWay", "NoText", "RefusedValue", "LoginRefused", "expect", "Reply"),
@@ -42,8 +43,10 @@ PUT_IN = {
 
 
 def written() -> Iterator[str]:
-    """Every text that stores raise or yield, with its gaps."""
-    for path in STORES.rglob("*.py"):
+    """Every text that is raised of a store, or yielded by one, with its gaps."""
+    for path in (
+        path for wing in WINGS for path in [APP / wing, *(APP / wing).rglob("*.py")] if path.is_file()
+    ):
         for node in ast.walk(ast.parse(path.read_text())):
             yield from filter(None, map(template, told_by(node)))
 
@@ -52,7 +55,7 @@ def told_by(node: ast.AST) -> list[ast.expr]:
     match node:
         case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=args) if name in TELLING:
             return args[1:2] if name in ("expect", "Reply") else args[:1]
-        case ast.Yield(value=ast.Tuple(elts=[first, _])):
+        case ast.Yield(value=ast.Tuple(elts=[ast.Constant() | ast.JoinedStr() as first, _])):
             return [first]
         case ast.Yield(value=ast.Constant() | ast.JoinedStr() as value):
             return [value]
