@@ -13,6 +13,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.conftest import PHONE, Screenshot
 from tests.browser.filling import fill
+from tests.browser.hearing import heard, listen
 from tests.browser.places import Place
 from tests.browser.test_login_configuration import WIDTH, move, strict_policy
 from tests.browser.visitor import Visitor
@@ -55,12 +56,12 @@ def moved(page: Page) -> int:
 
 
 def move_until(page: Page, number: int) -> None:
-    """Press the button, and have the page itself press Pause as soon as the bar is beyond that: on a busy machine
+    """Press the button, and have the page itself press Stop as soon as the bar is beyond that: on a busy machine
     everything has moved before anybody else sees the bar."""
     moving = handover(page).locator(".sp-moving").first
     moving.evaluate(PAUSE_BEYOND, number)
     moving.get_by_role("button", name="Move the rest now").click()
-    expect(page.locator("body")).to_have_attribute("data-pressed", "Pause", timeout=LONG)
+    expect(page.locator("body")).to_have_attribute("data-pressed", "Stop", timeout=LONG)
     expect(moving.get_by_role("button", name="Move the rest now")).to_be_visible(timeout=LONG)
 
 
@@ -68,6 +69,7 @@ def test_20_000_sessions_move_and_the_page_shows_it(
     visitor: Visitor, user: Visitor, node: Node, stores: Stores, prefix: str, screenshot: Screenshot
 ) -> None:
     page, (visits, session_key) = visitor.page, (user.visits(), user.session_key)
+    listen(page.context)
     visitor.log_in()
     move(visitor, stores["REDIS"])
     visitor.open_configuration()
@@ -78,7 +80,12 @@ def test_20_000_sessions_move_and_the_page_shows_it(
     visitor.open_configuration()
     expect(handover(page)).to_contain_text("20,001 of 20,001 sessions left")  # one is the user's
 
+    heard(page)
     move_until(page, 8000)
+    begin, *shares, end = heard(page)
+    assert (begin, end) == ("The sessions are being moved.", "Stopped.")
+    assert shares, "not each step is said, but each quarter"
+    assert all(re.fullmatch(r"\d+ % moved", each) for each in shares)
     paused_at = moved(page)
     assert 8000 < paused_at < SESSIONS
     screenshot(page, "handover")
@@ -87,6 +94,7 @@ def test_20_000_sessions_move_and_the_page_shows_it(
 
     handover(page).get_by_role("button", name="Move the rest now").click()
     expect(handover(page)).to_contain_text("The handover is over", timeout=LONG)
+    assert heard(page)[-1] == "The handover is over"
     assert stores["REDIS"].look() == {}
     assert len(stores["JDBC"].look()) >= SESSIONS
     expect(page.get_by_role("region", name="Nodes")).to_contain_text("All nodes have switched.")

@@ -1,4 +1,4 @@
-// Move the rest now: step by step, until all has moved or somebody presses Pause.
+// Move the rest now: step by step, until all has moved or somebody presses Stop.
 "use strict";
 
 {
@@ -16,11 +16,11 @@
         }
         event.preventDefault();
         if (form.dataset.running) {
-            form.dataset.stop = "yes";
-            label(form, form.dataset.pausing);
+            form.dataset.halt = "yes";
+            label(form, form.dataset.stopping);
             return;
         }
-        const begin = label(form, form.dataset.pause);
+        const begin = label(form, form.dataset.stop);
         const moving = form.closest(".sp-moving");
         form.dataset.running = "yes";
         moving.classList.add("sp-running");
@@ -32,7 +32,7 @@
             sessionpersist.draining -= 1;
             moving.classList.remove("sp-running");
             delete form.dataset.running;
-            delete form.dataset.stop;
+            delete form.dataset.halt;
             label(form, begin);
             document.dispatchEvent(new Event("sp-drained"));
         }
@@ -41,7 +41,7 @@
     async function drainAll(form, moving) {
         let total = 0;
         let said = 0; // percent
-        for (let inVain = 0; inVain < STEPS_IN_VAIN && !form.dataset.stop; ) {
+        for (let inVain = 0; inVain < STEPS_IN_VAIN && !form.dataset.halt; ) {
             const answer = await step(form);
             if (answer.facts) {
                 const [facts] = parse(answer.facts).children;
@@ -51,7 +51,7 @@
             for (const place of moving.querySelectorAll(".sp-moved")) { // where there are too many to be counted
                 place.textContent = form.dataset.moved.replace("#", total.toLocaleString(document.documentElement.lang));
             }
-            show(answer.message || "");
+            show(isToldByPanel(answer, moving) ? "" : answer.message || "");
             if (answer.over || answer.state === "failed") {
                 return;
             }
@@ -60,9 +60,14 @@
             const pause = answer.state === "wait" ? WAIT_FOR_SWITCH : PAUSE_BETWEEN_STEPS;
             await new Promise((resolve) => setTimeout(resolve, pause));
         }
-        if (form.dataset.stop) {
-            tell(form.dataset.paused);
+        if (form.dataset.halt) {
+            tell(form.dataset.stopped);
         }
+    }
+
+    // Of the last store that empties the panel itself says that it is over.
+    function isToldByPanel(answer, moving) {
+        return answer.over && moving.id !== "sp-adoption" && panels.querySelectorAll(".sp-moving").length === 1;
     }
 
     function show(message) {

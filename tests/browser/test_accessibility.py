@@ -1,0 +1,185 @@
+"""The Login Configuration for those who see little, hear it, choose their own colours, print it, or may only read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.accessibility import problems
+from tests.browser.conftest import PHONE, WIDE, OnOneNode
+from tests.browser.hearing import LIVE, heard, listen
+from tests.browser.places import Place
+from tests.browser.visitor import PASSWORD, Visitor
+from tests.load.site import Node
+
+pytestmark = pytest.mark.xdist_group("browser accessibility")
+
+Stores = dict[str, Place]
+NewContext = Callable[..., BrowserContext]
+CONTENT = "#content-main"
+ADDRESS = "/admin/sessionpersist/loginconfiguration/"
+VIEWER = "viewer"
+MAKE_VIEWER = f"""
+from django.contrib.auth.models import Permission, User
+user, _ = User.objects.get_or_create(username={VIEWER!r}, is_staff=True)
+user.set_password({PASSWORD!r})
+user.save()
+user.user_permissions.set(Permission.objects.filter(codename="view_loginconfiguration"))
+"""
+
+
+def opened(context: BrowserContext, node: Node) -> Visitor:
+    visitor = Visitor(context.new_page(), node.url)
+    visitor.log_in()
+    visitor.open_configuration()
+    expect(visitor.status()).to_contain_text("Answers")
+    return visitor
+
+
+class TestStates(OnOneNode):
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize("viewport", [PHONE, WIDE], ids=["phone", "wide"])
+    def test_axe_finds_nothing_wrong_in_any_state_of_the_form(
+        self, new_context: NewContext, node: Node, stores: Stores, scheme: str, viewport: dict[str, int]
+    ) -> None:
+        visitor = opened(new_context(color_scheme=scheme, viewport=viewport, bypass_csp=True), node)
+        page = visitor.page
+        assert problems(page, CONTENT) == [], "as it comes"
+        for each in page.locator("details:not([open]) > summary").all():
+            if each.is_visible():
+                each.click()
+        for place in ("JDBC", "MONGODB", "REDIS"):
+            page.get_by_role("radio", name=place).check()
+            visitor.group(stores[place]).get_by_text("More settings").click() if place != "JDBC" else None
+            assert problems(page, CONTENT) == [], place
+        visitor.field(stores["REDIS"], "Servers").select_option("SENTINEL")
+        visitor.field(stores["REDIS"], "Use TLS").check()
+        assert problems(page, CONTENT) == [], "Sentinel with TLS"
+        visitor.test_connection()
+        expect(visitor.verdict()).to_be_visible()
+        assert problems(page, CONTENT) == [], "errors at fields"
+
+        visitor.open_configuration()
+        visitor.choose(stores["REDIS"])
+        visitor.test_connection()
+        expect(visitor.verdict()).to_have_text("The connection works.")
+        page.get_by_role("button", name="Check now").click()
+        expect(visitor.report()).to_contain_text("The store works.")
+        assert problems(page, CONTENT) == [], "tested and checked"
+
+
+class TestHearing(OnOneNode):
+    @pytest.fixture
+    def visitor(self, new_context: NewContext, node: Node) -> Visitor:
+        context = new_context()
+        listen(context)
+        return opened(context, node)
+
+    def test_of_a_test_its_begin_its_verdict_and_the_fields_to_correct_are_said(
+        self, visitor: Visitor, stores: Stores
+    ) -> None:
+        assert visitor.page.locator(CONTENT).locator(LIVE).count() == 1, "one region keeps the order"
+        place = stores["REDIS"]
+        visitor.choose(place)
+        visitor.test_connection()
+        expect(visitor.verdict()).to_have_text("The connection works.")
+        assert heard(visitor.page) == ["Testing…", "The connection works."]
+        visitor.field(place, "Password").fill("not-the-password")
+        visitor.test_connection()
+        expect(visitor.verdict()).to_have_text("The connection does not work.")
+        assert heard(visitor.page) == ["Testing…", "The connection does not work. To correct: Password."]
+        expect(visitor.page.get_by_role("button", name="Test connection")).to_be_focused()
+        told = re.compile("REDIS refused the user name or the password")
+        expect(visitor.field(place, "Password")).to_have_accessible_description(told)
+
+    def test_of_a_check_its_begin_and_its_verdict_are_said(self, visitor: Visitor) -> None:
+        visitor.page.get_by_role("button", name="Check now").click()
+        expect(visitor.report()).to_contain_text("The store works.")
+        assert heard(visitor.page) == ["Checking…", "The store works."]
+
+
+class TestColoursOfTheSystem(OnOneNode):
+    def test_what_says_something_by_its_ground_has_an_edge(self, new_context: NewContext, node: Node) -> None:
+        visitor = opened(new_context(forced_colors="active"), node)
+        for part in (".sp-badge", ".sp-button", ".sp-card", ".sp-panel"):
+            edges = visitor.page.locator(f"{CONTENT} {part}").evaluate_all(
+                """all => all.map(getComputedStyle).map((style) =>
+                    style.borderTopStyle === "solid" && parseFloat(style.borderTopWidth) >= 1
+                    && style.borderTopColor !== style.backgroundColor)"""
+            )
+            assert edges, part
+            assert all(edges), part
+        chosen = visitor.page.locator(".sp-card:has(:checked)")
+        assert chosen.evaluate("each => getComputedStyle(each).outlineStyle") == "solid"
+
+
+class TestPaper(OnOneNode):
+    def test_what_is_folded_is_printed_and_no_button_is(self, new_context: NewContext, node: Node) -> None:
+        page = opened(new_context(), node).page
+        policy, save = (
+            page.get_by_label("Sessions per user"),
+            page.get_by_role("button", name="Save", exact=True),
+        )
+        expect(policy).to_be_hidden()
+        expect(save).to_be_visible()
+        page.emulate_media(media="print")
+        expect(policy).to_be_visible()
+        expect(save).to_be_hidden()
+        expect(page.get_by_role("button", name="Check now")).to_be_hidden()
+        after = page.locator(".sp-nodes .sp-moment").first.evaluate(
+            "each => getComputedStyle(each, '::after').content"
+        )
+        assert "UTC" in after, "nobody can hover over paper"
+
+
+class TestReading(OnOneNode):
+    @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
+    def test_who_may_only_view_gets_a_page_for_reading(
+        self, new_context: NewContext, node: Node, script: bool
+    ) -> None:
+        node.site.manage("shell", "--no-imports", "-c", MAKE_VIEWER)
+        page = new_context(java_script_enabled=script).new_page()
+        page.goto(f"{node.url}/admin/login/?next={ADDRESS}")
+        page.get_by_label("Username").fill(VIEWER)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        saved = page.get_by_role("region", name="What is saved")
+        expect(saved).to_contain_text("You may view this configuration, but not change it.")
+        expect(saved.get_by_role("heading", name="In-Memory")).to_be_visible()
+        expect(saved.locator("div", has=page.get_by_text("Sessions per user"))).to_contain_text("no limit")
+        assert page.locator(f"{CONTENT} :is(input:not([type=hidden]), select, textarea)").count() == 0
+        if script:
+            expect(page.get_by_role("region", name="Status")).to_contain_text("Answers")
+            assert problems_without_csp(page, new_context, node) == []
+
+
+def problems_without_csp(page: Page, new_context: NewContext, node: Node) -> list[str]:
+    """What axe finds, in a context of the same login that lets it set styles of its own."""
+    context = new_context(bypass_csp=True)
+    context.add_cookies(page.context.cookies())  # type: ignore[arg-type]
+    fresh = context.new_page()
+    fresh.goto(f"{node.url}{ADDRESS}")
+    return problems(fresh, CONTENT)
+
+
+class TestWithoutScript(OnOneNode):
+    def test_it_says_what_it_cannot_do_and_a_link_after_a_test_leads_back(
+        self, new_context: NewContext, node: Node, stores: Stores
+    ) -> None:
+        visitor = Visitor(new_context(java_script_enabled=False).new_page(), node.url)
+        page = visitor.page
+        visitor.log_in()
+        visitor.open_configuration()
+        expect(
+            page.get_by_text("Without JavaScript this page works, but does not refresh itself")
+        ).to_be_visible()
+        visitor.choose(stores["REDIS"])
+        visitor.test_connection()
+        expect(visitor.verdict()).to_have_text("The connection works.")
+        assert page.url.endswith(f"{ADDRESS}test/")
+        page.goto(f"{page.url}?check=now")
+        expect(page.get_by_role("heading", name="Login Configuration")).to_be_visible()
+        assert page.url == f"{node.url}{ADDRESS}"
