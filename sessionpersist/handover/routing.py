@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import TypeVar
 
@@ -137,6 +137,25 @@ class RoutedStore:
                 return done
         under, deleted = None if done is Rotation.TAKEN else view, done is Rotation.DONE
         return self._drive(self._rules.rotate(old_key, version, new_key, record, under, deleted))
+
+    def end_and_replace(
+        self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
+    ) -> Outcome:
+        """End sessions, each for its reason, and then replace a record."""
+        view = self._view()
+        if (
+            view.steady_from < monotonic() < view.steady_until
+            and view.number == revision_of(record.version)
+            and not view.ended
+            and not view.mixed
+            and not view.forgets(expected)
+        ):
+            outcome = view.current.store.end_and_replace(ended, until, key, record, expected)
+            if self._is_still(view):
+                return outcome
+        for each, reason in ended.items():
+            self.end(each, until, reason)
+        return self.replace(key, record, expected)
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
         """Return the records of several keys, ended ones too, but for those of before everybody was logged out: in one

@@ -16,6 +16,7 @@ from sessionpersist.handover.driving import Rule, call
 from sessionpersist.roster.records import (
     CHECKED_FROM,
     FORGOTTEN,
+    Ending,
     Entry,
     Owner,
     Roster,
@@ -23,7 +24,6 @@ from sessionpersist.roster.records import (
     Store,
     all_standing,
     changed,
-    end_entry,
     is_same,
 )
 from sessionpersist.session.policy import REFUSE, UNLIMITED, Policy
@@ -66,7 +66,7 @@ def entered(
     SessionLimitReached (nothing is changed then), StoreUnavailable.
     """
 
-    limit = Limit.of(policy)
+    limit, ending = Limit.of(policy), Ending(over)
 
     def change(roster: Roster) -> Rule[tuple[Roster, None]]:
         aside = [each for each in roster.entries if not set(gone).isdisjoint(each.keys)]
@@ -74,20 +74,20 @@ def entered(
         known = next((each for each in roster.entries if is_same(each, mine)), mine)
         entry = mine._replace(id=known.id, begun=known.begun)
         if limit is not None and len(others) >= limit.most:
-            rest = yield from room_made(store, owner, policy, others, limit, over)
+            rest = yield from room_made(store, owner, policy, others, limit, ending)
             return Roster((*aside, *rest, entry), roster.more, CHECKED_FROM), None
         if limit is None and len(others) + 1 >= roster.check_at:
             checked = listed((yield from all_standing(store, owner, policy, others)), entry)
             return checked._replace(entries=(*aside, *checked.entries)), None
         return roster._replace(entries=(*aside, *others, entry)), None
 
-    yield from changed(store, owner, until, change, blind=blind)
+    yield from changed(store, owner, until, change, blind=blind, ending=ending)
 
 
 def room_made(
-    store: Store, owner: Owner, policy: Policy, others: list[Entry], limit: Limit, over: dict[str, Entry]
+    store: Store, owner: Owner, policy: Policy, others: list[Entry], limit: Limit, ending: Ending
 ) -> Rule[list[Entry]]:
-    """End the least recently used sessions that leave no room for one more; return the others that live."""
+    """Have the least recently used sessions ended that leave no room for one more; return the others that live."""
     found = sorted((yield from all_standing(store, owner, policy, others)), key=by_use)
     counted = [each for each in found if each.over is None]
     too_many = max(0, len(counted) - limit.most + 1)
@@ -95,11 +95,9 @@ def room_made(
         raise SessionLimitReached
     for each in found:
         if each.over is not None:  # for good, as it is not listed any more
-            yield from end_entry(store, each.entry, each.over)
+            ending.add(each, each.over)
     for each in counted[:too_many]:
-        yield from end_entry(store, each.entry, Reason.SIGNED_IN_ELSEWHERE)
-        if each.live:
-            over[each.entry.id] = each.entry
+        ending.add(each, Reason.SIGNED_IN_ELSEWHERE)
     return [each.entry for each in counted[too_many:]]
 
 

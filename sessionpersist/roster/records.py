@@ -24,7 +24,8 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from django.conf import settings
@@ -74,6 +75,9 @@ class Store(Protocol):
     def replace(self, key: str, record: Record, expected: int) -> Outcome: ...
     def touch(self, key: str, expires_at: int) -> bool: ...
     def end(self, key: str, expires_at: int, reason: int = 0) -> None: ...
+    def end_and_replace(
+        self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
+    ) -> Outcome: ...
     def revision(self) -> int: ...
     def may_see_the_past(self) -> bool: ...
     def in_transaction(self) -> bool: ...
@@ -289,6 +293,29 @@ class Held(NamedTuple):
     roster: Roster
 
 
+@dataclass
+class Ending:
+    """Whom the writing of a roster ends, before it is written: sessions by their stored keys, with the reasons.
+
+    ``live`` are entries of those, by their ids, and go to ``over`` once it is done.
+    """
+
+    over: dict[str, Entry]
+    keys: dict[str, int] = field(default_factory=dict)
+    live: dict[str, Entry] = field(default_factory=dict)
+
+    def add(self, found: Standing, reason: Reason) -> None:
+        self.keys |= dict.fromkeys(found.entry.keys, int(reason))
+        if found.live:
+            self.live[found.entry.id] = found.entry
+
+    def begin(self) -> None:
+        self.keys, self.live = {}, {}
+
+    def done(self) -> None:
+        self.over |= self.live
+
+
 Change = Callable[[Roster], Rule[tuple[Roster, T]]]
 
 
@@ -305,30 +332,35 @@ def changed(
     *,
     blind: bool = False,
     beside: dict[str, Record | None] | None = None,
+    ending: Ending | None = None,
 ) -> Rule[T]:
     """Change the roster of a user: compare and set, again and again until nobody else came between.
 
     ``change`` is a rule: it is given the roster, and returns the new one and an answer, which this returns. It may be
     run several times, and ask the store. ``until`` is how long the sessions in the roster live at least. ``blind``: it
     can't be read at this moment, as a store that drains is down; what is entered then is listed beside it. What lies
-    under the keys in ``beside`` is read together with the roster, unless that is blind, and put there. Raises
-    StoreUnavailable.
+    under the keys in ``beside`` is read together with the roster, unless that is blind, and put there. ``ending`` is
+    what ``change`` fills with those who are to be ended. Raises StoreUnavailable.
     """
-    beside = {} if beside is None else beside
+    beside, ending = {} if beside is None else beside, ending or Ending({})
+    again = partial(changed, store, owner, until, change, blind=blind, beside=beside, ending=ending)
     if store.locks_others_out():
         # A view may take its time, and other logins of that user would time out. What a rollback leaves behind is an
         # entry of a session that is never saved.
-        result: T = yield Outside(changed(store, owner, until, change, blind=blind, beside=beside))
+        result: T = yield Outside(again())
         return result
     at, revision = owner.keys[1 if blind else 0], store.revision()
     held = Held(None, Roster()) if blind else (yield from _held(store, owner, beside))
     for attempt in range(ATTEMPTS):
+        ending.begin()
         new, answer = yield from change(held.roster)
-        if new == held.roster or (yield from _written(store, at, held.record, new, until, revision)):
+        if new == held.roster and not ending.keys:
+            return answer
+        if (yield from _written(store, at, held.record, new, until, revision, ending)):
             return answer
         if store.may_see_the_past():
             # A transaction may go on seeing the roster as it was before another login.
-            answer = yield Outside(changed(store, owner, until, change, blind=blind, beside=beside))
+            answer = yield Outside(again())
             return answer
         yield Wait(backoff(attempt))
         revision = store.revision()
@@ -386,13 +418,21 @@ def united(key: str, one: Record, other: Record, revision: int) -> Record:
 
 
 def _written(
-    store: Store, key: str, held: Record | None, roster: Roster, until: int, revision: int
+    store: Store, key: str, held: Record | None, roster: Roster, until: int, revision: int, ending: Ending
 ) -> Rule[bool]:
     """Write a roster in place of what was held under a revision. It counts under that one only: that there was none,
     when another store was in force, says nothing of now."""
     version, created_at = new_version(revision), now_ms() if held is None else held.created_at
     expires_at = storable_time(max(until + HEADROOM, 0 if held is None else held.expires_at))
     record = Record(sealed(key, roster, version, created_at), version, created_at, expires_at)
+    ended_until = now_ms() + KEPT
+    if ending.keys and held is not None:
+        outcome = yield from call(store.end_and_replace, ending.keys, ended_until, key, record, held.version)
+        ending.done()
+        return outcome is Outcome.SAVED
+    for each, reason in ending.keys.items():
+        yield from call(store.end, each, ended_until, reason)
+    ending.done()
     if held is None:
         # A record that is created as a switch comes may lie where nobody looks, if another process has made one already
         # in the new store: what is new is brought there, but a roster has a name that others know.

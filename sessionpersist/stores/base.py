@@ -202,6 +202,18 @@ class Store(ABC):
             return Rotation.TAKEN
         return Rotation.DONE if self.delete(old_key, version) else Rotation.LEFT
 
+    def end_and_replace(
+        self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
+    ) -> Outcome:
+        """End sessions, each for its reason, and then write over another record as ``replace`` does: whom a login ends,
+        and the list of the user's sessions. They are ended whatever comes of the rest.
+
+        In one exchange where the server can do that; here, one after the other.
+        """
+        for each, reason in ended.items():
+            self.end(each, until, reason)
+        return self.replace(key, record, expected)
+
     @abstractmethod
     def close(self) -> None:
         """Give the connections back. The store may be used again; it then opens new ones."""

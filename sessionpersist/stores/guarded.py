@@ -94,6 +94,18 @@ class GuardedStore(Drainable):
 
         return self._guarded("rotate", lambda: self.store.rotate(old_key, version, new_key, record), again)
 
+    def end_and_replace(
+        self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
+    ) -> Outcome:
+        def once() -> Outcome:
+            return self.store.end_and_replace(ended, until, key, record, expected)
+
+        def again() -> Outcome:
+            outcome = once()
+            return Outcome.SAVED if outcome is Outcome.CONFLICT and self._wrote(key, record) else outcome
+
+        return self._guarded("end_and_replace", once, again)
+
     def close(self) -> None:
         self.store.close()
 
@@ -267,7 +279,7 @@ class PartedStore(Drainable):
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         self._part(key).end(key, expires_at, reason)
 
-    # rotate: create, then delete, as the two keys may lie on different servers.
+    # rotate and end_and_replace: one verb after the other, as the keys may lie on different servers.
 
     def clearing(self) -> Iterator[int]:
         return self.whole.clearing()

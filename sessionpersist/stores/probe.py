@@ -232,6 +232,7 @@ class Trial:
         kept = found is not None and found.ended and found.reason == REASON
         expect(kept, "The store does not keep that a session was logged out.")
         expect(not store.create(key, self.first), "The store wrote over a session that was logged out.")
+        self._end_with_another()
         self._bury(key)
         expect(store.get(key) is None, "The store could not delete the record.")
 
@@ -269,6 +270,24 @@ class Trial:
     def _create(self, key: str, record: Record) -> bool:
         self._written.add(key)
         return self.store.create(key, record)
+
+    def _end_with_another(self) -> None:
+        """As a login does that is one too many: the list of the sessions is saved as one of them ends."""
+        store, first, second = self.store, self.first, self.second
+        expect(self._create(self.key, first), "The store refused a new record.")
+        done = [
+            store.end_and_replace(
+                {self.ended: REASON - 1}, now_ms() + TRIAL_LIFE, self.key, second, first.version
+            )
+            for _ in range(2)
+        ]
+        expect(done == [Outcome.SAVED, Outcome.CONFLICT], "The store let an outdated update pass, or none.")
+        found = store.get(self.ended)
+        kept = found is not None and found.ended and found.reason == REASON - 1
+        expect(kept, "The store does not keep that a session was logged out.")
+        expect(same(store.get(self.key), second), "The store lost an update.")
+        expect(store.delete(self.key), "The store could not delete the record.")
+        self._written.discard(self.key)
 
     def _move(self) -> Rotation:
         return self.store.rotate(self.key, self.second.version, self.ended, self.first)

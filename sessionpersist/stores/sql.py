@@ -242,6 +242,13 @@ def insert_many(table: str, rows: int, dialect: str) -> str:
     return statement if dialect == "mysql" else statement + " ON CONFLICT (stored_key) DO NOTHING"
 
 
+def end_and_replace(table: str, rows: int) -> str:
+    """Build PostgreSQL's statement that ends sessions and replaces a record, whether that is done or not."""
+    head, _, values = INSERT.format(t=table, m="%s").partition(" VALUES ")
+    replace = ("UPDATE {t} SET " + ASSIGN + " WHERE " + EXACT).format(t=table, m="%s")
+    return f"WITH ended AS ({head} VALUES {', '.join([values] * rows)}{UPDATE_EXCLUDED}) {replace}"
+
+
 def delete_many(table: str, rows: int) -> str:
     """Build the statement that deletes several records that still have their version."""
     return f"DELETE FROM {table} WHERE " + " OR ".join(["stored_key = %s AND version = %s"] * rows)

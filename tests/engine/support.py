@@ -21,7 +21,7 @@ from sessionpersist.stores.base import Outcome, Record, Rotation
 from tests.servers import MongoDB, Postgres, Server, Valkey, require, shared
 
 Fields = dict[str, Any]
-VERBS = ("get", "get_many", "create", "replace", "touch", "delete", "end", "rotate")
+VERBS = ("get", "get_many", "create", "replace", "touch", "delete", "end", "rotate", "end_and_replace")
 # For properties: a busy machine is no failure, and nothing is left in the working folder.
 patiently = hypothesis_settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 

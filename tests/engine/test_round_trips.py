@@ -102,6 +102,22 @@ def test_login_from_an_anonymous_session_is_three_and_two_for_the_roster(
 
 @site
 @database
+@pytest.mark.parametrize("visited", [True, False])
+def test_login_that_ends_another_session_is_six_at_most(
+    client: Client, user: User, asked: list[str], settings: Settings, visited: bool
+) -> None:
+    with override_login_configuration(persistence_type="IN_MEMORY", max_sessions=1):
+        post_login(Client())
+        if visited:
+            client.get("/visit/")
+        asked.clear()
+        post_login(client)
+    before = ["get", "rotate"] if visited else ["create"]
+    assert asked == [*before, "get_many", "get_many", "end_and_replace", "replace"]
+
+
+@site
+@database
 def test_login_without_a_session_is_two_and_two_for_the_roster(
     client: Client, user: User, asked: list[str]
 ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar, cast
@@ -252,6 +252,11 @@ class Verbs:
     def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Operation[Rotation]:
         return self._routed().run(lambda store: store.rotate(old_key, version, new_key, record))
 
+    def end_and_replace(
+        self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
+    ) -> Operation[Outcome]:
+        return self._routed().run(lambda store: store.end_and_replace(ended, until, key, record, expected))
+
     def _routed(self) -> Routed:
         return self._rules.Routed(self._rules, self._process)
 
@@ -323,15 +328,21 @@ def done(request: Request, process: Process) -> Operation[Any]:
 
 
 def answered(request: Call) -> Operation[Any]:
-    """Have a verb done."""
+    """Have a verb done, of which some are two where a store does one thing at a time."""
     store = cast(Dictionary, getattr(request.verb, "__self__"))  # noqa: B009
-    if request.verb.__name__ != "rotate" or not store.apart:
-        return (yield request)
-    old_key, version, new_key, record = request.arguments
-    if not (yield Call(store.create, (new_key, record), {})):
-        return Rotation.TAKEN
-    deleted = yield Call(store.delete, (old_key, version), {})
-    return Rotation.DONE if deleted else Rotation.LEFT
+    match request.verb.__name__:
+        case "rotate" if store.apart:
+            old_key, version, new_key, record = request.arguments
+            if not (yield Call(store.create, (new_key, record), {})):
+                return Rotation.TAKEN
+            deleted = yield Call(store.delete, (old_key, version), {})
+            return Rotation.DONE if deleted else Rotation.LEFT
+        case "end_and_replace" if store.apart:
+            ended, until, *rest = request.arguments
+            for key, reason in ended.items():
+                yield Call(store.end, (key, until, reason), {})
+            return (yield Call(store.replace, tuple(rest), {}))
+    return (yield request)
 
 
 def many(batch: Call) -> Operation[Any]:

@@ -16,6 +16,11 @@ from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.settings import MemorySettings
 
+VERBS = {
+    *("get", "create", "replace", "touch", "delete", "end", "rotate", "end_and_replace"),
+    *("count", "clear_expired"),
+}
+
 
 class FlakyStore(MemoryStore):
     """``down`` fails every verb; ``broken_before`` and ``broken_after`` fail that many, before or after they act."""
@@ -29,8 +34,7 @@ class FlakyStore(MemoryStore):
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        verbs = {"get", "create", "replace", "touch", "delete", "end", "rotate", "count", "clear_expired"}
-        if name not in verbs:
+        if name not in VERBS:
             return found
 
         def verb(*arguments: Any, **options: Any) -> Any:

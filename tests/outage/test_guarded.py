@@ -108,6 +108,20 @@ class TestOneBrokenConnection:
         assert guarded.rotate(KEY, old.version, NEW, kept) is Rotation.DONE
         assert guarded.get(KEY) is None
 
+    def test_some_are_ended_and_a_record_is_saved(self, pair: Pair, when: str) -> None:
+        store, guarded = pair
+        store.create(KEY, first := record())
+        store.create(NEW, record())
+        self.break_once(store, when)
+        until, second = now_ms() + 60_000, record(b"second")
+        assert guarded.end_and_replace({NEW: 1}, until, KEY, second, first.version) is Outcome.SAVED
+        found, ended = guarded.get(KEY), guarded.get(NEW)
+        assert found is not None
+        assert ended is not None
+        assert (found.version, ended.ended) == (second.version, True)
+        self.break_once(store, when)
+        assert guarded.end_and_replace({}, until, KEY, record(), first.version) is Outcome.CONFLICT
+
     def test_a_move_to_a_taken_key_stays_refused(self, pair: Pair, when: str) -> None:
         store, guarded = pair
         store.create(KEY, old := record())
@@ -188,10 +202,22 @@ def test_a_count_that_fails_opens_no_circuit(pair: Pair) -> None:
         lambda store: store.delete(KEY),
         lambda store: store.end(KEY, now_ms() + 1000),
         lambda store: store.rotate(KEY, 1, NEW, record()),
+        lambda store: store.end_and_replace({}, 1, KEY, record(), 1),
         lambda store: store.count(),
         lambda store: store.clear_expired(),
     ],
-    ids=["get", "create", "replace", "touch", "delete", "end", "rotate", "count", "clear_expired"],
+    ids=[
+        "get",
+        "create",
+        "replace",
+        "touch",
+        "delete",
+        "end",
+        "rotate",
+        "end_and_replace",
+        "count",
+        "clear_expired",
+    ],
 )
 def test_while_the_circuit_is_open_the_store_is_left_alone(
     pair: Pair, call: Callable[[GuardedStore], Any]

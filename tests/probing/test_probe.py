@@ -20,7 +20,7 @@ from sessionpersist.stores.settings import MemorySettings
 
 SECRET = "hunter2-and-more"
 VERBS = {
-    *("get", "create", "replace", "touch", "delete", "end", "rotate", "scan", "count"),
+    *("get", "create", "replace", "touch", "delete", "end", "rotate", "end_and_replace", "scan", "count"),
     *("get_many", "create_many", "delete_many"),
 }
 
@@ -141,6 +141,7 @@ class TestWhatFails:
             ("touch", True),
             ("delete", False),
             ("delete", True),
+            *(("end_and_replace", outcome) for outcome in Outcome),
             *(("rotate", rotation) for rotation in Rotation),
             ("scan", iter(())),
             ("count", 0),
@@ -153,7 +154,9 @@ class TestWhatFails:
         store.change = lambda number, name, answer: lie if name == verb else answer
         assert not failed(probe.run(store)).ok
 
-    @pytest.mark.parametrize("verb", ["replace", "touch", "delete", "end", "rotate", "delete_many"])
+    @pytest.mark.parametrize(
+        "verb", ["replace", "touch", "delete", "end", "rotate", "end_and_replace", "delete_many"]
+    )
     def test_a_verb_that_does_nothing_is_found_out(self, tmp_path: Path, verb: str) -> None:
         class Idle(MemoryStore):
             pass
@@ -164,6 +167,7 @@ class TestWhatFails:
             "delete": True,
             "end": None,
             "rotate": Rotation.DONE,
+            "end_and_replace": Outcome.SAVED,
             "delete_many": set(),
         }
         setattr(Idle, verb, lambda self, *arguments: answers[verb])

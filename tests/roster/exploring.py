@@ -122,13 +122,20 @@ def asked(world: World, process: Process, request: Call, rules: Rules) -> Operat
         return (yield from many(world, process, arguments[0]))
     if verb == "end" and not rules.ends:
         return None
-    if verb in ("create", "replace") and not rules.stamps:
-        key, record, *rest = arguments
-        arguments = (key, record._replace(version=restamped(record.version, process.view.number)), *rest)
+    if verb == "end_and_replace" and not rules.ends:
+        verb, arguments = "replace", arguments[2:]
+    if not rules.stamps:
+        arguments = tuple(stamped(process, each) for each in arguments)
     answer = yield from getattr(world.at(process), verb)(*arguments)
     if answer is Outcome.CONFLICT and not rules.compares:
         return Outcome.SAVED
     return answer
+
+
+def stamped(process: Process, argument: Any) -> Any:
+    if not isinstance(argument, Record):
+        return argument
+    return argument._replace(version=restamped(argument.version, process.view.number))
 
 
 def many(world: World, process: Process, keys: Collection[str]) -> Operation[dict[str, Record]]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
@@ -410,6 +410,52 @@ class VerbsContract:
         assert store.rotate(key, new.version, other := a_key(), third := a_record()) is Rotation.DONE
         assert (store.get(other), store.get(key)) == (third, None)
 
+    # end_and_replace
+
+    def test_end_and_replace_ends_whatever_is_there_and_saves(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        key, held, new, until = a_key(), a_record(), a_record(b"new"), now_ms() + 2 * MINUTE
+        store.create(key, held)
+        reasons = {a_key(): 0, live[0]: 1, expired[0]: 255, ended: 7}
+        assert store.end_and_replace(reasons, until, key, new, held.version) is Outcome.SAVED
+        assert store.get(key) == new
+        self._have_ended(store, reasons, until)
+
+    def test_end_and_replace_of_nobody_is_a_replace(self, store: Store, live: tuple[str, Record]) -> None:
+        key, record = live
+        new, until = a_record(b"new"), now_ms() + MINUTE
+        assert store.end_and_replace({}, until, key, new, new_version()) is Outcome.CONFLICT
+        assert store.get(key) == record
+        assert store.end_and_replace({}, until, key, new, record.version) is Outcome.SAVED
+        assert store.get(key) == new
+
+    def test_end_and_replace_ends_also_where_nothing_is_to_be_replaced(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        until = now_ms() + MINUTE
+        cases = [
+            *(
+                (live[0], version, Outcome.CONFLICT)
+                for version in (new_version(), live[1].version ^ 1, ENDED)
+            ),
+            *((key, expired[1].version, Outcome.MISSING) for key in (a_key(), expired[0], ended)),
+            (ended, ENDED, Outcome.MISSING),
+        ]
+        for key, version, outcome in cases:
+            victim = a_key()
+            store.create(victim, a_record())
+            assert store.end_and_replace({victim: 1}, until, key, a_record(b"new"), version) is outcome
+            self._have_ended(store, {victim: 1}, until)
+        assert store.get(live[0]) == live[1]
+        assert store.get(expired[0]) is None
+
+    def _have_ended(self, store: Store, reasons: dict[str, int], until: int) -> None:
+        for key, reason in reasons.items():
+            found = store.get(key)
+            assert found is not None
+            assert (found.ended, found.reason, found.expires_at) == (True, reason, until)
+
     # payloads
 
     @pytest.mark.parametrize(
@@ -740,26 +786,33 @@ class HasAPlace:
 class RoundTrips:
     """One command a verb: the budget of a request. A subclass counts what its server is asked."""
 
-    rotates_in = 1
+    # How many, of what a server may do one after the other.
+    several: ClassVar[Mapping[str, int]] = {}
 
     def commands(self, store: Probed, action: Callable[[], object]) -> int:
         raise NotImplementedError
 
     def test_each_verb_of_a_request_is_one_command(self, store: Probed) -> None:
-        key, moved, first, second, third = a_key(), a_key(), a_record(), a_record(), a_record()
+        key, moved, later = a_key(), a_key(), now_ms() + MINUTE
+        first, second, third = a_record(), a_record(), a_record()
         verbs: list[tuple[str, Callable[[], object], object]] = [
             ("create", lambda: store.create(key, first), True),
             ("get", lambda: store.get(key), first),
             ("replace", lambda: store.replace(key, second, first.version), Outcome.SAVED),
             ("touch", lambda: store.touch(key, second.expires_at + 9), True),
             ("rotate", lambda: store.rotate(key, second.version, moved, third), Rotation.DONE),
+            (
+                "end_and_replace",
+                lambda: store.end_and_replace({a_key(): 1}, later, moved, first, third.version),
+                Outcome.SAVED,
+            ),
             ("delete", lambda: store.delete(moved), True),
         ]
         self._warm_up(store)
         for name, verb, answer in verbs:
             answers: list[object] = []
             commands = self.commands(store, partial(_noted, answers, verb))
-            assert (name, commands, answers) == (name, self.rotates_in if name == "rotate" else 1, [answer])
+            assert (name, commands, answers) == (name, self.several.get(name, 1), [answer])
 
     def _warm_up(self, store: Probed) -> None:
         """Connect, and have the server know the scripts."""

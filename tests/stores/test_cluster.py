@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pytest_django import Settings
@@ -54,7 +54,7 @@ def cluster_store(
 
 class TestClusterStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords):
     rotates_at_once = False
-    rotates_in = 2  # no script takes keys of two slots
+    several: ClassVar = {"rotate": 2, "end_and_replace": 2}  # no script takes keys of two slots
 
     def make_store(self) -> Probed:
         return cluster_store(prefix="[contract]*")

@@ -52,6 +52,7 @@ class DatabaseContract(StoreContract, HasAPlace, ClearsItself, RoundTrips):
 
 class TestDatabaseStoreOnSqlite(DatabaseContract):
     alias = "contract_sqlite"
+    several: ClassVar = {"end_and_replace": 2}
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
@@ -90,6 +91,7 @@ class TestDatabaseStoreOnPostgresql(DatabaseContract):
 
 class TestDatabaseStoreOnMariadb(DatabaseContract):
     alias = "contract_mariadb"
+    several: ClassVar = {"end_and_replace": 2}
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod

@@ -596,6 +596,9 @@ def every_verb(store: Probed) -> dict[str, Callable[[], object]]:
         "delete": lambda: store.delete(key),
         "end": lambda: store.end(key, record.expires_at),
         "rotate": lambda: store.rotate(key, record.version, a_key(), record),
+        "end_and_replace": lambda: store.end_and_replace(
+            {a_key(): 1}, record.expires_at, key, record, record.version
+        ),
         "scan": lambda: list(itertools.islice(store.scan(), 500)),
         "count": lambda: store.count(at_most=5),
         "get_many": lambda: store.get_many([key, a_key()]),
@@ -612,7 +615,8 @@ def may_be(name: str, answer: object) -> bool:
     if name in {"get", "end", "prepare", "place", "missing"} and answer is None:
         return True
     kinds: dict[str, type | tuple[type, ...]] = {
-        "get": Record, "replace": Outcome, "rotate": Rotation, "count": int, "place": str, "missing": str, "scan": list,
+        "get": Record, "replace": Outcome, "rotate": Rotation, "end_and_replace": Outcome,
+        "count": int, "place": str, "missing": str, "scan": list,
         "get_many": dict, "create_many": set, "delete_many": set, "warnings": list,
     }  # fmt: skip
     return isinstance(answer, kinds.get(name, bool))

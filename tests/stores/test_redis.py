@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 import pytest
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Probed, now_ms
+from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Outcome, Probed, Record, now_ms
 from sessionpersist.stores.redis import wire as redis_wire
 from sessionpersist.stores.redis.store import HEADER, RedisStore, pack
+from sessionpersist.stores.redis.wire import Wire
 from sessionpersist.stores.settings import RedisSettings
 from tests.servers import Redis, Valkey, require, shared
 from tests.stores.contract import (
@@ -51,6 +52,7 @@ def foreign_values() -> dict[str, bytes]:
 
 class TestRedisStoreOnValkey(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords):
     server: ClassVar[type[Redis]] = Valkey
+    several: ClassVar = {"end_and_replace": 2}  # commands, and one exchange
 
     def make_store(self) -> Probed:
         require(self.server)
@@ -84,6 +86,24 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips, HasAPlace, GetsAPlace, F
             asked = list(itertools.takewhile(lambda each: end not in each["command"], monitor.listen()))
         ours = [each for each in asked if each["client_type"] != "lua"]
         return len(ours[[each["command"] for each in ours].index("PING") + 1 :])
+
+    def test_whom_a_login_ends_goes_along_with_the_list_in_one_exchange(
+        self, store: Probed, live: tuple[str, Record], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        exchanges: list[int] = []
+        ask = Wire.ask
+
+        def counted(wire: Wire, commands: Sequence[Any], *rest: Any) -> list[Any]:
+            exchanges.append(len(commands))
+            return ask(wire, commands, *rest)
+
+        self._warm_up(store)
+        monkeypatch.setattr(Wire, "ask", counted)
+        other = self.make_store()
+        ended = {a_key(): 1, a_key(): 2}
+        outcome = other.end_and_replace(ended, now_ms() + 60_000, live[0], a_record(), live[1].version)
+        assert (outcome, exchanges) == (Outcome.SAVED, [3])
+        other.close()
 
     def test_every_key_has_a_time_to_live(self, store: Probed) -> None:
         key = a_key()

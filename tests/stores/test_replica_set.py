@@ -94,6 +94,9 @@ def test_every_write_waits_for_a_majority_a_logout_too(store: MongoStore) -> Non
         "replace": lambda: store.replace(key, other, record.version),
         "touch": lambda: store.touch(key, other.expires_at + 5),
         "rotate": lambda: store.rotate(key, other.version, moved, record),
+        "end_and_replace": lambda: store.end_and_replace(
+            {a_key(): 1}, now_ms() + 60_000, moved, other, record.version
+        ),
         "delete": lambda: store.delete(moved),
         "end": lambda: store.end(key, now_ms() + 60_000),
         "create_many": lambda: store.create_many({a_key(): a_record()}),

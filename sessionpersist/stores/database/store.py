@@ -132,6 +132,14 @@ class DatabaseStore(Probed):
                     return Rotation.DONE
         return super().rotate(old_key, version, new_key, record)
 
+    def end_and_replace(
+        self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
+    ) -> Outcome:
+        if self._dialect != "postgresql" or expected == ENDED or not ended:
+            return super().end_and_replace(ended, until, key, record, expected)
+        with failing():
+            return self._written(self._replace_after, key, record, self._until(), expected, ended, until)
+
     def clearing(self) -> Iterator[int]:
         if self._mysql:
             yield from clearing.by_key(self._expired_after, self._delete_expired)
@@ -249,12 +257,30 @@ class DatabaseStore(Probed):
             return self._ask(self._sql.reuse, (*values, key, now_ms()), until, RefusedValue).changed == 1
 
     def _replace(self, key: str, record: Record, until: float, expected: int) -> Outcome:
-        now = now_ms()
         if expected != ENDED:
-            new = (*sql.values_of(record), key, now, expected)
+            new = (*sql.values_of(record), key, now_ms(), expected)
             if self._ask(self._sql.replace, new, until, RefusedValue).changed:
                 return Outcome.SAVED
-        held = self._ask(self._sql.held, (key, now), until).rows
+        return self._not_replaced(key, until, expected)
+
+    def _replace_after(
+        self,
+        key: str,
+        record: Record,
+        until: float,
+        expected: int,
+        ended: Mapping[str, int],
+        ended_until: int,
+    ) -> Outcome:
+        ends = ((each, ended_record(ended_until, reason)) for each, reason in sorted(ended.items()))
+        values = [value for each, end in ends for value in (each, *sql.values_of(end))]
+        new = (*values, *sql.values_of(record), key, now_ms(), expected)
+        if self._ask(sql.end_and_replace(self._table, len(ended)), new, until, RefusedValue).changed:
+            return Outcome.SAVED
+        return self._not_replaced(key, until, expected)
+
+    def _not_replaced(self, key: str, until: float, expected: int) -> Outcome:
+        held = self._ask(self._sql.held, (key, now_ms()), until).rows
         if held and held[0][0] == expected:
             raise StoreUnavailable(
                 "This transaction sees the session as it was before another saved it.", answered=True

@@ -12,7 +12,7 @@ import sqlite3
 import struct
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Concatenate, NamedTuple, ParamSpec, Self, TypeVar
@@ -124,18 +124,9 @@ class MemoryStore(Probed):
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
         name, now, value = key.encode(), now_ms(), self._encoded(record)
 
-        def change(shared: SharedMap, transaction: Transaction) -> Outcome:
-            held = transaction.get(name)
-            head = None if held is None else head_of(held)
-            if not is_live(head, now):
-                return Outcome.MISSING
-            assert head is not None
-            if head[0] != expected:
-                return Outcome.CONFLICT
-            shared.put(transaction, name, value, held)
-            return Outcome.SAVED
-
-        return self._written(change)
+        return self._written(
+            lambda shared, transaction: replaced(shared, transaction, name, value, expected, now)
+        )
 
     def touch(self, key: str, expires_at: int) -> bool:
         name, now, until = key.encode(), now_ms(), int(expires_at)
@@ -170,6 +161,19 @@ class MemoryStore(Probed):
             return Rotation.DONE if delete_live(transaction, old, now, version) else Rotation.LEFT
 
         return self._added(change, len(value), now)
+
+    def end_and_replace(
+        self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
+    ) -> Outcome:
+        name, now, value = key.encode(), now_ms(), self._encoded(record)
+        ends = {each.encode(): self._encoded(ended_record(until, why)) for each, why in ended.items()}
+
+        def change(shared: SharedMap, transaction: Transaction) -> Outcome:
+            for each, end in ends.items():
+                transaction.put(each, end)
+            return replaced(shared, transaction, name, value, expected, now)
+
+        return self._written(change)
 
     def clearing(self) -> Iterator[int]:
         self._asked(SharedMap.forget_the_dead)
@@ -341,6 +345,21 @@ def has_expired(value: memoryview, now: int) -> bool:
     """Return whether there is a record that has expired."""
     head = head_of(value)
     return head is not None and head[2] <= now
+
+
+def replaced(
+    shared: SharedMap, transaction: Transaction, name: bytes, value: bytes, expected: int, now: int
+) -> Outcome:
+    """Write over a live record of the version that is expected."""
+    held = transaction.get(name)
+    head = None if held is None else head_of(held)
+    if not is_live(head, now):
+        return Outcome.MISSING
+    assert head is not None
+    if head[0] != expected:
+        return Outcome.CONFLICT
+    shared.put(transaction, name, value, held)
+    return Outcome.SAVED
 
 
 def delete_live(transaction: Transaction, name: bytes, now: int, version: int | None) -> bool:

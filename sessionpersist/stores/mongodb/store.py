@@ -19,7 +19,7 @@ import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
-from pymongo import DeleteOne, ReadPreference, UpdateOne, WriteConcern, errors
+from pymongo import DeleteOne, ReadPreference, ReplaceOne, UpdateOne, WriteConcern, errors
 from pymongo.collection import Collection as Documents
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
@@ -177,6 +177,25 @@ class MongoStore(Probed):
                 return Rotation.TAKEN
             both = done.matched_count + done.upserted_count == len(writes)
         return Rotation.DONE if both else Rotation.LEFT
+
+    def end_and_replace(
+        self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
+    ) -> Outcome:
+        if expected == ENDED:
+            return super().end_and_replace(ended, until, key, record, expected)
+        live = live_filter(key)
+        writes: list[ReplaceOne[Document] | UpdateOne] = [
+            ReplaceOne({"_id": each}, document_of(ended_record(until, reason)), upsert=True)
+            for each, reason in ended.items()
+        ]
+        writes.append(UpdateOne(live | {"version": expected}, {"$set": document_of(record)}))
+        with self._translated():
+            self._prepare_once()
+            done = self._sessions.bulk_write(writes)
+            if done.matched_count + done.upserted_count == len(writes):
+                return Outcome.SAVED
+            held = self._find_surely(live)
+        return Outcome.CONFLICT if held else Outcome.MISSING
 
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         """See Drainable.scan(). Page by page: a cursor would end on the server if its reader took a break."""

@@ -12,7 +12,7 @@ from redis.sentinel import MasterNotFoundError
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.addresses import Address, addresses
-from sessionpersist.stores.base import Check, Record, Rotation, Store, now_ms
+from sessionpersist.stores.base import Check, Outcome, Record, Rotation, Store, now_ms
 from sessionpersist.stores.credentials import Credentials
 from sessionpersist.stores.guarded import Parted
 from sessionpersist.stores.hosts import check_literal
@@ -220,6 +220,12 @@ class ClusterStore(SeveralStore, Parted):
     def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
         """See Store.rotate(). No script takes keys of two slots, which are on different nodes most of the time."""
         return Store.rotate(self, old_key, version, new_key, record)
+
+    def end_and_replace(
+        self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
+    ) -> Outcome:
+        """See Store.end_and_replace(). Each record is on a node of its own most of the time."""
+        return Store.end_and_replace(self, ended, until, key, record, expected)
 
     def part_of(self, key: str) -> str:
         """Return which server a record is on, as far as that is known; "" where it is not."""

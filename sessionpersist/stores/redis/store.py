@@ -153,6 +153,23 @@ class RedisStore(Probed):
             raise self._explained(answer)
         return ROTATIONS[answer]
 
+    def end_and_replace(
+        self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
+    ) -> Outcome:
+        ends = [
+            ("SET", self._name(each), pack(ended_record(until, reason)), "PX", ttl(until))
+            for each, reason in ended.items()
+        ]
+        own = (self._name(key), now_ms(), packed(expected), pack(record), ttl(record.expires_at))
+        *made, answer = self._commands(self._wire.write, [*ends, ("EVALSHA", scripts.REPLACE.sha, 1, *own)])
+        for each in made:
+            self._is_ok(each)
+        if isinstance(answer, redis.exceptions.NoScriptError):
+            return self.replace(key, record, expected)
+        if answer not in OUTCOMES:
+            raise self._explained(answer)
+        return OUTCOMES[answer]
+
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         """See Drainable.scan(). While the server resizes its table, a record may come twice."""
         for keys in self._pages():
