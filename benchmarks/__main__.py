@@ -9,25 +9,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import tables
+from benchmarks import figures
 from benchmarks.machine import busy, machine, versions
-from benchmarks.parts import PARTS, QUICK_PARTS, STORES
+from benchmarks.parts import DOCS_PARTS, PARTS, QUICK_PARTS, STORES
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for, print tables, and write JSON."""
+    """Run what is asked for, print tables, and write what is to be written."""
     options = parser().parse_args(arguments)
     report: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "mode": "quick" if options.quick else "full",
         "machine": machine(),
         "versions": versions(),
         "warning": busy(),  # before this run makes it so
     }
-    print(tables.heading(report), flush=True)
-    for name in options.parts or (QUICK_PARTS if options.quick else PARTS):
-        report[name] = PARTS[name].run(options)
-        print(PARTS[name].show(report[name]), flush=True)
+    print(figures.setting(report), flush=True)
+    usual = QUICK_PARTS if options.quick else DOCS_PARTS if options.docs else PARTS
+    for name in options.parts or usual:
+        report[name] = PARTS[name](options)
+        print(f"\n{figures.shown(name, report)}", flush=True)
+    if options.docs:
+        figures.write(report)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
@@ -38,6 +40,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("parts", nargs="*", type=part, help=f"which of {', '.join(PARTS)}")
     made.add_argument(
         "--quick", action="store_true", help=f"in under a minute: {', '.join(QUICK_PARTS)}, with less of each"
+    )
+    made.add_argument(
+        "--docs",
+        action="store_true",
+        help=f"{', '.join(DOCS_PARTS)}; writes them into docs/explanation/speed.md",
     )
     made.add_argument("--store", action="append", choices=STORES, help="one store only; may be repeated")
     made.add_argument("--size", action="append", type=int, help="bytes of a session; may be repeated")

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.goals import GOAL_SIZE, goal, goal_across
+from benchmarks.goals import GOAL_SIZE, UNLISTED, goal, goal_across
 from benchmarks.operations import OPERATIONS
 from benchmarks.places import BARE, OURS, PLACES, Place
 from benchmarks.relay import Relay
 from benchmarks.timing import Case, Effort, in_turns, ratio, summary
 
 Row = dict[str, Any]
+MEASURED = (*OPERATIONS, UNLISTED)
 WARM_UP = 6  # runs until connections, scripts and prepared statements are there
 
 
 def compare(name: str, sizes: Sequence[int], effort: Effort) -> list[Row]:
     """Measure all operations at one place; to be called in a process of its own."""
     with PLACES[name]() as place:
-        return [row(name, place, operation, size, effort) for size in sizes for operation in OPERATIONS]
+        return [row(name, place, operation, size, effort) for size in sizes for operation in MEASURED]
 
 
 def across(name: str, delay: float, effort: Effort) -> list[Row]:
     """Measure all operations at one place that is ``delay`` seconds away, there and back; as ``compare``."""
     with PLACES[name](delay=delay) as place:
-        rows = [row(name, place, operation, GOAL_SIZE, effort) for operation in OPERATIONS]
+        rows = [row(name, place, operation, GOAL_SIZE, effort) for operation in MEASURED]
     for each in rows:
         each["delay_ms"] = delay * 1000
         for side, found in each["ratios"].items():
@@ -38,12 +40,12 @@ def count_trips(name: str) -> dict[str, dict[str, int]]:
     with PLACES[name](delay=0.0) as place:
         if place.relay is None:
             return {}
-        return {
-            operation: {
-                side: trips_of(case, place.relay) for side, case in cases(place, operation, GOAL_SIZE).items()
-            }
-            for operation in OPERATIONS
-        }
+        return {operation: _trips(place, operation, place.relay) for operation in MEASURED}
+
+
+def _trips(place: Place, operation: str, relay: Relay) -> dict[str, int]:
+    with listing(operation):
+        return {side: trips_of(case, relay) for side, case in cases(place, operation, GOAL_SIZE).items()}
 
 
 def trips_of(case: Case, relay: Relay) -> int:
@@ -59,7 +61,8 @@ def trips_of(case: Case, relay: Relay) -> int:
 def row(name: str, place: Place, operation: str, size: int, effort: Effort) -> Row:
     """Measure one operation with sessions of one size (bytes of JSON)."""
     print(f"  {name:<10} {operation:<7} {size:>6} bytes", file=sys.stderr, flush=True)
-    samples = in_turns(cases(place, operation, size), effort)
+    with listing(operation):
+        samples = in_turns(cases(place, operation, size), effort)
     rivals = [side for side in samples if side != OURS]
     return {
         "place": name,
@@ -77,6 +80,20 @@ def row(name: str, place: Place, operation: str, size: int, effort: Effort) -> R
 
 def cases(place: Place, operation: str, size: int) -> dict[str, Case]:
     """Return the sides of one comparison by their names."""
-    sides = {side: OPERATIONS[operation](engine, size) for side, engine in place.engines.items()}
+    work = OPERATIONS["login" if operation == UNLISTED else operation]
+    sides = {side: work(engine, size) for side, engine in place.engines.items()}
     limit = place.bare(size).cases().get(operation)
     return sides | ({BARE: limit} if limit else {})
+
+
+@contextmanager
+def listing(operation: str) -> Iterator[None]:
+    """List the sessions of each user meanwhile, which is our default and nothing that the rivals do; or don't."""
+    from django.conf import settings
+
+    before = settings.SESSIONPERSIST
+    settings.SESSIONPERSIST = {**before, "ROSTER": operation != UNLISTED}
+    try:
+        yield
+    finally:
+        settings.SESSIONPERSIST = before

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from benchmarks.load import generator, load
-from benchmarks.places import DJANGO_REDIS, LOCMEM, OURS, folder, jdbc, mongodb_backend, reached
+from benchmarks.goals import goal_of_pages
+from benchmarks.load import Served, generator, load
+from benchmarks.places import DJANGO_REDIS, LOCMEM, OURS, TMPFS, folder, jdbc, mongodb_backend, reached
 from benchmarks.surroundings import LONG, cache, database, environment
+from benchmarks.timing import Effort
 from tests.load.clients import COOKIE, Browser
 from tests.load.site import Node, Site
 from tests.load.stores import fields
 from tests.servers import MongoDB, Postgres, Valkey
 
 PAGE = "/whoami/"  # asks for the session and for the user, which is one query to the site's database on both sides
-DB_ENGINE, CACHE_ENGINE = (f"django.contrib.sessions.backends.{name}" for name in ("db", "cache"))
-ROUNDS, SECONDS = (7, 3), (3, 1)  # full and quick; of each side
+DB_ENGINE, CACHE_ENGINE, FILE_ENGINE = (
+    f"django.contrib.sessions.backends.{name}" for name in ("db", "cache", "file")
+)
 ROUTER = "benchmarks.settings.SessionsInMongoDB"
 MAKE_TABLE = """
 from django.contrib.sessions.models import Session
@@ -35,11 +38,10 @@ Row = dict[str, Any]
 
 @dataclass
 class Setting:
-    """One comparison: what to choose in the Login Configuration, and what a site with an engine of Django's has."""
+    """One comparison: what to choose in the Login Configuration, and the settings of sites with engines of Django's."""
 
     fields: dict[str, Any]
-    rival: str
-    rival_settings: dict[str, Any]
+    rivals: dict[str, dict[str, Any]]
     databases: dict[str, Any] = field(default_factory=dict)
     workers: int = 2
     prepare: str = ""
@@ -48,15 +50,18 @@ class Setting:
 @contextmanager
 def memory(here: Path, delay: float | None = None) -> Iterator[Setting]:
     """One worker each: what is in LocMem is in no other worker."""
-    rival = {"SESSION_ENGINE": CACHE_ENGINE, "CACHES": {"default": cache(LOCMEM, MAX_ENTRIES=LONG)}}
-    yield Setting({"persistence_type": "IN_MEMORY"}, "LocMem", rival, workers=1)
+    locmem = {"SESSION_ENGINE": CACHE_ENGINE, "CACHES": {"default": cache(LOCMEM, MAX_ENTRIES=LONG)}}
+    files = {"SESSION_ENGINE": FILE_ENGINE, "SESSION_FILE_PATH": str(here)}
+    rivals: dict[str, dict[str, Any]] = {"LocMem": locmem, "file engine": files}
+    yield Setting({"persistence_type": "IN_MEMORY"}, rivals, workers=1)
 
 
 @contextmanager
 def redis(here: Path, delay: float | None = None) -> Iterator[Setting]:
     with reached(Valkey(), delay) as (server, _):
         caches = {"default": cache(DJANGO_REDIS, server.url)}
-        yield Setting(fields(server), "django-redis", {"SESSION_ENGINE": CACHE_ENGINE, "CACHES": caches})
+        rivals = {"django-redis": {"SESSION_ENGINE": CACHE_ENGINE, "CACHES": caches}}
+        yield Setting(fields(server), rivals)
 
 
 @contextmanager
@@ -64,12 +69,12 @@ def postgresql(here: Path, delay: float | None = None) -> Iterator[Setting]:
     """The users are in PostgreSQL, too."""
     with reached(Postgres(), delay) as (server, _):
         databases = {"default": database(server.url)}
-        yield Setting(jdbc("default"), "db engine", {"SESSION_ENGINE": DB_ENGINE}, databases)
+        yield Setting(jdbc("default"), {"db engine": {"SESSION_ENGINE": DB_ENGINE}}, databases)
 
 
 @contextmanager
 def sqlite(here: Path, delay: float | None = None) -> Iterator[Setting]:
-    yield Setting(jdbc("default"), "db engine", {"SESSION_ENGINE": DB_ENGINE})
+    yield Setting(jdbc("default"), {"db engine": {"SESSION_ENGINE": DB_ENGINE}})
 
 
 @contextmanager
@@ -81,7 +86,7 @@ def mongodb(here: Path, delay: float | None = None) -> Iterator[Setting]:
             "mongodb": mongodb_backend(server),
         }
         rival = {"SESSION_ENGINE": DB_ENGINE, "DATABASES": databases, "DATABASE_ROUTERS": [ROUTER]}
-        yield Setting(fields(server), "db engine (MongoDB)", rival, prepare=MAKE_TABLE)
+        yield Setting(fields(server), {"db engine (MongoDB)": rival}, prepare=MAKE_TABLE)
 
 
 SETTINGS: dict[str, Callable[[Path, float | None], AbstractContextManager[Setting]]] = {
@@ -93,20 +98,31 @@ SETTINGS: dict[str, Callable[[Path, float | None], AbstractContextManager[Settin
 }
 
 
-def serve(name: str, *, quick: bool, delay: float | None = None) -> Row:
-    """Measure one store, which is ``delay`` seconds away: both sites run, and are loaded in turns."""
+def serve(name: str, effort: Effort, *, delay: float | None = None) -> Row:
+    """Measure one store, which is ``delay`` seconds away: all sites run, and are loaded in turns."""
     print(f"  {name:<10} pages under gunicorn", file=sys.stderr, flush=True)
-    with folder() as here, SETTINGS[name](here, delay) as setting:
+    with (
+        folder(TMPFS if name == "IN_MEMORY" else None) as here,
+        SETTINGS[name](here, delay) as setting,
+        ExitStack() as nodes,
+    ):
         common = {"DATABASES": setting.databases} if setting.databases else {}
-        ours, rival = site(here, **common), site(here, **{**common, **setting.rival_settings})
+        ours = site(here, **common)
+        sites = {
+            OURS: ours,
+            **{each: site(here, **{**common, **changes}) for each, changes in setting.rivals.items()},
+        }
         ours.manage("migrate", "--no-input")
         if setting.prepare:
-            rival.manage("shell", "-c", setting.prepare)
+            sites[next(iter(setting.rivals))].manage("shell", "-c", setting.prepare)
         ours.configure(**setting.fields)
         ours.manage("drain_sessions", "--abandon", "--no-input")
-        with Node(ours, "ours", setting.workers) as one, Node(rival, "rival", setting.workers) as other:
-            served = in_turns({OURS: one, setting.rival: other}, quick=quick)
-    return {"place": name, "generator": generator(), "workers": setting.workers, **summary(served)}
+        running = {
+            each: nodes.enter_context(Node(of, f"node-{number}", setting.workers))
+            for number, (each, of) in enumerate(sites.items())
+        }
+        served = in_turns(running, effort)
+    return {"place": name, "generator": generator(), "workers": setting.workers, **summary(name, served)}
 
 
 def site(here: Path, **changes: Any) -> Site:
@@ -114,13 +130,13 @@ def site(here: Path, **changes: Any) -> Site:
     return Site(here, None, **environment(here, **changes), ACTIVATION_SECONDS="0")
 
 
-def in_turns(nodes: dict[str, Node], *, quick: bool) -> dict[str, list[Any]]:
-    """Load the nodes in turns, each after a login and a short warm-up that does not count."""
+def in_turns(nodes: dict[str, Node], effort: Effort) -> dict[str, list[Served]]:
+    """Load the nodes in turns, each after a login and a warm-up that does not count."""
     cookies = {name: log_in(node) for name, node in nodes.items()}
-    served: dict[str, list[Any]] = {name: [] for name in nodes}
-    for number in range(-1, ROUNDS[quick]):
+    served: dict[str, list[Served]] = {name: [] for name in nodes}
+    for number in range(-1, effort.loads):
         for name, node in nodes.items():
-            result = load(node.url + PAGE, cookies[name], SECONDS[quick])
+            result = load(node.url + PAGE, cookies[name], effort.seconds)
             if number >= 0:
                 served[name].append(result)
     return served
@@ -136,11 +152,8 @@ def log_in(node: Node) -> str:
     return f"{COOKIE}={browser.cookie}"
 
 
-def summary(served: dict[str, list[Any]]) -> Row:
+def summary(place: str, served: dict[str, list[Served]]) -> Row:
     """Return medians of the rounds, and the ratios of ours by theirs with their quartiles (pages: more is better)."""
-    ours, theirs = served.values()
-    ratios = [mine.per_second / other.per_second for mine, other in zip(ours, theirs, strict=True)]
-    first, middle, third = quantiles(ratios, n=4)
     return {
         "sides": {
             name: {
@@ -149,5 +162,16 @@ def summary(served: dict[str, list[Any]]) -> Row:
             }
             for name, results in served.items()
         },
-        "ratio": {"median": round(middle, 3), "q1": round(first, 3), "q3": round(third, 3), "goal": None},
+        "ratios": {
+            name: {**compared(served[OURS], results), "goal": goal_of_pages(place, name)}
+            for name, results in served.items()
+            if name != OURS
+        },
     }
+
+
+def compared(ours: list[Served], theirs: list[Served]) -> dict[str, float]:
+    """Return the median of the rounds' ratios with its quartiles."""
+    ratios = [mine.per_second / other.per_second for mine, other in zip(ours, theirs, strict=True)]
+    first, middle, third = quantiles(ratios, n=4)
+    return {"median": round(middle, 3), "q1": round(first, 3), "q3": round(third, 3)}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
-from benchmarks import clearing, comparison, dispatch, draining, pages, primary, scale, tables
+from benchmarks import clearing, comparison, dispatch, draining, pages, primary, scale
 from benchmarks.contents import SIZES
-from benchmarks.goals import DELAYS, GOAL_SIZE
-from benchmarks.timing import FULL, QUICK, Effort
+from benchmarks.goals import DELAYS, GOAL_SIZE, LARGE
+from benchmarks.timing import FULL, QUICK, SHORT, Effort
 
 STORES = ("REDIS", "POSTGRESQL", "SQLITE", "MONGODB", "IN_MEMORY")
 ACROSS = ("REDIS", "POSTGRESQL", "MONGODB")  # those that a network is in front of
@@ -19,21 +19,22 @@ ACROSS = ("REDIS", "POSTGRESQL", "MONGODB")  # those that a network is in front 
 Rows = list[dict[str, Any]]
 
 
-class Part(NamedTuple):
-    """One part: how it is measured, and how its figures are shown."""
-
-    run: Callable[[Namespace], Rows]
-    show: Callable[[Rows], str]
-
-
 def operations_part(options: Namespace) -> Rows:
-    sizes = options.size or ([GOAL_SIZE] if options.quick else SIZES)
     rows: Rows = []
     for store in options.store or STORES:
         trips = apart(comparison.count_trips, store)
-        measured = apart(comparison.compare, store, sizes, effort(options))
+        measured = apart(comparison.compare, store, sizes(options, store), effort(options))
         rows += [row | {"trips": trips.get(row["operation"], {})} for row in measured]
     return rows
+
+
+def sizes(options: Namespace, store: str) -> Sequence[int]:
+    """Return the bytes of the sessions that are measured on a store."""
+    if options.size or options.quick:
+        return options.size or [GOAL_SIZE]
+    if options.docs:
+        return [GOAL_SIZE, LARGE] if store == "REDIS" else [GOAL_SIZE]
+    return SIZES
 
 
 def dispatch_part(options: Namespace) -> Rows:
@@ -70,34 +71,39 @@ def network_part(options: Namespace) -> Rows:
     rows: Rows = []
     for delay in DELAYS:
         for store in stores:
-            rows += apart(comparison.across, store, delay, effort(options))
-            page = apart(pages.serve, store, quick=options.quick, delay=delay)
+            rows += apart(comparison.across, store, delay, effort_across(options))
+            page = apart(pages.serve, store, effort_across(options), delay=delay)
             rows.append(page | {"operation": "page", "delay_ms": delay * 1000})
     return rows
 
 
 def requests_part(options: Namespace) -> Rows:
     stores = options.store or (STORES[:1] if options.quick else STORES)
-    return [apart(pages.serve, store, quick=options.quick) for store in stores]
+    return [apart(pages.serve, store, effort(options)) for store in stores]
 
 
-PARTS = {
-    "operations": Part(operations_part, tables.operations),
-    "dispatch": Part(dispatch_part, tables.dispatch),
-    "requests": Part(requests_part, tables.requests),
-    "network": Part(network_part, tables.network),
-    "scale": Part(scale_part, tables.scale),
-    "clearing": Part(clearing_part, tables.clearing),
-    "draining": Part(draining_part, tables.draining),
-    "primary": Part(primary_part, tables.primary),
+PARTS: dict[str, Callable[[Namespace], Rows]] = {
+    "operations": operations_part,
+    "requests": requests_part,
+    "network": network_part,
+    "dispatch": dispatch_part,
+    "scale": scale_part,
+    "draining": draining_part,
+    "clearing": clearing_part,
+    "primary": primary_part,
 }
-
 QUICK_PARTS = ("operations", "dispatch", "requests")  # what a quick run has time for, unless others are named
+DOCS_PARTS = ("operations", "requests", "network", "dispatch", "draining", "clearing")
 
 
 def effort(options: Namespace) -> Effort:
     """Return how much is to be measured."""
-    return QUICK if options.quick else FULL
+    return QUICK if options.quick else SHORT if options.docs else FULL
+
+
+def effort_across(options: Namespace) -> Effort:
+    """Return the same for stores that are a network away, which take longer and vary less."""
+    return QUICK if options.docs else effort(options)
 
 
 def apart(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

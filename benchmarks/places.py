@@ -24,6 +24,7 @@ from tests.servers import MongoDB, Postgres, Server, Valkey
 AnyServer = TypeVar("AnyServer", bound=Server)
 
 OURS, BARE = "sessionpersist", "bare driver"
+TMPFS = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 DJANGO_REDIS = "django_redis.cache.RedisCache"
 POSTGRESQL_SIZES = "SELECT pg_database_size(datname) FROM pg_database WHERE datname IN ('sessions', 'others')"
@@ -51,15 +52,16 @@ class Place:
 
 @contextmanager
 def memory(delay: float | None = None) -> Iterator[Place]:
-    """In-Memory against LocMem, which no other process shares, and which by default forgets all but 300 sessions."""
-    with folder(Path("/dev/shm")) as here:  # noqa: S108 - a folder of its own is made in it
+    """In-Memory against LocMem, which no other process shares, and which by default forgets all but 300 sessions; and
+    against Django's files, which are shared as ours are."""
+    with folder(TMPFS) as here:
         caches = {"default": cache(LOCMEM, MAX_ENTRIES=LONG)}
-        set_up(here, CACHES=caches, SESSIONPERSIST={"MEMORY_DIR": str(here)})
+        set_up(here, CACHES=caches, SESSIONPERSIST={"MEMORY_DIR": str(here)}, SESSION_FILE_PATH=str(here))
         chosen = {"persistence_type": "IN_MEMORY"}
         with ours(chosen) as engine:
             yield Place(
                 "LMDB on tmpfs",
-                {OURS: engine, "LocMem": cache_engine("default")},
+                {OURS: engine, "LocMem": cache_engine("default"), "file engine": file_engine()},
                 lambda size: bare.lmdb_driver(here / f"bare-{size}.lmdb", size),
                 lambda: bytes_in(here),
                 chosen,
@@ -204,6 +206,13 @@ def db_engine() -> Engine:
 
     with connection.schema_editor() as editor:
         editor.create_model(Session)
+    return SessionStore
+
+
+def file_engine() -> Engine:
+    """Django's engine of files, in SESSION_FILE_PATH."""
+    from django.contrib.sessions.backends.file import SessionStore
+
     return SessionStore
 
 

@@ -29,10 +29,13 @@ class Effort:
     rounds: int
     repeats: int  # of each side in each round
     warm_up: int = 2  # rounds that don't count
+    loads: int = 7  # rounds of whole pages
+    seconds: int = 3  # of each side in each of them
 
 
 FULL = Effort(rounds=60, repeats=15)
-QUICK = Effort(rounds=8, repeats=5, warm_up=1)
+SHORT = Effort(rounds=24, repeats=12, loads=4, seconds=2)
+QUICK = Effort(rounds=8, repeats=5, warm_up=1, loads=3, seconds=1)
 
 
 def in_turns(cases: Mapping[str, Case], effort: Effort) -> dict[str, Samples]:

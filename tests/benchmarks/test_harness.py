@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from xml.etree import ElementTree
 
 import pytest
 from redis.crc import key_slot
 
 from benchmarks import figures as page
 from benchmarks.__main__ import main
+from benchmarks.chart import LEFT, LONGEST, UNIT, picture
 from benchmarks.contents import SIZES, content, length
 from benchmarks.goals import goal, goal_across
 from benchmarks.primary import PREFIX, names
@@ -56,6 +59,9 @@ def test_goals_are_for_the_small_session_and_the_named_rival() -> None:
     assert goal("REDIS", "save", "django-redis") == 0.55
     assert goal("REDIS", "save", "django-redis", 4096) is None
     assert goal("REDIS", "save", "Django's Redis") is None
+    assert goal("REDIS", "slide", "django-redis", 4096) == 1.0
+    assert goal("IN_MEMORY", "login", "file engine") == 0.2
+    assert goal("REDIS", "login, no list", "django-redis") == goal("REDIS", "login", "django-redis") == 0.5
     assert goal("POSTGRESQL", "load", "bare driver") == 1.6
 
 
@@ -71,9 +77,9 @@ def test_goals_across_a_network_are_for_the_login_in_one_zone() -> None:
 def test_pages_and_a_network_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
     main(["network", "--quick", "--store", "REDIS"])
     shown = capsys.readouterr().out
-    assert "REDIS, 0.5 ms for a round trip" in shown
-    assert "REDIS, 2 ms for a round trip" in shown
-    assert shown.count("\n  page ") == 2
+    assert "| REDIS, django-redis | 0.5 ms |" in shown
+    assert "| REDIS, django-redis | 2 ms |" in shown
+    assert len(re.findall(r"\| \d+ by \d+: \d\.\d\d \|\n", shown)) == 2
 
 
 def test_relay_counts_what_waits_for_an_answer_and_not_the_monitor() -> None:
@@ -122,6 +128,7 @@ def test_page_gets_the_figures_and_keeps_the_rest(tmp_path: Path, monkeypatch: p
     document.write_text(f"Before\n{page.BEGIN}\nold\n{page.END}\nAfter\n")
     figures.write_text(json.dumps(REPORT))
     monkeypatch.setattr(page, "PAGE", document)
+    monkeypatch.setattr(page, "PICTURE", tmp_path / "speed.svg")
     page.main([str(figures)])
     text = document.read_text()
     assert text.startswith(f"Before\n{page.BEGIN}\nMeasured on 2026-01-02")
@@ -131,6 +138,21 @@ def test_page_gets_the_figures_and_keeps_the_rest(tmp_path: Path, monkeypatch: p
     assert "| REDIS, django-redis | 100 (1), 200 (1) |" in text
     assert "| REDIS, django-redis | 0.5 ms | 0.80 by 0.90: 0.89 |" in text
     assert "| 635 by 533: 1.19 |" in text
+
+
+def test_picture_has_a_bar_for_each_goal_and_cuts_a_long_one() -> None:
+    operations = (("load", 0.5), ("save", 1.0), ("login", 3.0), ("logout", 0.25))
+    rows = [
+        {"place": "REDIS", "bytes": 300, "operation": name, "ratios": {"django-redis": {"median": ratio}}}
+        for name, ratio in operations
+    ]
+    root = ElementTree.fromstring(picture(rows, page.STORES))  # noqa: S314 - we have made it
+    space = "{http://www.w3.org/2000/svg}"
+    bars = [float(each.get("width", 0)) for each in root.iter(f"{space}rect") if each.get("x") == str(LEFT)]
+    assert bars == [0.5 * UNIT, UNIT, LONGEST * UNIT, 0.25 * UNIT]
+    texts = [each.text for each in root.iter(f"{space}text")]
+    assert {"0.50", "1.00", "3.00", "0.25", "REDIS", "by django-redis"} <= set(texts)
+    assert "JDBC, PostgreSQL" not in texts
 
 
 def test_the_page_of_the_documentation_has_the_section() -> None:
@@ -175,7 +197,7 @@ REPORT = {
             "delay_ms": 0.5,
             "operation": "page",
             "sides": {"sessionpersist": {"per_second": 635.0}, "django-redis": {"per_second": 533.0}},
-            "ratio": {"median": 1.19, "goal": None},
+            "ratios": {"django-redis": {"median": 1.19, "goal": 1.0}},
         },
     ],
 }
