@@ -29,7 +29,7 @@ from tests.load.site import Site
 from tests.servers import MongoDB, Postgres, Server, Valkey, require, shared
 
 ALIAS = "wire_sessions"
-BUDGET = {"load": 1, "save": 1, "slide": 2, "login": 6, "logout": 2, "create": 3}
+BUDGET = {"load": 1, "save": 1, "slide": 2, "login": 5, "logout": 2, "create": 3}
 LIFE = 60_000  # milliseconds
 READ = """
 from sessionpersist.engine import SessionStore
