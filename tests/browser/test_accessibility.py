@@ -183,3 +183,40 @@ class TestWithoutScript(OnOneNode):
         page.goto(f"{page.url}?check=now")
         expect(page.get_by_role("heading", name="Login Configuration")).to_be_visible()
         assert page.url == f"{node.url}{ADDRESS}"
+
+
+class TestKeyboard(OnOneNode):
+    @pytest.mark.parametrize("viewport", [PHONE, WIDE], ids=["phone", "wide"])
+    def test_what_has_the_focus_is_in_sight(
+        self, new_context: NewContext, node: Node, viewport: dict[str, int]
+    ) -> None:
+        page = opened(new_context(viewport=viewport), node).page
+        page.get_by_role("radio", name="REDIS").check()
+        page.locator(".sp-check-now button").focus()
+        seen = []
+        while (found := page.evaluate(FOCUS))["within"]:
+            assert found["seen"], found["what"]
+            seen.append(found["what"])
+            page.keyboard.press("Tab")
+        assert seen.index("Test connection") + 1 == seen.index("Save")
+        assert len(seen) > 10
+
+    def test_enter_in_a_field_tests_the_connection(
+        self, new_context: NewContext, node: Node, stores: Stores
+    ) -> None:
+        visitor = opened(new_context(), node)
+        visitor.choose(stores["REDIS"])
+        visitor.field(stores["REDIS"], "Port").press("Enter")
+        expect(visitor.verdict()).to_have_text("The connection works.")
+
+
+FOCUS = """() => {
+  const each = document.activeElement;
+  const box = each.getBoundingClientRect();
+  const there = document.elementFromPoint(box.x + box.width / 2, box.y + Math.min(box.height / 2, 20));
+  return {
+    what: each.textContent.trim() || each.name,
+    within: each.closest("#content-main") !== null,
+    seen: each.contains(there),
+  };
+}"""

@@ -48,7 +48,7 @@ def test_there_are_some() -> None:
 
 def test_every_block_says_what_it_is() -> None:
     """Then none is passed over."""
-    known = {"console", "dockerfile", "nginx", "python", "shell", "text", "yaml"}
+    known = {"console", "css", "dockerfile", "nginx", "python", "shell", "text", "yaml"}
     assert [
         str(each)
         for each in blocks(*re.findall(r"^ *```(\w+)", all_text(), re.MULTILINE))

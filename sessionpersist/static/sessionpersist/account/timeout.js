@@ -166,10 +166,10 @@
         const rest = seconds % 60;
         const words = [];
         if (minutes) {
-            words.push(minutes === 1 ? texts.minute : texts.minutes.replace("#", minutes));
+            words.push(minutes === 1 ? texts.minute : texts.minutes.replace("{minutes}", minutes));
         }
         if (rest || !minutes) {
-            words.push(rest === 1 ? texts.second : texts.seconds.replace("#", rest));
+            words.push(rest === 1 ? texts.second : texts.seconds.replace("{seconds}", rest));
         }
         return words.join(", ");
     }

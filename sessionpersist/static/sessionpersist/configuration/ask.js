@@ -34,7 +34,7 @@ window.sessionpersist = {
         if (response.type === "opaqueredirect" || response.status === 403) {
             throw new Error(texts.loggedOut);
         }
-        throw new Error(response.status === 503 ? texts.outage : texts.error.replace("#", response.status));
+        throw new Error(response.status === 503 ? texts.outage : texts.error.replace("{status}", response.status));
     },
 
     // Posts a form and returns the JSON that comes back, or throws an Error.

@@ -55,7 +55,7 @@
     // Which fields an error is shown at, in a sentence.
     function wrongFields() {
         const labels = [...form.querySelectorAll(".sp-field.errors > label")].map((each) => each.textContent.trim());
-        return labels.length ? form.dataset.wrongFields.replace("#", labels.join(", ")) : "";
+        return labels.length ? form.dataset.wrongFields.replace("{fields}", labels.join(", ")) : "";
     }
 
     function edited({ target }) {

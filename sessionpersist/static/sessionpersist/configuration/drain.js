@@ -49,7 +49,7 @@
             }
             total += answer.moved || 0;
             for (const place of moving.querySelectorAll(".sp-moved")) { // where there are too many to be counted
-                place.textContent = form.dataset.moved.replace("#", total.toLocaleString(document.documentElement.lang));
+                place.textContent = form.dataset.moved.replace("{number}", total.toLocaleString(document.documentElement.lang));
             }
             show(isToldByPanel(answer, moving) ? "" : answer.message || "");
             if (answer.over || answer.state === "failed") {
@@ -84,7 +84,7 @@
         if (share < said + QUARTER) {
             return said;
         }
-        tell(form.dataset.share.replace("#", share));
+        tell(form.dataset.share.replace("{percent}", share));
         return share - (share % QUARTER);
     }
 

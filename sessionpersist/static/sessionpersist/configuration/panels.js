@@ -39,7 +39,7 @@
         } catch {
             page.classList.add("sp-is-outdated");
             const when = lookedAt.toLocaleTimeString(document.documentElement.lang);
-            outdated.textContent = outdated.dataset.text.replace("#", when); // what is shown stays
+            outdated.textContent = outdated.dataset.text.replace("{time}", when); // what is shown stays
         }
         clearTimeout(nextLook);
         nextLook = setTimeout(look, Math.max(wait, 5 * (performance.now() - begun)));

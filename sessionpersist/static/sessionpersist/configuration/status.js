@@ -72,7 +72,7 @@
         if (age) {
             const [unit, count] = seconds < 60 ? ["Seconds", seconds] : ["Minutes", Math.floor(seconds / 60)];
             const text = age.classList.contains("sp-last") ? `last${unit}` : unit.toLowerCase();
-            age.textContent = panel.dataset[text].replace("#", count);
+            age.textContent = panel.dataset[text].replace(`{${unit.toLowerCase()}}`, count);
         }
         showCountdown();
         const badge = panel.querySelector(".sp-badge.sp-ok");
@@ -87,7 +87,7 @@
         const left = Number(panel.querySelector(".sp-now").dataset.pending) - (performance.now() - shownAt) / 1000;
         const moment = panel.querySelector(".sp-pending .sp-moment");
         if (moment && left > 0 && left < 60) {
-            moment.textContent = panel.dataset.inSeconds.replace("#", Math.ceil(left));
+            moment.textContent = panel.dataset.inSeconds.replace("{seconds}", Math.ceil(left));
         }
     }
 
