@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run demo test test-long floors djongo screenshots bench bench-docs bench-quick docs check format lock build wheel clean
+.PHONY: help run demo test test-long floors matrix djongo screenshots bench bench-docs bench-quick docs check format lock build wheel clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +39,7 @@ run: $(VENV)/.site .env ## Serve the site on http://127.0.0.1:8000 (PORT=… and
 	@echo
 	@$(MANAGE) runserver $(ADDRESS):$(PORT)
 
-demo: $(VENV)/.dev ## Show two nodes that share real stores (ARGS=--cluster, --sentinel or --replica-set: one to see fail over)
+demo: $(VENV)/.dev ## Show two nodes that share real stores (ARGS=--tour: be led through it; --cluster, --sentinel or --replica-set: see one fail over)
 	@$(PYTHON) -m project.demo $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests in minutes, several at once (WORKERS=3; ARGS="tests/site -x" for some, one by one)
@@ -50,6 +50,9 @@ test-long: $(VENV)/.dev ## Run what takes its time: long loads, large exploratio
 
 floors: $(VENV)/.floors ## Run the tests of the stores on the oldest versions that the wheel allows
 	@build/floors/bin/python -m pytest $(or $(ARGS),tests/stores tests/probing tests/engine)
+
+matrix: $(VENV)/.dev ## Run the tests on each Python and Django, on the newest and the oldest drivers (hours; ARGS=--list)
+	@$(PYTHON) -m nox --noxfile noxfile.py --envdir build/matrix --reuse-existing-virtualenvs $(ARGS)
 
 djongo: $(VENV)/.djongo ## Run the tests of a MongoDB database of the project on djongo's fork
 	@build/djongo/bin/python -m pytest $(or $(ARGS),tests/stores/test_mongodb_alias.py)
