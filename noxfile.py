@@ -23,8 +23,8 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 OLDEST_PYTHON = {"5.2": "3.11", "6.0": "3.12", "6.1": "3.12"}  # of each Django
 BUILD = ("build", "hatchling", "hatch-fancy-pypi-readme")  # for the tests of the wheel
 TESTS = ("-m", "not long", "--ignore=tests/browser", "--ignore=tests/benchmarks")
-# Its release line is that of Django. From 6.1 on it wants MongoDB 7, and the wheel with mongod has 6.0.
-MONGODB_BACKEND = {"5.2": "django-mongodb-backend~=5.2.4", "6.0": "django-mongodb-backend~=6.0.0"}
+# Its release line is that of Django. From 6.0 on it wants MongoDB 7, and the wheel with mongod has 6.0.
+MONGODB_BACKEND = {"5.2": "django-mongodb-backend~=5.2.4"}
 
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False

@@ -2,7 +2,8 @@
 
 The nodes share one PostgreSQL for their configuration, as two machines behind a load balancer would. With
 `--cluster`, `--sentinel` or `--replica-set` they begin on a store of several servers, one of which can be killed
-to see it fail over. All of it lies in a temporary folder and is gone afterwards.
+to see it fail over. With `--tour` a person is led through it. All of it lies in a temporary folder and is gone
+afterwards.
 """
 
 import argparse
@@ -15,20 +16,20 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from project import demo_stores
 from project.demo_stores import Store
+from project.tour import CONFIGURATION_PAGE, Tour, steps
 from tests.servers import MongoDB, Postgres, Server, ServerError, Valkey
 from tests.servers.places import LOOPBACK, is_free
 from tests.servers.process import GuardedProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 PORTS = (8001, 8002)
-CONFIGURATION_PAGE = "/admin/sessionpersist/loginconfiguration/"
 REPORTS = "reports"
 
 NOTE = """\
@@ -126,10 +127,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the command line says: the ports of the nodes, and which store of several servers to begin on."""
+    """What the command line says: the ports of the nodes, which store of several servers to begin on, and whether there
+    is to be a tour."""
 
     ports: Sequence[int]
     several: str | None = None
+    tour: bool = False
 
 
 def parse(arguments: Sequence[str] | None) -> Chosen:
@@ -146,8 +149,11 @@ def parse(arguments: Sequence[str] | None) -> Chosen:
     for name, (cls, _) in demo_stores.SEVERAL.items():
         text = f"begin on a {cls.title} as well, which you can see fail over; with make: ARGS=--{name}"
         several.add_argument(f"--{name}", dest="several", action="store_const", const=name, help=text)
+    several.add_argument(
+        "--tour", action="store_true", help="be led through it, step by step; with make: ARGS=--tour"
+    )
     found = parser.parse_args(arguments)
-    return Chosen([port_of(text) for text in found.ports], found.several)
+    return Chosen([port_of(text) for text in found.ports], found.several, found.tour)
 
 
 def port_of(text: str | int) -> int:
@@ -182,11 +188,27 @@ def run(chosen: Chosen) -> None:
             }  # no node runs yet that would have to be told
             manage(at_once, "login_configuration", "set", *several.options)
         print(f"Starting {len(chosen.ports)} nodes …", flush=True)
+        environment["NODE_URLS"] = ",".join(f"http://{LOOPBACK}:{port}" for port in chosen.ports)
         nodes = stack.enter_context(running_nodes(chosen.ports, folder, environment))
         stores = [*demo_stores.single(valkey, mongodb), *([several] if several else [])]
         logs = {server.title: server.log_file for server in (valkey, postgres, mongodb)}
         print(describe(nodes, account, postgres, stores, logs), flush=True)
-        watch(nodes, several.members if several else ())
+        tour = guided(nodes, account, valkey) if chosen.tour else None
+        watch(nodes, several.members if several else (), tour.listen if tour else time.sleep)
+
+
+def guided(nodes: Sequence[Node], account: str, valkey: Valkey) -> Tour:
+    """The tour, at its first step."""
+    name, password = rows_of(account).values()
+    tour = Tour(steps([node.url for node in nodes], name, password, valkey))
+    tour.begin()
+    return tour
+
+
+def rows_of(account: str) -> dict[str, str]:
+    """What `create_dev_staff` has said."""
+    lines = [line.split(":", 1) for line in account.splitlines() if ":" in line]
+    return {name: value.strip() for name, value in lines}
 
 
 def started(name: str | None, stack: ExitStack) -> Store | None:
@@ -205,6 +227,8 @@ def check_possible(chosen: Chosen) -> None:
             raise DemoError(f"Port {port} is in use: end what listens there, or choose others with --ports.")
     if len(set(chosen.ports)) < len(chosen.ports):
         raise DemoError("Each node needs a port of its own.")
+    if chosen.tour and len(chosen.ports) < 2:
+        raise DemoError("The tour needs two nodes: give --ports two numbers, or leave it out.")
     several = [demo_stores.SEVERAL[chosen.several][0]] if chosen.several else []
     for cls in (*demo_stores.SINGLE, *several):
         if reason := cls.available():
@@ -248,10 +272,10 @@ def running_nodes(ports: Sequence[int], folder: Path, environment: Environment) 
         yield nodes
 
 
-def watch(nodes: Sequence[Node], members: Sequence[Server]) -> None:
+def watch(nodes: Sequence[Node], members: Sequence[Server], wait: Callable[[float], object]) -> None:
     """Returns never: a node that ends raises DemoError, Ctrl-C and SIGTERM raise KeyboardInterrupt.
 
-    A member of a store that ends is started again after a while.
+    A member of a store that ends is started again after a while. `wait` is given the seconds between two looks.
     """
     ended: dict[Server, float] = {}
     while True:
@@ -259,7 +283,7 @@ def watch(nodes: Sequence[Node], members: Sequence[Server]) -> None:
             node.check()
         for member in members:
             bring_back(member, ended)
-        time.sleep(LOOK_SECONDS)
+        wait(LOOK_SECONDS)
 
 
 def bring_back(member: Server, ended: dict[Server, float]) -> None:
@@ -288,7 +312,7 @@ def describe(
     sections = [
         section("Nodes", {node.name: f"{node.url}/" for node in nodes}),
         section("Login Configuration", {"page": nodes[0].url + CONFIGURATION_PAGE}),
-        section("Staff account", dict(line.split(":", 1) for line in account.splitlines() if ":" in line)),
+        section("Staff account", rows_of(account)),
         section("JDBC (PostgreSQL)", databases),
         *(section(store.title, store.rows) for store in stores),
         section("Logs", {**{node.name: node.log_file for node in nodes}, **logs}),

@@ -133,6 +133,9 @@ SESSIONPERSIST: dict[str, Any] = {
     **{name: env.words(name) for name in lists if env.text(name)},
 }
 
+# The addresses of single nodes, which the home page links to. Behind a balancer nobody needs them.
+NODE_URLS = env.words("NODE_URLS")
+
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"

@@ -2,6 +2,7 @@
 
 import os
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -9,6 +10,7 @@ from django.views.decorators.http import require_safe
 
 from sessionpersist.conf import node_name
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.handover import snapshot
 from sessionpersist.handover.routing import current_settings
 
 
@@ -25,6 +27,8 @@ def home(request: HttpRequest) -> HttpResponse:
         "process": os.getpid(),
         "store": store,
         "store_detail": store_detail,
+        "moving_from": moving_from(),
+        "node_urls": settings.NODE_URLS,
     }
     return render(request, "home.html", context)
 
@@ -39,10 +43,18 @@ def count_visit(request: HttpRequest) -> int:
 def describe_store() -> tuple[str, str]:
     """Return the name of the store, and its address, which is for staff only."""
     try:
-        settings = current_settings()
+        store = current_settings()
     except StoreUnavailable:
         return "unknown", ""
-    return str(settings.label), settings.describe()
+    return str(store.label), store.describe()
+
+
+def moving_from() -> list[str]:
+    """Return the names of the stores that still hold sessions, as far as this process knows."""
+    try:
+        return [str(each.settings.label) for each in snapshot.current().draining]
+    except StoreUnavailable:
+        return []
 
 
 @require_safe

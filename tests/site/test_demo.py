@@ -10,20 +10,22 @@ import subprocess
 import sys
 import time
 import urllib.error
-from collections.abc import Iterator
+import urllib.parse
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from project import demo, demo_stores
-from tests.load.operator import Person
+from tests.load.operator import PAGE, Person
 from tests.servers import Server, Valkey, require
 from tests.servers.places import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120.0  # six servers and a node, on a busy machine
-SERVED_SECONDS = 30.0
+SERVED_SECONDS = 60.0
+MOVED_SECONDS = 180.0  # a handover that goes on by itself takes half a minute where nobody else is at work
 
 
 @pytest.fixture(autouse=True)
@@ -66,10 +68,14 @@ def running(*arguments: str, folder: Path) -> Iterator[tuple[subprocess.Popen[by
     said = folder / "said.txt"
     with said.open("wb") as out:
         command = [sys.executable, "-u", "-m", "project.demo", *arguments]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True
+        )
     try:
         yield process, said
     finally:
+        assert process.stdin is not None
+        process.stdin.close()
         process.terminate()
         process.wait(60)
 
@@ -149,3 +155,136 @@ def test_a_server_that_was_killed_comes_back_after_a_while(
         at = f"{server.host}:{server.port}"
         pid = server.processes()[0]
         assert capsys.readouterr().out == f"{at} is down.\n{at} is back. To kill it again: kill -9 {pid}\n"
+
+
+def test_the_tour_needs_two_nodes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert demo.main(["--tour", "--ports", str(free_port())]) == 1
+    assert "The tour needs two nodes" in capsys.readouterr().err
+
+
+class Browser(Person):
+    """A person whose browser has one cookie for all nodes, as they differ by their ports only."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__([url])
+
+    def on(self, url: str) -> Browser:
+        """The same browser at another node."""
+        other = Browser(url)
+        other._opener = self._opener
+        return other
+
+    def choose(self, kind: str, own_password: str, **fields: str) -> None:
+        """Choose a store on the page, as a member of staff."""
+        typed = {f"{kind.lower()}_{name}": value for name, value in fields.items()}
+        form = "loginconfiguration_form"
+        text = self._send(PAGE, form, persistence_type=kind, your_password=own_password, **typed)
+        assert "Saved." in text, re.findall(r'class="error.*', text)
+
+    def press(self, page: str, button: str) -> str:
+        """Press a button of a page that is in a form of its own."""
+        (form,) = [each for each in re.findall(r"<form.*?</form>", page, re.DOTALL) if button in each]
+        (action,) = re.findall(r'action="([^"]+)"', form)
+        values = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
+        return self.open(action, urllib.parse.urlencode(values).encode())
+
+
+class Guest:
+    """One who follows the tour: reads each step, does what it says, and presses Enter."""
+
+    def __init__(self, process: subprocess.Popen[bytes], said: Path) -> None:
+        self.process, self.said = process, said
+        self.step = 0
+
+    def read(self) -> str:
+        """Return the text of the next step."""
+        self.step += 1
+        wait_for(f"\nStep {self.step} of ", self.said, self.process, START_SECONDS)
+        text = wait_for("Press Enter", self.said, self.process, 5)
+        return text.split(f"\nStep {self.step} of ")[1]
+
+    def go_on(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+
+
+def until(is_so: Callable[[], bool], seconds: float = SERVED_SECONDS) -> None:
+    give_up = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < give_up
+        time.sleep(0.2)
+
+
+def status_of(person: Person, path: str = "/") -> int:
+    try:
+        person.open(path)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    return 200
+
+
+@pytest.mark.long
+def test_who_follows_the_tour_sees_at_each_step_what_it_says(tmp_path: Path) -> None:
+    for cls in demo_stores.SINGLE:
+        require(cls)
+    first, second = free_port(), free_port()
+    urls = [f"http://127.0.0.1:{port}" for port in (first, second)]
+    with running("--tour", "--ports", str(first), str(second), folder=tmp_path) as (process, said):
+        guest = Guest(process, said)
+
+        text = guest.read()  # log in
+        (account,) = re.findall(rf"{urls[0]}/login/ and log in as (\S+) with the password (\S+)", text)
+        ada = Browser(urls[0])
+        ada.log_in(*account)
+        assert [visits(ada.open("/")) for _ in range(2)] == [1, 2]
+        assert 'id="node">node-1<' in (page := ada.open("/"))
+        assert f'href="{urls[1]}/"' in page
+        guest.go_on()
+
+        text = guest.read()  # switch
+        (redis,) = re.findall(r"host (\S+), port (\d+), password (\S+)", text)
+        ada.choose("REDIS", account[1], **dict(zip(("host", "port", "password"), redis, strict=True)))
+        until(lambda: 'id="store">REDIS<' in ada.open("/"))
+        assert visits(ada.open("/")) > 3
+        guest.go_on()
+
+        assert f"{urls[1]}/" in guest.read()  # the other node
+        elsewhere = ada.on(urls[1])
+        until(lambda: 'id="store">REDIS<' in elsewhere.open("/"))
+        before = visits(ada.open("/"))
+        assert visits(elsewhere.open("/")) == before + 1
+        guest.go_on()
+
+        assert f"{urls[1]}/login/" in guest.read()  # a second browser
+        eve = Browser(urls[1])
+        eve.log_in(*account)
+        sessions = ada.open("/account/sessions/")
+        assert len(re.findall("Log out there", sessions)) == 1
+        ada.press(sessions, "Log out there")
+        assert "You are not logged in" in eve.open("/")
+        guest.go_on()
+
+        guest.read()  # an outage
+        until(lambda: {status_of(ada), status_of(elsewhere)} == {503})
+        guest.go_on()
+
+        guest.read()  # recovery
+        until(lambda: status_of(ada) == status_of(elsewhere) == 200)
+        assert "You are logged in" in elsewhere.open("/")
+        count = visits(ada.open("/"))
+        guest.go_on()
+
+        assert "“reports”" in guest.read()  # a store that keeps its data
+        ada.choose("JDBC", account[1], database="reports")
+        until(lambda: 'id="store">JDBC<' in ada.open("/") and 'id="store">JDBC<' in elsewhere.open("/"))
+        until(lambda: 'id="moving"' not in ada.open("/") + elsewhere.open("/"), MOVED_SECONDS)
+        guest.go_on()
+
+        guest.read()  # leave it behind
+        for person in (ada, elsewhere):
+            assert visits(person.open("/")) > count
+        guest.go_on()
+        wait_for("That was the tour.", said, process, 10)
+    assert process.returncode == 0
