@@ -89,6 +89,57 @@ class TestLight(OnOneNode):
         expect(button).to_be_focused()
 
 
+class TestRefreshing(OnOneNode):
+    def test_a_panel_that_somebody_has_unfolded_stays_so(self, visitor: Visitor) -> None:
+        visitor.log_in()
+        visitor.open_configuration()
+        page = visitor.page
+        panel = page.locator("#sp-nodes details")
+        expect(panel).not_to_have_attribute("open", "")
+        page.get_by_role("heading", name="Nodes").click()
+        expect(panel).to_have_attribute("open", "")
+        with page.expect_response("**/progress/"):
+            page.evaluate("document.dispatchEvent(new Event('sp-drained'))")
+        page.wait_for_timeout(300)
+        expect(panel).to_have_attribute("open", "")
+
+    def test_one_that_has_something_to_say_unfolds_itself(self, visitor: Visitor) -> None:
+        visitor.log_in()
+        visitor.open_configuration()
+        page = visitor.page
+        panel = page.locator("#sp-nodes details")
+        expect(panel).not_to_have_attribute("open", "")
+
+        def wanted_open(route: Route) -> None:
+            text = route.fetch().text()
+            before, after = text.split('id="sp-nodes"')
+            route.fulfill(
+                body=before + 'id="sp-nodes"' + after.replace('data-open="no"', 'data-open="yes" open', 1)
+            )
+
+        page.route("**/progress/", wanted_open)
+        page.evaluate("document.dispatchEvent(new Event('sp-drained'))")
+        expect(panel).to_have_attribute("open", "")
+        page.unroute_all(behavior="ignoreErrors")
+
+    def test_a_switch_to_come_is_counted_down(self, visitor: Visitor) -> None:
+        visitor.log_in()
+        visitor.open_configuration()
+        page = visitor.page
+
+        def pending(route: Route) -> None:
+            text = route.fetch().text().replace('class="sp-now"', 'class="sp-now" data-pending="30"')
+            end = text.rindex("</div>")
+            switch = '<p class="sp-pending">Switches <time class="sp-moment">in 30 s</time>.</p>'
+            route.fulfill(body=text[:end] + switch + text[end:])
+
+        page.route("**/status/", pending)
+        expect(page.locator(".sp-pending")).to_have_text(
+            re.compile(r"Switches in 2[0-8] s\."), timeout=ONE_POLL
+        )
+        page.unroute_all(behavior="ignoreErrors")
+
+
 class TestOutage:
     def test_it_is_red_within_a_poll_of_an_outage_and_green_within_a_poll_of_its_end(
         self, new_context: Callable[..., BrowserContext], node: Node, stores: Stores
