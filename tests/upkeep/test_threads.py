@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
+from django.db.models.functions import Now
 from django.test.client import AsyncClientHandler, ClientHandler
 from pytest_django import Settings
 
@@ -24,6 +26,8 @@ from sessionpersist.upkeep import lease, mover, progress, threads
 from sessionpersist.upkeep.lease import SITE
 from sessionpersist.upkeep.threads import Upkeep
 from tests.load.site import Site
+from tests.load.stores import fields_on
+from tests.servers import Valkey
 from tests.upkeep.moved import some
 
 THREADS = {"sessionpersist-upkeep-site", "sessionpersist-upkeep-node"}
@@ -105,6 +109,7 @@ def at_work(settings: Settings, tmp_path: Path, transactional_db: None) -> Itera
     settings.SESSIONPERSIST = {
         "MEMORY_DIR": str(tmp_path),
         "ACTIVATION_SECONDS": 0,
+        "KEY_PREFIX": tmp_path.name,
         "GUARD_SECONDS": 0,
         "DRAIN_RATE": 5000,
         "CLEAR_SECONDS": 0,
@@ -148,15 +153,27 @@ class TestATurn:
 
     def test_it_keeps_to_the_rate(self, settings: Settings) -> None:
         settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "DRAIN_RATE": 400}
-        begun = time.monotonic()
+        begun = monotonic()
         Upkeep(SITE).turn()
-        assert time.monotonic() - begun > 0.8 * SESSIONS / 400
+        assert monotonic() - begun > 0.8 * SESSIONS / 400
         assert left() == 0
 
     def test_the_memory_of_the_node_is_another_scope(self) -> None:
         assert Upkeep(lease.scope_of_node()).turn() == threads.LOOK_SECONDS
         assert left() == SESSIONS
         assert not Lease.objects.exists(), "nothing was to be done, so nobody asked for it"
+
+    def test_each_scope_moves_its_own(self) -> None:
+        memory = routing.current_view().current.store
+        memory.create_many(some(5, Revision.objects.latest("pk").pk))
+        configuration = LoginConfiguration.get_solo()
+        for name, value in {**fields_on(Valkey), "redis_database": 0}.items():
+            setattr(configuration, name, value)
+        configuration.save()
+        Upkeep(SITE).turn()
+        assert (left(), memory.count()) == (0, 5)
+        Upkeep(lease.scope_of_node()).turn()
+        assert memory.count() == 0
 
     def test_it_leaves_that_to_whoever_holds_the_lease(self) -> None:
         lease.take(SITE)
@@ -180,10 +197,30 @@ class TestATurn:
         assert "Another process may have taken over" in caplog.text
         assert Lease.objects.get().token == "another's"
 
+    def test_nor_does_one_go_on_that_was_stopped_for_longer_than_a_lease_lasts(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It finds out by its own clock, before it asks anybody."""
+        upkeep, taken = Upkeep(SITE), []
+        monkeypatch.setattr(mover, "TELL_SECONDS", 1000.0)
+
+        def stopped(seconds: float) -> bool:
+            Lease.objects.update(expires_at=Now() - timedelta(seconds=1))
+            taken.append(lease.take(SITE))
+            late = monotonic() + lease.seconds()
+            monkeypatch.setattr("sessionpersist.upkeep.lease.monotonic", lambda: late)
+            return False
+
+        monkeypatch.setattr(upkeep.ending, "wait", stopped)
+        assert upkeep.turn() == threads.LOOK_SECONDS
+        assert left() == SESSIONS - BATCH
+        assert len(taken) == 1
+
     def test_while_it_is_paused_nothing_moves(self) -> None:
         mover.paused(source())
         Upkeep(SITE).turn()
         assert left() == SESSIONS
+        assert not Lease.objects.exists(), "nor does anybody ask for the lease"
         assert progress.read([source()])[source()].paused
         mover.resumed(source())
         Upkeep(SITE).turn()
