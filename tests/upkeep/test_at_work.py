@@ -19,6 +19,7 @@ from tests.load.clients import Browser, Load
 from tests.load.site import Site
 from tests.load.users import Visitor
 from tests.servers import Postgres, Valkey, require
+from tests.sizes import quick_and_long
 from tests.stores.places import redis_store
 from tests.upkeep.moved import ask, is_over, mover, newest, some, wait_for
 from tests.upkeep.servers import Gunicorn
@@ -47,15 +48,19 @@ def a_site(folder: Path, databases: dict[str, str] | None = None, **settings: An
     )
 
 
-def test_who_moves_is_killed_under_load_and_another_goes_on(tmp_path: Path, valkey: RedisStore) -> None:
-    site = a_site(tmp_path, DRAIN_RATE=100)
+@pytest.mark.parametrize("size", quick_and_long((600, 4), (6_000, 30)))
+def test_who_moves_is_killed_under_load_and_another_goes_on(
+    size: tuple[int, int], tmp_path: Path, valkey: RedisStore
+) -> None:
+    sessions, users = size
+    site = a_site(tmp_path, DRAIN_RATE=sessions // 6)
     site.migrate()
     site.configure(**stores.fields_on(Valkey))
     time.sleep(1)
-    sleeping = some(600, newest(site))
+    sleeping = some(sessions, newest(site))
     assert valkey.create_many(sleeping) == sleeping.keys()
     with Gunicorn(site, "node") as node:
-        visitors = [Visitor([node.url], f"visitor-{number}") for number in range(4)]
+        visitors = [Visitor([node.url], f"visitor-{number}") for number in range(users)]
         for visitor in visitors:
             visitor.log_in()
         by_browser = {id(visitor.browser): visitor for visitor in visitors}
@@ -67,13 +72,30 @@ def test_who_moves_is_killed_under_load_and_another_goes_on(tmp_path: Path, valk
             time.sleep(1)
             os.kill(first, signal.SIGKILL)
             left = valkey.count()
-            assert 0 < left < 600
+            assert 0 < left < sessions
             assert wait_for(lambda: mover(site) not in (0, first) and mover(site), node)
             ask(site, "UPDATE sessionpersist_revision SET drain_rate = 2000 WHERE drained_at IS NULL")
             wait_for(lambda: is_over(site), node)
     assert [fault for visitor in visitors for fault in visitor.faults] == []
     assert min(visitor.visits for visitor in visitors) > 10
     assert valkey.count() == 0
+    there = {key for (key,) in ask(site, "SELECT stored_key FROM sessionpersist_storedsession")}
+    assert there >= sleeping.keys()
+
+
+def test_the_command_works_beside_it(tmp_path: Path, valkey: RedisStore) -> None:
+    site = a_site(tmp_path, DRAIN_RATE=50)
+    site.migrate()
+    site.configure(**stores.fields_on(Valkey))
+    time.sleep(1)
+    sleeping = some(600, newest(site))
+    valkey.create_many(sleeping)
+    with Gunicorn(site, "node") as node:
+        site.configure(**JDBC)
+        wait_for(lambda: mover(site) and valkey.count() < 600, node)
+        assert "none is left" in site.manage("drain_sessions")
+        assert is_over(site)
+        wait_for(lambda: not mover(site), node)
     there = {key for (key,) in ask(site, "SELECT stored_key FROM sessionpersist_storedsession")}
     assert there >= sleeping.keys()
 

@@ -274,3 +274,59 @@ class TestATurn:
         assert caplog.text.count("has to wait") == 1
         assert pauses[-1] > threads.LOOK_SECONDS
         assert left() == SESSIONS
+
+
+@pytest.mark.usefixtures("at_work")
+class TestClearing:
+    """Both stores are asked, that in force and the one that is draining; each by its scope."""
+
+    @pytest.fixture(autouse=True)
+    def expired(self, settings: Settings, at_work: None) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "DRAIN_RATE": 0, "CLEAR_SECONDS": 300}
+        StoredSession.objects.exclude(stored_key=PLACE).update(expires_at=1)
+
+    def test_each_scope_clears_its_own_and_says_when(self) -> None:
+        Upkeep(lease.scope_of_node()).turn()
+        assert left() == SESSIONS
+        Upkeep(SITE).turn()
+        assert left() == 0
+        assert lease.cleared_ago(SITE) < 60
+
+    def test_the_memory_of_the_node(self) -> None:
+        store, number = routing.current_view().current.store, Revision.objects.latest("pk").pk
+
+        def fill() -> None:
+            expired = {key: each._replace(expires_at=1) for key, each in some(300, number).items()}
+            store.create_many(expired)
+
+        fill()
+        assert sum(store.clearing()) > 0, "what is written clears a few, not all"
+        fill()
+        Upkeep(SITE).turn()
+        Upkeep(lease.scope_of_node()).turn()
+        assert sum(store.clearing()) == 0
+
+    def test_it_is_not_done_again_before_it_is_due_by_whomever(self) -> None:
+        first, second = Upkeep(SITE), Upkeep(SITE)
+        first.turn()
+        version = new_version(source())
+        StoredSession.objects.create(
+            stored_key="f" * 64, payload=b"", version=version, created_at=1, expires_at=1
+        )
+        first.turn()
+        second.turn()
+        assert left() == 1
+        Lease.objects.update(cleared_at=Now() - timedelta(seconds=301))
+        Upkeep(SITE).turn()
+        assert left() == 0
+
+    def test_leases_of_nodes_that_are_long_gone_are_forgotten(self) -> None:
+        for scope, days in (("node gone", 2), ("node away", 0.5)):
+            Lease.objects.create(scope=scope, expires_at=Now() - timedelta(days=days))
+        Upkeep(SITE).turn()
+        assert set(Lease.objects.values_list("scope", flat=True)) == {SITE, "node away"}
+
+    def test_turned_off_nothing_is_cleared(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "CLEAR_SECONDS": 0}
+        Upkeep(SITE).turn()
+        assert left() == SESSIONS

@@ -47,8 +47,8 @@ examples:
   manage.py login_configuration set --idle-minutes ''
 """
 HANDOVER = (
-    "Nobody is logged out while the old store runs: a session moves when its user comes back, and drain_sessions moves "
-    "the rest. If it is down for good, run drain_sessions --abandon."
+    "Nobody is logged out while the old store runs: a session moves when its user comes back, and the rest moves by "
+    "itself or with drain_sessions. If it is down for good, run drain_sessions --abandon."
 )
 UNSET = {each.name: each.get_default() for each in LoginConfiguration._meta.concrete_fields}
 OVERRULED = (
