@@ -125,30 +125,30 @@ class RedisStore(Probed):
         if created is not None:
             return self._is_ok(created)
         # Taken, unless what is there has expired and the server's clock has not come to it.
-        return self._script(scripts.REUSE, name, now_ms(), value, life, give_up=give_up) == 1
+        return self._script(scripts.REUSE, [name], now_ms(), value, life, give_up=give_up) == 1
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
         new, life = pack(record), ttl(record.expires_at)
-        answer = self._script(scripts.REPLACE, self._name(key), now_ms(), packed(expected), new, life)
+        answer = self._script(scripts.REPLACE, [self._name(key)], now_ms(), packed(expected), new, life)
         if answer not in OUTCOMES:
             raise self._explained(answer)
         return OUTCOMES[answer]
 
     def touch(self, key: str, expires_at: int) -> bool:
-        return self._script(scripts.TOUCH, self._name(key), now_ms(), expires_at, ttl(expires_at)) == 1
+        return self._script(scripts.TOUCH, [self._name(key)], now_ms(), expires_at, ttl(expires_at)) == 1
 
     def delete(self, key: str, version: int | None = None) -> bool:
         only = b"" if version is None else packed(version)
-        return self._script(scripts.DELETE, self._name(key), now_ms(), only) == 1
+        return self._script(scripts.DELETE, [self._name(key)], now_ms(), only) == 1
 
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         name, ended = self._name(key), pack(ended_record(expires_at, reason))
         self._is_ok(self._command("SET", name, ended, "PX", ttl(expires_at), name=name, writes=True))
 
     def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
-        new, only = self._name(new_key), b"" if version is None else packed(version)
-        written = (pack(record), ttl(record.expires_at))
-        answer = self._script(scripts.ROTATE, self._name(old_key), new, now_ms(), only, *written, keys=2)
+        names, only = [self._name(old_key), self._name(new_key)], b"" if version is None else packed(version)
+        new, life = pack(record), ttl(record.expires_at)
+        answer = self._script(scripts.ROTATE, names, now_ms(), only, new, life)
         if answer not in ROTATIONS:
             raise self._explained(answer)
         return ROTATIONS[answer]
@@ -330,9 +330,11 @@ class RedisStore(Probed):
 
     def _together(self, script: Script, keys: Collection[str], *arguments: Any, writes: bool = False) -> Any:
         """Run a script on several records at once."""
-        names = map(self._name, keys)
-        command = ("EVAL", script.text, len(keys), *names, now_ms(), *arguments)
-        return self._command(*command, most=LARGEST_PAGE, writes=writes)
+        names, ask = [self._name(each) for each in keys], self._wire.write if writes else self._wire.ask
+        answer = self._run(ask, script, names, (now_ms(), *arguments), 0.0, LARGEST_PAGE)
+        if isinstance(answer, Exception):
+            raise self._explained(answer)
+        return answer
 
     def _is_ok(self, answer: object) -> bool:
         if answer != b"OK":
@@ -391,23 +393,35 @@ class RedisStore(Probed):
             raise self._explained(answer)
         return answer
 
-    def _script(self, script: Script, name: str, *arguments: Any, give_up: float = 0.0, keys: int = 1) -> int:
-        """Run a script by its hash; a server that does not know it is given its text. Of ``keys`` the first is the
-        name, and the others are the first of the arguments."""
-        begun = monotonic()
-        write = self._wire.write
+    def _script(self, script: Script, names: Sequence[str], *arguments: Any, give_up: float = 0.0) -> int:
+        """Run a script that changes records of these names, and return its number."""
         if self.settings.wait_replicas:
             arguments = (*arguments, scripts.CONFIRMED)
-        try:
-            answer = write((("EVALSHA", script.sha, keys, name, *arguments),), give_up, SMALL, name)[0]
-            if isinstance(answer, redis.exceptions.NoScriptError):
-                give_up = give_up or begun + self.timeout
-                answer = write((("EVAL", script.text, keys, name, *arguments),), give_up, SMALL, name)[0]
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
-            answer = error
+        answer = self._run(self._wire.write, script, names, arguments, give_up, SMALL)
         if type(answer) is int:
             return answer
         raise self._explained(answer)
+
+    def _run(
+        self,
+        ask: Callable[..., list[Any]],
+        script: Script,
+        names: Sequence[str],
+        arguments: Sequence[Any],
+        give_up: float,
+        most: int,
+    ) -> Any:
+        """Run a script by its hash; a server that does not know it is given its text. An error is an answer, too."""
+        begun, name = monotonic(), names[0] if names else ""
+        own = (len(names), *names, *arguments)
+        try:
+            answer = ask((("EVALSHA", script.sha, *own),), give_up, most, name)[0]
+            if isinstance(answer, redis.exceptions.NoScriptError):
+                give_up = give_up or begun + self.timeout
+                answer = ask((("EVAL", script.text, *own),), give_up, most, name)[0]
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
+            answer = error
+        return answer
 
     def _commands(
         self, ask: Callable[[Sequence[Command]], list[Any]], commands: Sequence[Command]
