@@ -19,7 +19,7 @@ def quick_and_long(quick: T, long: T) -> list[ParameterSet]:
     return [pytest.param(quick, id="quick"), pytest.param(long, id="long", marks=pytest.mark.long)]
 
 
-settings.register_profile("quick", max_examples=25)
+settings.register_profile("quick", max_examples=15)
 settings.register_profile("long", max_examples=100)
 
 

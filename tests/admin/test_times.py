@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -14,7 +12,7 @@ import pytest
 from pytest_django import Settings
 
 from sessionpersist.handover import times
-from tests.load.site import ROOT, Site
+from tests.load.site import Site
 from tests.servers import Postgres, require, shared
 
 ZONE = "Asia/Kolkata"  # half an hour past the hours of UTC, and far from it
@@ -24,20 +22,12 @@ ON_HOVER = re.compile(r'title="(\w+)\.? (\d+, \d{4}, \d\d:\d\d:\d\d) IST"')
 
 def read_by_staff(folder: Path, url: str, *, use_tz: bool) -> dict[str, str]:
     site = Site(folder, {"default": url}, REFRESH_SECONDS=0.1, ACTIVATION_SECONDS=2)
-    environment = {
-        **site.environment,
+    site.environment |= {
         "DJANGO_SETTINGS_MODULE": "tests.admin.zoned_settings",
         "TIME_ZONE": ZONE,
         "USE_TZ": "true" if use_tz else "false",
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.admin.zoned"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = site.python("-m", "tests.admin.zoned", seconds=120)
     assert done.returncode == 0, done.stderr
     found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.accessibility import problems
-from tests.browser.conftest import Screenshot
+from tests.browser.conftest import Lasting, Screenshot
 from tests.browser.visitor import PASSWORD, USER, Visitor
 from tests.load.site import Node
 
@@ -19,9 +19,11 @@ WARNED_AT_ONCE = 19_000  # milliseconds that a session lasts, so that its pages 
 SHORT = 2_500  # and so that they are over soon
 
 
-@pytest.fixture(autouse=True)
-def time_out(node: Node) -> None:
-    node.site.configure(idle_minutes=IDLE)
+@pytest.fixture(scope="module")
+def node(lasting: Lasting) -> Node:
+    """One for all tests here: each has sessions of its own, and saves nothing."""
+    lasting.node.site.configure(idle_minutes=IDLE)
+    return lasting.node
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ PACKAGE = str(Path(sessionpersist.__file__).parent)
 COOKIE = django_settings.SESSION_COOKIE_NAME
 PASSWORD = "correct horse battery staple"
 # For each operation; its lines come in a random order.
-SECONDS = quick_and_long(0.5, float(os.environ.get("CRASH_SECONDS", "1.5")))
+SECONDS = quick_and_long(0.25, float(os.environ.get("CRASH_SECONDS", "1.5")))
 LEAST = 10  # crashes that are reported, however slow the machine is
 # Reports that are made in full; of the other crashes the variables are searched, which takes no time.
 REPORTS = 12

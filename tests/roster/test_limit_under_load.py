@@ -191,7 +191,7 @@ def run(site: Site, effort: Effort, switches: list[Place]) -> None:
     check(site, logins, limit)
 
 
-@pytest.mark.parametrize("effort", quick_and_long(Effort(3.0, 2, limit=1), Effort(60.0, 60, limit=2)))
+@pytest.mark.parametrize("effort", quick_and_long(Effort(1.5, 2, limit=1), Effort(60.0, 60, limit=2)))
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_more_than_the_limit_live_at_any_moment(tmp_path: Path, kind: str, effort: Effort) -> None:
     place = place_of(kind, tmp_path.name)
