@@ -31,6 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "ADOPT_FROM": None,
     "ROSTER": True,  # which sessions a user has is listed; with a limit it is in any case
     "ADDRESSES": True,  # with a shortened address
+    "COMPRESSION": "zlib",  # of sessions above 16 KiB; "zstd" once all nodes have zstandard, "none"
     "QUIET_TESTS": True,  # under a test runner nothing is asked that the test did not ask for
     "INITIAL": None,  # In-Memory
     "DRAIN_RATE": 500.0,  # sessions a second that are moved without anybody asking; 0: none
@@ -109,6 +110,11 @@ def drain_rate() -> float:
 def clear_seconds() -> float:
     """Return how often expired sessions are cleared; 0: only by ``clearsessions``."""
     return _seconds("CLEAR_SECONDS")
+
+
+def compression() -> str:
+    """Return what large sessions are compressed with: ``zlib``, ``zstd`` or ``none``."""
+    return str(get("COMPRESSION"))
 
 
 def key_prefix() -> str:

@@ -455,9 +455,13 @@ class SessionStore(Timed):
 
     def _opened(self, session_key: str, record: Record) -> Opened | None:
         """Open a record; None, and a line in the security log, where it is not what this app has put there."""
-        opened = self._sealer_of(session_key).unseal(
-            record.payload, beside(record.version, record.created_at, record.user_id)
-        )
+        try:
+            opened = self._sealer_of(session_key).unseal(
+                record.payload, beside(record.version, record.created_at, record.user_id)
+            )
+        except StoreUnavailable as error:  # compressed by what this node lacks
+            self.outage = error
+            raise
         if opened is None:
             logger.warning(
                 "A stored session could not be opened: damaged, foreign, or sealed with another SECRET_KEY."

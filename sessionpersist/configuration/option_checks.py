@@ -18,6 +18,7 @@ from sessionpersist import conf, initial
 from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.engine import SessionStore
 from sessionpersist.models import LoginConfiguration
+from sessionpersist.session.compressing import NONE, ZLIB, ZSTD, zstandard
 from sessionpersist.stores import hosts
 from sessionpersist.stores.settings import TYPES, fields_of
 
@@ -66,6 +67,10 @@ def _as_number(value: Any) -> str | None:
     except (TypeError, ValueError):
         return None
     return f"Write {number:g}, a plain number, and not {value!r}." if math.isfinite(number) else None
+
+
+def _is_compression(value: Any) -> bool:
+    return value in (ZLIB, NONE) or (value == ZSTD and zstandard is not None)
 
 
 def _is_seconds(value: Any) -> bool:
@@ -173,6 +178,7 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "DRAIN_RATE": (_is_seconds, "a number of sessions a second, zero or more"),
     "CLEAR_SECONDS": (_is_seconds, "a number of seconds, zero or more"),
     "REAUTHENTICATE_SECONDS": (_is_seconds_or_none, "a number of seconds, zero or more, or None"),
+    "COMPRESSION": (_is_compression, "'zlib', 'none', or, with sessionpersist[fast], 'zstd'"),
     "ROSTER": (_is_boolean, "True or False"),
     "ADDRESSES": (_is_boolean, "True or False"),
     "QUIET_TESTS": (_is_boolean, "True or False"),

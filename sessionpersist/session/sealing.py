@@ -5,7 +5,7 @@ session key: keyed BLAKE2b (RFC 7693), which is a MAC of its own and takes a qua
 only a hash of the session key, so a thief who holds the store and the site's secret key still reads nothing, and a
 payload that was moved to another row does not open.
 
-    byte  0      format: 3 plain, 4 zlib-compressed (1 and 2: the same, as releases up to 0.2.0 have it)
+    byte  0      format: 3 plain, 4 zlib, 5 Zstandard (1 and 2: plain and zlib, as releases up to 0.2.0 have it)
     bytes 1-4    id of the secret key it was sealed with
     bytes 5-16   nonce
     the rest     ciphertext and tag; bytes 0-4 are authenticated with it
@@ -27,7 +27,6 @@ import hashlib
 import hmac
 import os
 import struct
-import zlib
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -36,18 +35,19 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.utils.encoding import force_bytes
 
-from sessionpersist.stores import base
+from sessionpersist import conf
+from sessionpersist.session.compressing import NONE, ZLIB, ZSTD, compressed, decompressed
 from sessionpersist.stores.base import NEVER, check_size, token_of
 from sessionpersist.stores.secret import Secret, SecretBytes, secret_keys
 
-# By whether it is compressed.
-ALONE = {False: b"\x01", True: b"\x02"}
-WHOLE = {False: b"\x03", True: b"\x04"}
-# By the format: whether it is whole, and whether it is compressed.
+# By what it is compressed with.
+ALONE = {NONE: b"\x01", ZLIB: b"\x02"}
+WHOLE = {NONE: b"\x03", ZLIB: b"\x04", ZSTD: b"\x05"}
+# By the format: whether it is whole, and what it is compressed with.
 FORMATS = {
-    format_byte: (formats is WHOLE, large)
+    format_byte: (formats is WHOLE, method)
     for formats in (ALONE, WHOLE)
-    for large, format_byte in formats.items()
+    for method, format_byte in formats.items()
 }
 COMPRESS_ABOVE = 16 * 1024  # bytes
 HEADER, NONCE, END = 5, 12, 8  # bytes
@@ -94,23 +94,23 @@ class Sealer:
         """
         check_size(plain)
         master = _master(secret_keys()[0])
-        large = len(plain) > COMPRESS_ABOVE
-        if large:
-            plain = zlib.compress(plain, 1)
+        method = NONE
+        if len(plain) > COMPRESS_ABOVE:
+            method, plain = compressed(plain, ZLIB if beside is None else conf.compression())
         if beside is None:
-            form, beside = ALONE[large], b""
+            form, beside = ALONE[method], b""
         else:
-            form, plain = WHOLE[large], end.to_bytes(END) + plain
+            form, plain = WHOLE[method], end.to_bytes(END) + plain
         header, nonce = form + master.key_id, os.urandom(NONCE)
         return header + nonce + self._cipher(master).encrypt(nonce, plain, header + beside)
 
     def unseal(self, payload: bytes, beside: bytes = b"") -> Opened | None:
         """Return the session; None where the payload is foreign, damaged, of an unknown format, or belongs to another
-        record than the one that it was found in."""
+        record than the one that it was found in. Raises StoreMisconfigured where this node can't decompress it."""
         known = FORMATS.get(payload[:1])
         if known is None or len(payload) < START:
             return None
-        whole, large = known
+        whole, method = known
         header, nonce, sealed = payload[:HEADER], payload[HEADER:START], payload[START:]
         bound = header + beside if whole else header
         for master in _masters(header[1:], secret_keys()):
@@ -118,7 +118,7 @@ class Sealer:
                 content = self._cipher(master).decrypt(nonce, sealed, bound)
             except InvalidTag:
                 continue
-            return _opened(content, whole=whole, large=large)
+            return _opened(content, method, whole=whole)
         return None
 
     def _cipher(self, master: Master) -> AESGCM:
@@ -129,23 +129,13 @@ class Sealer:
         return cipher
 
 
-def _opened(content: bytes, *, whole: bool, large: bool) -> Opened | None:
+def _opened(content: bytes, method: str, *, whole: bool) -> Opened | None:
     """Take apart what was sealed. Only the holder of all keys could have sealed something else."""
     end = NEVER
     if whole:
         end, content = int.from_bytes(content[:END]), content[END:]
-    plain = _decompressed(content) if large else content
+    plain = decompressed(content, method)
     return None if plain is None else (plain, end)
-
-
-def _decompressed(compressed: bytes) -> bytes | None:
-    """Return what was compressed; None where it is damaged, or larger than a session may be: it stops there."""
-    stream = zlib.decompressobj()
-    try:
-        plain = stream.decompress(compressed, base.MAX_PAYLOAD_BYTES + 1)
-    except zlib.error:
-        return None
-    return plain if stream.eof and len(plain) <= base.MAX_PAYLOAD_BYTES else None
 
 
 def _bytes(session_key: str) -> bytes:

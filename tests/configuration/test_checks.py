@@ -96,6 +96,7 @@ BAD: dict[str, list[Any]] = {
     "TLS_CA_FILE": ["/nowhere/ca.pem", 5],
     "QUIET_TESTS": ["no", 5, None],
     "ROSTER": ["no", 5, None],
+    "COMPRESSION": ["gzip", None, True, ""],
     "ADDRESSES": ["no", 5, None],
     "DRAIN_RATE": ["500", -1, True, None, float("inf")],
     "CLEAR_SECONDS": ["300", -1, True, None, timedelta(minutes=5)],
@@ -136,6 +137,7 @@ GOOD: dict[str, list[Any]] = {
     "ADOPT_FROM": [None, "django.contrib.sessions.backends.db", "django.contrib.sessions.backends.cached_db"],
     "QUIET_TESTS": [True, False],
     "ROSTER": [True, False],
+    "COMPRESSION": ["zlib", "zstd", "none"],
     "ADDRESSES": [True, False],
     "DRAIN_RATE": [0, 0.5, 500, 20_000],
     "CLEAR_SECONDS": [0, 60, 0.5],
@@ -589,3 +591,11 @@ class TestUnheededInitial:
         settings.SESSIONPERSIST = {"INITIAL": {"redis_hosts": "typo"}}
         Revision.objects.update(persistence_type="JDBC", settings={"database": "gone"})
         assert sorted(ids(databases=["default"])) == ["E006", "E007"]
+
+
+def test_compression_by_what_this_node_lacks(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(option_checks, "zstandard", None)
+    settings.SESSIONPERSIST = {"COMPRESSION": "zstd"}
+    (message,) = found()
+    assert message.id == "sessionpersist.E003"
+    assert "sessionpersist[fast]" in message.msg

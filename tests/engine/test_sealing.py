@@ -82,7 +82,7 @@ def test_session_that_only_compression_makes_small_is_too_large() -> None:
 
 def test_decompression_stops_where_a_session_is_too_large() -> None:
     """A bomb of 400 MB takes a few kilobytes in a store, and costs the limit, not what it promises."""
-    bomb = sealed_as_it_is(zlib.compress(b"A" * 400_000_000, 1), sealing.ALONE[True])
+    bomb = sealed_as_it_is(zlib.compress(b"A" * 400_000_000, 1), sealing.ALONE["zlib"])
     assert len(bomb) < MAX_PAYLOAD_BYTES
     tracemalloc.start()
     try:
@@ -98,7 +98,7 @@ def test_decompression_stops_where_a_session_is_too_large() -> None:
     ids=["foreign", "one byte short", "a beginning", "nothing"],
 )
 def test_damaged_bytes_within_a_valid_seal_are_no_session(damage: Callable[[bytes], bytes]) -> None:
-    payload = sealed_as_it_is(damage(zlib.compress(LONG, 1)), sealing.ALONE[True])
+    payload = sealed_as_it_is(damage(zlib.compress(LONG, 1)), sealing.ALONE["zlib"])
     assert sealing.Sealer(KEY).unseal(payload) is None
 
 

@@ -2,5 +2,6 @@
 
 import sys
 
-for name in ("redis", "django_redis", "pymongo", "bson", "psycopg", "orjson", "environ", "tests", "project"):
+DRIVERS = ("redis", "django_redis", "pymongo", "bson", "psycopg")
+for name in (*DRIVERS, "orjson", "zstandard", "environ", "tests", "project"):
     sys.modules[name] = None  # type: ignore[assignment] # an import of it fails
