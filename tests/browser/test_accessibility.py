@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.browser.accessibility import problems
 from tests.browser.conftest import PHONE, WIDE, OnOneNode
@@ -20,8 +20,13 @@ pytestmark = pytest.mark.xdist_group("browser accessibility")
 Stores = dict[str, Place]
 NewContext = Callable[..., BrowserContext]
 CONTENT = "#content-main"
+TABLET = {"width": 820, "height": 1180}
 ADDRESS = "/admin/sessionpersist/loginconfiguration/"
 VIEWER = "viewer"
+BEFORE_A_SWITCH = """
+<details class="sp-warnings" open><summary>! 1 warning</summary><ul><li>Take note.</li></ul></details>
+<p class="sp-pending">Switches to <strong>JDBC</strong> <time class="sp-moment">in 9 s</time>.</p>
+"""
 MAKE_VIEWER = f"""
 from django.contrib.auth.models import Permission, User
 user, _ = User.objects.get_or_create(username={VIEWER!r}, is_staff=True)
@@ -40,8 +45,17 @@ def opened(context: BrowserContext, node: Node) -> Visitor:
 
 
 class TestStates(OnOneNode):
-    @pytest.mark.parametrize("scheme", ["light", "dark"])
-    @pytest.mark.parametrize("viewport", [PHONE, WIDE], ids=["phone", "wide"])
+    @pytest.mark.parametrize(
+        ("scheme", "viewport"),
+        [
+            pytest.param("light", WIDE, id="light, wide"),
+            pytest.param("dark", PHONE, id="dark, phone"),
+            pytest.param("light", TABLET, id="light, tablet", marks=pytest.mark.long),
+            pytest.param("dark", WIDE, id="dark, wide", marks=pytest.mark.long),
+            pytest.param("dark", TABLET, id="dark, tablet", marks=pytest.mark.long),
+            pytest.param("light", PHONE, id="light, phone", marks=pytest.mark.long),
+        ],
+    )
     def test_axe_finds_nothing_wrong_in_any_state_of_the_form(
         self, new_context: NewContext, node: Node, stores: Stores, scheme: str, viewport: dict[str, int]
     ) -> None:
@@ -69,6 +83,31 @@ class TestStates(OnOneNode):
         page.get_by_role("button", name="Check now").click()
         expect(visitor.report()).to_contain_text("The store works.")
         assert problems(page, CONTENT) == [], "tested and checked"
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_nor_before_a_switch_nor_where_nothing_answers(
+        self, new_context: NewContext, node: Node, scheme: str
+    ) -> None:
+        page = opened(new_context(color_scheme=scheme, bypass_csp=True, outage=True), node).page
+
+        def pending(route: Route) -> None:
+            text = route.fetch().text()
+            end = text.rindex("</div>")
+            route.fulfill(body=text[:end] + BEFORE_A_SWITCH + text[end:])
+
+        page.route("**/status/", pending)
+        page.evaluate("document.dispatchEvent(new Event('sp-back'))")
+        expect(page.locator(".sp-pending")).to_be_visible()
+        assert problems(page, CONTENT) == []
+        page.unroute_all(behavior="ignoreErrors")
+
+        for part in ("status", "progress"):
+            page.route(f"**/{part}/", lambda route: route.abort())
+        page.evaluate("document.dispatchEvent(new Event('sp-back'))")
+        expect(page.locator(".sp-status")).to_contain_text("The site does not answer.")
+        expect(page.locator(".sp-outdated")).to_contain_text("What you see is from")
+        assert problems(page, CONTENT) == []
+        page.unroute_all(behavior="ignoreErrors")
 
 
 class TestHearing(OnOneNode):

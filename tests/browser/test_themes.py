@@ -51,7 +51,11 @@ class Themed(NamedTuple):
     draining: int
 
 
-@pytest.fixture(params=THEMES, scope="module")
+# Each has a site of its own: all but one are looked at in the long tests.
+PARAMETERS = [pytest.param(each, marks=() if each == "django" else pytest.mark.long) for each in THEMES]
+
+
+@pytest.fixture(params=PARAMETERS, scope="module")
 def themed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Themed]:
     theme = str(request.param)
     if theme != "django":
