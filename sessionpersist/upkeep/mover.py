@@ -31,19 +31,22 @@ def has_work(scope: str, known: list[Known]) -> bool:
     return Revision.objects.filter(pk__in=numbers, drained_at=None).exclude(drain_rate=0).exists()
 
 
-def move_all(holding: Holding, wait: Wait) -> bool:
+def move_all(holding: Holding, wait: Wait, meanwhile: Callable[[], None]) -> bool:
     """Move what is left in the draining stores of the scope; False where some of it can't be moved at this moment.
-    Raises LeaseLost, Error, NotNow, StoreUnavailable; what was moved stays moved."""
+    ``meanwhile`` is called about once in TELL_SECONDS.
+
+    Raises LeaseLost, Error, NotNow, StoreUnavailable; what was moved stays moved.
+    """
     stores = [each for each in draining.going_on() if each.per_node == (holding.scope != SITE)]
-    moved = [Mover(holding, each, wait).run() for each in stores]
+    moved = [Mover(holding, each, wait, meanwhile).run() for each in stores]
     return all(moved)
 
 
 class Mover:
     """Moves the sessions of one store."""
 
-    def __init__(self, holding: Holding, source: Draining, wait: Wait) -> None:
-        self.holding, self.source, self.wait = holding, source, wait
+    def __init__(self, holding: Holding, source: Draining, wait: Wait, meanwhile: Callable[[], None]) -> None:
+        self.holding, self.source, self.wait, self.meanwhile = holding, source, wait, meanwhile
         self.moved = 0
         self._rate = 0.0  # that was reached lately
         self._told_at, self._told = (
@@ -102,6 +105,7 @@ class Mover:
             lately = (self.moved - self._told) / passed
             self._rate = lately if not self._rate else (self._rate + lately) / 2
             self._told_at, self._told = now, self.moved
+        self.meanwhile()
         self.holding.renew(moves=self.source.number, rate=self._rate)
         return rate_of(self.source.number)
 

@@ -26,6 +26,7 @@ from sessionpersist import conf, forks
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing, snapshot
 from sessionpersist.handover.draining import NotNow
+from sessionpersist.handover.snapshot import Known
 from sessionpersist.upkeep import clearing, lease, mover
 from sessionpersist.upkeep.lease import LeaseLost
 
@@ -90,15 +91,31 @@ class Upkeep(threading.Thread):
         holding = lease.take(self.scope)
         if holding is None:
             return LOOK_SECONDS
+        stores = [known.current, *known.draining]
         try:
             if to_clear:
-                clearing.clear_all(holding, [known.current, *known.draining], self.ending.wait)
-                self.clear_at = monotonic() + conf.clear_seconds()
-            all_moved = not to_move or mover.move_all(holding, self.ending.wait)
+                self._clear(holding, stores)
+            return self._move(holding, stores) if to_move else LOOK_SECONDS
         finally:
             with suppress(Error):  # it ends by itself, too
                 holding.release()
-        return LOOK_SECONDS if all_moved else None
+
+    def _move(self, holding: lease.Holding, stores: Sequence[Known]) -> float | None:
+        """Move what is left, which may take hours, and clear meanwhile as often as that is due."""
+
+        def clear_meanwhile() -> None:
+            if self._is_to_clear():
+                self._clear(holding, stores)
+
+        return LOOK_SECONDS if mover.move_all(holding, self.ending.wait, clear_meanwhile) else None
+
+    def _clear(self, holding: lease.Holding, stores: Sequence[Known]) -> None:
+        """A store that can't be cleared keeps no other from being cleared, and none from being emptied."""
+        self.clear_at = monotonic() + conf.clear_seconds()
+        try:
+            clearing.clear_all(holding, stores, self.ending.wait)
+        except StoreUnavailable as error:
+            self._say(error)
 
     def _is_to_clear(self) -> bool:
         every = conf.clear_seconds()
@@ -116,10 +133,13 @@ class Upkeep(threading.Thread):
             if up_to_date() is None:
                 return self._longer()
         if not self.failures:
-            told = None if isinstance(error, StoreUnavailable) else error
-            said = str(error) if told is None else type(error).__name__
-            logger.warning("The upkeep of the %s has to wait: %s", self.scope, said, exc_info=told)
+            self._say(error)
         return self._longer()
+
+    def _say(self, error: Exception) -> None:
+        told = None if isinstance(error, StoreUnavailable) else error
+        said = str(error) if told is None else type(error).__name__
+        logger.warning("The upkeep of the %s has to wait: %s", self.scope, said, exc_info=told)
 
     def _longer(self) -> float:
         self.failures += 1

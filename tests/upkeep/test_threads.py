@@ -20,9 +20,10 @@ from pytest_django import Settings
 from sessionpersist.handover import routing, snapshot
 from sessionpersist.handover.draining import BATCH
 from sessionpersist.models import Lease, LoginConfiguration, Revision, StoredSession
-from sessionpersist.stores.base import PLACE, new_version
+from sessionpersist.stores.base import PLACE, new_version, now_ms
+from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.testing import do_upkeep
-from sessionpersist.upkeep import lease, mover, progress, threads
+from sessionpersist.upkeep import clearing, lease, mover, progress, threads
 from sessionpersist.upkeep.lease import SITE
 from sessionpersist.upkeep.threads import Upkeep
 from tests.load.site import Site
@@ -318,6 +319,45 @@ class TestClearing:
         assert left() == 1
         Lease.objects.update(cleared_at=Now() - timedelta(seconds=301))
         Upkeep(SITE).turn()
+        assert left() == 0
+
+    def test_a_handover_that_takes_long_keeps_nobody_from_clearing(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        StoredSession.objects.exclude(stored_key=PLACE).update(expires_at=now_ms() + 600_000)
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "DRAIN_RATE": 200, "CLEAR_SECONDS": 0.2}
+        monkeypatch.setattr(mover, "TELL_SECONDS", 0.1)
+        times: list[float] = []
+        clear_all = clearing.clear_all
+
+        def noted(*arguments: Any) -> None:
+            times.append(monotonic())
+            clear_all(*arguments)
+
+        monkeypatch.setattr(clearing, "clear_all", noted)
+        Upkeep(SITE).turn()
+        assert left() == 0
+        assert len(times) > 1
+
+    def test_a_store_that_cannot_be_cleared_is_said_and_the_other_one_is_cleared(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        configuration = LoginConfiguration.get_solo()
+        configuration.persistence_type, configuration.redis_host, configuration.redis_port = (
+            "REDIS",
+            "127.0.0.1",
+            1,
+        )
+        configuration.save()
+
+        def down(self: RedisStore) -> Iterator[int]:
+            self.count()
+            yield 0
+
+        monkeypatch.setattr(RedisStore, "clearing", down)
+        with caplog.at_level(logging.WARNING, "sessionpersist.upkeep"):
+            assert Upkeep(SITE).turn() == threads.LOOK_SECONDS
+        assert caplog.text.count("has to wait") == 1
         assert left() == 0
 
     def test_leases_of_nodes_that_are_long_gone_are_forgotten(self) -> None:
