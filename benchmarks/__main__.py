@@ -28,10 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.parts or usual:
         report[name] = PARTS[name](options)
         print(f"\n{figures.shown(name, report)}", flush=True)
+        if options.json:  # after each part: one that fails takes no figures with it
+            options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if options.docs:
         figures.write(report)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def parser() -> argparse.ArgumentParser:

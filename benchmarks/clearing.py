@@ -32,7 +32,8 @@ def clear(name: str, expired: int) -> Row:
     """Measure on one server; to be called in a process of its own."""
     print(f"  {name:<10} clearsessions, {expired:,} expired", file=sys.stderr, flush=True)
     with folder() as here, SERVERS[name]() as server:
-        set_up(here, DATABASES={"default": database(server.url)})
+        patient = {"TIMEOUT_SECONDS": 30}  # for filling: a write of 500 rows may meet a checkpoint
+        set_up(here, DATABASES={"default": database(server.url)}, SESSIONPERSIST=patient)
         with ours(jdbc("default")):
             store = _fill(expired)
             with writing(here) as results:

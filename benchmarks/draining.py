@@ -28,7 +28,7 @@ Row = dict[str, Any]
 def drain(counts: tuple[int, int]) -> list[Row]:
     """Drain few sessions, then many: the memory must not grow with them. To be called in a process of its own."""
     with folder() as here, Valkey() as valkey, Postgres() as postgres:
-        at_once = {"ACTIVATION_SECONDS": 0, "GUARD_SECONDS": 0.05}
+        at_once = {"ACTIVATION_SECONDS": 0, "GUARD_SECONDS": 0.05, "TIMEOUT_SECONDS": 30}
         set_up(here, DATABASES={"default": database(postgres.url)}, SESSIONPERSIST=at_once)
         _manage("migrate", "--no-input", "--verbosity", "0")
         return [_drain(fields(valkey), count) for count in counts]
