@@ -96,6 +96,7 @@ SETTINGS = (
     _("The environment variable {name} is not set on this node."),
     _("The file {path} can't be read on this node, or holds no {what}."),
     _("There is no session store of the type “{type}”."),
+    _("A session is compressed by Zstandard, which this node lacks: install sessionpersist[fast]."),
     _(
         "{store} needs the package {package}, which {trouble}. Install it with: pip install 'sessionpersist[{extra}]'"
     ),
