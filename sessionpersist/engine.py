@@ -6,7 +6,6 @@ The engine turns Django's session API into the verbs of a store. It knows no dri
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -42,7 +41,8 @@ from sessionpersist.stores.base import (
     revision_of,
 )
 from sessionpersist.stores.secret import Secret, SecretBytes
-from sessionpersist.telemetry import recorder
+from sessionpersist.telemetry import lines, recorder
+from sessionpersist.telemetry.lines import SESSION_PROLONGED, SESSION_UNOPENED, SESSION_UNREADABLE
 from sessionpersist.telemetry.recorder import MERGES
 
 ATTEMPTS = 60  # to save over parallel saves; one of the contenders succeeds each time
@@ -52,8 +52,6 @@ UNEVEN = bytes(range(256 - 256 % len(VALID_KEY_CHARS), 256))  # bytes that would
 
 T = TypeVar("T")
 Rest = ParamSpec("Rest")  # what a verb takes after the key
-
-logger = logging.getLogger("django.security.SuspiciousSession")
 
 
 class SessionStore(Timed):
@@ -463,12 +461,14 @@ class SessionStore(Timed):
             self.outage = error
             raise
         if opened is None:
-            logger.warning(
-                "A stored session could not be opened: damaged, foreign, or sealed with another SECRET_KEY."
+            lines.say(
+                SESSION_UNOPENED,
+                "A stored session could not be opened: damaged, foreign, or sealed with another SECRET_KEY.",
             )
         elif opened[1] <= now_ms():
-            logger.warning(
-                "A stored session is over, though its store says otherwise: somebody has prolonged it."
+            lines.say(
+                SESSION_PROLONGED,
+                "A stored session is over, though its store says otherwise: somebody has prolonged it.",
             )
             return None
         return opened
@@ -578,7 +578,8 @@ class SessionStore(Timed):
             return data
         # Only the type: the text of the error may quote what is in the session.
         name = type(data).__name__
-        logger.warning("A stored session could not be read by %s (%s).", settings.SESSION_SERIALIZER, name)
+        sentence = f"A stored session could not be read by {settings.SESSION_SERIALIZER} ({name})."
+        lines.say(SESSION_UNREADABLE, sentence, error=name)
         return None
 
 

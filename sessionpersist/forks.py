@@ -10,11 +10,11 @@ It is done from the wire upwards, so that nothing is made again out of what is y
 from __future__ import annotations
 
 import enum
-import logging
 import os
 from collections.abc import Callable
 
-logger = logging.getLogger("sessionpersist")
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import FORK_FAILED
 
 
 class Layer(enum.IntEnum):
@@ -45,8 +45,9 @@ def _forget_all() -> None:
     for _layer, forget in _registered:
         try:
             forget()
-        except Exception:
-            logger.exception("A forked process could not let go of what it has from its parent.")
+        except Exception:  # noqa: BLE001 - see above
+            sentence = "A forked process could not let go of what it has from its parent."
+            lines.say(FORK_FAILED, sentence, exc_info=True)
 
 
 os.register_at_fork(after_in_child=_forget_all)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
@@ -19,11 +18,10 @@ from sessionpersist.handover import nodes, quiet, routing, snapshot
 from sessionpersist.models import configuration_saved
 from sessionpersist.session.reasons import Reason
 from sessionpersist.signals import session_ended, session_started, store_lost
-from sessionpersist.telemetry import readiness, recorder, tracing
+from sessionpersist.telemetry import lines, readiness, recorder, tracing
+from sessionpersist.telemetry.lines import STORE_DRAINING
 from sessionpersist.telemetry.recorder import ENDED, STARTED
 from sessionpersist.upkeep import threads
-
-logger = logging.getLogger("sessionpersist")
 
 
 @receiver(request_started)
@@ -90,11 +88,12 @@ def say_what_to_do(*, description: str, **kwargs: Any) -> None:
     if known is None or description == known.current.settings.describe():
         return
     if any(description == each.settings.describe() for each in known.draining):
-        logger.error(
-            "%s is draining: users whose session has not moved yet get a 503 until it is back. If it will not come "
-            "back, or this is a copy of the site's database in another environment, give it up: “manage.py "
+        lines.say(
+            STORE_DRAINING,
+            f"{description} is draining: users whose session has not moved yet get a 503 until it is back. If it will "
+            "not come back, or this is a copy of the site's database in another environment, give it up: “manage.py "
             "drain_sessions --abandon”, or the page Login Configuration.",
-            description,
+            store=description,
         )
 
 

@@ -49,7 +49,8 @@ def test_one_that_fails_is_logged_and_keeps_no_other_from_its_turn(
     def fail() -> None:
         raise RuntimeError("no")
 
-    monkeypatch.setattr(logging.getLogger("sessionpersist"), "exception", lambda text: done.append("logged"))
+    logged = lambda *arguments, **options: done.append("logged")  # noqa: E731
+    monkeypatch.setattr(logging.getLogger("sessionpersist"), "log", logged)
     forks.in_child(Layer.CONNECTIONS, fail)
     forks.in_child(Layer.STORES, lambda: done.append("store"))
     assert in_a_child(done) == "logged store"

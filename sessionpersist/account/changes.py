@@ -7,7 +7,6 @@ and is left to Django.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -22,11 +21,11 @@ from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.serving import serving
 from sessionpersist.stores.transactions import after_commit
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import ACCOUNT_UNENDED
 
 PASSWORD, ACTIVE = "password", "is_active"
 BEFORE = "_sessionpersist_before"  # what a user was like, on the object while it is being saved
-
-logger = logging.getLogger("sessionpersist")
 
 
 def watch() -> None:
@@ -96,6 +95,9 @@ def _ending(user_id: str, reason: Reason) -> Callable[[], None]:
             )
         except StoreUnavailable as error:
             # The change is made, and must not fail. Each of the sessions ends with its next request, without a word.
-            logger.error("The sessions of a user whose account has changed could not be ended: %s", error)
+            lines.say(
+                ACCOUNT_UNENDED,
+                f"The sessions of a user whose account has changed could not be ended: {error}",
+            )
 
     return end

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 from typing import Any
 
@@ -23,8 +22,8 @@ from sessionpersist.account import pages
 from sessionpersist.account.ended import reason_of
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import snapshot
-
-logger = logging.getLogger("sessionpersist")
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import URLS_MISSING
 
 SHORTEST_WARNING = 20_000  # milliseconds: what WCAG 2.2.1 asks for at least
 WARNING = 120_000  # milliseconds before the end, or a tenth of the idle time-out if that is less
@@ -113,6 +112,7 @@ def for_page(request: HttpRequest, warn: float | None) -> dict[str, Any] | None:
 @cache
 def _say_what_is_missing() -> None:
     """Once a process: a page without the dialogs is better than none."""
-    logger.warning(
-        "{% session_timeout %} shows nothing: it takes include('sessionpersist.urls') in the addresses of the project."
+    lines.say(
+        URLS_MISSING,
+        "{% session_timeout %} shows nothing: it takes include('sessionpersist.urls') in the addresses of the project.",
     )

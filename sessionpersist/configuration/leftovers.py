@@ -6,7 +6,6 @@ beside live traffic, and may be stopped at any moment and begun again. Moving pr
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,8 +36,8 @@ from sessionpersist.initial import client_of
 from sessionpersist.session import adoption
 from sessionpersist.session.timed import unix_time
 from sessionpersist.stores.base import now_ms
-
-logger = logging.getLogger("django.security.SuspiciousSession")
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import SESSION_NOT_TAKEN
 
 ROWS = 500  # of a database that are read together
 KEYS = 1000  # of Redis that are looked at together
@@ -165,7 +164,8 @@ def _is_taken_over(session: SessionStore) -> bool:
         session.load()
     except (TypeError, ValueError) as error:
         # Too large, or with something in it that SESSION_SERIALIZER does not take; the text may quote it.
-        logger.warning("A session can't be taken over (%s).", type(error).__name__)
+        kind = type(error).__name__
+        lines.say(SESSION_NOT_TAKEN, f"A session can't be taken over ({kind}).", error=kind)
         return False
     return session.session_key is not None
 

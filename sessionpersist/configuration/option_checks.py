@@ -182,4 +182,5 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ROSTER": (_is_boolean, "True or False"),
     "ADDRESSES": (_is_boolean, "True or False"),
     "QUIET_TESTS": (_is_boolean, "True or False"),
+    "TRACES": (_is_boolean, "True or False"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from time import monotonic
@@ -13,8 +12,8 @@ from sessionpersist.stores.base import Probed
 from sessionpersist.stores.probe import Step, run, timed
 from sessionpersist.stores.settings import StoreSettings, reveal
 from sessionpersist.stores.texts import printable
-
-logger = logging.getLogger("sessionpersist")
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import PROBE_FAILED
 
 REPEATED_AFTER = 60.0  # seconds before the same failure is logged once more
 _logged = ("", 0.0)  # the last line, and until when it is not repeated
@@ -47,7 +46,8 @@ def _log(settings: StoreSettings, failed: Step) -> None:
     line += f" ({failed.detail})" if failed.detail else ""
     last, quiet_until = _logged
     if line != last or monotonic() >= quiet_until:
-        logger.warning("A store was tried and failed: %s", line)
+        store = printable(settings.describe())
+        lines.say(PROBE_FAILED, f"A store was tried and failed: {line}", store=store, step=failed.name)
         _logged = line, monotonic() + REPEATED_AFTER
 
 

@@ -1,20 +1,22 @@
-"""Says once that this process has moved to another revision: a line in the log and the signal ``store_switched``. One
-that logs everybody out and stays in the same store is a line of its own, and no signal."""
+"""Says once that this process has moved to another revision: the signal ``store_switched``, and a line in the
+log, which one process of each node writes.
+
+A revision that logs everybody out and stays in the same store is a line of its own, and no signal.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from sessionpersist import conf
 from sessionpersist.signals import store_switched
 from sessionpersist.stores.base import INITIAL
+from sessionpersist.telemetry import lines, node
+from sessionpersist.telemetry.lines import EVERYBODY_OUT, STORE_SWITCHED
 
 if TYPE_CHECKING:
     from sessionpersist.handover.snapshot import Known, Snapshot
-
-logger = logging.getLogger("sessionpersist")
 
 
 class Switch(NamedTuple):
@@ -50,17 +52,21 @@ def announce(switch: Switch | None) -> None:
         return
     before, after = (each.settings.describe() for each in switch)
     number = switch.after.number
+    # The first process of this node says it for all: each of them moves by itself, at the same moment.
+    says = node.is_first(f"revision {number}, {switch.after.activates_at}")
+    name, process = conf.node_name(), os.getpid()
+    who = f"Node {name}, process {process}."
     if switch.after.ends_earlier:
-        logger.warning(
-            "Everybody has been logged out (revision %d). Node %s, process %d.",
-            *(number, conf.node_name(), os.getpid()),
-        )
+        if says:
+            sentence = f"Everybody has been logged out (revision {number}). {who}"
+            lines.say(EVERYBODY_OUT, sentence, revision=number, node=name, process=process)
         if switch.before.is_same_place(switch.after):
             return
-    logger.warning(
-        "Sessions are now kept in %s (revision %d); until now in %s. Node %s, process %d.",
-        *(after, number, before, conf.node_name(), os.getpid()),
-    )
+    if says:
+        sentence = f"Sessions are now kept in {after} (revision {number}); until now in {before}. {who}"
+        lines.say(
+            STORE_SWITCHED, sentence, store=after, before=before, revision=number, node=name, process=process
+        )
     store_switched.send_robust(type(switch.after.settings), before=before, after=after, number=number)
 
 

@@ -19,7 +19,6 @@ When an answer counts is said in ``rules.py``.
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,11 +39,11 @@ from sessionpersist.stores.base import (
     restamped,
     revision_of,
 )
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import LEFT_BEHIND
 
 ATTEMPTS = 25  # to carry a session that others change or carry at the same time
 BUSY = "A session was being moved by others again and again."
-
-logger = logging.getLogger("sessionpersist")
 
 
 @dataclass(frozen=True)
@@ -234,8 +233,9 @@ class View(ABC):
                 yield from source.delete(key)
             except StoreUnavailable as error:
                 # The ended record stands in the way of what lies there.
-                logger.info(
-                    "A session that was logged out could not be deleted in a draining store: %s", error
+                lines.say(
+                    LEFT_BEHIND,
+                    f"A session that was logged out could not be deleted in a draining store: {error}",
                 )
 
     def _end_version(self, key: str, version: int) -> Rule[bool]:

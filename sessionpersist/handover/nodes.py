@@ -11,7 +11,6 @@ commands answer no requests and are not nodes.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -30,13 +29,14 @@ from sessionpersist.handover.snapshot import DEFAULT, OVERRIDDEN
 from sessionpersist.models import LIVE, Node, Revision
 from sessionpersist.stores.base import INITIAL
 from sessionpersist.stores.deadlines import answers_within
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import REPORT_FAILED
 
 REPORT_SECONDS = 10.0  # between two reports of a process
 RETRY_SECONDS = 60.0  # after a report that failed
 LOCKED_MS = 100  # milliseconds that a report waits for a locked SQLite file
 SWEEP_SECONDS = 3600.0  # between two looks for processes that are long gone
 
-logger = logging.getLogger("sessionpersist")
 
 _lock = threading.Lock()
 _revision: int | None = None  # what was last reported
@@ -90,10 +90,12 @@ def _report_once() -> None:
         if known.ended:
             logouts.carry_out(known)
         _failed = False
-    except Exception as error:  # the request has been answered well, whatever happens here
+    except Exception as error:  # noqa: BLE001 - the request has been answered well, whatever happens here
         _due = monotonic() + RETRY_SECONDS
         if not _failed:
-            logger.warning("This process could not report itself (%s).", type(error).__name__, exc_info=error)
+            kind = type(error).__name__
+            sentence = f"This process could not report itself ({kind})."
+            lines.say(REPORT_FAILED, sentence, error=kind, exc_info=error)
         _failed = True
     finally:
         lock.release()

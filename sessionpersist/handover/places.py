@@ -8,7 +8,6 @@ stores, the handover still deletes nothing that it has just written (see ``hando
 
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
 from typing import Any
 
@@ -21,11 +20,11 @@ from sessionpersist.handover.snapshot import Known, Snapshot
 from sessionpersist.models import Node, Revision
 from sessionpersist.stores import open_store
 from sessionpersist.stores.base import INITIAL
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import PLACE_UNKNOWN
 
 JUST_NOW = timedelta(seconds=30)  # three reports of a process
 COUNT_AT_MOST = 50_000  # sessions of a draining store: to count more would take some stores too long
-
-logger = logging.getLogger("sessionpersist")
 
 
 def learn_before_saving() -> str:
@@ -104,6 +103,7 @@ def _asked(revision: Known) -> str:
             store.prepare()
             place = store.place()
     except StoreUnavailable as error:
-        logger.info("Where revision %d lies could not be asked: %s", revision.number, error)
+        sentence = f"Where revision {revision.number} lies could not be asked: {error}"
+        lines.say(PLACE_UNKNOWN, sentence, revision=revision.number)
         return ""
     return place or ""

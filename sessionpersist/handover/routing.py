@@ -6,7 +6,6 @@ In steady state all of this costs a request a few comparisons. Near a switch, an
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from time import monotonic
@@ -38,10 +37,10 @@ from sessionpersist.stores.base import (
 )
 from sessionpersist.stores.settings import StoreSettings
 from sessionpersist.stores.transactions import is_committed, may_see_the_past
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import STORE_UNOPENED
 
 T = TypeVar("T")
-
-logger = logging.getLogger("sessionpersist")
 
 
 class RoutedStore:
@@ -287,7 +286,8 @@ def _tell_unopened(description: str, error: StoreMisconfigured) -> None:
     """Tell once that a draining store can't be opened: it is asked for with each new view."""
     if description not in _unopened:
         _unopened.add(description)
-        logger.error("%s can't be opened: %s", description, error)
+        sentence = f"{description} can't be opened: {error}"
+        lines.say(STORE_UNOPENED, sentence, store=description, error=type(error).__name__)
         store_lost.send_robust(UnopenedStore, description=description, error=error)
 
 

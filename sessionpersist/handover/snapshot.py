@@ -9,7 +9,6 @@ pending still activates on time.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -30,7 +29,8 @@ from sessionpersist.stores.base import INITIAL
 from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
 from sessionpersist.stores.transactions import may_see_the_past, outside
-from sessionpersist.telemetry import recorder
+from sessionpersist.telemetry import lines, recorder
+from sessionpersist.telemetry.lines import CONFIGURATION_BACK, CONFIGURATION_LOST
 
 ROUNDING = 0.0001  # seconds; more than Unix times lose as floats: a revision of this very instant is due
 OVERRIDDEN = -1  # as the number of what a test has put in force, which is no revision
@@ -39,8 +39,6 @@ RETRY_SECONDS = 1.0  # between two attempts to read a configuration that could n
 SHORTEST_RETRY = (
     0.1  # the same with a shorter REFRESH_SECONDS, which may be 0: one that hangs would hold everybody up
 )
-
-logger = logging.getLogger("sessionpersist")
 
 
 @dataclass(frozen=True)
@@ -323,9 +321,9 @@ def _read_or_keep(held: Snapshot | None) -> Snapshot:
         fresh = _read_where_possible()
     except Error as error:
         if not _lost:
-            logger.error(
-                "The login configuration could not be read (%s).", type(error).__name__, exc_info=error
-            )
+            kind = type(error).__name__
+            sentence = f"The login configuration could not be read ({kind})."
+            lines.say(CONFIGURATION_LOST, sentence, error=kind, exc_info=error)
         _lost = True
         if held is None:
             raise StoreUnavailable(
@@ -334,7 +332,7 @@ def _read_or_keep(held: Snapshot | None) -> Snapshot:
         kept, now = replace(held, kept=True), monotonic()
         return _fresh_for(kept.at(now), now + max(SHORTEST_RETRY, min(RETRY_SECONDS, conf.refresh_seconds())))
     if _lost:
-        logger.warning("The login configuration can be read again.")
+        lines.say(CONFIGURATION_BACK, "The login configuration can be read again.")
     _lost = False
     return fresh
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, TypeVar
@@ -27,12 +26,13 @@ from sessionpersist.roster.records import (
 from sessionpersist.session.policy import AS_DJANGO, EXPIRY, LIFE, Policy, is_remembered
 from sessionpersist.session.reasons import Reason
 from sessionpersist.stores.base import now_ms
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import ROSTER_UNREAD
 
 T = TypeVar("T")
 
 FRESH = SETTLED / 3000  # seconds for which an entry is surely taken for one that may be about to be saved
 
-logger = logging.getLogger("sessionpersist")
 
 Tell = Callable[[Entry, Reason], None]  # that a session of the same user was ended
 
@@ -108,7 +108,7 @@ class Entering:
             if limit() is not None:
                 raise
             # A store that is still draining may be down. Whoever can be served by the new one can log in there.
-            logger.info("A user's list of sessions could not be read for a login: %s", error)
+            lines.say(ROSTER_UNREAD, f"A user's list of sessions could not be read for a login: {error}")
             return self._written(owner, entry, expires_at, tell, blind=True)
 
     def _written(
@@ -138,7 +138,7 @@ class Entering:
                 run(entered(store, owner, _entry(key, data, after), after, AS_DJANGO, {}))
         except StoreUnavailable as error:
             # The session itself is saved. The roster has time until long after the next one that is due.
-            logger.info("A user's list of sessions could not be extended: %s", error)
+            lines.say(ROSTER_UNREAD, f"A user's list of sessions could not be extended: {error}")
 
     def enlist(self, key: str, data: Mapping[str, Any], expires_at: int) -> None:
         """List a session that was saved by an earlier release. That is no login, and nobody is refused or ended."""

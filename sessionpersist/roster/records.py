@@ -21,7 +21,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import logging
 import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -47,6 +46,8 @@ from sessionpersist.stores.base import (
     storable_time,
 )
 from sessionpersist.stores.secret import Secret, SecretBytes, secret_keys
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import ROSTER_UNOPENED
 
 T = TypeVar("T")
 
@@ -62,8 +63,6 @@ CHECKED_FROM = (
 )
 HASHED = "hmac:"  # in front of what a record says of its user, so that it can't be taken for an id
 LABEL = b"sessionpersist.roster.v1"
-
-logger = logging.getLogger("django.security.SuspiciousSession")
 
 
 class Store(Protocol):
@@ -210,7 +209,10 @@ def opened(key: str, record: Record | None) -> Roster:
     found = _sealer(key).unseal(record.payload, _beside(key, record.version, record.created_at))
     roster = None if found is None else _decoded(found[0])
     if roster is None:
-        logger.warning("A roster could not be opened: damaged, foreign, or sealed with another SECRET_KEY.")
+        lines.say(
+            ROSTER_UNOPENED,
+            "A roster could not be opened: damaged, foreign, or sealed with another SECRET_KEY.",
+        )
         return Roster()
     return roster
 

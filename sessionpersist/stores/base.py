@@ -18,7 +18,6 @@ All times are Unix times in whole milliseconds.
 from __future__ import annotations
 
 import enum
-import logging
 import os
 import re
 import secrets
@@ -29,6 +28,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, NamedTuple, Self
 
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import RECORD_FOREIGN
 
 # A session must be able to move to any of the stores. The tightest is MariaDB as it comes, with a max_allowed_packet of
 # 16 MiB, through PyMySQL, which writes bytes in hexadecimal. A MongoDB document takes 16 MiB.
@@ -49,8 +50,6 @@ PLACE_ID = re.compile("[0-9a-f]{32}")
 RANDOM_BITS = 40  # of a version; with the revision in front it fits the signed 64-bit integers of every store
 COPY_BITS = 8  # of those, the last ones: drawn again where a record is carried as it is
 TOKEN = (1 << RANDOM_BITS - COPY_BITS) - 1  # the bits of a token
-
-suspicious = logging.getLogger("django.security.SuspiciousSession")
 
 
 def now_ms() -> int:
@@ -139,8 +138,10 @@ def validated(
 
 def note_foreign(label: str) -> None:
     """Say in the log that a read has met a foreign record; without its key and its value."""
-    suspicious.warning(
-        "What lies in %s under the key of a session is not a session: it is passed over.", label
+    lines.say(
+        RECORD_FOREIGN,
+        f"What lies in {label} under the key of a session is not a session: it is passed over.",
+        store=label,
     )
 
 

@@ -13,7 +13,6 @@ against other requests.
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from time import monotonic
@@ -25,7 +24,8 @@ from sessionpersist.signals import store_lost, store_recovered
 from sessionpersist.stores.base import Drainable, Outcome, Probed, Record, Rotation
 from sessionpersist.stores.breaker import Breaker
 from sessionpersist.stores.texts import LONGEST_TEXT, driver_words, printable
-from sessionpersist.telemetry import recorder, tracing
+from sessionpersist.telemetry import lines, recorder, tracing
+from sessionpersist.telemetry.lines import STORE_BACK, STORE_LOST, STORE_REFUSED, Line
 from sessionpersist.telemetry.recorder import RETRIES
 
 T = TypeVar("T")
@@ -36,8 +36,6 @@ MOST_PARTS = 1000  # servers of a store of which each has a breaker
 TURNED_AWAY, REFUSED, UNAVAILABLE = "turned_away", "refused", "unavailable"
 
 REFUSALS_EVERY = 60.0  # seconds between two lines of the log about requests that a server refused
-
-logger = logging.getLogger("sessionpersist")
 
 
 class GuardedStore(Drainable):
@@ -210,14 +208,17 @@ class GuardedStore(Drainable):
             self._report_recovered()
         if (now := monotonic()) >= self._quiet_until:
             self._quiet_until = now + REFUSALS_EVERY
-            logger.error("%s refused a request: %s", self.description, _in_full(error))
+            self._say(STORE_REFUSED, f"{self.description} refused a request: {_in_full(error)}", error)
 
     def _report_lost(self, error: StoreUnavailable) -> None:
-        logger.error("%s is lost: %s", self.description, _in_full(error))
+        self._say(STORE_LOST, f"{self.description} is lost: {_in_full(error)}", error)
         store_lost.send_robust(type(self.store), description=self.description, error=error)
 
+    def _say(self, event: Line, sentence: str, error: StoreUnavailable) -> None:
+        lines.say(event, sentence, store=self.description, error=type(error.__cause__ or error).__name__)
+
     def _report_recovered(self) -> None:
-        logger.warning("%s is back.", self.description)
+        lines.say(STORE_BACK, f"{self.description} is back.", store=self.description)
         recorder.refresh()
         store_recovered.send_robust(type(self.store), description=self.description)
 

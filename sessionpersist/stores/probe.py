@@ -7,7 +7,6 @@ called: it deletes as ``delete`` does, and may have hours of other people's work
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import time
@@ -29,13 +28,13 @@ from sessionpersist.stores.base import (
     now_ms,
 )
 from sessionpersist.stores.texts import LONGEST_TEXT, driver_words, printable
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import PROBE_UNFORESEEN
 
 TRIAL_LIFE = 60_000  # milliseconds: what a probe that was killed leaves behind is gone after a minute
 REASON = 255  # of an ended record, for the probe: the largest
 LARGE = 64 * 1024  # bytes of a payload
 MANY = 32  # keys: a node that has half of a cluster is taken for the whole once in four billion probes
-
-logger = logging.getLogger("sessionpersist")
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def _explained(error: Exception, hidden: Sequence[str]) -> tuple[str, str | None
     words = shown(printable(f"{name}: {error}"), hidden)
     # The lines of code, which show no values; the text of the error only as it may be shown.
     frames = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("A store was tried, and nobody foresaw this: %s\n%s", words, frames)
+    lines.say(PROBE_UNFORESEEN, f"A store was tried, and nobody foresaw this: {words}\n{frames}", error=name)
     return f"The server answered in a way that is not understood ({name}); the log says more.", None, words
 
 

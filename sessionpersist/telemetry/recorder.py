@@ -7,16 +7,15 @@ each has a handful of values, all of which are written down in the code.
 from __future__ import annotations
 
 import enum
-import logging
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
 from sessionpersist.stores.base import Outcome, Record, Rotation
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import METRIC_FAILED
 
 QUIET_SECONDS = 60.0  # between two lines of the log about a listener that fails
-
-logger = logging.getLogger("sessionpersist")
 
 
 class Kind(enum.Enum):
@@ -209,4 +208,5 @@ def _note_failure(error: Exception) -> None:
     global _quiet_until
     if (now := monotonic()) >= _quiet_until:
         _quiet_until = now + QUIET_SECONDS
-        logger.error("A metric could not be noted.", exc_info=error)
+        kind = type(error).__name__
+        lines.say(METRIC_FAILED, f"A metric could not be noted ({kind}).", error=kind, exc_info=error)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from sessionpersist import conf
@@ -21,7 +22,8 @@ def start() -> None:
     with."""
     global tracer
     tracer = None
-    if not conf.get("TRACES"):
+    # What is wrong with the settings, the system checks say.
+    if not isinstance(getattr(settings, "SESSIONPERSIST", {}), dict) or conf.get("TRACES") is not True:
         return
     try:
         from opentelemetry.trace import get_tracer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from time import monotonic
@@ -13,14 +12,14 @@ from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover.snapshot import Known
 from sessionpersist.models import Lease
 from sessionpersist.stores import open_store
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import EXPIRED_CLEARED
 from sessionpersist.upkeep.lease import SITE, Holding
 
 RENEW_SECONDS = 3.0
 FORGOTTEN = timedelta(days=1)  # a lease of a node that is gone
 
 Wait = Callable[[float], bool]
-
-logger = logging.getLogger("sessionpersist")
 
 
 def clear_all(holding: Holding, known: Iterable[Known], wait: Wait) -> None:
@@ -53,4 +52,6 @@ def _clear(holding: Holding, known: Known, wait: Wait) -> None:
             return
         begun = monotonic()
     if cleared:
-        logger.debug("%d expired sessions were cleared from %s.", cleared, known.settings.describe())
+        store = known.settings.describe()
+        sentence = f"{cleared} expired sessions were cleared from {store}."
+        lines.say(EXPIRED_CLEARED, sentence, store=store, cleared=cleared)

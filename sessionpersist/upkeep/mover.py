@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from time import monotonic
 
@@ -11,6 +10,8 @@ from sessionpersist.handover import draining
 from sessionpersist.handover.draining import Draining
 from sessionpersist.handover.snapshot import Known
 from sessionpersist.models import Revision
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import STORE_EMPTY
 from sessionpersist.upkeep.lease import SITE, Holding
 
 STEPS = 10  # a second
@@ -19,8 +20,6 @@ AGAIN_SECONDS = 2.0  # before what is left is looked through once more
 FASTEST = 16_000  # sessions a second that staff can ask for
 
 Wait = Callable[[float], bool]  # for so many seconds; True where the process is about to end
-
-logger = logging.getLogger("sessionpersist")
 
 
 def has_work(scope: str, known: list[Known]) -> bool:
@@ -71,7 +70,9 @@ class Mover:
 
     def _say_so(self) -> None:
         if self.moved:
-            logger.info("%s is empty: %d sessions were moved.", self.source.describe(), self.moved)
+            store = self.source.describe()
+            sentence = f"{store} is empty: {self.moved} sessions were moved."
+            lines.say(STORE_EMPTY, sentence, store=store, moved=self.moved)
 
     def _pass(self, rate: float) -> bool:
         """Look through the store once; False where that was left off, for another rate is wanted or the process ends.

@@ -9,7 +9,6 @@ configuration every REREAD_SECONDS.
 from __future__ import annotations
 
 import atexit
-import logging
 import random
 import sys
 import threading
@@ -27,6 +26,8 @@ from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing, snapshot
 from sessionpersist.handover.draining import NotNow
 from sessionpersist.handover.snapshot import Known
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import UPKEEP_LOST, UPKEEP_OFF, UPKEEP_WAITS
 from sessionpersist.upkeep import clearing, lease, mover
 from sessionpersist.upkeep.lease import LeaseLost
 
@@ -35,8 +36,6 @@ SOON_SECONDS = 1.0  # before another look where a switch is not over yet
 REREAD_SECONDS = 10.0  # how old the knowledge of a process may be that no request keeps up to date
 LONGEST_PAUSE = 60.0  # seconds, where something fails again and again
 LAST_SECONDS = 2.0  # that a process which ends waits for a step to end
-
-logger = logging.getLogger("sessionpersist")
 
 
 class Upkeep(threading.Thread):
@@ -65,9 +64,8 @@ class Upkeep(threading.Thread):
         except NotNow:
             return SOON_SECONDS
         except LeaseLost:
-            logger.warning(
-                "Another process may have taken over the upkeep of the %s: this one stops.", self.scope
-            )
+            sentence = f"Another process may have taken over the upkeep of the {self.scope}: this one stops."
+            lines.say(UPKEEP_LOST, sentence, scope=self.scope)
             return LOOK_SECONDS
         except Exception as error:  # noqa: BLE001 - the thread goes on, whatever a store or a database raises
             return self._failed(error)
@@ -139,7 +137,8 @@ class Upkeep(threading.Thread):
     def _say(self, error: Exception) -> None:
         told = None if isinstance(error, StoreUnavailable) else error
         said = str(error) if told is None else type(error).__name__
-        logger.warning("The upkeep of the %s has to wait: %s", self.scope, said, exc_info=told)
+        sentence = f"The upkeep of the {self.scope} has to wait: {said}"
+        lines.say(UPKEEP_WAITS, sentence, scope=self.scope, exc_info=told)
 
     def _longer(self) -> float:
         self.failures += 1
@@ -173,7 +172,9 @@ def begin(sender: object) -> None:
     if not _begun.acquire(blocking=False):
         return
     if not threads_run():
-        logger.warning("uWSGI runs without enable-threads: this process moves and clears nothing by itself.")
+        lines.say(
+            UPKEEP_OFF, "uWSGI runs without enable-threads: this process moves and clears nothing by itself."
+        )
         return
     global _threads
     _threads = [Upkeep(scope) for scope in (lease.SITE, lease.scope_of_node())]

@@ -17,6 +17,7 @@ from sessionpersist.models import LoginConfiguration, Revision
 from tests.admin.support import login_of, save
 from tests.commands.running import run
 from tests.servers import Valkey
+from tests.telemetry.reading import sentences
 
 DEAD = "REDIS at 127.0.0.1:1, database 0"
 PASSWORD = "s3cret"
@@ -48,7 +49,7 @@ def address(name: str, number: int) -> str:
 
 
 def decisions(lines: pytest.LogCaptureFixture) -> list[str]:
-    found = [each.getMessage() for each in lines.records if each.name == "sessionpersist.audit"]
+    found = sentences(each.getMessage() for each in lines.records if each.name == "sessionpersist.audit")
     assert PASSWORD not in lines.text
     return [line for line in found if line.startswith(("saved", "switched back", "abandoned"))]
 

@@ -17,6 +17,7 @@ from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.session.policy import FIELDS, MINUTE
 from tests.admin.support import PAGE, TEST, create_staff, errors_of, save, saved_state, typed
 from tests.servers.places import free_port
+from tests.telemetry.reading import sentences
 
 pytestmark = pytest.mark.django_db
 
@@ -125,7 +126,7 @@ class TestRecords:
             save(browser, **ALL)
         assert (
             "saved time-outs and limits: by ada, idle 30 min, absolute 720 min, remember 20160 min, at most 3 sessions "
-            "a user, REFUSE" in caplog.messages
+            "a user, REFUSE" in sentences(caplog.messages)
         )
 
 

@@ -27,6 +27,7 @@ from sessionpersist.models import LoginConfiguration, Revision
 from tests.admin.support import PAGE, TEST, create_staff, save, typed
 from tests.admin.test_page import JSON
 from tests.admin.test_panels import text_of_html
+from tests.telemetry.reading import sentences
 
 PASSWORD = "correct horse battery staple"
 JDBC = {"persistence_type": "JDBC", "jdbc_database": "default"}
@@ -144,7 +145,7 @@ class TestSaving:
         assert WRONG in shown(response)
         assert "wrong-pw" not in response.content.decode()
         assert not Revision.objects.exists()
-        assert f"password again: wrong: user {ada.pk}, Save" in caplog.messages
+        assert f"password again: wrong: user {ada.pk}, Save" in sentences(caplog.messages)
         assert "wrong-pw" not in caplog.text
         [entry] = LogEntry.objects.filter(user=ada)
         assert entry.get_change_message() == "Entered a wrong password to confirm “Save”."
@@ -261,7 +262,7 @@ class TestThrottling:
             response = save(later, **JDBC, your_password=PASSWORD)
         assert response.status_code == 429
         assert TOO_OFTEN in shown(response)
-        assert any("not checked, too many were wrong" in line for line in caplog.messages)
+        assert any("not checked, too many were wrong" in line for line in sentences(caplog.messages))
         assert configured() == "IN_MEMORY"
         assert abandon(later, first_of_two(), your_password=PASSWORD).status_code == 429
 

@@ -22,6 +22,7 @@ from sessionpersist.session.reasons import Reason
 from sessionpersist.session.sealing import stored_key
 from tests.admin.support import create_staff
 from tests.servers.places import free_port
+from tests.telemetry.reading import sentences
 
 pytestmark = pytest.mark.django_db
 
@@ -172,7 +173,7 @@ class TestOfOneUser:
             answer = warden.post(end_of(grace), {"session": mine.id}, follow=True)
         assert "Ended 1 session." in answer.text
         assert (lives(first), lives(second)) == (False, True)
-        assert f"ended by staff: 1 of user {grace.pk}, by warden" in caplog.messages
+        assert f"ended by staff: 1 of user {grace.pk}, by warden" in sentences(caplog.messages)
         entry = LogEntry.objects.get()
         assert (entry.user.get_username(), entry.get_change_message()) == ("warden", "Ended 1 session.")
         assert entry.get_edited_object() == grace

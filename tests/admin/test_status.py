@@ -22,6 +22,7 @@ from tests.admin.test_attempts import TOO_OFTEN
 from tests.admin.test_page import JSON, text_of
 from tests.admin.test_panels import choose
 from tests.servers import Valkey, shared
+from tests.telemetry.reading import sentences
 
 pytestmark = pytest.mark.django_db
 
@@ -173,7 +174,7 @@ class TestCheckNow:
         assert TOO_OFTEN in found["report"]
         assert TOO_OFTEN in page.content.decode()
         assert client.get(STATUS).status_code == 200, "looking is free"
-        lines = [line for line in caplog.messages if line.startswith("store ")]
+        lines = [line for line in sentences(caplog.messages) if line.startswith("store ")]
         done, refused = "store checked", "store not checked, too often"
         assert lines == [f"{what}: user {eve.pk}, In-Memory" for what in [done] * TESTS.times + [refused] * 2]
 

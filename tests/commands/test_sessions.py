@@ -20,6 +20,7 @@ from sessionpersist.session.reasons import Reason
 from sessionpersist.session.sealing import stored_key
 from tests.commands.running import Result, run
 from tests.servers.places import free_port
+from tests.telemetry.reading import sentences
 
 pytestmark = pytest.mark.django_db
 
@@ -121,7 +122,7 @@ class TestEnd:
         assert ended.ended_reason == Reason.BY_STAFF
         assert any(
             line.startswith(f"ended by staff: 2 of user {grace.pk}, by ") and line.endswith("(command line)")
-            for line in caplog.messages
+            for line in sentences(caplog.messages)
         )
 
     def test_one_by_its_id(self, grace: User) -> None:

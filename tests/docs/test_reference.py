@@ -18,6 +18,7 @@ from django.dispatch import Signal
 from sessionpersist import conf, exceptions, signals
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.stores.base import Drainable, Probed, Record, Store
+from sessionpersist.telemetry.lines import events
 from sessionpersist.telemetry.recorder import METRICS, Kind
 from tests.docs.pages import REFERENCE, ROOT, named, rows
 
@@ -116,7 +117,8 @@ def test_arguments_of_signals() -> None:
 
 
 def test_logs() -> None:
-    assert set(named(rows(REFERENCE / "signals.md", "Logs"))) == in_sources(r'getLogger\("([\w.]+)"\)')
+    ours = {each.logger for each in events()}
+    assert set(named(rows(REFERENCE / "signals.md", "Logs"))) == ours | in_sources(r'getLogger\("([\w.]+)"\)')
 
 
 def test_exceptions() -> None:

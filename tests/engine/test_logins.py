@@ -19,6 +19,7 @@ from sessionpersist.session.sealing import stored_key
 from tests.engine import urls
 from tests.engine.support import RecordingStore, in_event_loop, key_of, new_session
 from tests.engine.test_requests import COOKIE, PASSWORD, post_login, session_of, text, user
+from tests.telemetry.reading import sentences
 
 __all__ = ["user"]
 
@@ -135,7 +136,7 @@ class TestAudit:
 
     def said(self, lines: pytest.LogCaptureFixture) -> list[str]:
         """What was logged since the last time."""
-        found = [each.getMessage() for each in lines.records if each.name == "sessionpersist.audit"]
+        found = sentences(each.getMessage() for each in lines.records if each.name == "sessionpersist.audit")
         lines.clear()
         return found
 

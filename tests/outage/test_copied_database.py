@@ -14,6 +14,7 @@ from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.models import LoginConfiguration
 from tests.servers.places import free_port
+from tests.telemetry.reading import sentences
 
 ABANDON = "drain_sessions --abandon"
 GONE_ALIAS = {"persistence_type": "JDBC", "jdbc_database": "only-there"}
@@ -47,7 +48,7 @@ def miss(times: int) -> None:
 
 def test_the_log_says_once_what_to_do(old: str, caplog: pytest.LogCaptureFixture) -> None:
     miss(5)
-    said = [record.getMessage() for record in caplog.records if ABANDON in record.getMessage()]
+    said = sentences(each for each in caplog.messages if ABANDON in each)
     assert len(said) == 1
     assert said[0].startswith(f"{old} is draining: ")
 

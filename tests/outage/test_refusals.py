@@ -131,7 +131,8 @@ def test_the_words_of_the_driver_are_logged_once_when_a_store_is_lost(
     ask(guarded, refusing, outage, times=5)
     (line,) = caplog.records
     assert line.getMessage() == (
-        "The store is lost: The store did not answer in time. (TimeoutError: Timeout reading from ]0;title socket)"
+        'event=store_lost store="The store" error=TimeoutError message="The store is lost: The store did not answer '
+        'in time. (TimeoutError: Timeout reading from ]0;title socket)"'
     )
 
 

@@ -301,7 +301,8 @@ class TestWhateverIsRaised:
         for _ in range(3):
             probing.probe(MemorySettings())
         assert [each.getMessage() for each in caplog.records] == [
-            "A store was tried and failed: In-Memory, Read: It refused. (OSError: E 42)"
+            "event=probe_failed store=In-Memory step=Read "
+            'message="A store was tried and failed: In-Memory, Read: It refused. (OSError: E 42)"'
         ]
 
 

@@ -63,12 +63,13 @@ def handshake(
         return
 
     def shake() -> str:
-        failure: Exception = StoreMisconfigured("No host is entered.", "host")
+        failure: Exception | None = None
         for host, port in hosts_by_name(settings, timeout) if settings.srv else hosts_of(settings):
             try:
                 return shake_hands(host, port, timeout, certificates)
             except (OSError, ValueError) as error:
                 failure = explained(error)
+        assert failure is not None  # there is a host
         raise failure
 
     yield "TLS", shake

@@ -7,7 +7,6 @@ it is the primary, and what it is told then is lost.
 
 from __future__ import annotations
 
-import logging
 import threading
 import weakref
 from collections.abc import Sequence
@@ -39,14 +38,14 @@ from sessionpersist.stores.redis.wire import (
     pool_of_one,
     time_left,
 )
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import SENTINELS_SILENT
 
 # Of another primary; the Sentinel that makes it says so a second earlier.
 ANNOUNCEMENTS = ("+switch-master", "+promoted-slave")
 PATIENCE = 10.0  # seconds without an announcement, after which the Sentinels are asked whether one was missed
 AGAIN = 0.1  # seconds, after a Sentinel has named a replica
 PAUSE = 1.0  # seconds, after no Sentinel could be listened to
-
-logger = logging.getLogger("sessionpersist")
 
 
 class PrimaryConnection(PlainConnection, SentinelManagedConnection):
@@ -269,9 +268,9 @@ class Listener:
             except Exception as error:  # noqa: BLE001 - it tries again, and the log has it once
                 ending = self._stopped.is_set() or not threading.main_thread().is_alive()
                 if not self._silent and not ending:
-                    logger.warning(
-                        "No Sentinel of “%s” can be listened to (%s).", self._name, type(error).__name__
-                    )
+                    name, kind = self._name, type(error).__name__
+                    sentence = f"No Sentinel of “{name}” can be listened to ({kind})."
+                    lines.say(SENTINELS_SILENT, sentence, name=name, error=kind)
                 self._silent = True
                 self._stopped.wait(PAUSE)
 

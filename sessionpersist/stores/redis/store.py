@@ -240,13 +240,14 @@ class RedisStore(Probed):
             yield "TLS", partial(self._shake_hands, servers, self._certificates)
 
     def _shake_hands(self, servers: Sequence[Address], certificates: Certificates) -> str:
-        failure: Exception = StoreMisconfigured("No server is entered.", "nodes")
+        failure: Exception | None = None
         for server in servers:
             try:
                 return shake_hands(server.host, server.port, self.timeout, certificates, ask=PING)
             except (OSError, ValueError) as error:
                 vars(error)[ADDRESS] = server
                 failure = self._explained(error)
+        assert failure is not None  # there is a server
         raise failure
 
     def _connected(self) -> Link:
