@@ -72,6 +72,18 @@ class TestUse:
         assert text(client.get("/whoami/")) == "ada"
         assert asked == ["get"] * 4 + ["touch"]
 
+    def test_use_that_is_due_goes_along_with_a_save(
+        self, client: Client, user: User, decide: Decide, clock: Clock, asked: list[str]
+    ) -> None:
+        decide(idle_minutes=60)
+        client.force_login(user)
+        clock.passes(50 * MINUTE)
+        asked.clear()
+        client.get("/visit/")
+        assert asked == ["get", "replace"]
+        clock.passes(50 * MINUTE)
+        assert text(client.get("/whoami/")) == "ada"
+
     def test_without_a_policy_nothing_is_written(
         self, client: Client, user: User, clock: Clock, asked: list[str]
     ) -> None:

@@ -386,7 +386,7 @@ class VerbsContract:
     ) -> None:
         key, record = a_key(), a_record()
         store.create(key, record)
-        for taken in (live[0], ended):
+        for taken in (live[0], ended, key):
             version = None if any_version else record.version
             assert store.rotate(key, version, taken, a_record()) is Rotation.TAKEN
         assert (store.get(key), store.get(live[0])) == (record, live[1])

@@ -117,20 +117,20 @@ class DatabaseStore(Probed):
         return self._changed(self._sql.touch, until, until, key, now_ms()) == 1
 
     def delete(self, key: str, version: int | None = None) -> bool:
-        if version is None:
-            return self._changed(self._sql.delete, key, now_ms()) == 1
-        return version != ENDED and self._changed(self._sql.delete_version, key, now_ms(), version) == 1
+        return self._deleted(key, version, self._until())
 
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         self._changed(self._sql.end, key, *sql.values_of(ended_record(expires_at, reason)))
 
     def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
         """See Store.rotate(). The row is given the new key; where there is no such row, one after the other."""
-        if version:
-            with failing():
-                if self._written(self._move, new_key, record, self._until(), old_key, version):
-                    return Rotation.DONE
-        return super().rotate(old_key, version, new_key, record)
+        until = self._until()
+        with failing():
+            if self._written(self._move, new_key, record, until, old_key, version):
+                return Rotation.DONE
+            if not self._written(self._create, new_key, record, until):
+                return Rotation.TAKEN
+        return Rotation.DONE if self._deleted(old_key, version, until) else Rotation.LEFT
 
     def end_and_replace(
         self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
@@ -279,6 +279,12 @@ class DatabaseStore(Probed):
             return Outcome.SAVED
         return self._not_replaced(key, until, expected)
 
+    def _deleted(self, key: str, version: int | None, until: float) -> bool:
+        if version is None:
+            return self._ask(self._sql.delete, (key, now_ms()), until).changed == 1
+        exact = (key, now_ms(), version)
+        return version != ENDED and self._ask(self._sql.delete_version, exact, until).changed == 1
+
     def _not_replaced(self, key: str, until: float, expected: int) -> Outcome:
         held = self._ask(self._sql.held, (key, now_ms()), until).rows
         if held and held[0][0] == expected:
@@ -287,8 +293,10 @@ class DatabaseStore(Probed):
             )
         return Outcome.CONFLICT if held else Outcome.MISSING
 
-    def _move(self, key: str, record: Record, until: float, old_key: str, version: int) -> bool:
+    def _move(self, key: str, record: Record, until: float, old_key: str, version: int | None) -> bool:
         """Write a record over the row of another key; False where that has another version, or this key is taken."""
+        if version in (None, ENDED) or key == old_key:
+            return False
         free = () if self._mysql else (key,)
         new = (key, *sql.values_of(record), old_key, now_ms(), version, *free)
         try:

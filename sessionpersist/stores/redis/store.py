@@ -160,12 +160,14 @@ class RedisStore(Probed):
             ("SET", self._name(each), pack(ended_record(until, reason)), "PX", ttl(until))
             for each, reason in ended.items()
         ]
-        own = (self._name(key), now_ms(), packed(expected), pack(record), ttl(record.expires_at))
-        *made, answer = self._commands(self._wire.write, [*ends, ("EVALSHA", scripts.REPLACE.sha, 1, *own)])
+        name, give_up = self._name(key), monotonic() + self.timeout
+        own = (now_ms(), packed(expected), pack(record), ttl(record.expires_at))
+        replace = ("EVALSHA", scripts.REPLACE.sha, 1, name, *own)
+        *made, answer = self._commands(self._wire.write, [*ends, replace])
         for each in made:
             self._is_ok(each)
         if isinstance(answer, redis.exceptions.NoScriptError):
-            return self.replace(key, record, expected)
+            answer = self._script(scripts.REPLACE, [name], *own, give_up=give_up)
         if answer not in OUTCOMES:
             raise self._explained(answer)
         return OUTCOMES[answer]
