@@ -11,6 +11,8 @@ from contextlib import suppress
 from time import monotonic
 from weakref import WeakKeyDictionary
 
+from django.db import Error
+
 from sessionpersist import forks
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing, snapshot
@@ -18,6 +20,7 @@ from sessionpersist.handover.places import COUNT_AT_MOST
 from sessionpersist.stores import open_store
 from sessionpersist.stores.base import Drainable
 from sessionpersist.stores.guarded import GuardedStore, PartedStore
+from sessionpersist.upkeep import progress
 
 COUNTED_SECONDS = 30.0  # how long a count of this process will do: on a large store it takes its time
 
@@ -53,6 +56,23 @@ def handover_left() -> dict[str, int]:
     return {}
 
 
+def handover_rate() -> dict[str, float]:
+    """Return how many sessions a second move by themselves out of the stores used before, by their kind; nothing where
+    the site's database can't be asked. It knows of every node."""
+    found: dict[str, float] = {}
+    with suppress(StoreUnavailable, Error):
+        kinds = {place.number: _kind(place.store) for place in routing.current_view().sources}
+        for number, each in (progress.read(list(kinds)) if kinds else {}).items():
+            if (kind := kinds[number]) is not None:
+                found[kind] = found.get(kind, 0.0) + each.rate
+    return found
+
+
+def _kind(store: Drainable) -> str | None:
+    """The kind of a store; None for one that can't be opened on this node."""
+    return store.kind if isinstance(store, GuardedStore | PartedStore) else None
+
+
 def reset() -> None:
     """Forget what was counted."""
     _counted.clear()
@@ -69,8 +89,8 @@ def _counts(stores: Iterable[Drainable]) -> dict[str, int]:
     found: dict[str, int] = {}
     for store in stores:
         with suppress(StoreUnavailable):
-            if isinstance(store, GuardedStore | PartedStore):
-                found[store.kind] = found.get(store.kind, 0) + _count(store)
+            if (kind := _kind(store)) is not None:
+                found[kind] = found.get(kind, 0) + _count(store)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Observation, get_meter
 
@@ -16,11 +16,12 @@ from sessionpersist.telemetry.recorder import (
     LEFT,
     LIVE,
     METRICS,
+    RATE,
     Kind,
     Metric,
 )
 
-Figures = Callable[[], dict[str, int]]
+Figures = Callable[[], Mapping[str, float]]
 
 
 class Instruments:
@@ -36,6 +37,7 @@ class Instruments:
         _observe(meter, BREAKERS, lambda: _observations(gauges.open_breakers))
         _observe(meter, LIVE, lambda: _of_site(gauges.live_sessions))
         _observe(meter, LEFT, lambda: _of_site(gauges.handover_left))
+        _observe(meter, RATE, lambda: _of_site(gauges.handover_rate))
 
     def add(self, metric: Metric, amount: int, labels: tuple[str, ...]) -> None:
         self._counters[metric].add(amount, _attributes(metric, labels))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from sessionpersist.telemetry.recorder import (
     LEFT,
     LIVE,
     METRICS,
+    RATE,
     Kind,
     Metric,
 )
@@ -80,6 +81,7 @@ class Collector:
                 yield each
         yield _family(LIVE, gauges.live_sessions())
         yield _family(LEFT, gauges.handover_left())
+        yield _family(RATE, gauges.handover_rate())
 
     def _counted(self) -> Iterator[Family]:
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -107,7 +109,7 @@ def _made(kind: type[Any], metric: Metric, registry: CollectorRegistry, **option
     return kind(metric.prometheus_name, metric.description, metric.labels, registry=registry, **options)
 
 
-def _family(metric: Metric, figures: dict[str, int]) -> GaugeMetricFamily:
+def _family(metric: Metric, figures: Mapping[str, float]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(metric.prometheus_name, metric.description, labels=metric.labels)
     for store, figure in figures.items():
         family.add_metric([store], figure)

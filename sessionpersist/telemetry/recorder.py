@@ -41,7 +41,8 @@ class Metric:
     @property
     def prometheus_name(self) -> str:
         """The name that it has in Prometheus, as OpenTelemetry defines it; without the ``_total`` of a counter."""
-        return self.name.replace(".", "_") + ("_seconds" if self.unit == "s" else "")
+        unit = "_seconds" if self.unit == "s" else "_per_second" if self.unit.endswith("/s") else ""
+        return self.name.replace(".", "_") + unit
 
 
 DURATION = Metric(
@@ -99,13 +100,20 @@ LEFT = Metric(
     "Sessions that are still in a store used before; the counting ends at 50,000. In-Memory: on this node.",
     ("store",),
 )
+RATE = Metric(
+    "sessionpersist.handover.rate",
+    Kind.GAUGE,
+    "{session}/s",
+    "How many sessions a second move by themselves out of a store used before, of late, by all processes that do.",
+    ("store",),
+)
 AGE = Metric(
     "sessionpersist.configuration.age",
     Kind.GAUGE,
     "s",
     "How long ago this process has read the configuration; of several processes, the longest.",
 )
-METRICS = (DURATION, RETRIES, BREAKERS, MERGES, STARTED, ENDED, LIVE, MOVED, LEFT, AGE)
+METRICS = (DURATION, RETRIES, BREAKERS, MERGES, STARTED, ENDED, LIVE, MOVED, LEFT, RATE, AGE)
 
 # Upper bounds in seconds: In-Memory answers in microseconds, a time-out takes seconds.
 BOUNDS = (

@@ -144,3 +144,5 @@ def test_prometheus_sees_the_handover(prometheus: str) -> None:
     [left] = ask(prometheus, "sessionpersist_handover_left")
     assert left["metric"]["store"] == "REDIS"
     assert float(left["value"][1]) == 2
+    [rate] = ask(prometheus, "sessionpersist_handover_rate_per_second")
+    assert (rate["metric"]["store"], float(rate["value"][1])) == ("REDIS", 0)

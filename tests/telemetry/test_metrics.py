@@ -13,12 +13,14 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -30,7 +32,10 @@ from pytest_django import Settings
 from sessionpersist import sessions, stores
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.handover import routing
+from sessionpersist.models import Lease, LoginConfiguration
 from sessionpersist.session.reasons import Reason
+from sessionpersist.stores import open_store
 from sessionpersist.stores.base import Record, new_version, now_ms
 from sessionpersist.stores.breaker import FAULTS
 from sessionpersist.stores.guarded import GuardedStore
@@ -185,6 +190,23 @@ class TestSessions:
         first.save()
         second.save()
         assert heard.counts[MERGES,] == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("switches_at_once")
+def test_what_is_left_and_how_fast_it_moves() -> None:
+    gauges.reset()
+    open_store(MemorySettings()).create(KEY, record())
+    require(Valkey)
+    LoginConfiguration(**places.fields(shared(Valkey))).save()
+    routing.current_store().get("b" * 64)
+    assert gauges.handover_left() == {"IN_MEMORY": 1}
+    assert gauges.handover_rate() == {"IN_MEMORY": 0}
+    [number] = [place.number for place in routing.current_view().sources]
+    for name in ("here", "there"):
+        until = timezone.now() + timedelta(seconds=10)
+        Lease.objects.create(scope=name, token=name, node=name, expires_at=until, moves=number, rate=120.5)
+    assert gauges.handover_rate() == {"IN_MEMORY": 241}
 
 
 def test_nobody_pays_for_it_where_nobody_listens(flaky: FlakyStore, monkeypatch: pytest.MonkeyPatch) -> None:
