@@ -56,6 +56,7 @@ class Mover:
     def run(self) -> bool:
         """Look through the store, again and again while that moves something; False where something is left that can't
         be moved."""
+        self.source.left()  # the most that was there is what a progress bar begins with
         while rate := self._tell():
             before = self.moved
             done = self._pass(rate)

@@ -160,7 +160,7 @@ def up_to_date() -> snapshot.Snapshot | None:
     return None if held.kept else held
 
 
-_threads: Sequence[Upkeep] = ()
+_threads: list[Upkeep] = []
 _begun = threading.Lock()  # taken once: by whoever begins
 
 
@@ -176,10 +176,14 @@ def begin(sender: object) -> None:
             UPKEEP_OFF, "uWSGI runs without enable-threads: this process moves and clears nothing by itself."
         )
         return
-    global _threads
-    _threads = [Upkeep(scope) for scope in (lease.SITE, lease.scope_of_node())]
-    for each in _threads:
-        each.start()
+    for scope in (lease.SITE, lease.scope_of_node()):
+        upkeep = Upkeep(scope)
+        try:
+            upkeep.start()
+        except RuntimeError as error:  # the system allows no more threads: the request goes on without
+            lines.say(UPKEEP_OFF, f"This process can't do the upkeep of the {scope}: {error}")
+        else:
+            _threads.append(upkeep)
 
 
 def end() -> None:
@@ -194,7 +198,7 @@ def end() -> None:
 def reset() -> None:
     """In a forked child, which has none of the threads."""
     global _threads, _begun
-    _threads, _begun = (), threading.Lock()
+    _threads, _begun = [], threading.Lock()
 
 
 def serves(sender: object) -> bool:

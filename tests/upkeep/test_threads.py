@@ -101,6 +101,24 @@ def test_a_test_has_it_only_where_it_has_asked_for_it_as_it_is_on_a_site(
     assert not threads.serves(None)
 
 
+def test_a_request_goes_on_where_the_system_allows_no_more_threads(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.SESSIONPERSIST = {"DRAIN_RATE": 1}
+    threads.reset()
+
+    def refused(self: Upkeep) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Upkeep, "start", refused)
+    try:
+        threads.begin(WSGIHandler)
+        threads.end()
+    finally:
+        threads.reset()
+    assert caplog.text.count("can't start new thread") == 2
+
+
 SESSIONS = 200
 
 
@@ -144,7 +162,7 @@ class TestATurn:
     def test_it_moves_what_is_left_and_lets_go_of_the_lease(self) -> None:
         assert Upkeep(SITE).turn() == threads.LOOK_SECONDS
         assert left() == 0
-        assert Revision.objects.get(drained_how="drained")
+        assert Revision.objects.get(drained_how="drained").most_left == SESSIONS, "what the bar begins with"
         assert not Lease.objects.in_force().exists()
 
     def test_so_does_the_helper_for_tests_of_projects(self) -> None:
