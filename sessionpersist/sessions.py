@@ -107,7 +107,13 @@ def end_others(request: HttpRequest, *, reason: Reason = Reason.BY_USER) -> int:
 def end_all(user: object, *, but: SessionBase | None = None, reason: Reason = Reason.BY_STAFF) -> int:
     """End the sessions of a user, ``but`` for one, and return how many there were."""
     kept = _stored_key_of(but)
-    return len(_ended(user, lambda entry: kept not in entry.keys, reason))
+    return len(_ended(user, lambda entry: kept not in entry.keys, reason, at_once=True))
+
+
+def all_ended_at(user: object) -> int:
+    """Return when end_all() or end_others() was last called for a user while there was a limit: Unix time in
+    milliseconds; 0: never, as far as is known."""
+    return run(records.read(routing.current_store(), Owner.of(id_of(user)))).all_ended_at
 
 
 def end_everybody(ended_by: str = "") -> None:
@@ -170,10 +176,13 @@ def _shown(found: Standing, mine: str | None) -> UserSession:
     return UserSession(entry.id, entry.device, entry.place, begun, last_use, current, entry.remembered)
 
 
-def _ended(user: object, chosen: Callable[[Entry], bool], reason: Reason) -> dict[str, Entry]:
+def _ended(
+    user: object, chosen: Callable[[Entry], bool], reason: Reason, *, at_once: bool = False
+) -> dict[str, Entry]:
     user_id, over = id_of(user), dict[str, Entry]()
+    store, owner, policy = routing.current_store(), Owner.of(user_id), current_policy()
     try:
-        run(records.ended(routing.current_store(), Owner.of(user_id), current_policy(), chosen, reason, over))
+        run(records.ended(store, owner, policy, chosen, reason, over, at_once=at_once))
     finally:
         for each in over.values():
             audit.ended(each.keys[0])

@@ -119,10 +119,12 @@ def held(request: HttpRequest) -> Pending | None:
 
 
 def user_of(pending: Pending) -> Any | None:
-    """Return whose login it is; None if they could not log in any more, or have changed their password since."""
+    """Return whose login it is; None if they could not log in any more, have changed their password since, or have had
+    all their sessions ended."""
     user = find_user(pending.user_id, pending.backend)
-    still = user is not None and constant_time_compare(user.get_session_auth_hash(), pending.proof)
-    return user if still else None
+    if user is None or not constant_time_compare(user.get_session_auth_hash(), pending.proof):
+        return None
+    return user if pending.since * 1000 > sessions.all_ended_at(user) else None
 
 
 def find_user(user_id: str, backend: str) -> Any | None:

@@ -75,10 +75,11 @@ def entered(
         entry = mine._replace(id=known.id, begun=known.begun)
         if limit is not None and len(others) >= limit.most:
             rest = yield from room_made(store, owner, policy, others, limit, ending)
-            return Roster((*aside, *rest, entry), roster.more, CHECKED_FROM), None
+            return roster._replace(entries=(*aside, *rest, entry), check_at=CHECKED_FROM), None
         if limit is None and len(others) + 1 >= roster.check_at:
             checked = listed((yield from all_standing(store, owner, policy, others)), entry)
-            return checked._replace(entries=(*aside, *checked.entries)), None
+            entries, ended_at = (*aside, *checked.entries), roster.all_ended_at
+            return checked._replace(entries=entries, all_ended_at=ended_at), None
         return roster._replace(entries=(*aside, *others, entry)), None
 
     yield from changed(store, owner, until, change, blind=blind, ending=ending)

@@ -32,7 +32,7 @@ from django.utils.encoding import force_bytes
 
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover.driving import Outside, Rule, Wait, backoff, call
-from sessionpersist.session.policy import EXPIRY, LIFE, REMEMBER, End, Policy, end_of
+from sessionpersist.session.policy import EXPIRY, LIFE, REMEMBER, UNLIMITED, End, Policy, end_of
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.sealing import Sealer, beside
 from sessionpersist.stores.base import (
@@ -104,11 +104,14 @@ class Entry(NamedTuple):
 
 
 class Roster(NamedTuple):
-    """``more``: the user has more sessions than are listed. ``check_at``: with so many entries the dead are dropped."""
+    """``more``: the user has more sessions than are listed. ``check_at``: with so many entries the dead are dropped.
+    ``all_ended_at`` is when all sessions of the user were last ended at once, where a login that was refused before
+    could still be completed; Unix time in milliseconds."""
 
     entries: tuple[Entry, ...] = ()
     more: bool = False
     check_at: int = CHECKED_FROM
+    all_ended_at: int = 0
 
 
 class Standing(NamedTuple):
@@ -197,7 +200,7 @@ def new_entry(key: str, life: int, *, device: str = "", place: str = "") -> Entr
 
 def sealed(key: str, roster: Roster, version: int, created_at: int) -> bytes:
     """Seal a roster under the key of the site; what stands beside it is authenticated with it."""
-    content = [1, roster.more, roster.check_at, roster.entries]
+    content = [1, roster.more, roster.check_at, roster.entries, roster.all_ended_at]
     plain = json.dumps(content, separators=(",", ":")).encode()
     return _sealer(key).seal(plain, _beside(key, version, created_at))
 
@@ -219,11 +222,11 @@ def opened(key: str, record: Record | None) -> Roster:
 
 def _decoded(plain: bytes) -> Roster | None:
     try:
-        form, more, check_at, rows = json.loads(plain)
+        form, more, check_at, rows, all_ended_at = json.loads(plain)
         entries = tuple(Entry(row[0], tuple(row[1]), *row[2:]) for row in rows)
     except (ValueError, TypeError, LookupError):
         return None
-    return Roster(entries, bool(more), int(check_at)) if form == 1 else None
+    return Roster(entries, bool(more), int(check_at), int(all_ended_at)) if form == 1 else None
 
 
 def _sealer(key: str) -> Sealer:
@@ -403,7 +406,8 @@ def merged(one: Roster, other: Roster) -> Roster:
             older, newer = sorted((entries[known], each), key=lambda entry: entry.at)
             keys = dict.fromkeys((*newer.keys, *older.keys))
             entries[known] = newer._replace(id=entries[known].id, keys=tuple(keys))
-    return Roster(tuple(entries), one.more or other.more, one.check_at)
+    all_ended_at = max(one.all_ended_at, other.all_ended_at)
+    return Roster(tuple(entries), one.more or other.more, one.check_at, all_ended_at)
 
 
 def is_same(one: Entry, other: Entry) -> bool:
@@ -449,9 +453,11 @@ def ended(
     chosen: Callable[[Entry], bool],
     reason: Reason,
     over: dict[str, Entry],
+    *,
+    at_once: bool = False,
 ) -> Rule[None]:
     """End the chosen sessions of a user, and take them off the roster; those that were live are put into ``over``, by
-    their ids.
+    their ids. ``at_once``: a login that was refused until now must not be completed, either.
 
     One that moves to a new key meanwhile has changed the roster: then both keys are ended. One that is taken off has
     been ended under each key that it could have, so it can't come back.
@@ -464,7 +470,9 @@ def ended(
             yield from end_entry(store, each.entry, reason)
             if each.live:
                 over[each.entry.id] = each.entry
-        return roster._replace(entries=tuple(each for each in roster.entries if not chosen(each))), None
+        kept = tuple(each for each in roster.entries if not chosen(each))
+        all_ended_at = now_ms() if at_once and policy.max_sessions != UNLIMITED else roster.all_ended_at
+        return roster._replace(entries=kept, all_ended_at=all_ended_at), None
 
     yield from changed(store, owner, now_ms(), change)
 

@@ -137,6 +137,28 @@ def test_who_may_not_log_in_any_more_or_has_another_password_does_not(
     assert not is_logged_in(phone)
 
 
+@pytest.mark.parametrize("others", [True, False])
+def test_it_is_over_once_all_sessions_of_the_user_have_ended(
+    laptop: Client, phone: Client, ada: User, others: bool
+) -> None:
+    sessions.end_all(ada, but=laptop.session if others else None)
+    assert phone.get(LIMIT)["Location"] == "/login/"
+    assert phone.post(LIMIT, {"id": "any"})["Location"] == "/login/"
+    assert not is_logged_in(phone)
+    assert is_logged_in(laptop) is others
+
+
+def test_refused_after_all_sessions_have_ended_it_can_be_completed(
+    phone: Client, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions.end_all(ada)
+    log_in(Client())
+    monkeypatch.setattr(limit, "time", lambda: time() + 2)
+    send(phone)
+    assert phone.post(LIMIT, {"id": only_id(ada)})["Location"] == "/"
+    assert is_logged_in(phone)
+
+
 @pytest.mark.parametrize("address", ["/login/", "/by-hand/"])
 def test_a_session_that_somebody_else_knew_before_is_left_behind(
     laptop: Client, ada: User, settings: Settings, address: str
