@@ -11,6 +11,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 import project.views
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.models import LoginConfiguration
 
 PASSWORD = "correct horse battery staple"
 
@@ -168,3 +169,31 @@ def test_an_error_page_asks_for_no_session(user: User, address: str, status: int
     assert response.status_code == status
     assert sentence in response.content.decode()
     assert not response.wsgi_request.session.accessed
+
+
+def test_staff_are_told_what_to_try_with_a_link_to_each_node(
+    client: Client, staff: User, settings: Settings
+) -> None:
+    log_in(client, staff)
+    page = text(client)
+    assert "See for yourself" in page
+    assert "another node or process may answer" in page
+    settings.NODE_URLS = ["http://127.0.0.1:8001", "http://127.0.0.1:8002"]
+    page = text(client)
+    assert [url for url in settings.NODE_URLS if f'<a href="{url}/">{url[7:]}</a>' not in page] == []
+    assert "may answer" not in page
+
+
+def test_others_are_not_told_what_to_try(client: Client, user: User) -> None:
+    log_in(client, user)
+    assert "See for yourself" not in text(client)
+
+
+@pytest.mark.usefixtures("switches_at_once")
+def test_after_a_switch_the_page_says_which_store_still_holds_sessions(client: Client, user: User) -> None:
+    log_in(client, user)
+    assert shown(text(client), "moving") is None
+    LoginConfiguration(persistence_type="JDBC", jdbc_database="default").save()
+    page = text(client)
+    assert (shown(page, "store"), shown(page, "moving")) == ("JDBC", "In-Memory")
+    assert shown(page, "visits") == "2"
