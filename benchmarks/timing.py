@@ -34,7 +34,7 @@ class Effort:
 
 
 FULL = Effort(rounds=60, repeats=15)
-SHORT = Effort(rounds=24, repeats=12, loads=4, seconds=2)
+SHORT = Effort(rounds=16, repeats=12, loads=3, seconds=2)
 QUICK = Effort(rounds=8, repeats=5, warm_up=1, loads=3, seconds=1)
 
 
