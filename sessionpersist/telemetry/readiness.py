@@ -24,7 +24,7 @@ from sessionpersist.stores.guarded import GuardedStore, PartedStore
 from sessionpersist.stores.settings import StoreSettings
 
 PROBE_SECONDS = 1.0  # between two probes of a process, and how long an answer counts
-TRIES = 4  # for a store of several servers: the users of the others do not notice that one of them is down
+TRIES = 8  # for a store of several servers: the users of the others do not notice that one of them is down
 
 
 @dataclass(frozen=True)
