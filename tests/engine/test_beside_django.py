@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
-from pytest_django import Settings
+from django.contrib.sessions.backends.file import SessionStore as FileSession
 
 UNKNOWN = "akeythatnobodyhas"
 ENGINES = ["db", "cache", "cached_db", "file"]
@@ -142,9 +142,10 @@ def both_ways(engine: str, behaviour: Callable[[Make], Any]) -> tuple[Any, Any]:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda behaviour: behaviour.__name__)
 def test_answer_is_that_of_the_engine_of_django(
-    engine: str, behaviour: Callable[[Make], Any], settings: Settings, tmp_path: Path
+    engine: str, behaviour: Callable[[Make], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.SESSION_FILE_PATH = str(tmp_path)
+    # Django remembers the first folder that SESSION_FILE_PATH names, which is gone with the test that had it.
+    monkeypatch.setattr(FileSession, "_storage_path", str(tmp_path), raising=False)
     theirs = both_ways(f"django.contrib.sessions.backends.{engine}", behaviour)
     assert both_ways("sessionpersist.engine", behaviour) == theirs
 
