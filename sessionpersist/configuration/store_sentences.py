@@ -147,6 +147,7 @@ ANY_STORE = (
     _("The store gave back something else than what was written."),
     _("The store refused an update."),
     _("The store let an outdated update pass."),
+    _("The store let an outdated update pass, or none."),
     _("The store updated a record that was not there."),
     _("The store lost an update."),
     _("The store deleted another version of the record."),
