@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run demo test test-long floors matrix djongo screenshots bench bench-docs bench-quick docs check format lock build wheel clean
+.PHONY: help run demo test test-long floors matrix djongo screenshots bench bench-docs bench-quick docs check format messages lock build wheel clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,11 @@ check: $(VENV)/.dev ## Lint, formatting, types, migrations, Django's checks for 
 format: $(VENV)/.dev ## Format the code and mend what the linter can mend
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+messages: $(VENV)/.dev ## Gather the messages of the app for the translators, and compile what they have written
+	@cd sessionpersist && ../$(PYTHON) -m django makemessages --all --no-obsolete --no-wrap --add-location never
+	@$(PYTHON) -c 'import pathlib, polib; [polib.pofile(str(path)).save_as_mofile(path.with_suffix(".mo")) \
+	  for path in pathlib.Path("sessionpersist/locale").rglob("*.po")]'
 
 lock: $(VENV)/.dev ## Pin the newest releases that requirements.txt allows, with their hashes
 	@$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

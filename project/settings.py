@@ -89,6 +89,7 @@ MIDDLEWARE = [
     "project.middleware.ClearSiteDataMiddleware",
     "project.middleware.EarlierSessionCookieMiddleware",
     "sessionpersist.middleware.SessionMiddleware",  # in the place of Django's
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -157,6 +158,17 @@ DATABASES = databases(os.environ, BASE_DIR)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 LANGUAGE_CODE = "en"
+# Those that the app speaks. Its pages, and the admin's, are in the one that the browser asks for.
+LANGUAGES = [
+    ("en", "English"),
+    ("ar", "العربية"),
+    ("de", "Deutsch"),
+    ("es", "Español"),
+    ("fr", "Français"),
+    ("ja", "日本語"),
+    ("pt-br", "Português (Brasil)"),
+    ("zh-hans", "简体中文"),
+]
 TIME_ZONE = env.text("TIME_ZONE", default="UTC")
 USE_TZ = True
 

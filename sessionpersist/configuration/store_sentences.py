@@ -96,7 +96,6 @@ SETTINGS = (
     _("The environment variable {name} is not set on this node."),
     _("The file {path} can't be read on this node, or holds no {what}."),
     _("There is no session store of the type “{type}”."),
-    _("A session is compressed by Zstandard, which this node lacks: install sessionpersist[fast]."),
     _(
         "{store} needs the package {package}, which {trouble}. Install it with: pip install 'sessionpersist[{extra}]'"
     ),
@@ -167,6 +166,7 @@ ANY_STORE = (
 )
 
 HANDOVER = (
+    _("A session is compressed by Zstandard, which this node lacks: install sessionpersist[fast]."),
     _("A session was being moved by others again and again."),
     _("The login configuration could not be read for too long to be sure of the store."),
     _("The login configuration could not be read. Has “migrate” been run?"),
