@@ -222,11 +222,17 @@ def screenshot() -> Screenshot:
     def keep(page: Page, name: str, part: str = "", *, whole: bool = True) -> None:
         if name in SHOWN and os.environ.get("UPDATE_SCREENSHOTS") == "1":
             page.evaluate("scrollTo(0, 0)")  # what is sticky goes back to its place
+            sight = page.viewport_size
+            if whole and not part and sight:  # in a window of its height, where what is sticky hides nothing
+                height = page.evaluate("document.documentElement.scrollHeight")
+                page.set_viewport_size({"width": sight["width"], "height": max(height, sight["height"])})
             page.wait_for_timeout(600)  # a bar that moves comes to rest
             path = SCREENSHOTS / f"{name}.png"
             if part:
                 page.locator(part).screenshot(path=path, animations="disabled")
             else:
-                page.screenshot(path=path, full_page=whole, animations="disabled")
+                page.screenshot(path=path, animations="disabled")
+            if sight:
+                page.set_viewport_size(sight)
 
     return keep

@@ -56,6 +56,7 @@ class Visitor:
         self.page.goto(f"{self.url}/admin/")
         self.page.get_by_role("link", name="Login Configuration").first.click()
         expect(self.page.get_by_role("heading", name="Login Configuration")).to_be_visible()
+        self.page.wait_for_load_state()  # its scripts run
 
     def choose(self, place: Place, **changes: str) -> None:
         """Choose a store and fill in its fields; ``changes`` by label, such as ``Password="wrong"``."""
