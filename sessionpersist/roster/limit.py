@@ -4,6 +4,9 @@ The order makes the limit exact, whatever else goes on and whoever is killed: th
 first; then the roster is set to what is left and the new one, if nobody has changed it meanwhile; then the new session
 is saved with its user. So all that lives is in the roster, and the roster never holds more than the limit. Whoever was
 ended can't be saved any more, not even for the first time: an ended record stands in the way.
+
+That record is in the store that was in force then. So a session is listed and saved for the first time under one
+revision; where a switch comes between the two it is listed once more, and nobody may have ended it before.
 """
 
 from __future__ import annotations
