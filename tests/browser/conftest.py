@@ -45,6 +45,8 @@ SHOWN = (
     "your-sessions",
     "limit-refused",
     "logged-out-elsewhere",
+    "language-de",
+    "language-ar",
     *(f"theme-{theme}-{scheme}" for theme in THEMES for scheme in ("light", "dark")),
 )
 # The first is the same browser without a window, and takes a third of the time.

@@ -1,0 +1,58 @@
+"""The Login Configuration in other languages, in the browser: from left to right, and from right to left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polib
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from tests.browser.conftest import WIDE, OnOneNode, Screenshot
+from tests.browser.visitor import PASSWORD, USER
+from tests.languages.test_catalogues import path_of
+from tests.load.site import Node
+
+pytestmark = pytest.mark.xdist_group("browser accessibility")
+
+ADDRESS = "/admin/sessionpersist/loginconfiguration/"
+WIDTHS = (320, 768, 1600)
+
+
+def words(language: str) -> dict[str, str]:
+    """What each message is in that language."""
+    return {each.msgid: each.msgstr for each in polib.pofile(str(path_of(language, "po")))}
+
+
+class TestLanguage(OnOneNode):
+    @pytest.mark.parametrize(
+        ("language", "direction", "scheme"), [("de", "ltr", "light"), ("ar", "rtl", "dark")]
+    )
+    def test_the_page_and_what_a_store_says(
+        self,
+        new_context: Callable[..., BrowserContext],
+        node: Node,
+        screenshot: Screenshot,
+        language: str,
+        direction: str,
+        scheme: str,
+    ) -> None:
+        said = words(language)
+        page = new_context(locale=language, color_scheme=scheme).new_page()
+        page.goto(f"{node.url}/admin/login/?next={ADDRESS}")
+        page.locator("#id_username").fill(USER)
+        page.locator("#id_password").fill(PASSWORD)
+        page.locator("[type=submit]").click()
+        expect(page.locator("html")).to_have_attribute("dir", direction)
+        expect(page.get_by_role("heading", level=1)).to_have_text(said["Login Configuration"])
+        expect(page.locator(".sp-badge")).to_contain_text(said["Answers"])
+        page.get_by_role("button", name=said["Test connection"]).click()
+        expect(page.locator("#sp-result .sp-verdict")).to_have_text(said["The connection works."])
+        steps = page.locator(".sp-steps .sp-step")
+        expect(steps.first).to_contain_text(said["Open"])
+        expect(steps.filter(has_text=said["Compare and set"])).to_have_count(1)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+        screenshot(page, f"language-{language}")
