@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 IN_MEMORY = Path("/dev/shm")
-ENOUGH = 8 << 30  # bytes; a run uses a quarter of it
+ENOUGH = 8 << 30  # bytes; the files of a run take a quarter of it
 
 
 def use_memory_for_files() -> None:

@@ -45,6 +45,8 @@ class MongoDB(Server):
             f"--port={self.port}",
             f"--dbpath={self.folder / 'data'}",
             "--wiredTigerCacheSizeGB=0.25",
+            # Else there are 300 megabytes of journal before anything is written to it.
+            "--wiredTigerEngineConfigString=log=(file_max=40MB,prealloc=false)",
             "--setParameter=diagnosticDataCollectionEnabled=false",
             # A login costs milliseconds of work on purpose, otherwise. It takes no less than this.
             "--setParameter=scramSHA256IterationCount=5000",

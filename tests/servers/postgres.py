@@ -38,6 +38,9 @@ class Postgres(Server):
         "full_page_writes": "off",
         "dynamic_shared_memory_type": "mmap",
         "max_connections": "200",
+        # The data may lie in memory, where half a gigabyte of log is too much.
+        "max_wal_size": "64MB",
+        "min_wal_size": "32MB",
         # A login costs milliseconds of work on purpose, otherwise, and a test has a connection of its own.
         "scram_iterations": "1",
     }
