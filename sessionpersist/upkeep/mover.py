@@ -48,10 +48,8 @@ class Mover:
         self.holding, self.source, self.wait, self.meanwhile = holding, source, wait, meanwhile
         self.moved = 0
         self._rate = 0.0  # that was reached lately
-        self._told_at, self._told = (
-            monotonic(),
-            0,
-        )  # when that was last noted, and how many had been moved by then
+        # When that was last noted, and how many had been moved by then.
+        self._told_at, self._told = monotonic(), 0
 
     def run(self) -> bool:
         """Look through the store, again and again while that moves something; False where something is left that can't
@@ -93,7 +91,17 @@ class Mover:
             self.moved += count
             due = max(due, begun - 1) + max(count, size / STEPS) / rate
             took = monotonic() - begun
-            if self.wait(max(due - monotonic(), took)) or self._wanted(rate) != rate:
+            if self._is_interrupted(max(due, monotonic() + took), rate):
+                return False
+
+    def _is_interrupted(self, until: float, rate: float) -> bool:
+        """Rest until a time of the monotonic clock, and hold the lease meanwhile; True where the process is about to
+        end, or another rate is wanted."""
+        while True:
+            left = until - monotonic()
+            if self.wait(max(0.0, min(left, TELL_SECONDS))) or self._wanted(rate) != rate:
+                return True
+            if left <= TELL_SECONDS:
                 return False
 
     def _wanted(self, rate: float) -> float:

@@ -245,6 +245,26 @@ class TestATurn:
         Upkeep(SITE).turn()
         assert left() == 0
 
+    def test_one_that_is_slow_holds_its_lease_and_hears_of_a_pause_meanwhile(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "DRAIN_RATE": 0.01}
+        monkeypatch.setattr(mover, "TELL_SECONDS", 0.05)
+        upkeep, waits = Upkeep(SITE), []
+        wait = upkeep.ending.wait
+
+        def paused_after_a_while(seconds: float) -> bool:
+            waits.append(Lease.objects.get().expires_at)
+            if len(waits) == 5:
+                mover.paused(source())
+            return wait(seconds)
+
+        monkeypatch.setattr(upkeep.ending, "wait", paused_after_a_while)
+        assert upkeep.turn() == threads.LOOK_SECONDS
+        assert left() == SESSIONS - 1
+        assert len(waits) < 10, "the next session was due in 100 seconds"
+        assert waits[4] > waits[0]
+
     def test_by_hand_only(self, settings: Settings) -> None:
         settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "DRAIN_RATE": 0}
         mover.faster(source())
