@@ -86,11 +86,13 @@ def test_expired_rows_are_found_in_the_index_alone_and_deleted_by_key(
 
 
 def test_as_many_as_expired_at_one_moment_are_cleared_in_any_number_of_looks(
-    store: DatabaseStore, monkeypatch: pytest.MonkeyPatch
+    store: DatabaseStore, asked: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clearing, "FOUND", 7)
     fill(store)
+    asked.clear()
     assert store.clear_expired() == ROWS
+    assert [sql[:6] for sql, _ in asked].count("DELETE") == 1, "what several looks find is sorted together"
     assert store.clear_expired() == 0
     assert store.count() == ROWS
 
@@ -136,7 +138,7 @@ def sizes(seconds: float, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     deleted: list[int] = []
     monkeypatch.setattr(clearing, "monotonic", lambda: clock[0])
 
-    answers: list[list[clearing.Place]] = [[], [(1, f"{number:064d}") for number in range(5_000)]]
+    answers: list[list[clearing.Place]] = [[], [], [(1, f"{number:064d}") for number in range(5_000)]]
 
     def find(place: clearing.Place) -> Sequence[clearing.Place]:
         return answers.pop()
