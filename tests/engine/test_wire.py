@@ -81,6 +81,12 @@ def verbs() -> dict[str, Case]:
         "replace": verb(lambda store, key, record: store.replace(key, record._replace(version=8), 7)),
         "touch": verb(lambda store, key, record: store.touch(key, record.expires_at + 1)),
         "delete": verb(lambda store, key, record: store.delete(key)),
+        "rotate": verb(lambda store, key, record: store.rotate(key, 7, secrets.token_hex(32), record)),
+        "end_and_replace": verb(
+            lambda store, key, record: store.end_and_replace(
+                {secrets.token_hex(32): 1}, record.expires_at, key, record._replace(version=8), 7
+            )
+        ),
     }
 
 
