@@ -51,7 +51,8 @@ def phone(laptop: Visitor, new_visitor: NewVisitor) -> Visitor:
 
 def open_list(visitor: Visitor) -> Page:
     visitor.visit_home()
-    visitor.page.get_by_role("link", name="Your sessions").click()
+    account = visitor.page.get_by_role("navigation", name="Account")  # the page names it, too
+    account.get_by_role("link", name="Your sessions").click()
     expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Your sessions")
     return visitor.page
 
