@@ -30,7 +30,7 @@ from tests.deploy.files import COMPOSE, DEPLOY, NODES, ROOT, SERVICES, command, 
 from tests.load.operator import Form
 from tests.servers import Postgres, Valkey, require
 from tests.servers.certificates import make_certificates
-from tests.servers.places import free_port
+from tests.servers.places import free_port, is_free
 from tests.servers.process import GuardedProcess
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("deploy")]
@@ -207,8 +207,14 @@ def balancer(
     words = [str(NGINX), "-p", str(own), "-c", str(file), "-g", f"{user}daemon off;"]
     tried = subprocess.run([*words[:-2], "-t"], capture_output=True, text=True, check=False)
     assert tried.returncode == 0, tried.stderr
-    process = GuardedProcess(words, own, "", folder / "nginx.log")
+    log = folder / "nginx.log"
+    process = GuardedProcess(words, own, "", log)
     running.callback(process.end, signal.SIGTERM)
+    give_up = time.monotonic() + SECONDS
+    while is_free(ports["8080"]) or is_free(ports["8443"]):
+        assert process.alive, log.read_text()
+        assert time.monotonic() < give_up, log.read_text()
+        time.sleep(0.1)
 
 
 class Browser:
