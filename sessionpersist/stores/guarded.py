@@ -13,6 +13,7 @@ against other requests.
 
 from __future__ import annotations
 
+import enum
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from time import monotonic
@@ -34,6 +35,7 @@ MOST_PARTS = 1000  # servers of a store of which each has a breaker
 
 # What comes of a verb that the store has not answered, in metrics: it was not asked, it has refused, it is gone.
 TURNED_AWAY, REFUSED, UNAVAILABLE = "turned_away", "refused", "unavailable"
+OUTCOMES: dict[enum.Enum, str] = {each: each.name.lower() for each in (*Outcome, *Rotation)}
 
 REFUSALS_EVERY = 60.0  # seconds between two lines of the log about requests that a server refused
 
@@ -180,7 +182,7 @@ class GuardedStore(Drainable):
                 self._note_fault(error)
             raise
         if recorder.listeners:
-            recorder.operation(self.kind, verb, recorder.outcome_of(verb, answer), monotonic() - begun)
+            recorder.operation(self.kind, verb, outcome_of(verb, answer), monotonic() - begun)
         self._answered_at = begun
         if self.breaker.succeeded():
             self._report_recovered()
@@ -332,3 +334,18 @@ def _in_full(error: StoreUnavailable) -> str:
     words = driver_words(error)
     said = printable(error, LONGEST_TEXT)
     return f"{said} ({words})" if words else said
+
+
+def outcome_of(verb: str, answer: object) -> str:
+    """Name what a store has answered: ``found``, ``ended`` or ``missing`` to a read; ``created`` or ``taken``;
+    ``saved``, ``conflict`` or ``missing``; to a rotate ``done``, ``left`` or ``taken``; else ``done`` or
+    ``missing``."""
+    if isinstance(answer, Record):
+        return "ended" if answer.ended else "found"
+    if answer is None:
+        return "missing" if verb == "get" else "done"
+    if isinstance(answer, Outcome | Rotation):
+        return OUTCOMES[answer]
+    if verb == "create":
+        return "created" if answer else "taken"
+    return "missing" if answer is False else "done"

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
-from sessionpersist.stores.base import Outcome, Record, Rotation
 from sessionpersist.telemetry import lines
 from sessionpersist.telemetry.lines import METRIC_FAILED
 
@@ -136,9 +135,6 @@ BOUNDS = (
 )
 
 
-OUTCOMES: dict[enum.Enum, str] = {each: each.name.lower() for each in (*Outcome, *Rotation)}
-
-
 class Listener(Protocol):
     """Whoever passes metrics on. It may be called by any thread, and must not wait for anything."""
 
@@ -194,21 +190,6 @@ def refresh() -> None:
             each.refresh()
         except Exception as error:  # noqa: BLE001 - see add()
             _note_failure(error)
-
-
-def outcome_of(verb: str, answer: object) -> str:
-    """Name what a store has answered: ``found``, ``ended`` or ``missing`` to a read; ``created`` or ``taken``;
-    ``saved``, ``conflict`` or ``missing``; to a rotate ``done``, ``left`` or ``taken``; else ``done`` or
-    ``missing``."""
-    if isinstance(answer, Record):
-        return "ended" if answer.ended else "found"
-    if answer is None:
-        return "missing" if verb == "get" else "done"
-    if isinstance(answer, Outcome | Rotation):
-        return OUTCOMES[answer]
-    if verb == "create":
-        return "created" if answer else "taken"
-    return "missing" if answer is False else "done"
 
 
 def _note_failure(error: Exception) -> None:
