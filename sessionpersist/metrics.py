@@ -26,6 +26,7 @@ app_name = "sessionpersist_metrics"
 
 collector = Collector(Instruments())
 recorder.listen(collector.instruments)
+recorder.refresh()  # what this process knew before
 
 
 @for_monitoring

@@ -120,7 +120,7 @@ FORK_FAILED = Line(
     "fork_failed", MAIN, logging.ERROR, (), "A forked process could not let go of what is its parent's."
 )
 METRIC_FAILED = Line(
-    "metric_failed", MAIN, logging.ERROR, ("error",), "A metric could not be noted; once a minute at most."
+    "metric_failed", MAIN, logging.ERROR, ("error",), "Metrics are missing; once a minute at most."
 )
 UPKEEP_LOST = Line(
     "upkeep_lost",

@@ -46,7 +46,9 @@ class Instruments:
         self._histogram = _made(Histogram, DURATION, own, buckets=BOUNDS)
         self._of_histogram: dict[tuple[str, ...], Any] = {}
         self._breakers = _made(Gauge, BREAKERS, own, multiprocess_mode="livesum")
-        self._read = Gauge(READ, AGE.description, registry=own, multiprocess_mode="livemin")
+        self._kinds = set[str]()  # of the stores that this process has told of
+        # Each process by itself: one that has not read it yet has a 0 in its file, which would be the lowest.
+        self._read = Gauge(READ, AGE.description, registry=own, multiprocess_mode="liveall")
 
     def add(self, metric: Metric, amount: int, labels: tuple[str, ...]) -> None:
         counter = self._counters[metric]
@@ -62,8 +64,10 @@ class Instruments:
         age = gauges.configuration_age()
         if age is not None:
             self._read.set(time.time() - age)
-        for store, number in gauges.open_breakers().items():
-            self._breakers.labels(store).set(number)
+        open_breakers = gauges.open_breakers()
+        self._kinds.update(open_breakers)
+        for store in tuple(self._kinds):  # a store that is out of use has none
+            self._breakers.labels(store).set(open_breakers.get(store, 0))
 
 
 class Collector:

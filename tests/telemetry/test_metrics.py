@@ -40,7 +40,7 @@ from sessionpersist.stores.base import Record, new_version, now_ms
 from sessionpersist.stores.breaker import FAULTS
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.settings import MemorySettings
-from sessionpersist.telemetry import gauges, node, opentelemetry, recorder, tracing
+from sessionpersist.telemetry import gauges, node, opentelemetry, prometheus, recorder, tracing
 from sessionpersist.telemetry.recorder import ENDED, MERGES, METRICS, RETRIES, STARTED, Metric
 from sessionpersist.testing import override_login_configuration
 from tests.load import stores as places
@@ -375,6 +375,18 @@ class TestTraces:
         assert tracing.tracer is None
 
 
+def in_a_process(code: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run it in a process that has imported nothing yet."""
+    return subprocess.run(
+        [sys.executable, *options, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
 BLOCKED = """
 import sys
 for name in ("opentelemetry", "prometheus_client", "health_check"):
@@ -392,17 +404,80 @@ except Exception as error:
 
 
 def test_without_the_packages_there_is_nobody_to_listen() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", BLOCKED],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = in_a_process(BLOCKED, "-W", "error")
     nobody, said = done.stdout.splitlines()
     assert nobody == "() None"
     assert said.startswith("ImproperlyConfigured sessionpersist.metrics needs prometheus_client.")
+
+
+OLD_API = """
+from opentelemetry.metrics import _internal
+_internal._ProxyMeter.create_histogram = lambda self, name, unit="", description="": None
+"""
+NAMES_MISSING = "import opentelemetry.metrics; del opentelemetry.metrics.Observation"
+PROVIDER_MISSING = "import os; os.environ['OTEL_PYTHON_METER_PROVIDER'] = 'there_is_none'"
+SET_UP = """
+import django
+django.setup()
+from sessionpersist.telemetry import recorder
+print(recorder.listeners)
+"""
+
+
+@pytest.mark.parametrize("installed", [OLD_API, NAMES_MISSING, PROVIDER_MISSING])
+def test_a_site_starts_beside_an_opentelemetry_that_can_not_be_used(installed: str) -> None:
+    done = in_a_process(installed + SET_UP)
+    assert done.stdout == "()\n"
+    assert done.stderr.count("OpenTelemetry gets no metrics (") == 1
+
+
+@pytest.mark.parametrize("first", ["lines", "listening", "node", "recorder", "tracing"])
+def test_each_module_can_be_imported_first(first: str) -> None:
+    in_a_process(f"import sessionpersist.telemetry.{first}")
+
+
+# Prometheus, of one process.
+
+BESIDE_ONE_THAT_HAS_READ_NOTHING = """
+import os, signal
+import django
+django.setup()
+from sessionpersist.telemetry import gauges
+from sessionpersist.telemetry.prometheus import Collector, Instruments
+from sessionpersist.telemetry.recorder import AGE
+ready, said = os.pipe()
+other = os.fork()
+if other == 0:
+    Instruments()
+    os.write(said, b"1")
+    signal.pause()
+os.read(ready, 1)
+try:
+    gauges.configuration_age = lambda: 7.0
+    families = Collector(Instruments()).collect()
+    print(next(each.samples[0].value for each in families if each.name == AGE.prometheus_name))
+finally:
+    os.kill(other, signal.SIGKILL)
+"""
+
+
+def test_the_age_of_the_configuration_is_told_beside_a_process_that_has_read_none(tmp_path: Path) -> None:
+    done = in_a_process(BESIDE_ONE_THAT_HAS_READ_NOTHING, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    assert 7 <= float(done.stdout) < 60
+
+
+def test_a_breaker_of_a_store_that_is_out_of_use_is_not_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    instruments = prometheus.Instruments()
+
+    def told(store: str) -> float | None:
+        return instruments.registry.get_sample_value("sessionpersist_store_breakers_open", {"store": store})
+
+    monkeypatch.setattr(gauges, "open_breakers", lambda: {"REDIS": 1})
+    instruments.refresh()
+    assert told("REDIS") == 1
+    monkeypatch.setattr(gauges, "open_breakers", lambda: {"MONGODB": 0})
+    instruments.refresh()
+    assert (told("REDIS"), told("MONGODB")) == (0, 0)
 
 
 # Prometheus, of a site with two worker processes.
