@@ -7,7 +7,8 @@ killed, and begun again; a batch that was half done is two copies of some sessio
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -21,6 +22,7 @@ from django.utils.translation import gettext as _
 from sessionpersist import conf, forks
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import moving, places, routing, snapshot, times
+from sessionpersist.handover.asking import in_time
 from sessionpersist.handover.carrying import Place
 from sessionpersist.handover.driving import drive
 from sessionpersist.handover.routing import CurrentView
@@ -37,6 +39,9 @@ PATIENCE = 5.0  # seconds; a server kills a worker that takes several times as l
 COUNT_AT_MOST = places.COUNT_AT_MOST
 
 
+ANSWER_HOLDS = (
+    5.0  # seconds for which nobody needs to ask again whether a handover goes on; see DRAINED_GRACE
+)
 HELD_SECONDS = 30.0  # for which a search that a step has left off is gone on with; what it has read grows old
 
 
@@ -54,6 +59,10 @@ _searches: dict[int, Search] = {}  # by revision: those of this process that no 
 
 class NotNow(Exception):
     """Nothing can be moved at this moment; the text says why. Waiting a moment helps."""
+
+
+class Drained(Exception):
+    """Another process has moved the rest meanwhile, and the handover has ended."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,8 @@ class Draining:
         known = view.snapshot.draining
         self.number = place.number
         self.found: Iterator[moving.Batch] | None = None  # where a search has begun already: the rest of it
+        self.require: Callable[[], None] = _nothing  # raises where this process may not write (any more)
+        self._asked_at = -math.inf  # when it was last asked whether it goes on, on the monotonic clock
         self.settings: StoreSettings = next(each.settings for each in known if each.number == place.number)
 
     @property
@@ -118,8 +129,9 @@ class Draining:
         """Count what is left, and remember the most that was. Raises StoreUnavailable."""
         count = self.place.store.count(COUNT_AT_MOST)
         revisions = Revision.objects.filter(pk=self.number)
-        revisions.filter(Q(most_left=None) | Q(most_left__lt=count)).update(most_left=count)
-        most = revisions.values_list("most_left", flat=True).first() or count
+        with in_time(Revision):
+            revisions.filter(Q(most_left=None) | Q(most_left__lt=count)).update(most_left=count)
+            most = revisions.values_list("most_left", flat=True).first() or count
         return Left(count, count == COUNT_AT_MOST, most)
 
     def batches(self, size: int = BATCH) -> Iterator[int]:
@@ -130,9 +142,12 @@ class Draining:
         self.require_memory_of_site()
         self.found = self.found or moving.batched(self.place.store.scan(), size)
         for batch in self.found:
-            if not self._goes_on():
+            rule = moving.move(self.view, self.place, batch, records.united)
+            try:
+                self._require_going_on()
+                moved = drive(rule, routing.current_view, before=self._require_lately)
+            except Drained:
                 return
-            moved = drive(moving.move(self.view, self.place, batch, records.united), routing.current_view)
             if routing.current_view().number != self.view.number:
                 for key in batch:
                     routing.current_store().get(key)  # a switch came in between: have it where it belongs now
@@ -140,19 +155,36 @@ class Draining:
             recorder.add(MOVED, amount=moved)
             yield moved
 
-    def _goes_on(self) -> bool:
-        """Return whether what was read may still be brought over: once the handover has ended, a logout leaves no mark.
+    def _require_lately(self) -> None:
+        """Called right before each call of a store. A process may stand still at any moment, for as long as it likes
+        (Ctrl-Z, a machine that swaps, a virtual one that is moved); meanwhile another may move the rest, and once
+        DRAINED_GRACE has passed a logout leaves no mark, so that a write would bring the session back. So an answer
+        holds for ANSWER_HOLDS, and then the database is asked again; and the lease, if there is one, must be held.
 
-        Asks the database, as this process may not have heard of it yet. False where another drain has moved the rest;
-        raises NotNow where the store was given up, and where another switch is to come.
+        What remains is a process, or a packet on its way, that stands still between this check and the write for
+        longer than DRAINED_GRACE less ANSWER_HOLDS. Nor does the monotonic clock see a machine that sleeps.
         """
+        while monotonic() >= self._asked_at + ANSWER_HOLDS:
+            self._require_going_on()
+        self.require()
+
+    def _require_going_on(self) -> None:
+        """See that what was read may still be brought over: once the handover has ended, a logout leaves no mark.
+
+        Asks the database, as this process may not have heard of it yet. Raises Drained where another drain has moved
+        the rest, NotNow where the store was given up, and where another switch is to come, and Error.
+        """
+        asked_at = monotonic()
         require_calm(routing.current_view())
         if self.view.in_transaction():
             raise NotNow(_("Sessions can't be moved inside a transaction, which may be rolled back."))
-        how = Revision.objects.filter(pk=self.number).values_list("drained_how", flat=True).first()
+        with in_time(Revision):
+            how = Revision.objects.filter(pk=self.number).values_list("drained_how", flat=True).first()
         if how == "abandoned":
             raise NotNow(_("{store} has been given up.").format(store=self.describe()))
-        return not how
+        if how:
+            raise Drained
+        self._asked_at = asked_at
 
     def finish(self) -> int:
         """Count what is left; where that is nothing, the handover from this store is over. Raises StoreUnavailable."""
@@ -161,11 +193,12 @@ class Draining:
         left = store.count(COUNT_AT_MOST) or store.count(COUNT_AT_MOST, rosters=True)
         if left:
             return left
-        if self.per_node:
-            Node.objects.note_drained(conf.node_name(), self.number)
-        if not self.per_node or (Node.objects.exists() and not self.nodes_left()):
-            Revision.objects.drained(self.number, "drained")
-            snapshot.expire()
+        with in_time(Revision):
+            if self.per_node:
+                Node.objects.note_drained(conf.node_name(), self.number)
+            if not self.per_node or (Node.objects.exists() and not self.nodes_left()):
+                Revision.objects.drained(self.number, "drained")
+                snapshot.expire()
         return 0
 
     def require_memory_of_site(self) -> None:
@@ -206,14 +239,19 @@ class Draining:
         return in_use.first() or times.beginning()
 
 
+def _nothing() -> None:
+    """Raise nothing: no lease is needed."""
+
+
 def require_memory_of_site(settings: StoreSettings) -> None:
     """Raise StoreMisconfigured where these settings are In-Memory, and this process opens another memory than any that
     serves the site: another user, or another folder, has another one, which is empty."""
     if not settings.per_node:
         return
-    used = set(Node.objects.exclude(memory="").values_list("memory", flat=True))
-    # Nodes of 0.2.0 report none: nobody can tell before this release has reported from there.
-    known = used or Node.objects.of_earlier_release().exists()
+    with in_time(Node):
+        used = set(Node.objects.exclude(memory="").values_list("memory", flat=True))
+        # Nodes of 0.2.0 report none: nobody can tell before this release has reported from there.
+        known = used or Node.objects.of_earlier_release().exists()
     if known and open_store(settings).place() not in used:
         raise StoreMisconfigured(
             _(
@@ -230,7 +268,10 @@ def going_on() -> list[Draining]:
     places.learn(snapshot.current())
     view = routing.current_view()
     numbers = [place.number for place in view.sources]
-    unfinished = set(Revision.objects.filter(pk__in=numbers, drained_at=None).values_list("pk", flat=True))
+    with in_time(Revision):
+        unfinished = set(
+            Revision.objects.filter(pk__in=numbers, drained_at=None).values_list("pk", flat=True)
+        )
     return [Draining(view, place) for place in view.sources if place.number in unfinished]
 
 

@@ -65,11 +65,19 @@ def backoff(attempt: int) -> float:
     return random.uniform(0, min(0.001 * 2**attempt, LONGEST_PAUSE))  # noqa: S311 - not for secrets
 
 
-def drive(rule: Rule[T], look: Callable[[], object], sleep: Callable[[float], None] = time.sleep) -> T:
-    """Run a rule to its end in this thread, and return what it returns."""
+def drive(
+    rule: Rule[T],
+    look: Callable[[], object],
+    sleep: Callable[[float], None] = time.sleep,
+    before: Callable[[], None] | None = None,
+) -> T:
+    """Run a rule to its end in this thread, and return what it returns. ``before`` is called right before each call of
+    a store; what it raises is not for the rule to judge, and leaves the rule where it is."""
     try:
         request = next(rule)
         while True:
+            if before and isinstance(request, Call):
+                before()
             try:
                 answer = _done(request, look, sleep)
             except Exception as error:  # noqa: BLE001 - whatever a store raises is for the rule to judge

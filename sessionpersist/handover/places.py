@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from sessionpersist import conf
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import snapshot
+from sessionpersist.handover.asking import in_time
 from sessionpersist.handover.snapshot import Known, Snapshot
 from sessionpersist.models import Node, Revision
 from sessionpersist.stores import open_store
@@ -50,14 +51,13 @@ def note(revision: Known, place: str) -> None:
     """Note where the store of a revision has been found to be: nobody knew yet, or the id that was known is gone with
     what else was there. In-Memory is another place on each node, which no revision notes; and so may be a name such as
     localhost: what another node finds there still is left alone, and the page shows that they differ."""
-    if (
-        revision.number <= INITIAL
-        or revision.settings.per_node
-        or place in ("", revision.place)
-        or _others_find(revision)
-    ):
+    if revision.number <= INITIAL or revision.settings.per_node or place in ("", revision.place):
         return
-    if Revision.objects.filter(pk=revision.number, place=revision.place).update(place=place):
+    with in_time(Revision):
+        if _others_find(revision):
+            return
+        noted = Revision.objects.filter(pk=revision.number, place=revision.place).update(place=place)
+    if noted:
         snapshot.expire()
 
 

@@ -9,6 +9,7 @@ from time import monotonic
 from django.db.models.functions import Now
 
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.handover.asking import in_time
 from sessionpersist.handover.snapshot import Known
 from sessionpersist.models import Lease
 from sessionpersist.stores import open_store
@@ -33,7 +34,8 @@ def clear_all(holding: Holding, known: Iterable[Known], wait: Wait) -> None:
             except StoreUnavailable as error:
                 failed = error
     if holding.scope == SITE:
-        Lease.objects.filter(expires_at__lt=Now() - FORGOTTEN).delete()
+        with in_time(Lease):
+            Lease.objects.filter(expires_at__lt=Now() - FORGOTTEN).delete()
     holding.renew(cleared_at=Now())
     if failed is not None:
         raise failed

@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
 from typing import Any
 
-from django.db import connections, router
 from django.db.models.functions import Now
 
 from sessionpersist import conf
 from sessionpersist.handover import times
+from sessionpersist.handover.asking import in_time
 from sessionpersist.models import LONGEST_LEASE, Lease
-from sessionpersist.stores.deadlines import answers_within
 
 SITE = "site"  # the scope of what all nodes share
 SHORTEST = 15.0  # seconds
@@ -58,7 +55,7 @@ class Holding:
     def renew(self, **told: Any) -> None:
         """Hold it for longer, and note columns of Lease that say what is being done. Raises LeaseLost, Error."""
         asked, length = monotonic(), seconds()
-        with _deadline():
+        with in_time(Lease):
             held = Lease.objects.in_force().filter(pk=self.scope, token=self._token)
             if not held.update(expires_at=Now() + timedelta(seconds=length), **told):
                 raise LeaseLost(self.scope)
@@ -66,7 +63,7 @@ class Holding:
 
     def release(self) -> None:
         """Let others have it at once. Raises Error."""
-        with _deadline():
+        with in_time(Lease):
             Lease.objects.filter(pk=self.scope, token=self._token).update(expires_at=Now(), moves=0, rate=0)
 
 
@@ -74,7 +71,7 @@ def take(scope: str) -> Holding | None:
     """Take the lease of a scope; None where another process holds it. Raises Error."""
     asked, length, token = monotonic(), seconds(), secrets.token_hex(16)
     mine = {"token": token, "node": conf.node_name(), "process": os.getpid(), "moves": 0, "rate": 0}
-    with _deadline():
+    with in_time(Lease):
         if not _is_free(scope):
             return None
         free = Lease.objects.free().filter(pk=scope)
@@ -85,7 +82,7 @@ def take(scope: str) -> Holding | None:
 
 def cleared_ago(scope: str) -> float:
     """Return how many seconds ago the scope was cleared; infinity: never. Raises Error."""
-    with _deadline():
+    with in_time(Lease):
         found = (
             Lease.objects.filter(pk=scope).exclude(cleared_at=None).values_list("cleared_at", Now()).first()
         )
@@ -103,15 +100,3 @@ def _is_free(scope: str) -> bool:
         return False
     Lease.objects.bulk_create([Lease(scope=scope, expires_at=times.beginning())], ignore_conflicts=True)
     return True
-
-
-@contextmanager
-def _deadline() -> Iterator[None]:
-    """Inside, the database has TIMEOUT_SECONDS to answer."""
-    connection = connections[router.db_for_write(Lease)]
-    try:
-        with answers_within(conf.timeout_seconds(), connection):
-            yield
-    except BaseException:
-        connection.close()  # there may be a late answer on it
-        raise

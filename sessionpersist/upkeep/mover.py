@@ -7,6 +7,7 @@ from time import monotonic
 
 from sessionpersist import conf
 from sessionpersist.handover import draining
+from sessionpersist.handover.asking import in_time
 from sessionpersist.handover.draining import Draining
 from sessionpersist.handover.snapshot import Known
 from sessionpersist.models import Revision
@@ -27,7 +28,8 @@ def has_work(scope: str, known: list[Known]) -> bool:
     numbers = [each.number for each in known if each.settings.per_node == (scope != SITE)]
     if not numbers or not conf.drain_rate():
         return False
-    return Revision.objects.filter(pk__in=numbers, drained_at=None).exclude(drain_rate=0).exists()
+    with in_time(Revision):
+        return Revision.objects.filter(pk__in=numbers, drained_at=None).exclude(drain_rate=0).exists()
 
 
 def move_all(holding: Holding, wait: Wait, meanwhile: Callable[[], None]) -> bool:
@@ -46,6 +48,7 @@ class Mover:
 
     def __init__(self, holding: Holding, source: Draining, wait: Wait, meanwhile: Callable[[], None]) -> None:
         self.holding, self.source, self.wait, self.meanwhile = holding, source, wait, meanwhile
+        source.require = holding.require
         self.moved = 0
         self._rate = 0.0  # that was reached lately
         # When that was last noted, and how many had been moved by then.
@@ -123,7 +126,10 @@ class Mover:
 def rate_of(number: int) -> float:
     """Return how many sessions a second are to be moved out of the store of a revision without anybody asking; 0: none.
     Raises Error."""
-    chosen = Revision.objects.filter(pk=number, drained_at=None).values_list("drain_rate", flat=True)
+    with in_time(Revision):
+        chosen = list(
+            Revision.objects.filter(pk=number, drained_at=None).values_list("drain_rate", flat=True)
+        )
     return next((rate_from(each) for each in chosen), 0.0)
 
 

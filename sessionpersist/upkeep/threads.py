@@ -50,11 +50,22 @@ class Upkeep(threading.Thread):
         self.ending = threading.Event()
         self.clear_at = 0.0  # when to look whether to clear, on the monotonic clock
         self.failures = 0  # in a row
+        self.broken = False  # whether a turn has raised, of which the log is told once
 
     def run(self) -> None:
         pause = LOOK_SECONDS * random.random()  # noqa: S311 - so that the processes of a node do not look together
         while not self.ending.wait(pause):
-            pause = self.turn()
+            pause = self._turn_or_pause()
+
+    def _turn_or_pause(self) -> float:
+        """Take a turn. The thread outlives whatever goes wrong even in telling of a failure, or in letting go of it."""
+        try:
+            return self.turn()
+        except Exception as error:  # noqa: BLE001 - nobody begins another thread in this process
+            if not self.broken:
+                self.broken = True
+                self._say(error)
+            return LONGEST_PAUSE
 
     def turn(self) -> float:
         """Do what there is to do, and return in how many seconds to look again. Never raises: whatever is wrong, it is
@@ -187,16 +198,18 @@ def begin(sender: object) -> None:
 
 
 def end() -> None:
-    """End it, and wait a moment for a step that is under way: what is held is let go of."""
+    """End it, and wait a moment for a step that is under way: what is held is let go of. A request that this process
+    serves nevertheless begins it again."""
     for each in _threads:
         each.ending.set()
     give_up = monotonic() + LAST_SECONDS
     for each in _threads:
         each.join(max(0.0, give_up - monotonic()))
+    reset()
 
 
 def reset() -> None:
-    """In a forked child, which has none of the threads."""
+    """Forget the threads: they have ended, or this is a forked child, which has none of them."""
     global _threads, _begun
     _threads, _begun = [], threading.Lock()
 

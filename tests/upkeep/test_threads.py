@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
@@ -13,11 +14,12 @@ from typing import Any
 import pytest
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
+from django.db import connection
 from django.db.models.functions import Now
 from django.test.client import AsyncClientHandler, ClientHandler
 from pytest_django import Settings
 
-from sessionpersist.handover import routing, snapshot
+from sessionpersist.handover import draining, routing, snapshot
 from sessionpersist.handover.draining import BATCH
 from sessionpersist.models import Lease, LoginConfiguration, Revision, StoredSession
 from sessionpersist.stores.base import PLACE, new_version, now_ms
@@ -117,6 +119,41 @@ def test_a_request_goes_on_where_the_system_allows_no_more_threads(
     finally:
         threads.reset()
     assert caplog.text.count("can't start new thread") == 2
+
+
+def test_after_an_end_a_request_begins_it_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.SESSIONPERSIST = {"DRAIN_RATE": 1, "QUIET_TESTS": False}
+    threads.reset()
+    begun: list[Upkeep] = []
+    monkeypatch.setattr(Upkeep, "start", lambda self: begun.append(self))
+    monkeypatch.setattr(Upkeep, "join", lambda self, timeout: None)
+    try:
+        for _ in range(2):
+            threads.begin(WSGIHandler)
+            threads.begin(WSGIHandler)
+            threads.end()
+    finally:
+        threads.reset()
+    assert len(begun) == 4
+
+
+def test_a_thread_outlives_a_turn_that_raises_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    upkeep, pauses = Upkeep(SITE), []
+
+    def broken() -> float:
+        raise RuntimeError("nobody has foreseen this")
+
+    def wait(pause: float) -> bool:
+        pauses.append(pause)
+        return len(pauses) > 3
+
+    monkeypatch.setattr(upkeep, "turn", broken)
+    monkeypatch.setattr(upkeep.ending, "wait", wait)
+    upkeep.run()
+    assert pauses[1:] == [threads.LONGEST_PAUSE] * 3
+    assert caplog.text.count("has to wait: RuntimeError") == 1
 
 
 SESSIONS = 200
@@ -313,6 +350,84 @@ class TestATurn:
         assert caplog.text.count("has to wait") == 1
         assert pauses[-1] > threads.LOOK_SECONDS
         assert left() == SESSIONS
+
+
+def stand_still(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let time pass on the clocks of a process that does nothing meanwhile."""
+    later = monotonic() + seconds
+    for module in ("handover.draining", "upkeep.lease"):
+        monkeypatch.setattr(f"sessionpersist.{module}.monotonic", lambda: later)
+
+
+@pytest.mark.usefixtures("at_work")
+class TestStandingStill:
+    """Between the answer that the handover goes on and the first write, for longer than DRAINED_GRACE."""
+
+    @pytest.fixture(autouse=True)
+    def asked(self, monkeypatch: pytest.MonkeyPatch, at_work: None) -> list[str]:
+        """Have the process stand still after its first answer, while what is named here happens."""
+        happens: list[str] = []
+        ask = draining.Draining._require_going_on
+
+        def ask_and_stand_still(self: draining.Draining) -> None:
+            ask(self)
+            if happens:
+                if happens.pop() == "drained":
+                    Revision.objects.drained(self.number, "drained")
+                stand_still(monkeypatch, 31)
+
+        monkeypatch.setattr(draining.Draining, "_require_going_on", ask_and_stand_still)
+        return happens
+
+    def test_nothing_is_written_once_another_has_moved_the_rest(self, asked: list[str]) -> None:
+        """It may have been logged out again since, without a mark."""
+        asked.append("drained")
+        assert list(draining.going_on()[0].batches()) == []
+        assert (routing.current_view().current.store.count(), left()) == (0, SESSIONS)
+
+    def test_nor_by_the_button(self, asked: list[str]) -> None:
+        asked.append("drained")
+        assert draining.move_some(source(), 1.0).moved == 0
+        assert routing.current_view().current.store.count() == 0
+
+    def test_it_goes_on_where_the_handover_does(self, asked: list[str]) -> None:
+        asked.append("nothing")
+        assert sum(draining.going_on()[0].batches()) == SESSIONS
+
+    def test_nothing_is_written_without_the_lease(self, asked: list[str]) -> None:
+        asked.append("nothing")
+        assert Upkeep(SITE).turn() == threads.LOOK_SECONDS
+        assert (routing.current_view().current.store.count(), left()) == (0, SESSIONS)
+
+
+class TestADatabaseThatHangs:
+    """The thread waits for none for ever: each of its questions has a deadline."""
+
+    def test_each_question_is_asked_under_one(self, at_work: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = {"asked": 0, "bare": 0}
+        inside: list[float] = []
+
+        @contextmanager
+        def noted(seconds: float, connection: Any) -> Iterator[None]:
+            inside.append(seconds)
+            try:
+                yield
+            finally:
+                inside.pop()
+
+        def count(execute: Any, sql: str, *rest: Any) -> Any:
+            found["asked"] += 1
+            found["bare"] += not inside and "storedsession" not in sql
+            return execute(sql, *rest)
+
+        for module in ("handover.asking", "handover.snapshot", "handover.nodes", "handover.logouts"):
+            monkeypatch.setattr(f"sessionpersist.{module}.answers_within", noted)
+        upkeep = Upkeep(SITE)
+        with connection.execute_wrapper(count):
+            upkeep.turn()
+        assert left() == 0
+        assert found["asked"] > 10
+        assert found["bare"] == 0
 
 
 @pytest.mark.usefixtures("at_work")
