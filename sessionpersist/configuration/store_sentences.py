@@ -468,7 +468,8 @@ def find(text: str) -> Known | None:
 def _patterns() -> tuple[frozenset[str], list[tuple[str, re.Pattern[str]]]]:
     """The sentences without gaps, and those with some, of which the ones that say most come first."""
     gapped = sorted(filter(GAP.search, SENTENCES), key=lambda each: -len(GAP.sub("", each)))
-    return frozenset(SENTENCES), [(each, _pattern(each)) for each in gapped]
+    whole = frozenset(each for each in SENTENCES if not GAP.search(each))
+    return whole, [(each, _pattern(each)) for each in gapped]
 
 
 def _pattern(sentence: str) -> re.Pattern[str]:

@@ -222,11 +222,12 @@ def opened(key: str, record: Record | None) -> Roster:
 
 def _decoded(plain: bytes) -> Roster | None:
     try:
-        form, more, check_at, rows, all_ended_at = json.loads(plain)
-        entries = tuple(Entry(row[0], tuple(row[1]), *row[2:]) for row in rows)
+        form, more, check_at, rows, *rest = json.loads(plain)  # another release may know more, or less
+        entries = tuple(Entry(row[0], tuple(row[1]), *row[2 : len(Entry._fields)]) for row in rows)
+        all_ended_at = int(rest[0]) if rest else 0
     except (ValueError, TypeError, LookupError):
         return None
-    return Roster(entries, bool(more), int(check_at), int(all_ended_at)) if form == 1 else None
+    return Roster(entries, bool(more), int(check_at), all_ended_at) if form == 1 else None
 
 
 def _sealer(key: str) -> Sealer:
@@ -433,8 +434,12 @@ def _written(
     record = Record(sealed(key, roster, version, created_at), version, created_at, expires_at)
     ended_until = now_ms() + KEPT
     if ending.keys and held is not None:
-        outcome = yield from call(store.end_and_replace, ending.keys, ended_until, key, record, held.version)
-        ending.done()
+        try:
+            outcome = yield from call(
+                store.end_and_replace, ending.keys, ended_until, key, record, held.version
+            )
+        finally:  # where that fails, they may have been ended, and nobody would tell
+            ending.done()
         return outcome is Outcome.SAVED
     for each, reason in ending.keys.items():
         yield from call(store.end, each, ended_until, reason)

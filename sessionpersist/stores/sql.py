@@ -246,7 +246,9 @@ def end_and_replace(table: str, rows: int) -> str:
     """Build PostgreSQL's statement that ends sessions and replaces a record, whether that is done or not."""
     head, _, values = INSERT.format(t=table, m="%s").partition(" VALUES ")
     replace = ("UPDATE {t} SET " + ASSIGN + " WHERE " + EXACT).format(t=table, m="%s")
-    return f"WITH ended AS ({head} VALUES {', '.join([values] * rows)}{UPDATE_EXCLUDED}) {replace}"
+    # What nobody reads is executed last, and would wait for locks while it holds that of the record to replace.
+    ended = f"{head} VALUES {', '.join([values] * rows)}{UPDATE_EXCLUDED} RETURNING 1"
+    return f"WITH ended AS ({ended}) {replace} AND (SELECT count(*) FROM ended) >= 0"
 
 
 def delete_many(table: str, rows: int) -> str:

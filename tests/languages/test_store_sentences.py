@@ -126,6 +126,8 @@ def test_a_sentence_in_a_sentence_is_translated_with_its_names(monkeypatch: pyte
             "REDIS AT cache:6379, DATABASE 0 HAS FAILED REPEATEDLY AND IS BEING GIVEN A MOMENT. THE LAST FAILURE: "
             "NOTHING LISTENS ON PORT 6379 OF cache: THE CONNECTION WAS REFUSED."
         )
+        # A server that speaks in our words has nothing in their gaps.
+        assert translated("REDIS at a:1 refused: “{server} did not answer in time.”").startswith("REDIS AT")
         assert translated("whatever a server says {0} {x}") == "whatever a server says {0} {x}"
     with translation.override("en-gb"):
         assert translated(text) == text

@@ -156,6 +156,17 @@ def test_a_second_try_after_a_lost_connection_is_confirmed(
         each.close()
 
 
+def test_a_session_that_no_replica_has_under_its_new_key_stays_under_the_old_one(pair: Pair) -> None:
+    """Its user has the old key in the cookie, as the login was answered 503."""
+    store, key, moved, record = pair.store(), a_key(), a_key(), a_record()
+    assert store.create(key, record)
+    pair.cut()
+    with pytest.raises(StoreUnavailable, match="too few replicas"):
+        store.rotate(key, record.version, moved, a_record())
+    assert store.get(key) == record
+    store.close()
+
+
 @pytest.mark.usefixtures("switches_at_once")
 @pytest.mark.django_db(transaction=True)
 def test_a_logout_that_was_told_to_work_holds_after_a_fail_over(pair: Pair, settings: Any) -> None:

@@ -158,8 +158,11 @@ class MongoStore(Probed):
 
     def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
         """See Store.rotate(). Writes of two kinds would be two commands; so the old record is left as one that has
-        expired, which the server clears away soon."""
-        if version == ENDED:
+        expired, which the server clears away soon.
+
+        In a replica set the new record is confirmed before the old one goes: else a user would be logged out where too
+        few members confirm them, as nobody has been told the new key."""
+        if version == ENDED or not is_alone(self._database()):
             return super().rotate(old_key, version, new_key, record)
         only = {} if version is None else {"version": version}
         free = {"_id": new_key, "expires_at": {"$lte": DatetimeMS(now_ms())}}

@@ -91,6 +91,10 @@ REPLACE = script(f"""{LIVE}if version ~= ARGV[2] then return 1 end
 redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
 return 2
 """)
+# KEYS: the record to replace, then those to end. ARGV: as for REPLACE, the TTL of the ends, the value of each. Where
+# one of the ends is refused, as the server is full, nothing is replaced.
+END_AND_REPLACE = script(f"""for at = 2, #KEYS do redis.call('SET', KEYS[at], ARGV[at + 4], 'PX', ARGV[5]) end
+{REPLACE.text}""")
 # ARGV: time, new expires_at, its TTL.
 TOUCH = script(f"""{LIVE}if tonumber(ARGV[2]) > expiry(head) then
     redis.call('SETRANGE', KEYS[1], 16, struct.pack('>I8', tonumber(ARGV[2])))

@@ -146,6 +146,10 @@ class RedisStore(Probed):
         self._is_ok(self._command("SET", name, ended, "PX", ttl(expires_at), name=name, writes=True))
 
     def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
+        if (
+            self.settings.wait_replicas
+        ):  # the new record is confirmed before the old one goes: who has only its key?
+            return super().rotate(old_key, version, new_key, record)
         names, only = [self._name(old_key), self._name(new_key)], b"" if version is None else packed(version)
         new, life = pack(record), ttl(record.expires_at)
         answer = self._script(scripts.ROTATE, names, now_ms(), only, new, life)
@@ -156,18 +160,10 @@ class RedisStore(Probed):
     def end_and_replace(
         self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
     ) -> Outcome:
-        ends = [
-            ("SET", self._name(each), pack(ended_record(until, reason)), "PX", ttl(until))
-            for each, reason in ended.items()
-        ]
-        name, give_up = self._name(key), monotonic() + self.timeout
+        names = [self._name(each) for each in (key, *ended)]
+        ends = [pack(ended_record(until, reason)) for reason in ended.values()]
         own = (now_ms(), packed(expected), pack(record), ttl(record.expires_at))
-        replace = ("EVALSHA", scripts.REPLACE.sha, 1, name, *own)
-        *made, answer = self._commands(self._wire.write, [*ends, replace])
-        for each in made:
-            self._is_ok(each)
-        if isinstance(answer, redis.exceptions.NoScriptError):
-            answer = self._script(scripts.REPLACE, [name], *own, give_up=give_up)
+        answer = self._script(scripts.END_AND_REPLACE, names, *own, ttl(until), *ends)
         if answer not in OUTCOMES:
             raise self._explained(answer)
         return OUTCOMES[answer]
