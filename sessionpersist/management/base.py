@@ -46,11 +46,27 @@ class SessionCommand(BaseCommand):
     def run_from_argv(self, argv: list[str]) -> None:
         try:
             super().run_from_argv(argv)
-            sys.stdout.flush()
         except BrokenPipeError:
-            # What is still buffered would be written once more as the interpreter ends, and be an error again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_unread()
             sys.exit(READER_GONE)
+        except SystemExit:  # it has failed, which is what the exit code says
+            _drop_unread()
+            raise
+        if _drop_unread():
+            sys.exit(READER_GONE)
+
+
+def _drop_unread() -> bool:
+    """Return whether nobody reads what was printed. What is left of it is dropped: the interpreter would write it once
+    more as it ends, and that would be an error again."""
+    gone = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            gone = True
+    return gone
 
 
 def operator() -> str:

@@ -75,17 +75,31 @@ def test_with_the_database_down_a_command_says_so_and_repeats_no_address(
 def test_a_command_whose_reader_has_gone_ends_quietly(command: list[str], site: Site) -> None:
     """As in “drain_sessions | head”."""
     site.migrate()
+    assert unread(site, *command) == (141, "")
+
+
+def test_one_that_fails_says_so_still(site: Site) -> None:
+    site.migrate()
+    site.configure(persistence_type="REDIS", redis_host="127.0.0.1", redis_port=free_port())
+    code, said = unread(site, "validate_connections")
+    [*logged, sentence] = said.splitlines()
+    assert (code, sentence[:20]) == (1, "CommandError: 1 of 1")
+    assert not [line for line in logged if "BrokenPipe" in line]
+
+
+def unread(site: Site, *command: str) -> tuple[int, str]:
+    """The exit code of a command whose output nobody reads, and what it says of errors."""
     reader, writer = os.pipe()
     os.close(reader)
     arguments = [sys.executable, str(ROOT / "manage.py"), *command]
     done = subprocess.run(
         arguments,
         cwd=ROOT,
-        env=site.environment,
+        env={**site.environment, "PYTHONUNBUFFERED": ""},  # written as it ends
         stdout=writer,
         stderr=subprocess.PIPE,
         text=True,
         timeout=60,
     )
     os.close(writer)
-    assert (done.returncode, done.stderr) == (141, "")
+    return done.returncode, done.stderr
