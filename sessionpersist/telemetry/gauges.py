@@ -8,24 +8,54 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from threading import Lock
 from time import monotonic
 from weakref import WeakKeyDictionary
 
-from django.db import Error
+from django.db import Error, connections, router
 
-from sessionpersist import forks
+from sessionpersist import conf, forks
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing, snapshot
 from sessionpersist.handover.places import COUNT_AT_MOST
+from sessionpersist.models import Lease
 from sessionpersist.stores import open_store
 from sessionpersist.stores.base import Drainable
+from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.guarded import GuardedStore, PartedStore
 from sessionpersist.upkeep import progress
+from sessionpersist.upkeep.progress import Progress
 
 COUNTED_SECONDS = 30.0  # how long a count of this process will do: on a large store it takes its time
+UNKNOWN_SECONDS = 5.0  # how long a store that could not be counted is left alone
 
-# When and how many.
-_counted: WeakKeyDictionary[Drainable, tuple[float, int]] = WeakKeyDictionary()
+
+class Count:
+    """How many sessions a store had when it was last counted; None where it could not be, or never was."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._good_until = float("-inf")
+        self._counting = Lock()
+
+    def of(self, store: Drainable) -> int | None:
+        """Return it. One thread counts; the others meanwhile take what there was."""
+        if monotonic() >= self._good_until and self._counting.acquire(blocking=False):
+            try:
+                self._update(store)
+            finally:
+                self._counting.release()
+        return self.number
+
+    def _update(self, store: Drainable) -> None:
+        try:
+            self.number = store.count(COUNT_AT_MOST)
+        except StoreUnavailable:
+            self.number = None
+        self._good_until = monotonic() + (UNKNOWN_SECONDS if self.number is None else COUNTED_SECONDS)
+
+
+_counted: WeakKeyDictionary[Drainable, Count] = WeakKeyDictionary()
 
 
 def configuration_age() -> float | None:
@@ -62,10 +92,21 @@ def handover_rate() -> dict[str, float]:
     found: dict[str, float] = {}
     with suppress(StoreUnavailable, Error):
         kinds = {place.number: _kind(place.store) for place in routing.current_view().sources}
-        for number, each in (progress.read(list(kinds)) if kinds else {}).items():
+        for number, each in (_progress(list(kinds)) if kinds else {}).items():
             if (kind := kinds[number]) is not None:
                 found[kind] = found.get(kind, 0.0) + each.rate
     return found
+
+
+def _progress(numbers: list[int]) -> dict[int, Progress]:
+    """As ``progress.read``, within TIMEOUT_SECONDS: whoever asks for metrics waits for no database that hangs."""
+    connection = connections[router.db_for_write(Lease)]
+    try:
+        with answers_within(conf.timeout_seconds(), connection):
+            return progress.read(numbers)
+    except Error:
+        connection.close_if_unusable_or_obsolete()
+        raise
 
 
 def _kind(store: Drainable) -> str | None:
@@ -88,18 +129,12 @@ def _stores_in_use() -> Iterator[GuardedStore | PartedStore]:
 def _counts(stores: Iterable[Drainable]) -> dict[str, int]:
     found: dict[str, int] = {}
     for store in stores:
-        with suppress(StoreUnavailable):
-            if (kind := _kind(store)) is not None:
-                found[kind] = found.get(kind, 0) + _count(store)
+        if (kind := _kind(store)) is None:
+            continue
+        count = _counted.setdefault(store, Count()).of(store)
+        if count is not None:
+            found[kind] = found.get(kind, 0) + count
     return found
-
-
-def _count(store: Drainable) -> int:
-    at, count = _counted.get(store, (float("-inf"), 0))
-    if monotonic() - at >= COUNTED_SECONDS:
-        count = store.count(COUNT_AT_MOST)
-        _counted[store] = monotonic(), count
-    return count
 
 
 forks.in_child(forks.Layer.KNOWLEDGE, reset)

@@ -85,5 +85,13 @@ def _observations(figures: Figures) -> list[Observation]:
 
 def _of_site(figures: Figures) -> list[Observation]:
     """Return what is true wherever it is asked, so that one process of a node says it. It is asked in a thread of its
-    own: connections of the thread that exports would stay open."""
-    return outside(lambda: _observations(figures)) if node.speaks() else []
+    own: connections of the thread that exports would stay open. As the interpreter ends, when an SDK exports for the
+    last time, no thread can begin, and nothing is said."""
+    if not node.speaks():
+        return []
+    try:
+        return outside(lambda: _observations(figures))
+    except RuntimeError as error:
+        if "shutdown" in str(error):
+            return []
+        raise

@@ -7,15 +7,17 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.contrib.auth.models import User
@@ -36,8 +38,9 @@ from sessionpersist.handover import routing
 from sessionpersist.models import Lease, LoginConfiguration
 from sessionpersist.session.reasons import Reason
 from sessionpersist.stores import open_store
-from sessionpersist.stores.base import Record, new_version, now_ms
+from sessionpersist.stores.base import Drainable, Record, new_version, now_ms
 from sessionpersist.stores.breaker import FAULTS
+from sessionpersist.stores.deadlines import TimedOut
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.settings import MemorySettings
 from sessionpersist.telemetry import gauges, node, opentelemetry, prometheus, recorder, tracing
@@ -47,7 +50,9 @@ from tests.load import stores as places
 from tests.load.clients import Browser
 from tests.load.site import Node, Site
 from tests.outage.flaky import FlakyStore
-from tests.servers import Valkey, require, shared
+from tests.servers import Postgres, Valkey, require, shared
+from tests.stores.databases import added_database
+from tests.stores.dripping import dripping
 
 KEY = "a" * 64
 ROOT = Path(__file__).resolve().parents[2]
@@ -207,6 +212,63 @@ def test_what_is_left_and_how_fast_it_moves() -> None:
         until = timezone.now() + timedelta(seconds=10)
         Lease.objects.create(scope=name, token=name, node=name, expires_at=until, moves=number, rate=120.5)
     assert gauges.handover_rate() == {"IN_MEMORY": 241}
+
+
+class Counted:
+    """A store whose sessions take as long to count as the test says."""
+
+    def __init__(self) -> None:
+        self.may_answer = threading.Event()
+        self.is_asked = threading.Event()
+        self.asked = 0
+        self.down = False
+
+    def count(self, at_most: int) -> int:
+        self.asked += 1
+        self.is_asked.set()
+        assert self.may_answer.wait(30)
+        if self.down:
+            raise StoreUnavailable("It is down.")
+        return 3
+
+
+def test_one_thread_counts_and_the_others_do_not_wait() -> None:
+    store, count = Counted(), gauges.Count()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(count.of, cast("Drainable", store))
+        assert store.is_asked.wait(30)
+        assert count.of(cast("Drainable", store)) is None
+        store.may_answer.set()
+        assert first.result() == 3
+    assert count.of(cast("Drainable", store)) == 3
+    assert store.asked == 1
+
+
+def test_a_store_that_could_not_be_counted_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, count = Counted(), gauges.Count()
+    store.may_answer.set()
+    store.down = True
+    monkeypatch.setattr(gauges, "UNKNOWN_SECONDS", 60.0)
+    assert [count.of(cast("Drainable", store)) for _ in range(3)] == [None] * 3
+    assert store.asked == 1
+
+
+class ToTheDripping:
+    """A router of Django's."""
+
+    def db_for_write(self, model: object, **hints: object) -> str:
+        return "drips"
+
+
+def test_metrics_wait_for_no_database_that_hangs(settings: Settings, django_db_blocker: Any) -> None:
+    require(Postgres)
+    settings.SESSIONPERSIST = {"TIMEOUT_SECONDS": 1.0}
+    settings.DATABASE_ROUTERS = [ToTheDripping()]
+    server = shared(Postgres)
+    with django_db_blocker.unblock(), dripping(server) as relay, added_database("drips", server.url):
+        relay.drips = True
+        with pytest.raises(TimedOut):
+            gauges._progress([1])
 
 
 def test_nobody_pays_for_it_where_nobody_listens(flaky: FlakyStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,11 +486,31 @@ print(recorder.listeners)
 """
 
 
-@pytest.mark.parametrize("installed", [OLD_API, NAMES_MISSING, PROVIDER_MISSING])
+@pytest.mark.parametrize(
+    "installed", [OLD_API, NAMES_MISSING, PROVIDER_MISSING], ids=["old", "names missing", "provider missing"]
+)
 def test_a_site_starts_beside_an_opentelemetry_that_can_not_be_used(installed: str) -> None:
     done = in_a_process(installed + SET_UP)
     assert done.stdout == "()\n"
     assert done.stderr.count("OpenTelemetry gets no metrics (") == 1
+
+
+EXPORTED_AT_EXIT = """
+import django
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
+metrics.set_meter_provider(MeterProvider([PeriodicExportingMetricReader(ConsoleMetricExporter(), 3_600_000)]))
+django.setup()
+from sessionpersist.telemetry import recorder
+recorder.operation("REDIS", "get", "found", 0.001)
+"""
+
+
+def test_what_is_exported_as_a_process_ends_is_no_error() -> None:
+    done = in_a_process(EXPORTED_AT_EXIT)
+    assert "sessionpersist.store.operation.duration" in done.stdout
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("first", ["lines", "listening", "node", "recorder", "tracing"])
