@@ -6,7 +6,6 @@ killed, and begun again; a batch that was half done is two copies of some sessio
 
 from __future__ import annotations
 
-import atexit
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from sessionpersist import conf, forks
+from sessionpersist import conf, exits, forks
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import moving, places, routing, snapshot, times
 from sessionpersist.handover.asking import in_time
@@ -339,5 +338,5 @@ def reset() -> None:
     _searches.clear()
 
 
-atexit.register(reset)
+exits.at_exit(exits.Layer.KNOWLEDGE, reset)
 forks.in_child(forks.Layer.KNOWLEDGE, reset)

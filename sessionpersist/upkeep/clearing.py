@@ -23,14 +23,16 @@ FORGOTTEN = timedelta(days=1)  # a lease of a node that is gone
 Wait = Callable[[float], bool]
 
 
-def clear_all(holding: Holding, known: Iterable[Known], wait: Wait) -> None:
-    """Clear the stores of the scope, and note that. Raises LeaseLost, Error, and StoreUnavailable once the other stores
-    have had their turn."""
+def clear_all(holding: Holding, known: Iterable[Known], wait: Wait, seconds: float) -> bool:
+    """Clear the stores of the scope for about so many seconds, and note that it is done; False where there was no time
+    for all of it. Raises LeaseLost, Error, and StoreUnavailable once the other stores have had their turn."""
     failed: StoreUnavailable | None = None
+    give_up = monotonic() + seconds
     for each in known:
         if each.settings.per_node == (holding.scope != SITE):
             try:
-                _clear(holding, each, wait)
+                if not _clear(holding, each, wait, give_up):
+                    return False
             except StoreUnavailable as error:
                 failed = error
     if holding.scope == SITE:
@@ -39,21 +41,25 @@ def clear_all(holding: Holding, known: Iterable[Known], wait: Wait) -> None:
     holding.renew(cleared_at=Now())
     if failed is not None:
         raise failed
+    return True
 
 
-def _clear(holding: Holding, known: Known, wait: Wait) -> None:
-    """Clear one store, batch by batch, with as much rest after each as it took."""
-    begun, renewed, cleared = monotonic(), monotonic(), 0
+def _clear(holding: Holding, known: Known, wait: Wait, give_up: float) -> bool:
+    """Clear one store, batch by batch, with as much rest after each as it took; False where that was left off: the
+    process is about to end, or it is a time of the monotonic clock."""
+    begun, renewed, cleared, done = monotonic(), monotonic(), 0, True
     for count in open_store(known.settings).clearing():
         cleared += count
         holding.require()
         if monotonic() >= renewed + RENEW_SECONDS:
             holding.renew()
             renewed = monotonic()
-        if wait(monotonic() - begun):
-            return
+        if wait(monotonic() - begun) or monotonic() >= give_up:
+            done = False
+            break
         begun = monotonic()
     if cleared:
         store = known.settings.describe()
         sentence = f"{cleared} expired sessions were cleared from {store}."
         lines.say(EXPIRED_CLEARED, sentence, store=store, cleared=cleared)
+    return done

@@ -32,15 +32,14 @@ def has_work(scope: str, known: list[Known]) -> bool:
         return Revision.objects.filter(pk__in=numbers, drained_at=None).exclude(drain_rate=0).exists()
 
 
-def move_all(holding: Holding, wait: Wait, meanwhile: Callable[[], None]) -> bool:
-    """Move what is left in the draining stores of the scope; False where some of it can't be moved at this moment.
+def move_all(holding: Holding, wait: Wait, meanwhile: Callable[[], None]) -> int:
+    """Move what is left in the draining stores of the scope; return how many sessions can't be moved at this moment.
     ``meanwhile`` is called about once in TELL_SECONDS.
 
     Raises LeaseLost, Error, NotNow, StoreUnavailable; what was moved stays moved.
     """
     stores = [each for each in draining.going_on() if each.per_node == (holding.scope != SITE)]
-    moved = [Mover(holding, each, wait, meanwhile).run() for each in stores]
-    return all(moved)
+    return sum(Mover(holding, each, wait, meanwhile).run() for each in stores)
 
 
 class Mover:
@@ -54,21 +53,22 @@ class Mover:
         # When that was last noted, and how many had been moved by then.
         self._told_at, self._told = monotonic(), 0
 
-    def run(self) -> bool:
-        """Look through the store, again and again while that moves something; False where something is left that can't
-        be moved."""
+    def run(self) -> int:
+        """Look through the store, again and again while that moves something; return how much is left that can't be
+        moved."""
         self.source.left()  # the most that was there is what a progress bar begins with
         while rate := self._tell():
             before = self.moved
             done = self._pass(rate)
-            if done and not self.source.finish():
+            left = self.source.finish() if done else None
+            if left == 0:
                 self._say_so()
-                return True
-            if done and self.moved == before:
-                return False
+                return 0
+            if left and self.moved == before:
+                return left
             if self.wait(AGAIN_SECONDS if done else 0):
-                return True
-        return True
+                return 0
+        return 0
 
     def _say_so(self) -> None:
         if self.moved:
@@ -118,8 +118,8 @@ class Mover:
             lately = (self.moved - self._told) / passed
             self._rate = lately if not self._rate else (self._rate + lately) / 2
             self._told_at, self._told = now, self.moved
-        self.meanwhile()
         self.holding.renew(moves=self.source.number, rate=self._rate)
+        self.meanwhile()
         return rate_of(self.source.number)
 
 

@@ -8,7 +8,7 @@ configuration every REREAD_SECONDS.
 
 from __future__ import annotations
 
-import atexit
+import math
 import random
 import sys
 import threading
@@ -21,7 +21,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import Error, connections
 
-from sessionpersist import conf, forks
+from sessionpersist import conf, exits, forks
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing, snapshot
 from sessionpersist.handover.draining import NotNow
@@ -35,6 +35,8 @@ LOOK_SECONDS = 5.0  # between two looks
 SOON_SECONDS = 1.0  # before another look where a switch is not over yet
 REREAD_SECONDS = 10.0  # how old the knowledge of a process may be that no request keeps up to date
 LONGEST_PAUSE = 60.0  # seconds, where something fails again and again
+CLEARING_SECONDS = 5.0  # for which clearing holds up what is to be moved
+CLEARING_REST = 25.0  # seconds after which it goes on where that was not enough
 LAST_SECONDS = 2.0  # that a process which ends waits for a step to end
 
 
@@ -103,10 +105,12 @@ class Upkeep(threading.Thread):
         stores = [known.current, *known.draining]
         try:
             if to_clear:
-                self._clear(holding, stores)
+                self._clear(holding, stores, CLEARING_SECONDS if to_move else math.inf)
             return self._move(holding, stores) if to_move else LOOK_SECONDS
         finally:
-            with suppress(Error):  # it ends by itself, too
+            with suppress(
+                Exception
+            ):  # it ends by itself, too; as the interpreter ends, anything may be raised
                 holding.release()
 
     def _move(self, holding: lease.Holding, stores: Sequence[Known]) -> float | None:
@@ -114,17 +118,23 @@ class Upkeep(threading.Thread):
 
         def clear_meanwhile() -> None:
             if self._is_to_clear():
-                self._clear(holding, stores)
+                self._clear(holding, stores, CLEARING_SECONDS)
 
-        return LOOK_SECONDS if mover.move_all(holding, self.ending.wait, clear_meanwhile) else None
+        stuck = mover.move_all(holding, self.ending.wait, clear_meanwhile)
+        if stuck and not self.failures:
+            self._tell(f"{stuck} sessions can't be moved yet.")
+        return None if stuck else LOOK_SECONDS
 
-    def _clear(self, holding: lease.Holding, stores: Sequence[Known]) -> None:
-        """A store that can't be cleared keeps no other from being cleared, and none from being emptied."""
-        self.clear_at = monotonic() + conf.clear_seconds()
+    def _clear(self, holding: lease.Holding, stores: Sequence[Known], seconds: float) -> None:
+        """Clear for about so many seconds. A store that can't be cleared keeps no other from being cleared, and none
+        from being emptied. What is left over has its turn after a while: what is to be moved goes on meanwhile."""
+        every = conf.clear_seconds()
         try:
-            clearing.clear_all(holding, stores, self.ending.wait)
+            done = clearing.clear_all(holding, stores, self.ending.wait, seconds)
         except StoreUnavailable as error:
             self._say(error)
+            done = True
+        self.clear_at = monotonic() + (every if done else min(every, CLEARING_REST))
 
     def _is_to_clear(self) -> bool:
         every = conf.clear_seconds()
@@ -148,8 +158,11 @@ class Upkeep(threading.Thread):
     def _say(self, error: Exception) -> None:
         told = None if isinstance(error, StoreUnavailable) else error
         said = str(error) if told is None else type(error).__name__
+        self._tell(said, told)
+
+    def _tell(self, said: str, error: Exception | None = None) -> None:
         sentence = f"The upkeep of the {self.scope} has to wait: {said}"
-        lines.say(UPKEEP_WAITS, sentence, scope=self.scope, exc_info=told)
+        lines.say(UPKEEP_WAITS, sentence, scope=self.scope, exc_info=error)
 
     def _longer(self) -> float:
         self.failures += 1
@@ -227,5 +240,5 @@ def threads_run() -> bool:
     return uwsgi is None or bool(uwsgi.opt.get("enable-threads") or uwsgi.opt.get("threads"))
 
 
-atexit.register(end)
+exits.at_exit(exits.Layer.WORK, end)
 forks.in_child(forks.Layer.KNOWLEDGE, reset)

@@ -325,7 +325,9 @@ class TestATurn:
         assert left() == SESSIONS - BATCH, "a step was under way"
         assert not Lease.objects.in_force().exists()
 
-    def test_what_cannot_be_moved_is_tried_less_and_less_often(self) -> None:
+    def test_what_cannot_be_moved_is_said_once_and_tried_less_and_less_often(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """Sessions of a later revision, as a process that follows another switch writes them, stay where they are."""
         StoredSession.objects.exclude(stored_key=PLACE).update(version=new_version(source() + 10))
         upkeep = Upkeep(SITE)
@@ -333,6 +335,17 @@ class TestATurn:
         assert left() == SESSIONS
         assert pauses[0] < pauses[2]
         assert threads.LOOK_SECONDS < pauses[3] <= threads.LONGEST_PAUSE
+        assert caplog.text.count(f"has to wait: {SESSIONS} sessions can't be moved yet") == 1
+
+    def test_what_is_raised_as_the_interpreter_ends_keeps_no_lease_from_ending(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refused(self: lease.Holding) -> None:
+            raise RuntimeError("can't start new thread at interpreter shutdown")
+
+        monkeypatch.setattr(lease.Holding, "release", refused)
+        assert Upkeep(SITE).turn() == threads.LOOK_SECONDS
+        assert "RuntimeError" not in caplog.text
 
     def test_a_store_that_is_down_is_said_once(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -481,16 +494,42 @@ class TestClearing:
         settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "DRAIN_RATE": 200, "CLEAR_SECONDS": 0.2}
         monkeypatch.setattr(mover, "TELL_SECONDS", 0.1)
         times: list[float] = []
+        budgets: list[float] = []
         clear_all = clearing.clear_all
 
-        def noted(*arguments: Any) -> None:
+        def noted(*arguments: Any) -> bool:
             times.append(monotonic())
-            clear_all(*arguments)
+            budgets.append(arguments[3])
+            return clear_all(*arguments)
 
         monkeypatch.setattr(clearing, "clear_all", noted)
         Upkeep(SITE).turn()
         assert left() == 0
         assert len(times) > 1
+        assert set(budgets) == {threads.CLEARING_SECONDS}, "nor does clearing hold up the handover"
+
+    def test_it_is_done_only_once_all_of_it_was_looked_through(self) -> None:
+        holding = lease.take(SITE)
+        assert holding is not None
+        known = snapshot.current()
+        stores = [known.current, *known.draining]
+        assert not clearing.clear_all(holding, stores, lambda seconds: False, 0.0), "there was no time"
+        assert not clearing.clear_all(holding, stores, lambda seconds: True, 60.0), (
+            "the process is about to end"
+        )
+        assert lease.cleared_ago(SITE) == float("inf")
+        assert clearing.clear_all(holding, stores, lambda seconds: False, 60.0)
+        assert left() == 0
+        assert lease.cleared_ago(SITE) < 60
+
+    def test_what_there_was_no_time_for_has_its_turn_soon(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "DRAIN_RATE": 5000}
+        monkeypatch.setattr(clearing, "clear_all", lambda *arguments: False)
+        upkeep, begun = Upkeep(SITE), monotonic()
+        upkeep.turn()
+        assert upkeep.clear_at <= monotonic() + threads.CLEARING_REST < begun + 300
 
     def test_a_store_that_cannot_be_cleared_is_said_and_the_other_one_is_cleared(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -5,7 +5,6 @@ A replica set is found by any of its hosts, and followed by the driver itself fr
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from sessionpersist import exits
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.addresses import Address, addresses, check_distinct
 from sessionpersist.stores.certificates import Certificates
@@ -185,11 +185,13 @@ class HostsClient:
 _clients: WeakSet[HostsClient] = WeakSet()
 
 
-@atexit.register
 def _close_all() -> None:
     """As the process ends: the server need not find out by itself that nobody is there any more."""
     for client in list(_clients):
         client.close(_GOODBYE_SECONDS)
+
+
+exits.at_exit(exits.Layer.CONNECTIONS, _close_all)
 
 
 class AliasClient:
