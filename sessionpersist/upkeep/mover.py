@@ -155,4 +155,6 @@ def faster(number: int) -> None:
 
 
 def _choose(number: int, rate: int | None) -> None:
-    Revision.objects.filter(pk=number, drained_at=None).update(drain_rate=rate)
+    """Nothing is noted where DRAIN_RATE is 0: nothing moves by itself, and a rate would hold once it is set again."""
+    if conf.drain_rate():
+        Revision.objects.filter(pk=number, drained_at=None).update(drain_rate=rate)

@@ -108,9 +108,8 @@ class Upkeep(threading.Thread):
                 self._clear(holding, stores, CLEARING_SECONDS if to_move else math.inf)
             return self._move(holding, stores) if to_move else LOOK_SECONDS
         finally:
-            with suppress(
-                Exception
-            ):  # it ends by itself, too; as the interpreter ends, anything may be raised
+            # It ends by itself, too; as the interpreter ends, anything may be raised.
+            with suppress(Exception):
                 holding.release()
 
     def _move(self, holding: lease.Holding, stores: Sequence[Known]) -> float | None:

@@ -192,6 +192,20 @@ def test_a_handover_that_is_over_has_no_pace(browser: Client, number: int) -> No
     assert Revision.objects.get(pk=number).drain_rate is None
 
 
+def test_nor_has_the_store_in_force(browser: Client, number: int) -> None:
+    newest = Revision.objects.latest("pk").pk
+    answer = browser.post(url("pace", newest), {"pace": "pause"}, follow=True)
+    assert "over already" in text_of(answer)
+    assert Revision.objects.get(pk=newest).drain_rate is None
+
+
+def test_by_hand_only_no_rate_is_noted(browser: Client, number: int, settings: Settings) -> None:
+    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "DRAIN_RATE": 0}
+    browser.post(url("pace", number), {"pace": "faster"})
+    assert Revision.objects.get(pk=number).drain_rate is None
+    assert not LogEntry.objects.filter(change_message__contains="go faster").exists()
+
+
 def test_the_facts_that_a_step_brings_have_the_buttons_too(
     browser: Client, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from sessionpersist import audit, background
+from sessionpersist import audit, background, conf
 from sessionpersist.configuration.panels import read_panels
 from sessionpersist.configuration.panels.handover import Moving, find_moving
 from sessionpersist.configuration.panels.words import grouped
@@ -76,15 +76,20 @@ class DrainingViews(BaseViews):
     def pace(self, request: HttpRequest, number: int) -> HttpResponse:
         """Pause what moves by itself, have it go on, or have it move faster."""
         self._require(self.has_change_permission(request))
-        revision = Revision.objects.filter(pk=number, drained_at=None).first()
-        if revision is None:
+        found = next((each for each in draining.going_on() if each.number == number), None)
+        if found is None:
             messages.info(request, _("The handover from this store is over already."))
+            return HttpResponseRedirect(self._url("changelist"))
+        if not conf.drain_rate():
+            messages.info(
+                request, _("DRAIN_RATE is 0 here: sessions move as their users come back, or by hand.")
+            )
             return HttpResponseRedirect(self._url("changelist"))
         chosen = pace_chosen(request.POST.get("pace", ""))
         if chosen is None:
             return HttpResponseBadRequest()
         chosen.choose(number)
-        name = revision.store_settings().describe()
+        name = found.settings.describe()
         audit.changed(chosen.audited, request.user.get_username(), name)
         self._log(request, chosen.log.format(store=name))
         return HttpResponseRedirect(self._url("changelist") + "#sp-handover")
