@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -25,6 +26,7 @@ from sessionpersist.handover.carrying import Place, View
 from sessionpersist.handover.draining import NotNow
 from sessionpersist.handover.driving import Rule
 from sessionpersist.models import LoginConfiguration, Node, Revision, StoredSession
+from sessionpersist.stores import open_store
 from sessionpersist.stores.base import PLACE, Probed, Record, new_version, now_ms
 from sessionpersist.stores.redis.store import RedisStore
 from tests.commands.running import run
@@ -228,6 +230,31 @@ class TestInThisProcess:
         assert Revision.objects.get(pk=draining.going_on()[0].number).drained_at is None
         Node.objects.note_drained("there", draining.going_on()[0].number)
         assert "on every other node too" not in run("drain_sessions").output
+        assert draining.going_on() == []
+
+    @pytest.mark.parametrize("left", [7, None], ids=["with sessions", "nobody can tell"])
+    def test_the_memory_of_another_container_of_this_name_does_not_pass_for_drained(
+        self, left_in_memory: list[SessionStore], left: int | None
+    ) -> None:
+        [store] = draining.going_on()
+        number, memory = store.number, open_store(store.settings).place() or ""
+        Node.objects.create(name="here", process=1, revision=number + 1, memory=memory)
+        Node.objects.create(name="here", process=2, revision=number + 1, memory="b" * 32, left=left)
+        assert "3 sessions moved" in str(run("drain_sessions").error)
+        assert Revision.objects.get(pk=number).drained_at is None
+        assert not Node.objects.filter(drained=number).exists()
+        Node.objects.filter(process=2).update(left=0)
+        run("drain_sessions")
+        assert draining.going_on() == []
+
+    def test_nor_does_one_that_is_gone_hold_it_up(self, left_in_memory: list[SessionStore]) -> None:
+        [store] = draining.going_on()
+        Node.objects.create(
+            name="here", process=1, revision=2, memory=open_store(store.settings).place() or ""
+        )
+        gone: dict[str, Any] = {"memory": "b" * 32, "left": 7, "seen_at": Now() - timedelta(seconds=31)}
+        Node.objects.create(name="here", process=2, revision=2, **gone)
+        assert "none is left" in run("drain_sessions").output
         assert draining.going_on() == []
 
     def test_in_memory_is_not_over_where_no_node_has_reported_itself(
