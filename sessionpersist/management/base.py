@@ -13,6 +13,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
+from django.utils import translation
 
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.models import LoginConfiguration, Revision
@@ -23,11 +24,15 @@ READER_GONE = (
 
 
 class SessionCommand(BaseCommand):
-    """A command that asks the configuration and the stores. It may be piped into “head”."""
+    """A command that asks the configuration and the stores. It may be piped into “head”.
+
+    It speaks English, whatever the language of the site is: what it prints is searched for, and read by programs.
+    """
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
-            return super().execute(*args, **options)
+            with translation.override("en"):
+                return super().execute(*args, **options)
         except (StoreUnavailable, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from error
         except Error as error:

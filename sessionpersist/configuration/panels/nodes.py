@@ -94,7 +94,8 @@ def read_nodes(status: Status) -> Nodes:
     live = Node.objects.filter(seen_at__gte=Now() - LIVE)
     rows = list(live.annotate(now=Now()).order_by("name", "-seen_at"))
     numbers = {row.revision for row in rows}
-    stores = {each.pk: each.store_settings().describe() for each in Revision.objects.filter(pk__in=numbers)}
+    used = Revision.objects.filter(pk__in=numbers)
+    stores = {each.pk: translated(each.store_settings().describe()) for each in used}
     if unsaved := numbers - stores.keys():
         stores |= dict.fromkeys(unsaved, describe_initial())
     by_name = groupby(rows, key=lambda row: row.name)
@@ -105,7 +106,7 @@ def describe_initial() -> str:
     """Name the store that a process uses before anybody has saved one, or say what is wrong with it. A site that has
     saved does not depend on INITIAL, and its page must not either."""
     try:
-        return initial_settings().describe()
+        return translated(initial_settings().describe())
     except StoreMisconfigured as error:
         return translated(str(error))
 
