@@ -13,7 +13,8 @@ I5  nor does a store that fails at any verb, with its work done or not (``faults
 Known limits, which are left out:
 - what a process saves or touches that hears of no switch, while another carries just that session, may be lost;
 - a session that it makes may lie in a store that has been drained meanwhile;
-- where a store can't be told of a logout, such a process may still find the session there;
+- where a store can't be told of a logout, such a process may still find the session there; nor is one told that lies
+  behind everybody's end;
 - an operation that sleeps for longer than a drained store is looked into (``DRAINED_GRACE``) may bring a session back
   that has ended, or take one away: see the rule "grace";
 - so may a process that sleeps through a switch while it moves a session, and is killed before it looks again;

