@@ -14,6 +14,8 @@ from typing import NamedTuple
 from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_noop as _
 
+from sessionpersist.stores.settings import StoreSettings
+
 DEPTH = 4  # sentences in sentences, such as the last failure of a store, which names it
 
 STEPS = (
@@ -437,19 +439,29 @@ class Known(NamedTuple):
     given: dict[str, str]
 
 
-def translated(text: str) -> str:
+def store_name(settings: StoreSettings) -> str:
+    """Return what a store is called, in the active language."""
+    return in_language(settings.describe())
+
+
+def said(error: Exception) -> str:
+    """Return what is wrong with a store, in the active language."""
+    return in_language(str(error))
+
+
+def in_language(text: str) -> str:
     """Return what a store says in the active language; the names and the servers' own words in it stay."""
     language: str | None = get_language()
     if not language or language.partition("-")[0] == "en":
         return text
-    return _translated(text, DEPTH)
+    return _in_language(text, DEPTH)
 
 
-def _translated(text: str, depth: int) -> str:
+def _in_language(text: str, depth: int) -> str:
     known = find(text) if depth else None
     if known is None:
         return text
-    given = {name: _translated(each, depth - 1) for name, each in known.given.items()}
+    given = {name: _in_language(each, depth - 1) for name, each in known.given.items()}
     return gettext(known.sentence).format(**given)
 
 

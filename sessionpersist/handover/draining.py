@@ -36,11 +36,8 @@ from sessionpersist.telemetry.recorder import MOVED
 BATCH = moving.BATCH
 PATIENCE = 5.0  # seconds; a server kills a worker that takes several times as long
 COUNT_AT_MOST = places.COUNT_AT_MOST
-
-
-ANSWER_HOLDS = (
-    5.0  # seconds for which nobody needs to ask again whether a handover goes on; see DRAINED_GRACE
-)
+# Seconds for which nobody needs to ask again whether a handover goes on; see DRAINED_GRACE.
+ANSWER_HOLDS = 5.0
 HELD_SECONDS = 30.0  # for which a search that a step has left off is gone on with; what it has read grows old
 
 

@@ -18,9 +18,8 @@ from django.utils import translation
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.models import LoginConfiguration, Revision
 
-READER_GONE = (
-    128 + signal.SIGPIPE
-)  # the exit code that a shell gives a program whose output nobody reads any more
+# The exit code that a shell gives a program whose output nobody reads any more.
+READER_GONE = 128 + signal.SIGPIPE
 
 
 class SessionCommand(BaseCommand):

@@ -70,9 +70,8 @@ def _dumped(data: dict[str, Any]) -> bytes | None:
         marshal.dumps(data)
     except (TypeError, ValueError):
         return None
-    if (
-        SMALL in made or SMALLER.search(made) or (b"null" in made and orjson.loads(made) != data)
-    ):  # NaN is no None
+    has_nan = b"null" in made and orjson.loads(made) != data
+    if SMALL in made or SMALLER.search(made) or has_nan:
         return None
     escaped = made if made.isascii() else _escaped(made)
     return escaped and escaped.replace(DELETE, DELETE_ESCAPED)

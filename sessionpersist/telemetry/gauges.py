@@ -12,16 +12,16 @@ from threading import Lock
 from time import monotonic
 from weakref import WeakKeyDictionary
 
-from django.db import Error, connections, router
+from django.db import Error
 
-from sessionpersist import conf, forks
+from sessionpersist import forks
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing, snapshot
+from sessionpersist.handover.asking import in_time
 from sessionpersist.handover.places import COUNT_AT_MOST
 from sessionpersist.models import Lease
 from sessionpersist.stores import open_store
 from sessionpersist.stores.base import Drainable
-from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.guarded import GuardedStore, PartedStore
 from sessionpersist.upkeep import progress
 from sessionpersist.upkeep.progress import Progress
@@ -100,13 +100,8 @@ def handover_rate() -> dict[str, float]:
 
 def _progress(numbers: list[int]) -> dict[int, Progress]:
     """As ``progress.read``, within TIMEOUT_SECONDS: whoever asks for metrics waits for no database that hangs."""
-    connection = connections[router.db_for_write(Lease)]
-    try:
-        with answers_within(conf.timeout_seconds(), connection):
-            return progress.read(numbers)
-    except Error:
-        connection.close_if_unusable_or_obsolete()
-        raise
+    with in_time(Lease):
+        return progress.read(numbers)
 
 
 def _kind(store: Drainable) -> str | None:

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from django import template
 
-from sessionpersist.configuration.store_sentences import translated
+from sessionpersist.configuration.store_sentences import in_language
 
 register = template.Library()
-
-
-@register.filter
-def in_language(text: object) -> str:
-    """Show a sentence of a store in the active language."""
-    return translated(str(text))
+register.filter("in_language", in_language)

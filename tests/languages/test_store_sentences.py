@@ -12,7 +12,8 @@ from django.utils import translation
 
 import sessionpersist
 from sessionpersist.configuration import store_sentences
-from sessionpersist.configuration.store_sentences import GAP, SENTENCES, find, translated
+from sessionpersist.configuration.store_sentences import GAP, SENTENCES, find, in_language, said, store_name
+from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores.database import meanings
 from sessionpersist.stores.settings import MongoSettings, RedisSettings
 
@@ -122,17 +123,24 @@ def test_a_sentence_in_a_sentence_is_translated_with_its_names(monkeypatch: pyte
         "Nothing listens on port 6379 of cache: the connection was refused."
     )
     with translation.override("de"):
-        assert translated(text) == (
+        assert in_language(text) == (
             "REDIS AT cache:6379, DATABASE 0 HAS FAILED REPEATEDLY AND IS BEING GIVEN A MOMENT. THE LAST FAILURE: "
             "NOTHING LISTENS ON PORT 6379 OF cache: THE CONNECTION WAS REFUSED."
         )
         # A server that speaks in our words has nothing in their gaps.
-        assert translated("REDIS at a:1 refused: “{server} did not answer in time.”").startswith("REDIS AT")
-        assert translated("whatever a server says {0} {x}") == "whatever a server says {0} {x}"
+        assert in_language("REDIS at a:1 refused: “{server} did not answer in time.”").startswith("REDIS AT")
+        assert in_language("whatever a server says {0} {x}") == "whatever a server says {0} {x}"
     with translation.override("en-gb"):
-        assert translated(text) == text
+        assert in_language(text) == text
 
 
 def shouted(sentence: str) -> str:
     """A language in which everything is said in capitals."""
     return "".join(f"{{{each}}}" if at % 2 else each.upper() for at, each in enumerate(GAP.split(sentence)))
+
+
+def test_a_store_and_what_is_wrong_with_it_are_told_in_the_language_of_the_page() -> None:
+    settings = RedisSettings(host="cache", port=6379)
+    with translation.override("de"):
+        assert store_name(settings) == "REDIS auf cache:6379, Datenbank 0"
+        assert said(StoreMisconfigured("There is no port 0.")) == "Einen Port 0 gibt es nicht."

@@ -18,11 +18,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sessionpersist.telemetry.recorder import METRICS
-from tests.load import stores as places
 from tests.load.clients import Browser
-from tests.load.site import Node, Site
-from tests.servers import Valkey, require, shared
+from tests.load.site import Node
 from tests.servers.places import free_port
+from tests.telemetry.counting import a_site_that_counts
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "docs" / "grafana" / "sessionpersist.json"
 QUERIES: list[str] = [
@@ -39,18 +38,7 @@ MAY_BE_EMPTY = ("retries", "merges", "unavailable", "session_ended", "handover_m
 @pytest.fixture(scope="module")
 def exposed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A site in the midst of a handover, which users have logged in to."""
-    require(Valkey)
-    home = tmp_path_factory.mktemp("exposed")
-    (folder := home / "counted").mkdir()
-    site = Site(
-        home,
-        DJANGO_SETTINGS_MODULE="tests.telemetry.settings",
-        PROMETHEUS_MULTIPROC_DIR=folder,
-        REFRESH_SECONDS=1,
-        ACTIVATION_SECONDS=0,
-    )
-    site.migrate()
-    site.configure(**places.fields(shared(Valkey)), redis_database=8)
+    site = a_site_that_counts(tmp_path_factory.mktemp("exposed"), database=8)
     with Node(site, "node-1") as running:
         browsers = [Browser([running.url]) for _ in range(4)]
         for number, browser in enumerate(browsers):

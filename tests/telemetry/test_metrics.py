@@ -48,11 +48,12 @@ from sessionpersist.telemetry.recorder import ENDED, MERGES, METRICS, RETRIES, S
 from sessionpersist.testing import override_login_configuration
 from tests.load import stores as places
 from tests.load.clients import Browser
-from tests.load.site import Node, Site
+from tests.load.site import Node
 from tests.outage.flaky import FlakyStore
 from tests.servers import Postgres, Valkey, require, shared
 from tests.stores.databases import added_database
 from tests.stores.dripping import dripping
+from tests.telemetry.counting import a_site_that_counts
 
 KEY = "a" * 64
 ROOT = Path(__file__).resolve().parents[2]
@@ -569,19 +570,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    require(Valkey)
-    home = tmp_path_factory.mktemp("watched")
-    folder = home / "counted"
-    folder.mkdir()
-    site = Site(
-        home,
-        DJANGO_SETTINGS_MODULE="tests.telemetry.settings",
-        PROMETHEUS_MULTIPROC_DIR=folder,
-        REFRESH_SECONDS=1,
-        ACTIVATION_SECONDS=0,
-    )
-    site.migrate()
-    site.configure(**places.fields(shared(Valkey)), redis_database=7)
+    site = a_site_that_counts(tmp_path_factory.mktemp("watched"), database=7)
     with Node(site, "node-1") as running:
         yield running
 

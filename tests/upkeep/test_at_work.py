@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sessionpersist.stores.base import now_ms
+from sessionpersist.stores.base import Record, now_ms
 from sessionpersist.stores.redis.store import RedisStore
 from tests.load import stores
 from tests.load.clients import Browser, Load
@@ -48,17 +48,25 @@ def a_site(folder: Path, databases: dict[str, str] | None = None, **settings: An
     )
 
 
+def a_site_with_sessions(
+    count: int, folder: Path, valkey: RedisStore, **settings: Any
+) -> tuple[Site, dict[str, Record]]:
+    """A site in Valkey, with sessions whose users do not come back."""
+    site = a_site(folder, **settings)
+    site.migrate()
+    site.configure(**stores.fields_on(Valkey))
+    time.sleep(1)
+    sleeping = some(count, newest(site))
+    assert valkey.create_many(sleeping) == sleeping.keys()
+    return site, sleeping
+
+
 @pytest.mark.parametrize("size", quick_and_long((600, 4), (3_000, 30)))
 def test_who_moves_is_killed_under_load_and_another_goes_on(
     size: tuple[int, int], tmp_path: Path, valkey: RedisStore
 ) -> None:
     sessions, users = size
-    site = a_site(tmp_path, DRAIN_RATE=sessions // 12)
-    site.migrate()
-    site.configure(**stores.fields_on(Valkey))
-    time.sleep(1)
-    sleeping = some(sessions, newest(site))
-    assert valkey.create_many(sleeping) == sleeping.keys()
+    site, sleeping = a_site_with_sessions(sessions, tmp_path, valkey, DRAIN_RATE=sessions // 12)
     with Gunicorn(site, "node") as node:
         visitors = [Visitor([node.url], f"visitor-{number}") for number in range(users)]
         for visitor in visitors:
@@ -83,12 +91,7 @@ def test_who_moves_is_killed_under_load_and_another_goes_on(
 
 
 def test_the_command_works_beside_it(tmp_path: Path, valkey: RedisStore) -> None:
-    site = a_site(tmp_path, DRAIN_RATE=50)
-    site.migrate()
-    site.configure(**stores.fields_on(Valkey))
-    time.sleep(1)
-    sleeping = some(600, newest(site))
-    valkey.create_many(sleeping)
+    site, sleeping = a_site_with_sessions(600, tmp_path, valkey, DRAIN_RATE=50)
     with Gunicorn(site, "node") as node:
         site.configure(**JDBC)
         wait_for(lambda: mover(site) and valkey.count() < 600, node)
@@ -124,12 +127,7 @@ def test_each_of_two_nodes_moves_what_is_in_its_own_memory(tmp_path: Path, valke
 
 
 def test_a_pause_holds_and_a_faster_pace_is_taken_up(tmp_path: Path, valkey: RedisStore) -> None:
-    site = a_site(tmp_path, DRAIN_RATE=20)
-    site.migrate()
-    site.configure(**stores.fields_on(Valkey))
-    time.sleep(1)
-    sleeping = some(400, newest(site))
-    valkey.create_many(sleeping)
+    site, _ = a_site_with_sessions(400, tmp_path, valkey, DRAIN_RATE=20)
     with Gunicorn(site, "node") as node:
         site.configure(**JDBC)
         wait_for(lambda: mover(site), node)

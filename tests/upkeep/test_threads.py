@@ -67,6 +67,14 @@ print(json.dumps(found))
 """
 
 
+def choose_a_store_that_is_down() -> None:
+    """Nothing listens there."""
+    configuration = LoginConfiguration.get_solo()
+    configuration.persistence_type = "REDIS"
+    configuration.redis_host, configuration.redis_port = "127.0.0.1", 1
+    configuration.save()
+
+
 def served(site: Site) -> dict[str, Any]:
     done = site.python("-c", SERVE)
     assert done.returncode == 0, done.stderr
@@ -350,13 +358,7 @@ class TestATurn:
     def test_a_store_that_is_down_is_said_once(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        configuration = LoginConfiguration.get_solo()
-        configuration.persistence_type, configuration.redis_host, configuration.redis_port = (
-            "REDIS",
-            "127.0.0.1",
-            1,
-        )
-        configuration.save()
+        choose_a_store_that_is_down()
         upkeep = Upkeep(SITE)
         with caplog.at_level(logging.WARNING, "sessionpersist.upkeep"):
             pauses = [upkeep.turn() for _ in range(4)]
@@ -534,13 +536,7 @@ class TestClearing:
     def test_a_store_that_cannot_be_cleared_is_said_and_the_other_one_is_cleared(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        configuration = LoginConfiguration.get_solo()
-        configuration.persistence_type, configuration.redis_host, configuration.redis_port = (
-            "REDIS",
-            "127.0.0.1",
-            1,
-        )
-        configuration.save()
+        choose_a_store_that_is_down()
 
         def down(self: RedisStore) -> Iterator[int]:
             self.count()

@@ -21,7 +21,7 @@ from sessionpersist.configuration.forms.fields import (
 from sessionpersist.configuration.forms.server import ServerForm
 from sessionpersist.configuration.forms.store import When
 from sessionpersist.configuration.forms.validators import validate_mongodb_auth_source, validate_mongodb_name
-from sessionpersist.configuration.store_sentences import translated
+from sessionpersist.configuration.store_sentences import said
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.models import MongoMechanism
 from sessionpersist.stores.addresses import Address, addresses, check_distinct
@@ -137,7 +137,7 @@ class MongoForm(ServerForm):
             try:
                 check_distinct([Address(host, port), *addresses(nodes)])
             except StoreMisconfigured as error:
-                raise ValidationError(translated(str(error))) from error
+                raise ValidationError(said(error)) from error
         return nodes
 
     def servers(self) -> Iterator[tuple[str, str, int]]:

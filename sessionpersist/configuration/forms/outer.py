@@ -20,7 +20,7 @@ from sessionpersist.configuration.forms.fields import TypeCards
 from sessionpersist.configuration.forms.policy import PolicyForm
 from sessionpersist.configuration.forms.registry import STORE_FORMS
 from sessionpersist.configuration.forms.store import StoreForm
-from sessionpersist.configuration.store_sentences import translated
+from sessionpersist.configuration.store_sentences import in_language, store_name
 from sessionpersist.handover import places, snapshot, times
 from sessionpersist.initial import initial_settings
 from sessionpersist.models import PERSISTENCE_TYPES, LoginConfiguration, Revision
@@ -187,9 +187,9 @@ class LoginConfigurationForm(forms.Form):
             return
         field = failed.field and self.store.field_of(failed.field)
         if field:
-            self.store.add_error(field, translated(failed.message))
+            self.store.add_error(field, in_language(failed.message))
         else:
-            self.add_error(None, translated(failed.message))
+            self.add_error(None, in_language(failed.message))
 
     def store_settings(self) -> StoreSettings:
         """Return the settings that were entered. Only once the fields are valid."""
@@ -254,7 +254,7 @@ class LoginConfigurationForm(forms.Form):
         self.renamed = bool(place) and place == self.place and settings.target != entered.target
         if self.renamed:
             text = _("This is the store in use, {store}, under another name: no session has to move.")
-            message = text.format(store=settings.describe())
+            message = text.format(store=store_name(settings))
             self.steps.append(Step("Place", True, 0.0, message, warning=True))
 
 
@@ -266,7 +266,7 @@ def overtaken_by(current: LoginConfiguration) -> Overtaken:
         first = first.format(who=current.saved_by, when=when)
     else:
         first = _("Somebody else saved this configuration after you opened this page.")
-    now = _("Saved now: {store}.").format(store=current.store_settings().describe())
+    now = _("Saved now: {store}.").format(store=store_name(current.store_settings()))
     advice = _(
         "Nothing of yours was saved. What you typed is still here, except for a password: save again to "
         "replace theirs."

@@ -19,7 +19,7 @@ from sessionpersist.configuration.forms.fields import (
     SecretField,
 )
 from sessionpersist.configuration.forms.store import StoreForm, When
-from sessionpersist.configuration.store_sentences import translated
+from sessionpersist.configuration.store_sentences import said
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores import hosts
 from sessionpersist.stores.certificates import FILES, Certificates
@@ -84,7 +84,7 @@ class ServerForm(StoreForm):
         try:
             hosts.check_host(host, port, conf.timeout_seconds())
         except StoreMisconfigured as error:
-            self.add_error(field, translated(str(error)))
+            self.add_error(field, said(error))
 
     def _check_files(self) -> None:
         if self.errors.keys() & set(FILES):
@@ -96,4 +96,4 @@ class ServerForm(StoreForm):
                     allowed.check_file(path, name)
             Certificates(**paths).check()
         except StoreMisconfigured as error:
-            self.add_error(error.field, translated(str(error)))
+            self.add_error(error.field, said(error))

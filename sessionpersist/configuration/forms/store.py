@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from sessionpersist.configuration import allowed
 from sessionpersist.configuration.forms.fields import ConsentField, NodesField, SecretField, as_text
 from sessionpersist.configuration.forms.validators import first_complaint, refuse_control_characters
-from sessionpersist.configuration.store_sentences import translated
+from sessionpersist.configuration.store_sentences import said
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores.settings import StoreSettings, build, of_type, reveal
 
@@ -266,7 +266,7 @@ class StoreForm(forms.Form):
         except ValidationError as error:
             self.add_error(name, error)
         except StoreMisconfigured as error:
-            self.add_error(name, translated(str(error)))
+            self.add_error(name, said(error))
 
     def _settled(self, name: str) -> str:
         """Return the secret that was typed; else the saved one, or none if that is to be removed."""

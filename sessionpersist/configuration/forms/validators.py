@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from sessionpersist.configuration.store_sentences import translated
+from sessionpersist.configuration.store_sentences import said
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.stores.addresses import addresses
 
@@ -69,7 +69,7 @@ def validate_nodes(text: str) -> None:
     try:
         found = addresses(text)
     except StoreMisconfigured as error:
-        raise ValidationError(translated(str(error)), code="invalid") from error
+        raise ValidationError(said(error), code="invalid") from error
     for number, each in enumerate(found, 1):
         try:
             validate_host(each.host)

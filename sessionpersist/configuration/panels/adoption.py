@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sessionpersist.configuration.leftovers import REMOVABLE, leftovers
 from sessionpersist.configuration.panels.words import left_in_words
-from sessionpersist.configuration.store_sentences import translated
+from sessionpersist.configuration.store_sentences import said
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover.draining import Left
 
@@ -50,4 +50,4 @@ def read_adoption(*, count: bool) -> Adoption | None:
     try:
         return replace(found, left=old.left(within=COUNT_LASTS))
     except StoreUnavailable as error:
-        return replace(found, problem=translated(str(error)))
+        return replace(found, problem=said(error))

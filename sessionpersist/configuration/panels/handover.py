@@ -12,7 +12,7 @@ from django.utils.translation import ngettext
 from sessionpersist import conf
 from sessionpersist.configuration.panels.pace import Pace
 from sessionpersist.configuration.panels.words import ago, grouped, left_in_words
-from sessionpersist.configuration.store_sentences import translated
+from sessionpersist.configuration.store_sentences import said, store_name
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.handover import draining, times
 from sessionpersist.handover.draining import Draining, Left, NodeLeft
@@ -168,7 +168,7 @@ def read_handover(*, count: bool) -> Handover:
     try:
         found = draining.going_on()
     except StoreUnavailable as error:
-        return Handover(problem=translated(str(error)))
+        return Handover(problem=said(error))
     if not found:
         return Handover(over=_last_over())
     return Handover([read_moving(each, count=count) for each in found])
@@ -176,7 +176,7 @@ def read_handover(*, count: bool) -> Handover:
 
 def read_moving(each: Draining, *, count: bool) -> Moving:
     """Return what is known of one draining store; for the page, and for who gives it up at the command line."""
-    name = translated(each.settings.describe())
+    name = store_name(each.settings)
     if each.per_node:
         name = _("{store} of every node").format(store=name)
     nodes = each.nodes() if each.per_node else ()
@@ -187,7 +187,7 @@ def read_moving(each: Draining, *, count: bool) -> Moving:
     try:
         return counted(moving, _left_here(each))
     except StoreUnavailable as error:
-        return replace(moving, problem=translated(str(error)), most=_most_left(each.number))
+        return replace(moving, problem=said(error), most=_most_left(each.number))
 
 
 def find_moving(number: int, left: int | None = None) -> Moving | None:
@@ -234,4 +234,4 @@ def _last_over() -> Over | None:
     last = Revision.objects.exclude(drained_at=None).order_by("-drained_at", "-pk").first()
     if last is None or last.drained_at is None:
         return None
-    return Over(last.store_settings().describe(), times.noted(last.drained_at), last.drained_how)
+    return Over(store_name(last.store_settings()), times.noted(last.drained_at), last.drained_how)

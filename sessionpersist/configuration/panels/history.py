@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from sessionpersist import conf
 from sessionpersist.configuration.panels.handover import Moving
-from sessionpersist.configuration.store_sentences import translated
+from sessionpersist.configuration.store_sentences import store_name
 from sessionpersist.handover import times
 from sessionpersist.models import Revision
 
@@ -49,7 +49,7 @@ def read_history(moving: Iterable[Moving] = ()) -> list[Change]:
         outcome, ended_at = _outcome(revision, earlier, in_use=in_use, moving=still)
         back_to = None if before.target in offered else earlier.pk
         offered.add(before.target)
-        stores_in_words = (translated(before.describe()), translated(after.describe()))
+        stores_in_words = (store_name(before), store_name(after))
         texts = (revision.saved_by, times.noted(revision.saved_at), *stores_in_words)
         changes.append(Change(*texts, outcome, ended_at and times.noted(ended_at), back_to, before.label))
     return changes

@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 
 from sessionpersist.configuration.panels.status import Status
 from sessionpersist.configuration.panels.words import ago
-from sessionpersist.configuration.store_sentences import translated
+from sessionpersist.configuration.store_sentences import said, store_name
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import times
 from sessionpersist.initial import initial_settings
@@ -95,7 +95,7 @@ def read_nodes(status: Status) -> Nodes:
     rows = list(live.annotate(now=Now()).order_by("name", "-seen_at"))
     numbers = {row.revision for row in rows}
     used = Revision.objects.filter(pk__in=numbers)
-    stores = {each.pk: translated(each.store_settings().describe()) for each in used}
+    stores = {each.pk: store_name(each.store_settings()) for each in used}
     if unsaved := numbers - stores.keys():
         stores |= dict.fromkeys(unsaved, describe_initial())
     by_name = groupby(rows, key=lambda row: row.name)
@@ -106,9 +106,9 @@ def describe_initial() -> str:
     """Name the store that a process uses before anybody has saved one, or say what is wrong with it. A site that has
     saved does not depend on INITIAL, and its page must not either."""
     try:
-        return translated(initial_settings().describe())
+        return store_name(initial_settings())
     except StoreMisconfigured as error:
-        return translated(str(error))
+        return said(error)
 
 
 def _node_state(name: str, rows: list[Any], stores: dict[int, str], status: Status) -> NodeState:

@@ -15,7 +15,7 @@ from sessionpersist import conf, sessions
 from sessionpersist.configuration.panels.handover import read_handover
 from sessionpersist.configuration.panels.status import read_status
 from sessionpersist.configuration.panels.words import left_in_words
-from sessionpersist.configuration.store_sentences import translated
+from sessionpersist.configuration.store_sentences import said, store_name
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import times
 from sessionpersist.handover.draining import COUNT_AT_MOST, Left
@@ -90,13 +90,13 @@ def read_counts() -> list[StoreCount]:
 
 
 def _counted(settings: StoreSettings) -> StoreCount:
-    name = translated(settings.describe())
+    name = store_name(settings)
     if settings.per_node:
         name = _("{store} of this node, {node}").format(store=name, node=conf.node_name())
     try:
         count = open_store(settings).count(COUNT_AT_MOST)
     except StoreUnavailable as error:
-        return StoreCount(name, problem=translated(str(error)))
+        return StoreCount(name, problem=said(error))
     return StoreCount(name, Left(count, count >= COUNT_AT_MOST, count))
 
 
@@ -107,7 +107,7 @@ def read_user(user: Any, current: Any = None) -> UserSessions:
     try:
         found = sessions.listed(user, current)
     except StoreUnavailable as error:
-        return UserSessions(problem=translated(str(error)))
+        return UserSessions(problem=said(error))
     node = conf.node_name() if read_status().settings.per_node else ""
     return UserSessions([_row(each) for each in found.sessions], node=node, more=found.more)
 

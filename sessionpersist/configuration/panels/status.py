@@ -7,6 +7,7 @@ from datetime import datetime
 from math import ceil
 from typing import Any
 
+from sessionpersist.configuration.store_sentences import store_name
 from sessionpersist.handover import times
 from sessionpersist.initial import initial_settings
 from sessionpersist.models import Revision
@@ -39,7 +40,7 @@ def read_status() -> Status:
     if newest in active:
         return status
     seconds = max(1, ceil((newest.activates_at - now).total_seconds()))
-    store = newest.store_settings().describe()
+    store = store_name(newest.store_settings())
     at = times.noted(newest.activates_at)
     ends = newest.ends_earlier
     return replace(status, pending=store, pending_at=at, pending_seconds=seconds, pending_ends=ends)

@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 from sessionpersist.configuration.leftovers import REMOVABLE, Leftovers, leftovers
 from sessionpersist.configuration.panels.adoption import read_adoption
 from sessionpersist.configuration.panels.words import grouped
-from sessionpersist.configuration.store_sentences import translated
+from sessionpersist.configuration.store_sentences import said
 from sessionpersist.configuration.views.base import TEMPLATES, BaseViews, only_post, wants_json
 from sessionpersist.configuration.views.draining import STEP_SECONDS, StepTaken
 from sessionpersist.exceptions import StoreUnavailable
@@ -55,7 +55,7 @@ def take_step(old: Leftovers) -> tuple[StepTaken, bool]:
     try:
         step = old.move_some(STEP_SECONDS)
     except StoreUnavailable as error:
-        return StepTaken("failed", message=translated(str(error))), False
+        return StepTaken("failed", message=said(error)), False
     told = ngettext("{moved} session moved.", "{moved} sessions moved.", step.moved)
     told = told.format(moved=grouped(step.moved))
     if not step.ended:

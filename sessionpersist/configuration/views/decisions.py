@@ -16,6 +16,7 @@ from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.configuration.panels.handover import find_moving
 from sessionpersist.configuration.panels.status import read_status
 from sessionpersist.configuration.reauthentication import Reauthentication
+from sessionpersist.configuration.store_sentences import store_name
 from sessionpersist.configuration.views.saving import SavingViews
 from sessionpersist.handover import draining
 from sessionpersist.models import LoginConfiguration, Revision
@@ -64,7 +65,7 @@ class DecisionViews(SavingViews):
             form = LoginConfigurationForm()
         store = revision.store_settings()
         context = {
-            "title": _("Switch back to {store}?").format(store=store.describe()),
+            "title": _("Switch back to {store}?").format(store=store_name(store)),
             "store": store,
             "form": form,
             "problems": list(form.problems()),

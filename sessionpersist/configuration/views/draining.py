@@ -20,7 +20,7 @@ from sessionpersist import audit, background, conf
 from sessionpersist.configuration.panels import read_panels
 from sessionpersist.configuration.panels.handover import Moving, find_moving
 from sessionpersist.configuration.panels.words import grouped
-from sessionpersist.configuration.store_sentences import translated
+from sessionpersist.configuration.store_sentences import said, store_name
 from sessionpersist.configuration.views.base import (
     TEMPLATES,
     BaseViews,
@@ -61,7 +61,7 @@ class DrainingViews(BaseViews):
             step = replace(step, message=_("Nothing is left to move on this node."))  # but on others
         if unfinished and Revision.objects.filter(pk=number, drained_how="drained").exists():
             store = unfinished.store_settings()
-            name = translated(store.describe())
+            name = store_name(store)
             self._log(request, _("Moved the rest of the sessions out of {store}.").format(store=name))
             step = replace(step, message=_("The handover from {store} is over.").format(store=name))
         if wants_json(request):
@@ -130,7 +130,7 @@ def take_step(number: int) -> StepTaken:
     except NotNow as error:
         return StepTaken("wait", message=str(error))
     except StoreUnavailable as error:
-        return StepTaken("failed", message=translated(str(error)))
+        return StepTaken("failed", message=said(error))
     return StepTaken("moved", step.moved, step.left)
 
 

@@ -13,6 +13,7 @@ from sessionpersist import conf
 from sessionpersist.configuration.attempts import try_store
 from sessionpersist.configuration.forms import LoginConfigurationForm, Overtaken
 from sessionpersist.configuration.panels.status import read_status
+from sessionpersist.configuration.store_sentences import store_name
 from sessionpersist.configuration.views.base import BaseViews
 from sessionpersist.models import LoginConfiguration
 
@@ -63,4 +64,4 @@ def saved_message(*, renamed: bool) -> str:
         return _("Saved.")
     status = read_status()
     text = _("Saved. {store} is the store that was in use under another name: nothing moves.")
-    return text.format(store=status.pending or status.settings.describe())
+    return text.format(store=status.pending or store_name(status.settings))

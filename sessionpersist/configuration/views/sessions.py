@@ -19,7 +19,7 @@ from sessionpersist import audit, sessions
 from sessionpersist.configuration import accounts
 from sessionpersist.configuration.panels.sessions import Everybody, read_counts, read_everybody, read_user
 from sessionpersist.configuration.reauthentication import Reauthentication, renew_key
-from sessionpersist.configuration.store_sentences import translated
+from sessionpersist.configuration.store_sentences import said
 from sessionpersist.configuration.views.base import BaseViews, only_post
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.session.reasons import Reason
@@ -94,7 +94,7 @@ class SessionViews(BaseViews):
         try:
             ended = end_of(user, one)
         except StoreUnavailable as error:
-            messages.error(request, translated(str(error)))
+            messages.error(request, said(error))
         else:
             self._tell(request, user, ended)
         return HttpResponseRedirect(self._url("user", quote(user.pk)))

@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 
 FOUND = 5_000  # keys that one look in the index finds: 350 KiB of answer
-SORTED = (
-    100_000  # keys that are sorted together, in 13 MB: with fewer a large table is read as many times more
-)
+SORTED = 100_000  # keys that are sorted together, in 13 MB: with fewer a large table is read more often
 FIRST, FEWEST, MOST = 100, 10, 500  # rows that one statement deletes
 BRISK, SLOW = (
     0.02,
     0.06,
-)  # seconds: the next statement after one that took less, or more, has more rows, or fewer
+)  # seconds: after a statement that took less, or more, the next has more rows, or fewer
 
 Place = tuple[int, str]  # in the index: when a row expired, and its key
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from django.utils.module_loading import import_string
@@ -69,6 +69,8 @@ SEVERAL = {
     SENTINEL: "sessionpersist.stores.redis.several.SentinelStore",
     CLUSTER: "sessionpersist.stores.redis.several.ClusterStore",
 }
+T = TypeVar("T")
+
 PING = b"PING\r\n"  # every server answers it at once, be it with a refusal
 # By what REPLACE returns.
 OUTCOMES = {-1: Outcome.MISSING, 0: Outcome.MISSING, 1: Outcome.CONFLICT, 2: Outcome.SAVED}
@@ -130,9 +132,7 @@ class RedisStore(Probed):
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
         new, life = pack(record), ttl(record.expires_at)
         answer = self._script(scripts.REPLACE, [self._name(key)], now_ms(), packed(expected), new, life)
-        if answer not in OUTCOMES:
-            raise self._explained(answer)
-        return OUTCOMES[answer]
+        return self._meaning(answer, OUTCOMES)
 
     def touch(self, key: str, expires_at: int) -> bool:
         return self._script(scripts.TOUCH, [self._name(key)], now_ms(), expires_at, ttl(expires_at)) == 1
@@ -146,16 +146,12 @@ class RedisStore(Probed):
         self._is_ok(self._command("SET", name, ended, "PX", ttl(expires_at), name=name, writes=True))
 
     def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
-        if (
-            self.settings.wait_replicas
-        ):  # the new record is confirmed before the old one goes: who has only its key?
+        if self.settings.wait_replicas:
+            # The new record is confirmed before the old one goes: nobody has been told the new key yet.
             return super().rotate(old_key, version, new_key, record)
         names, only = [self._name(old_key), self._name(new_key)], b"" if version is None else packed(version)
         new, life = pack(record), ttl(record.expires_at)
-        answer = self._script(scripts.ROTATE, names, now_ms(), only, new, life)
-        if answer not in ROTATIONS:
-            raise self._explained(answer)
-        return ROTATIONS[answer]
+        return self._meaning(self._script(scripts.ROTATE, names, now_ms(), only, new, life), ROTATIONS)
 
     def end_and_replace(
         self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
@@ -163,10 +159,7 @@ class RedisStore(Probed):
         names = [self._name(each) for each in (key, *ended)]
         ends = [pack(ended_record(until, reason)) for reason in ended.values()]
         own = (now_ms(), packed(expected), pack(record), ttl(record.expires_at))
-        answer = self._script(scripts.END_AND_REPLACE, names, *own, ttl(until), *ends)
-        if answer not in OUTCOMES:
-            raise self._explained(answer)
-        return OUTCOMES[answer]
+        return self._meaning(self._script(scripts.END_AND_REPLACE, names, *own, ttl(until), *ends), OUTCOMES)
 
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         """See Drainable.scan(). While the server resizes its table, a record may come twice."""
@@ -400,6 +393,12 @@ class RedisStore(Probed):
         if type(answer) is int:
             return answer
         raise self._explained(answer)
+
+    def _meaning(self, answer: int, meanings: Mapping[int, T]) -> T:
+        """Return what the number of a script says."""
+        if answer not in meanings:
+            raise self._explained(answer)
+        return meanings[answer]
 
     def _run(
         self,
