@@ -52,7 +52,7 @@ class Upkeep(threading.Thread):
         self.ending = threading.Event()
         self.clear_at = 0.0  # when to look whether to clear, on the monotonic clock
         self.failures = 0  # in a row
-        self.broken = False  # whether a turn has raised, of which the log is told once
+        self.broken = False  # whether the last turn has raised: of several in a row the log is told once
 
     def run(self) -> None:
         pause = LOOK_SECONDS * random.random()  # noqa: S311 - so that the processes of a node do not look together
@@ -62,12 +62,14 @@ class Upkeep(threading.Thread):
     def _turn_or_pause(self) -> float:
         """Take a turn. The thread outlives whatever goes wrong even in telling of a failure, or in letting go of it."""
         try:
-            return self.turn()
+            pause = self.turn()
         except Exception as error:  # noqa: BLE001 - nobody begins another thread in this process
             if not self.broken:
                 self.broken = True
                 self._say(error)
             return LONGEST_PAUSE
+        self.broken = False
+        return pause
 
     def turn(self) -> float:
         """Do what there is to do, and return in how many seconds to look again. Never raises: whatever is wrong, it is
