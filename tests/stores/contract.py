@@ -824,6 +824,7 @@ class RoundTrips:
         store.touch(key, record.expires_at)
         store.replace(key, record, record.version)
         store.rotate(key, record.version, other := a_key(), record)
+        store.end_and_replace({}, now_ms() + MINUTE, other, record, record.version)
         store.delete(other)
 
 

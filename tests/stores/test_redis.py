@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Outcome, Probed, Record, new_version, now_ms
+from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Outcome, Probed, Record, now_ms
 from sessionpersist.stores.redis import wire as redis_wire
 from sessionpersist.stores.redis.store import HEADER, RedisStore, pack
 from sessionpersist.stores.redis.wire import Wire
@@ -97,7 +97,6 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips, HasAPlace, GetsAPlace, F
             return ask(wire, commands, *rest)
 
         self._warm_up(store)
-        store.end_and_replace({}, now_ms() + 60_000, a_key(), a_record(), new_version())  # it has the script
         monkeypatch.setattr(Wire, "ask", counted)
         other = self.make_store()
         ended = {a_key(): 1, a_key(): 2}
