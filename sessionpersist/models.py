@@ -25,6 +25,7 @@ from sessionpersist.session.policy import (
     CENTURY,
     DAY,
     END_OLDEST,
+    FIELDS,
     HOUR,
     MINUTE,
     MOST_SESSIONS,
@@ -219,6 +220,10 @@ class LoginConfiguration(SingletonModel):
         """Return what this row decides about sessions, wherever they are."""
         return Policy.of(self.__dict__)
 
+    def policy_fields(self) -> dict[str, Any]:
+        """Return the fields that make the policy."""
+        return {name: getattr(self, name) for name in FIELDS}
+
     def save(
         self, *args: Any, saved_by: str = "", place: str = "", initial_place: str = "", **kwargs: Any
     ) -> None:
@@ -242,15 +247,43 @@ class LoginConfiguration(SingletonModel):
         after_commit(partial(configuration_saved.send, type(self)), using)
 
     def _note_policy(self, using: str) -> Policy:
-        """Note since when sessions go by this policy, and return the one before: that of INITIAL at first."""
+        """Note since when sessions go by this policy and what was changed; return the one before: that of INITIAL at
+        first."""
         row = type(self).objects.using(using).get(pk=self.singleton_instance_id)
         before = row.policy() if row.says_something else initial_policy()
+        self._note_changes(row if row.says_something else type(self)(**initial_policy_fields()), using)
         same = replace(before, since=0) == replace(self.policy(), since=0)
         same = same and (
             row.says_something or not before.has_times
         )  # nobody knows since when INITIAL has said so
         self.policy_since = row.policy_since if same else self.saved_at
         return before
+
+    def _note_changes(self, row: LoginConfiguration, using: str) -> None:
+        """Note for the history what differs from the policy of that row."""
+        before, after = row.policy_fields(), self.policy_fields()
+        if changed := [name for name in FIELDS if before[name] != after[name]]:
+            before, after = ({name: each[name] for name in changed} for each in (before, after))
+            PolicyChange.objects.using(using).create(saved_by=self.saved_by, before=before, after=after)
+
+
+class PolicyChange(models.Model):
+    """One change of time-outs and limits, for the history: the fields that differ, with their values."""
+
+    saved_by = models.CharField(_("saved by"), max_length=255, blank=True)
+    saved_at = models.DateTimeField(_("saved at"), db_default=Now())
+    before = models.JSONField(default=dict)
+    after = models.JSONField(default=dict)
+
+    objects = WhereWritten()
+
+    class Meta:
+        verbose_name = _("change of time-outs and limits")
+        verbose_name_plural = _("changes of time-outs and limits")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.pk}: {', '.join(self.after)}"
 
 
 MOST_PENDING = 10_000  # logouts that a process knows of while a store is down

@@ -15,7 +15,7 @@ from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import draining
 from sessionpersist.initial import initial_policy_fields
 from sessionpersist.models import LoginConfiguration
-from sessionpersist.session.policy import FIELDS, Policy
+from sessionpersist.session.policy import Policy
 from sessionpersist.stores.settings import StoreSettings
 
 
@@ -36,13 +36,8 @@ def read(configuration: LoginConfiguration) -> dict[str, Any]:
     }
 
 
-def policy_of(configuration: LoginConfiguration) -> dict[str, Any]:
-    """Return the fields of the policy."""
-    return {name: getattr(configuration, name) for name in FIELDS}
-
-
 def _policy_in_force(configuration: LoginConfiguration) -> dict[str, Any]:
-    saved = policy_of(configuration)
+    saved = configuration.policy_fields()
     return saved if configuration.says_something else saved | initial_policy_fields()
 
 

@@ -12,6 +12,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from sessionpersist.configuration import probing
+from sessionpersist.configuration.panels.history import read_history
 from sessionpersist.handover import snapshot
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.session.policy import FIELDS, MINUTE
@@ -120,6 +121,46 @@ class TestRecords:
         save(browser, idle_minutes=30, at_limit="REFUSE")
         said = LogEntry.objects.latest("pk").get_change_message()
         assert said == "Changed Idle time-out (minutes) and At a further login."
+
+    def test_the_history_says_who_changed_what_from_what_to_what(self, browser: Client) -> None:
+        LoginConfiguration(idle_minutes=30).save(saved_by="eve")
+        save(browser, idle_minutes="", max_sessions=3, at_limit="REFUSE")
+        newest, first = read_history()
+        assert (first.saved_by, first.before, first.after) == (
+            "eve",
+            "Idle time-out (minutes): \N{EN DASH}",
+            "Idle time-out (minutes): 30",
+        )
+        assert (newest.saved_by, newest.back_to) == ("ada", None)
+        assert newest.before.splitlines() == [
+            "Idle time-out (minutes): 30",
+            "Sessions per user: no limit",
+            "At a further login: End the user's least recently used session",
+        ]
+        page = browser.get(PAGE).text
+        assert (
+            "Idle time-out (minutes): \N{EN DASH}<br>Sessions per user: 3<br>At a further login: Refuse"
+            in page
+        )
+        assert "No change yet." not in page
+
+    def test_the_history_has_it_among_the_changes_of_the_store(self) -> None:
+        store = {"persistence_type": "JDBC", "jdbc_database": "default"}
+        LoginConfiguration(idle_minutes=30).save()
+        LoginConfiguration(**store, idle_minutes=30).save()
+        LoginConfiguration(**store, idle_minutes=5).save()
+        assert [bool(change.outcome) for change in read_history()] == [False, True, False]
+
+    def test_what_was_saved_and_is_no_change_is_not_in_the_history(self, browser: Client) -> None:
+        save(browser, **ALL)
+        LoginConfiguration(**ALL).save()
+        assert len(read_history()) == 1
+
+    def test_the_history_begins_with_what_initial_said(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "INITIAL": {"idle_minutes": 10}}
+        LoginConfiguration(idle_minutes=5).save()
+        [change] = read_history()
+        assert change.before == "Idle time-out (minutes): 10"
 
     def test_the_audit_log_has_the_policy(self, browser: Client, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.INFO, "sessionpersist.audit"):

@@ -26,7 +26,7 @@ from sessionpersist.session.policy import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sessionpersist.models import LoginConfiguration
 
@@ -150,12 +150,18 @@ class PolicyForm(forms.Form):
 
     def reading(self) -> Iterator[tuple[str, str]]:
         """Yield the label of each field, and what is saved as a text."""
-        for name, field in self.fields.items():
-            value = self.initial[name]
-            yield str(field.label), _("no limit") if value == UNLIMITED else as_text(field, value)
+        return in_words(self.initial)
 
     def full_clean(self) -> None:
         if self.counts:
             super().full_clean()
         else:
             self._errors, self.cleaned_data = ErrorDict(), {}
+
+
+def in_words(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the label and the value as a text of each field of the policy that is among these."""
+    for name, field in PolicyForm.base_fields.items():
+        if name in values:
+            text = _("no limit") if values[name] == UNLIMITED else as_text(field, values[name])
+            yield str(field.label), text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -11,12 +11,14 @@ from typing import Any
 from django.db.models.functions import Now
 
 from sessionpersist import conf
+from sessionpersist.configuration.forms.policy import in_words
 from sessionpersist.configuration.panels.handover import Moving
 from sessionpersist.configuration.store_sentences import store_name
 from sessionpersist.handover import times
-from sessionpersist.models import Revision
+from sessionpersist.models import PolicyChange, Revision
 
-HISTORY_LENGTH = 20
+HISTORY_LENGTH = 20  # of each kind
+NOTHING = "\N{EN DASH}"  # where a field is empty
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,30 @@ class Change:
     before: str
     after: str
     # What became of the sessions of the store before: pending, ended (everybody was logged out), drained, abandoned,
-    # in use, moving, over.
-    outcome: str
+    # in use, moving, over. Empty where time-outs or limits were changed, with which no session moves.
+    outcome: str = ""
     ended_at: datetime | None = None
     back_to: int | None = None
     back_to_type: str = ""
 
 
 def read_history(moving: Iterable[Moving] = ()) -> list[Change]:
-    """Return the latest changes, newest first. What was there at installation is not a change."""
+    """Return the latest changes of the store, and of time-outs and limits, newest first. What was there at installation
+    is not a change."""
+    changes = [*_changes_of_store(moving), *_changes_of_policy()]
+    return sorted(changes, key=lambda change: change.saved_at, reverse=True)
+
+
+def _changes_of_policy() -> Iterator[Change]:
+    for each in PolicyChange.objects.order_by("-pk")[:HISTORY_LENGTH]:
+        yield Change(each.saved_by, times.noted(each.saved_at), _as_text(each.before), _as_text(each.after))
+
+
+def _as_text(fields: dict[str, Any]) -> str:
+    return "\n".join(f"{label}: {value or NOTHING}" for label, value in in_words(fields))
+
+
+def _changes_of_store(moving: Iterable[Moving]) -> list[Change]:
     revisions = list(Revision.objects.order_by("-pk").annotate(now=Now())[: HISTORY_LENGTH + 1])
     stores = [revision.store_settings() for revision in revisions]
     numbers = {each.number for each in moving}

@@ -17,7 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from sessionpersist import audit, background, conf
-from sessionpersist.configuration.panels import read_panels
+from sessionpersist.configuration.panels.all import read_panels
 from sessionpersist.configuration.panels.handover import Moving, find_moving
 from sessionpersist.configuration.panels.words import grouped
 from sessionpersist.configuration.store_sentences import said, store_name

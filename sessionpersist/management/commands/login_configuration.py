@@ -194,7 +194,7 @@ def state(configuration: LoginConfiguration) -> dict[str, Any]:
         "type": settings.type,
         "configured": settings.describe(),
         "settings": values,
-        "policy": status.policy_of(configuration),
+        "policy": configuration.policy_fields(),
         "overruled_by": overruled.describe() if overruled else None,
         "in_force": known.current.settings.describe(),
         "pending": [
