@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sessionpersist.configuration import pulse
+from sessionpersist.configuration.panels.adoption import read_adoption
 from sessionpersist.configuration.panels.handover import Moving, read_handover
 from sessionpersist.configuration.panels.nodes import NodeState, read_nodes
 from sessionpersist.configuration.panels.status import Status, read_status
@@ -31,6 +32,7 @@ def read(configuration: LoginConfiguration) -> dict[str, Any]:
         "pending": _pending(status),
         "draining": [_draining(each) for each in handover.moving],
         "problem": handover.problem,
+        "adopting": _adopting(),
         "nodes": [_node(each) for each in read_nodes(status).all],
         "policy": _policy_in_force(configuration),
     }
@@ -52,6 +54,8 @@ def in_words(found: dict[str, Any]) -> Iterator[str]:
     yield from (f"Draining:  {_draining_in_words(each)}" for each in found["draining"])
     if found["problem"]:
         yield f"Draining:  {found['problem']}"
+    if found["adopting"]:
+        yield f"Adopting:  {_draining_in_words(found['adopting'])}"
     yield from (f"Node:      {_node_in_words(each)}" for each in found["nodes"])
     yield f"Policy:    {Policy.of(found['policy']).describe()}"
 
@@ -106,6 +110,19 @@ def _draining(moving: Moving) -> dict[str, Any]:
             {"name": each.name, "left": each.count, "seconds_ago": round(each.seconds, 1)}
             for each in moving.nodes
         ],
+    }
+
+
+def _adopting() -> dict[str, Any] | None:
+    """What is left at the engine of ADOPT_FROM; None where nothing is adopted. ``left`` is as in ``_draining``."""
+    found = read_adoption(count=True)
+    if found is None:
+        return None
+    return {
+        "name": found.engine,
+        "left": found.left and found.left.count,
+        "at_least": bool(found.left and found.left.more),
+        "problem": found.problem if found.listable else found.until,
     }
 
 

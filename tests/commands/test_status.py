@@ -7,9 +7,11 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.sessions.backends.db import SessionStore as DatabaseSession
 from django.core.management import call_command
 from pytest_django import Settings
 
+from sessionpersist.configuration import leftovers
 from sessionpersist.handover import nodes, snapshot
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.stores import open_store
@@ -88,6 +90,31 @@ def test_what_is_draining_is_counted() -> None:
     [draining] = status()["draining"]
     assert (draining["left"], draining["at_least"], draining["problem"]) == (1, False, "")
     assert any(line.startswith("Draining:  In-Memory") and line.endswith("1 left") for line in lines())
+
+
+class TestAdopting:
+    """The engine in ``ADOPT_FROM``, which is no store and drains nevertheless."""
+
+    def test_it_is_counted(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST |= {"ADOPT_FROM": "django.contrib.sessions.backends.db"}
+        leftovers.reset()
+        old = DatabaseSession()
+        old["cat"] = "tabby"
+        old.save()
+        engine = {"name": "django.contrib.sessions.backends.db", "left": 1, "at_least": False, "problem": ""}
+        assert status()["adopting"] == engine
+        assert "Adopting:  django.contrib.sessions.backends.db, 1 left" in lines()
+        assert "Adopts from: django.contrib.sessions.backends.db" in run("login_configuration", "show").output
+
+    def test_one_that_lists_nothing_says_until_when(self, settings: Settings) -> None:
+        settings.SESSIONPERSIST |= {"ADOPT_FROM": "django.contrib.sessions.backends.cache"}  # on LocMem
+        found = status()["adopting"]
+        assert found["left"] is None
+        assert found["problem"].startswith("This engine can't list its sessions.")
+
+    def test_nothing_is_adopted(self) -> None:
+        assert status()["adopting"] is None
+        assert not any(line.startswith("Adopting") for line in lines())
 
 
 def test_a_switch_to_come(settings: Settings) -> None:

@@ -110,6 +110,8 @@ class Command(SessionCommand):
             self.stdout.write(self.style.WARNING(OVERRULED.format(found["overruled_by"])))
         for each in found["pending"]:
             self.stdout.write(f"Pending:     {each['store']}, in {each['seconds']:.0f} s")
+        if found["adopt_from"]:
+            self.stdout.write(f"Adopts from: {found['adopt_from']}")
 
     def _status(self, *, as_json: bool) -> None:
         found = status.read(read_configuration())
@@ -201,6 +203,7 @@ def state(configuration: LoginConfiguration) -> dict[str, Any]:
             {"store": each.settings.describe(), "seconds": round(seconds_until(known, each), 1)}
             for each in known.pending
         ],
+        "adopt_from": conf.get("ADOPT_FROM"),
     }
 
 
