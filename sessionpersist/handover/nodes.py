@@ -2,11 +2,12 @@
 
 A report says that this process of this node holds this revision to be current, at this time of the database's clock.
 It is made after a request was answered, at most every ``REPORT_SECONDS``, and at once after the process has moved to
-another revision. In between a request pays a comparison or two.
+another revision. In between a request pays a comparison or two. A process without requests reports such a move by the
+thread of its upkeep.
 
-So the **last sign of life** is the last request, to within ``REPORT_SECONDS``. It is not a heartbeat: a process that
-nobody asks anything is silent and healthy, and learns of a switch before it answers its next request. Management
-commands answer no requests and are not nodes.
+So the **last sign of life** is the last request, to within ``REPORT_SECONDS``, or the last switch. It is not a
+heartbeat: a process that nobody asks anything is silent and healthy in between. Management commands answer no requests
+and are not nodes.
 """
 
 from __future__ import annotations
@@ -65,6 +66,13 @@ def report() -> None:
         threading.Thread(target=_report_and_close, name="sessionpersist-report", daemon=True).start()
     else:
         _report_once()
+
+
+def report_move() -> None:
+    """Have a process that has moved to another revision report itself, though it may have no requests. Never raises."""
+    held = snapshot.held()
+    if held is not None and (_failed or held.at(monotonic()).current.number != _revision):
+        report()
 
 
 def reset() -> None:

@@ -3,7 +3,7 @@ the node. They begin with the first request and end with the process; a forked c
 
 In between they sleep. Every LOOK_SECONDS each looks whether there is anything to do at what this process knows anyhow;
 only where there is, it asks the database for the lease. A process that no request keeps up to date reads the
-configuration every REREAD_SECONDS.
+configuration every REREAD_SECONDS, and reports itself once it has moved to another revision.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from django.db import Error, connections
 
 from sessionpersist import conf, exits, forks
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.handover import routing, snapshot
+from sessionpersist.handover import nodes, routing, snapshot
 from sessionpersist.handover.draining import NotNow
 from sessionpersist.handover.snapshot import Known
 from sessionpersist.telemetry import lines
@@ -97,6 +97,7 @@ class Upkeep(threading.Thread):
         known = up_to_date()
         if known is None:
             return None
+        self._report()
         sources = [same[0] for same in routing.by_place([known.current, *known.draining])[1:]]
         to_clear, to_move = self._is_to_clear(), mover.has_work(self.scope, sources)
         if not to_clear and not to_move:
@@ -117,14 +118,20 @@ class Upkeep(threading.Thread):
     def _move(self, holding: lease.Holding, stores: Sequence[Known]) -> float | None:
         """Move what is left, which may take hours, and clear meanwhile as often as that is due."""
 
-        def clear_meanwhile() -> None:
+        def meanwhile() -> None:
+            self._report()
             if self._is_to_clear():
                 self._clear(holding, stores, CLEARING_SECONDS)
 
-        stuck = mover.move_all(holding, self.ending.wait, clear_meanwhile)
+        stuck = mover.move_all(holding, self.ending.wait, meanwhile)
         if stuck and not self.failures:
             self._tell(f"{stuck} sessions can't be moved yet.")
         return None if stuck else LOOK_SECONDS
+
+    def _report(self) -> None:
+        """Have the page know that this process has switched, though nobody asks it anything. One thread does."""
+        if self.scope == lease.SITE:
+            nodes.report_move()
 
     def _clear(self, holding: lease.Holding, stores: Sequence[Known], seconds: float) -> None:
         """Clear for about so many seconds. A store that can't be cleared keeps no other from being cleared, and none

@@ -126,6 +126,22 @@ def test_each_of_two_nodes_moves_what_is_in_its_own_memory(tmp_path: Path, valke
     assert at_work == [("node north", "north"), ("node south", "south")]
 
 
+def test_a_node_without_requests_says_that_it_has_switched(tmp_path: Path) -> None:
+    site = a_site(tmp_path, CLEAR_SECONDS=300)
+    site.migrate()
+    with Gunicorn(site, "node") as node:
+        browser = Browser([node.url])
+        assert browser.post("/login/user-1/").status == 200
+        wait_for(lambda: reported(site), node)
+        site.configure(**JDBC)
+        wait_for(lambda: {row[0] for row in reported(site)} == {newest(site)}, node)
+
+
+def reported(site: Site) -> list[Any]:
+    """Return the revisions that the processes of the site have said they go by."""
+    return ask(site, "SELECT revision FROM sessionpersist_node")
+
+
 def test_a_pause_holds_and_a_faster_pace_is_taken_up(tmp_path: Path, valkey: RedisStore) -> None:
     site, _ = a_site_with_sessions(400, tmp_path, valkey, DRAIN_RATE=20)
     with Gunicorn(site, "node") as node:
