@@ -14,6 +14,7 @@ from sessionpersist import initial
 from sessionpersist.handover import snapshot
 from sessionpersist.handover.snapshot import Snapshot
 from sessionpersist.models import LoginConfiguration
+from sessionpersist.session.policy import FIELDS
 from sessionpersist.upkeep.lease import SITE, scope_of_node
 from sessionpersist.upkeep.threads import Upkeep
 
@@ -30,12 +31,13 @@ class override_login_configuration(TestContextDecorator):  # noqa: N801 - reads 
     several, the one that began last is in force. In a decorated class it is in force from ``setUpClass`` on, so in
     ``setUpTestData``, too.
 
-    Fields that are not given have their defaults. Raises TypeError for a field that does not exist.
+    Fields that are not given have their defaults. Raises TypeError for a field that does not exist, and ValueError for
+    time-outs and limits that the page would refuse.
     """
 
     def __init__(self, **fields: Any) -> None:
         super().__init__()
-        row = LoginConfiguration(**fields)
+        row = _checked(fields)
         self.settings, self.policy = row.store_settings(), row.policy()
         self._begun: list[Snapshot] = []
 
@@ -60,6 +62,15 @@ class override_login_configuration(TestContextDecorator):  # noqa: N801 - reads 
         return cls
 
 
+def _checked(fields: dict[str, Any]) -> LoginConfiguration:
+    """Return a configuration with these fields. Raises TypeError, and ValueError for a policy that can't be saved."""
+    configuration = LoginConfiguration(**fields)
+    policy = {name: fields[name] for name in FIELDS if name in fields}
+    if wrong := list(initial.problems(policy)):
+        raise ValueError(" ".join(wrong))
+    return configuration
+
+
 def do_upkeep() -> None:
     """Do once, now and in this thread, what a site does by itself: move what is left in an old store, and clear expired
     sessions. In a test nothing of this happens otherwise.
@@ -74,9 +85,10 @@ def do_upkeep() -> None:
 def login_configuration_of_run(**fields: Any) -> Iterator[None]:
     """Begin each test with these fields of the Login Configuration in force, in the place of ``INITIAL``.
 
-    A test can still override them, or save others. Asks no database. Raises TypeError for a field that does not exist.
+    A test can still override them, or save others. Asks no database. Raises TypeError for a field that does not exist,
+    and ValueError for time-outs and limits that the page would refuse.
     """
-    LoginConfiguration(**fields)  # which knows its fields
+    _checked(fields)
     initial.replace_for_run(fields)
     snapshot.reset()
     try:

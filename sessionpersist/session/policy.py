@@ -26,6 +26,7 @@ REFUSE = "REFUSE"  # at the limit, a further login is refused
 # The fields of the Login Configuration that make a policy.
 FIELDS = ("idle_minutes", "absolute_hours", "remember_days", "max_sessions", "at_limit")
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000  # milliseconds
+UNITS = ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (1, "millisecond"))
 MOST_SESSIONS = 200  # as ``max_sessions``: the list of a user's sessions is no longer
 CENTURY = 36_525 * DAY  # no time is longer: every store and every database can calculate with that
 
@@ -64,7 +65,7 @@ class Policy:
             idle=_times(fields.get("idle_minutes"), MINUTE),
             absolute=_times(fields.get("absolute_hours"), HOUR),
             remember=_times(fields.get("remember_days"), DAY),
-            max_sessions=fields.get("max_sessions", UNLIMITED),
+            max_sessions=_limit(fields.get("max_sessions")),
             at_limit=fields.get("at_limit") or END_OLDEST,
             since=int(since.timestamp() * 1000) if isinstance(since, datetime) else 0,
         )
@@ -98,7 +99,7 @@ class Policy:
     def describe(self) -> str:
         """One line for the log: what differs from Django."""
         times = [("idle", self.idle), ("absolute", self.absolute), ("remember", self.remember)]
-        found = [f"{name} {time // MINUTE} min" for name, time in times if time is not None]
+        found = [f"{name} {_span(time)}" for name, time in times if time is not None]
         if self.max_sessions != UNLIMITED:
             found.append(f"at most {self.max_sessions} sessions a user, {self.at_limit}")
         return ", ".join(found) or "as Django does"
@@ -107,6 +108,19 @@ class Policy:
 def _times(number: int | None, unit: int) -> int | None:
     """Return a time in milliseconds, a century at most; None for nothing, and for 0, which no form lets through."""
     return min(number * unit, CENTURY) if number else None
+
+
+def _limit(number: int | None) -> int:
+    """Return a number of sessions; UNLIMITED for 0 and less, which no form lets through and with which nobody could log
+    in."""
+    return number if number and number > 0 else UNLIMITED
+
+
+def _span(time: int) -> str:
+    """Say how long a time in milliseconds is, in the largest unit that it is whole in. The log is in English."""
+    unit, name = next(each for each in UNITS if time % each[0] == 0)
+    number = time // unit
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 AS_DJANGO = Policy()

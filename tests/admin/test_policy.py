@@ -166,8 +166,8 @@ class TestRecords:
         with caplog.at_level(logging.INFO, "sessionpersist.audit"):
             save(browser, **ALL)
         assert (
-            "saved time-outs and limits: by ada, idle 30 min, absolute 720 min, remember 20160 min, at most 3 sessions "
-            "a user, REFUSE" in sentences(caplog.messages)
+            "saved time-outs and limits: by ada, idle 30 minutes, absolute 12 hours, remember 14 days, at most 3 "
+            "sessions a user, REFUSE" in sentences(caplog.messages)
         )
 
 

@@ -41,7 +41,7 @@ def test_all_are_set_while_the_store_is_down(settings: Settings) -> None:
     assert result.error is None
     row = saved()
     assert (row.idle_minutes, row.absolute_hours, row.remember_days) == (30, 12, 14)
-    assert "Saved: idle 30 min, absolute 720 min, remember 20160 min" in result.output
+    assert "Saved: idle 30 minutes, absolute 12 hours, remember 14 days" in result.output
     assert "goes by it within" in result.output
     assert "drain_sessions" not in result.output
     assert (row.max_sessions, row.at_limit, row.redis_host) == (3, "REFUSE", "127.0.0.1")

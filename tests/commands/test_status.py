@@ -141,7 +141,7 @@ def test_the_policy_in_force(settings: Settings) -> None:
     assert status()["policy"]["idle_minutes"] == 15
     configure(idle_minutes=30, max_sessions=3)
     assert (status()["policy"]["idle_minutes"], status()["policy"]["max_sessions"]) == (30, 3)
-    assert lines()[-1] == "Policy:    idle 30 min, at most 3 sessions a user, END_OLDEST"
+    assert lines()[-1] == "Policy:    idle 30 minutes, at most 3 sessions a user, END_OLDEST"
 
 
 @pytest.mark.parametrize(

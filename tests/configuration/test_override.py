@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 import unittest
 from collections.abc import Callable
@@ -11,8 +12,9 @@ import pytest
 from django.test import SimpleTestCase
 
 from sessionpersist.handover import routing, snapshot
+from sessionpersist.session.policy import AS_DJANGO
 from sessionpersist.stores.settings import RedisSettings, StoreSettings
-from sessionpersist.testing import override_login_configuration
+from sessionpersist.testing import login_configuration_of_run, override_login_configuration
 from tests.engine.support import in_event_loop
 
 one = override_login_configuration(persistence_type="REDIS", redis_host="one")
@@ -178,6 +180,33 @@ def run(tests: type[SimpleTestCase]) -> None:
 def test_field_that_does_not_exist_is_refused() -> None:
     with pytest.raises(TypeError):
         override_login_configuration(persistence_type="REDIS", redis_hots="typo")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("idle_minutes", 0, "Enter 1 or more, or leave this empty."),
+        ("absolute_hours", -1, "Enter 1 or more, or leave this empty."),
+        ("remember_days", 36_526, "Enter at most 36525, which is a century."),
+        ("idle_minutes", "30", "This must be a whole number."),
+        ("max_sessions", 0, "Enter -1 for no limit, or 1 or more, up to 200."),
+        ("max_sessions", 201, "Enter -1 for no limit, or 1 or more, up to 200."),
+        ("at_limit", "EVERYBODY", "This must be one of END_OLDEST, REFUSE."),
+    ],
+)
+def test_a_policy_that_the_page_refuses_is_refused(field: str, value: object, said: str) -> None:
+    expected = re.escape(f"{field}: {said}")
+    with pytest.raises(ValueError, match=expected):
+        override_login_configuration(**{field: value})
+    with pytest.raises(ValueError, match=expected), login_configuration_of_run(**{field: value}):
+        pass
+
+
+def test_an_empty_policy_is_that_of_django() -> None:
+    with override_login_configuration(
+        idle_minutes=None, absolute_hours=None, remember_days=None, max_sessions=-1
+    ):
+        assert snapshot.current().policy == AS_DJANGO
 
 
 def test_fields_that_are_not_given_have_their_defaults() -> None:

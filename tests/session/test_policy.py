@@ -269,3 +269,14 @@ def test_the_longest_life_is_that_of_any_session() -> None:
     assert Policy(absolute=DAY).longest_life == 0
     assert REMEMBERING.longest_life == 30 * DAY
     assert Policy(idle=60 * DAY, remember=DAY).longest_life == 60 * DAY
+
+
+def test_a_time_is_told_in_the_largest_unit_that_it_is_whole_in() -> None:
+    policy = Policy.of({"idle_minutes": 10_080, "absolute_hours": 25, "remember_days": 1})
+    assert policy.describe() == "idle 7 days, absolute 25 hours, remember 1 day"
+    assert Policy.of({"idle_minutes": 90}).describe() == "idle 90 minutes"
+
+
+@pytest.mark.parametrize("number", [0, -2, None])
+def test_a_limit_with_which_nobody_could_log_in_is_none(number: int | None) -> None:
+    assert Policy.of({"max_sessions": number}) == AS_DJANGO
