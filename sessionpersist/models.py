@@ -288,7 +288,7 @@ class PolicyChange(models.Model):
 
 MOST_PENDING = 10_000  # logouts that a process knows of while a store is down
 
-SEALING = 2  # what this release reports of itself, see Node.sealing
+WHOLE_RECORDS, EVERYBODY = 2, 3  # what a release reports that it knows, see Node.sealing
 LIVE = timedelta(hours=1)  # who was heard from in this time is taken to be there
 LONGEST_LEASE = timedelta(hours=1)
 
@@ -462,12 +462,12 @@ def columns_of(settings: StoreSettings) -> dict[str, Any]:
 class NodeQuerySet(models.QuerySet["Node"]):
     """The processes of the site, as they last reported themselves."""
 
-    def of_earlier_release(self) -> Self:
-        """Those of 0.2.0, for as long as they may come back: quiet is not gone. A node on which this release has
-        reported itself since was upgraded, and has replaced its processes within an hour."""
-        upgraded = Node.objects.using(self.db).filter(name=OuterRef("name"), sealing__gte=SEALING)
+    def of_earlier_release(self, knowing: int = WHOLE_RECORDS) -> Self:
+        """Those of a release that knows less, for as long as they may come back: quiet is not gone. A node on which one
+        that does has reported itself since was upgraded, and has replaced its processes within an hour."""
+        upgraded = Node.objects.using(self.db).filter(name=OuterRef("name"), sealing__gte=knowing)
         there = Q(seen_at__gte=Now() - LIVE) | ~Exists(upgraded)
-        return self.filter(there, sealing__lt=SEALING)
+        return self.filter(there, sealing__lt=knowing)
 
     def note_drained(self, name: str, number: int) -> None:
         """Note that this node's memory holds no session of that revision any more."""
@@ -488,8 +488,9 @@ class Node(models.Model):
     memory = models.CharField(max_length=32, blank=True, default="", db_default="", editable=False)
     # The sessions that are left in the memory of the node while it is draining, as last counted.
     left = models.PositiveIntegerField(null=True, editable=False)
-    # What it opens: 2, records that are whole (see sealing.py); 1, those of 0.2.0, which writes no such column.
-    sealing = models.PositiveSmallIntegerField(default=SEALING, db_default=1, editable=False)
+    # What it knows: 3, that everybody was logged out (Revision.ends_earlier); 2, as 0.3.0, records that are whole (see
+    # sealing.py); 1, neither, as 0.2.0, which writes no such column.
+    sealing = models.PositiveSmallIntegerField(default=EVERYBODY, db_default=1, editable=False)
 
     objects = WhereWritten.from_queryset(NodeQuerySet)()
 

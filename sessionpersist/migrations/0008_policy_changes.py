@@ -35,4 +35,9 @@ class Migration(migrations.Migration):
                 "default_permissions": (),
             },
         ),
+        migrations.AlterField(
+            model_name="node",
+            name="sealing",
+            field=models.PositiveSmallIntegerField(db_default=1, default=3, editable=False),
+        ),
     ]

@@ -8,12 +8,14 @@ import re
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
 from sessionpersist import sessions
 from sessionpersist.handover import snapshot
+from sessionpersist.models import LIVE, Node
 from tests.admin.support import PAGE, create_staff
 from tests.admin.test_sessions import LOGIN, OVERVIEW, logged_in
 from tests.admin.test_sessions import lives as is_there
@@ -53,6 +55,16 @@ def test_a_confirmation_says_what_it_means_and_ends_nothing(warden: Client, grac
     assert "Every session ends, on every node: those of all users, and yours, too." in page
     assert "This cannot be undone." in page
     assert lives(hers)
+
+
+def test_nodes_that_know_nothing_of_it_are_named(warden: Client) -> None:
+    Node.objects.create(name="new", process=1, revision=1)
+    Node.objects.create(name="upgraded", process=1, revision=1, sealing=2, seen_at=Now() - 2 * LIVE)
+    Node.objects.create(name="upgraded", process=2, revision=1)
+    assert "older release" not in warden.get(EVERYBODY).text
+    Node.objects.create(name="of 0.2.0", process=1, revision=1, sealing=1)
+    Node.objects.create(name="of 0.3.0", process=1, revision=1, sealing=2)
+    assert "An older release still runs on of 0.2.0, of 0.3.0." in warden.get(EVERYBODY).text
 
 
 def test_all_are_logged_out(warden: Client, grace: User, caplog: pytest.LogCaptureFixture) -> None:

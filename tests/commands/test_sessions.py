@@ -164,6 +164,14 @@ class TestEndEverybody:
         said = "Everybody is logged out in 10 s, on all nodes at the same moment.\n"
         assert manage("end-everybody", "--yes") == Result(said)
 
+    def test_nodes_that_know_nothing_of_it_are_named(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Node.objects.create(name="old", process=1, revision=1, sealing=2)
+        answer(monkeypatch, "no")
+        manage("end-everybody")
+        assert "An older release still runs on old." in capsys.readouterr().err
+
     def test_nobody_is_unless_that_is_confirmed(self, grace: User, monkeypatch: pytest.MonkeyPatch) -> None:
         hers = logged_in(grace)
         answer(monkeypatch, "no")

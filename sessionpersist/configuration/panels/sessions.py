@@ -19,7 +19,7 @@ from sessionpersist.configuration.store_sentences import said, store_name
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import times
 from sessionpersist.handover.draining import COUNT_AT_MOST, Left
-from sessionpersist.models import Revision
+from sessionpersist.models import EVERYBODY, Node, Revision
 from sessionpersist.stores import open_store
 from sessionpersist.stores.settings import StoreSettings
 
@@ -116,6 +116,17 @@ def _row(each: sessions.UserSession) -> SessionRow:
     begun, last_use = times.local(each.begun), times.local(each.last_use)
     device = each.device or _("Unknown device")
     return SessionRow(each.id, device, each.place, begun, last_use, each.remembered, each.current)
+
+
+def warning_of_earlier_release() -> str:
+    """Say which nodes do not know what it is that everybody is logged out; empty where all do."""
+    earlier = Node.objects.of_earlier_release(EVERYBODY)
+    names = sorted(set(earlier.values_list("name", flat=True)))
+    text = _(
+        "An older release still runs on {nodes}. It knows nothing of this: sessions that are used there do not end. "
+        "Once it is gone, log everybody out again."
+    )
+    return text.format(nodes=", ".join(names)) if names else ""
 
 
 def read_everybody() -> Everybody | None:

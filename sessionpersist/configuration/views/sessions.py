@@ -17,7 +17,13 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from sessionpersist import audit, sessions
 from sessionpersist.configuration import accounts
-from sessionpersist.configuration.panels.sessions import Everybody, read_counts, read_everybody, read_user
+from sessionpersist.configuration.panels.sessions import (
+    Everybody,
+    read_counts,
+    read_everybody,
+    read_user,
+    warning_of_earlier_release,
+)
 from sessionpersist.configuration.reauthentication import Reauthentication, renew_key
 from sessionpersist.configuration.store_sentences import said
 from sessionpersist.configuration.views.base import BaseViews, only_post
@@ -114,7 +120,11 @@ class SessionViews(BaseViews):
         self._require(self.has_view_permission(request) and request.user.has_perm(END_ALL))
         again = Reauthentication(request)
         if request.method != "POST" or not again.confirm(_("Log everybody out")):
-            context = {"title": _("Log everybody out?"), "again": again}
+            context = {
+                "title": _("Log everybody out?"),
+                "again": again,
+                "warning": warning_of_earlier_release(),
+            }
             return self._show(request, "everybody.html", context, too_often=again.too_often)
         renew_key(request)  # while there is a session
         sessions.end_everybody(ended_by=request.user.get_username())

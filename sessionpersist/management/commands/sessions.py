@@ -9,7 +9,12 @@ from django.core.management.base import CommandError, CommandParser
 
 from sessionpersist import audit, conf, sessions
 from sessionpersist.configuration import accounts
-from sessionpersist.configuration.panels.sessions import NOT_LISTED, StoreCount, read_counts
+from sessionpersist.configuration.panels.sessions import (
+    NOT_LISTED,
+    StoreCount,
+    read_counts,
+    warning_of_earlier_release,
+)
 from sessionpersist.configuration.panels.status import read_status
 from sessionpersist.handover import draining
 from sessionpersist.management.base import SessionCommand, ask, operator, read_configuration
@@ -75,6 +80,8 @@ class Command(SessionCommand):
             raise CommandError(f"{name} has no such session: {', '.join(map(printable, missing))}.")
 
     def _end_everybody(self, options: dict[str, Any]) -> None:
+        if warning := warning_of_earlier_release():
+            self.stderr.write(warning)
         if not options["yes"]:
             confirm("This ends every session of all users, on every node. Type “yes” to go on: ")
         sessions.end_everybody(ended_by=operator())
