@@ -31,7 +31,8 @@ nox.options.error_on_missing_interpreters = False
 
 
 def combinations() -> Iterator[tuple[str, str, str]]:
-    """Every Python with every Django that it can run and the newest drivers; the oldest drivers on both ends."""
+    """Every Python with every Django that it can run and the newest drivers; on both ends the oldest drivers, and the
+    first release of that Django."""
     for python in PYTHONS:
         for django, oldest in OLDEST_PYTHON.items():
             if PYTHONS.index(python) >= PYTHONS.index(oldest):
@@ -68,7 +69,8 @@ PARAMETERS = [
 def tests(session: nox.Session, django: str, drivers: str) -> None:
     """The tests, or those that are named after --."""
     session.install(
-        *("-r", "requirements-test.txt", f"Django~={django}.0", ".[all]", *BUILD),
+        *("-r", "requirements-test.txt", ".[all]", *BUILD),
+        f"Django=={django}" if drivers == "lowest" else f"Django~={django}.0",
         *(others_of_the_site() if drivers == "newest" else oldest_drivers(session)),
         *([MONGODB_BACKEND[django]] if django in MONGODB_BACKEND and drivers == "newest" else ()),
     )

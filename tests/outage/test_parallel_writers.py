@@ -18,7 +18,7 @@ PROCESSES, THREADS = 4, 2
 
 # One Python, which forks: a start of it takes longer than the writing.
 PROGRAM = """
-import json, os, sys, threading, traceback
+import json, os, sys, threading, traceback, warnings
 import django
 django.setup()
 from django.db import connections
@@ -54,6 +54,8 @@ session = SessionStore()
 session.create()
 key = session.session_key
 connections.close_all()  # each process has its own
+# Python 3.12 and newer warn that another thread may hold a lock: one watches the deadlines of the store.
+warnings.simplefilter("ignore", DeprecationWarning)
 children = [in_a_process(write_in_threads, range(keys)[n::processes]) for n in range(processes)]
 for child in children:
     os.waitpid(child, 0)

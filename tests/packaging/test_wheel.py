@@ -51,7 +51,9 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # By a .pth file: the Python of a distribution may have a sitecustomize of its own, which would win.
     shutil.copy(HERE / "blocked.py", packages / "blocked_drivers.py")
     (packages / "blocked.pth").write_text("import blocked_drivers\n")
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel)
+    # The running one may have the app, too: that of the matrix has.
+    options = ("--no-deps", "--no-index", "--ignore-installed")
+    run(sys.executable, "-m", "pip", "--python", python, "install", *options, wheel)
     return python
 
 
