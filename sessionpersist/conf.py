@@ -37,6 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "DRAIN_RATE": 500.0,  # sessions a second that are moved without anybody asking; 0: none
     "CLEAR_SECONDS": 300.0,  # between two times that expired sessions are cleared; 0: only by ``clearsessions``
     "TRACES": False,  # a span of OpenTelemetry for each verb of a store
+    "METRICS_TOKEN": None,  # what Prometheus has to send; None: whoever reaches the page may read it
     "REAUTHENTICATE_SECONDS": 600.0,  # None: staff are never asked for their password again
 }
 
@@ -110,6 +111,15 @@ def drain_rate() -> float:
 def clear_seconds() -> float:
     """Return how often expired sessions are cleared; 0: only by ``clearsessions``."""
     return _seconds("CLEAR_SECONDS")
+
+
+def metrics_token() -> str | None:
+    """Return what has to be sent for the metrics of Prometheus; None: nothing. An empty one, as of a variable that is
+    not set, opens the page to nobody: it raises ImproperlyConfigured."""
+    value = get("METRICS_TOKEN")
+    if value is not None and not (isinstance(value, str) and value.strip()):
+        raise ImproperlyConfigured("SESSIONPERSIST['METRICS_TOKEN'] must be a text that is not empty.")
+    return value
 
 
 def compression() -> str:

@@ -177,6 +177,7 @@ OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "DRAIN_RATE": (_is_seconds, "a number of sessions a second, zero or more"),
     "CLEAR_SECONDS": (_is_seconds, "a number of seconds, zero or more"),
+    "METRICS_TOKEN": (_is_text, "a text that is not empty, or None"),
     "REAUTHENTICATE_SECONDS": (_is_seconds_or_none, "a number of seconds, zero or more, or None"),
     "COMPRESSION": (_is_compression, "'zlib', 'none', or, with sessionpersist[fast], 'zstd'"),
     "ROSTER": (_is_boolean, "True or False"),

@@ -101,6 +101,7 @@ BAD: dict[str, list[Any]] = {
     "ADDRESSES": ["no", 5, None],
     "DRAIN_RATE": ["500", -1, True, None, float("inf")],
     "CLEAR_SECONDS": ["300", -1, True, None, timedelta(minutes=5)],
+    "METRICS_TOKEN": ["", " ", 5, b"token"],
     "REAUTHENTICATE_SECONDS": ["600", -1, True, timedelta(minutes=10)],
     "ADOPT_FROM": [
         "nowhere.engine",
@@ -143,6 +144,7 @@ GOOD: dict[str, list[Any]] = {
     "ADDRESSES": [True, False],
     "DRAIN_RATE": [0, 0.5, 500, 20_000],
     "CLEAR_SECONDS": [0, 60, 0.5],
+    "METRICS_TOKEN": [None, "token"],
     "REAUTHENTICATE_SECONDS": [None, 0, 600, 0.5],
     "CREDENTIALS": [None, "os.getcwd", {}, {"REDIS": "os.getcwd", "MONGODB": "os.getcwd"}],
     "SECRETS_ALLOWED": [[], ["REDIS_PASSWORD", "SITE_"], ("SITE*",)],
