@@ -7,7 +7,6 @@ The engine turns Django's session API into the verbs of a store. It knows no dri
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeGuard, TypeVar
 
@@ -17,6 +16,7 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, 
 from django.http import HttpRequest
 
 from sessionpersist import audit
+from sessionpersist.awaiting import sleep
 from sessionpersist.exceptions import SessionLimitReached, StoreUnavailable
 from sessionpersist.handover import logouts, routing
 from sessionpersist.handover.driving import backoff
@@ -30,7 +30,7 @@ from sessionpersist.session.policy import LIFE, Policy
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.sealing import Opened, Sealer, beside, stored_key
 from sessionpersist.session.timed import Timed, sealed_end
-from sessionpersist.signals import session_ended, session_started
+from sessionpersist.signals import tell_ended, tell_started
 from sessionpersist.stores.base import (
     Outcome,
     Record,
@@ -182,11 +182,34 @@ class SessionStore(Timed):
         """A user is about to log out."""
         self._logs_out = str(user_id)
 
+    async def aload(self) -> dict[str, Any]:
+        """See load()."""
+        return await routing.on_loop(self.load)
+
+    async def aexists(self, session_key: str | None) -> bool:
+        """See exists()."""
+        return await routing.on_loop(self.exists, session_key)
+
+    async def acreate(self) -> None:
+        """See create()."""
+        await routing.on_loop(self.create)
+
+    async def asave(self, must_create: bool = False) -> None:
+        """See save()."""
+        await routing.on_loop(self.save, must_create)
+
+    async def adelete(self, session_key: str | None = None) -> None:
+        """See delete()."""
+        await routing.on_loop(self.delete, session_key)
+
     async def acycle_key(self) -> None:
         """See cycle_key()."""
-        from asgiref.sync import sync_to_async
+        await routing.on_loop(self.cycle_key)
 
-        await sync_to_async(self.cycle_key)()
+    @classmethod
+    async def aclear_expired(cls) -> None:
+        """See clear_expired()."""
+        await routing.on_loop(cls.clear_expired)
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -323,7 +346,7 @@ class SessionStore(Timed):
         if user_id and user_id != before:
             self._enter_again(before)
             if began:
-                session_started.send_robust(type(self), user_id=user_id)
+                tell_started(type(self), user_id)
         self._life_before = None
         if self._logs_in and user_id:
             self._logs_in = False
@@ -367,7 +390,7 @@ class SessionStore(Timed):
     def _tell_ended(self, entry: Entry, reason: Reason) -> None:
         """Say that another session of this user was ended for this one."""
         audit.ended(entry.keys[0])
-        session_ended.send_robust(type(self), reason=reason, user_id=user_of(self._session_cache))
+        tell_ended(type(self), reason, user_of(self._session_cache))
 
     def _removed(self, session_key: str) -> bool:
         """Remove a session from the store; return whether it was there, as far as that is known. Under a limit the
@@ -387,7 +410,7 @@ class SessionStore(Timed):
             audit.ended(name)
         else:
             audit.logout(name, storable_user_id(user_id))
-            session_ended.send_robust(type(self), reason=Reason.BY_USER, user_id=user_id)
+            tell_ended(type(self), Reason.BY_USER, user_id)
 
     def _merge_newer(self, data: dict[str, Any]) -> None:
         found = self._read(self.session_key)
@@ -600,4 +623,4 @@ def new_key() -> str:
 
 def pause(attempt: int) -> None:
     """Wait before another attempt to save over parallel saves."""
-    time.sleep(backoff(attempt))
+    sleep(backoff(attempt))

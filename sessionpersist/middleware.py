@@ -9,6 +9,7 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import select_template
 
+from sessionpersist.awaiting import awaited, in_thread
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import SessionLimitReached, StoreUnavailable
 from sessionpersist.session.serving import serving
@@ -32,6 +33,12 @@ class SessionMiddleware(middleware.SessionMiddleware):
         session_key = Secret(request.COOKIES[settings.SESSION_COOKIE_NAME]) if has_one else None
         request.session = self.SessionStore(session_key)
         serving.set(request.session)
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponse:
+        """Do the same under ASGI, on the loop itself: nothing here takes a thread unless a store or a page does."""
+        self.process_request(request)
+        response: HttpResponse = await self.get_response(request)  # type: ignore[misc] # it is a coroutine function
+        return await awaited(self.process_response, request, response)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer a fault in a view or in a deferred template here, so that it is not logged as a crash of the view.
@@ -91,21 +98,21 @@ def instead_of_crash(request: HttpRequest, response: HttpResponse) -> HttpRespon
         return response
     from sessionpersist.account import limit
 
-    return in_place_of(response, limit.refused_before_the_view(request, refusal))
+    return in_place_of(response, in_thread(limit.refused_before_the_view, request, refusal))
 
 
 def refused(request: HttpRequest, error: SessionLimitReached) -> HttpResponse:
     """Return the answer to a login that is one too many."""
     from sessionpersist.account import limit  # it needs the apps to be ready
 
-    return limit.refused(request, error)
+    return in_thread(limit.refused, request, error)
 
 
 def interrupted(request: HttpRequest) -> HttpResponse:
     """Return the answer to a request whose session was ended meanwhile."""
     from sessionpersist.account import ended
 
-    return ended.interrupted(request)
+    return in_thread(ended.interrupted, request)
 
 
 def is_gone(request: HttpRequest) -> bool:

@@ -16,11 +16,9 @@ from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import SessionLimitReached
 from sessionpersist.handover import nodes, quiet, routing, snapshot
 from sessionpersist.models import configuration_saved
-from sessionpersist.session.reasons import Reason
-from sessionpersist.signals import session_ended, session_started, store_lost
-from sessionpersist.telemetry import lines, readiness, recorder, tracing
+from sessionpersist.signals import store_lost
+from sessionpersist.telemetry import lines, readiness, tracing
 from sessionpersist.telemetry.lines import STORE_DRAINING
-from sessionpersist.telemetry.recorder import ENDED, STARTED
 from sessionpersist.upkeep import threads
 
 
@@ -107,13 +105,3 @@ def forget_settings(*, setting: str, **kwargs: Any) -> None:
         pulse.reset()
         readiness.reset()
         tracing.start()
-
-
-@receiver(session_started)
-def count_login(**kwargs: Any) -> None:
-    recorder.add(STARTED)
-
-
-@receiver(session_ended)
-def count_end(*, reason: Reason, **kwargs: Any) -> None:
-    recorder.add(ENDED, reason.name.lower())

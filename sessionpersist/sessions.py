@@ -28,7 +28,7 @@ from sessionpersist.roster.records import Entry, Owner, Standing
 from sessionpersist.session.policy import MOST_SESSIONS
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.sealing import stored_key
-from sessionpersist.signals import session_ended
+from sessionpersist.signals import tell_ended
 
 __all__ = [
     "Listed",
@@ -123,32 +123,33 @@ def end_everybody(ended_by: str = "") -> None:
     It asks no store, and holds where one is down. Raises what the database of the configuration raises.
     """
     everybody.end_everybody(ended_by)
-    session_ended.send_robust(SessionStore, reason=Reason.EVERYBODY, user_id="")
+    tell_ended(SessionStore, Reason.EVERYBODY, "")
 
 
 async def aof(user: object, current: SessionBase | None = None) -> list[UserSession]:
     """See of()."""
-    return await sync_to_async(of)(user, current)
+    return await routing.on_loop(of, user, current)
 
 
 async def alisted(user: object, current: SessionBase | None = None) -> Listed:
     """See listed()."""
-    return await sync_to_async(listed)(user, current)
+    return await routing.on_loop(listed, user, current)
 
 
 async def aend(user: object, session_id: str, *, reason: Reason = Reason.BY_USER) -> bool:
     """See end()."""
-    return await sync_to_async(end)(user, session_id, reason=reason)
+    return await routing.on_loop(end, user, session_id, reason=reason)
 
 
 async def aend_others(request: HttpRequest, *, reason: Reason = Reason.BY_USER) -> int:
     """See end_others()."""
-    return await sync_to_async(end_others)(request, reason=reason)
+    user = await request.auser() if hasattr(request, "auser") else request.user
+    return await aend_all(user, but=request.session, reason=reason)
 
 
 async def aend_all(user: object, *, but: SessionBase | None = None, reason: Reason = Reason.BY_STAFF) -> int:
     """See end_all()."""
-    return await sync_to_async(end_all)(user, but=but, reason=reason)
+    return await routing.on_loop(end_all, user, but=but, reason=reason)
 
 
 async def aend_everybody(ended_by: str = "") -> None:
@@ -186,5 +187,5 @@ def _ended(
     finally:
         for each in over.values():
             audit.ended(each.keys[0])
-            session_ended.send_robust(SessionStore, reason=reason, user_id=user_id)
+            tell_ended(SessionStore, reason, user_id)
     return over

@@ -18,10 +18,29 @@ ends without a signal. Where everybody is logged out it is sent once, by the pro
 A receiver that raises does no harm: Django logs the exception.
 """
 
+from __future__ import annotations
+
 from django.dispatch import Signal
+
+from sessionpersist.awaiting import send_robust
+from sessionpersist.session.reasons import Reason
+from sessionpersist.telemetry import recorder
+from sessionpersist.telemetry.recorder import ENDED, STARTED
 
 store_lost = Signal()
 store_recovered = Signal()
 store_switched = Signal()
 session_started = Signal()
 session_ended = Signal()
+
+
+def tell_started(sender: type, user_id: str) -> None:
+    """Say that a session was saved with a user that it did not have before."""
+    recorder.add(STARTED)
+    send_robust(session_started, sender, user_id=user_id)
+
+
+def tell_ended(sender: type, reason: Reason, user_id: str) -> None:
+    """Say that a session was ended, or with an empty ``user_id`` those of everybody."""
+    recorder.add(ENDED, reason.name.lower())
+    send_robust(session_ended, sender, reason=reason, user_id=user_id)

@@ -58,6 +58,7 @@ def test_one_that_fails_is_logged_and_keeps_no_other_from_its_turn(
 
 # Modules that use threads and register nothing: what a child inherits of them is in nobody's way.
 NEED_NO_HOOK = {
+    "awaiting": "the idle greenlets of the calling thread, which is the one that goes on in the child",
     "configuration.databases": "a look ends with the call that began it, and is not shared",
     "stores.breaker": "a breaker belongs to an open store, which the stores forget",
     "stores.mongodb.inspection": "the threads of a probe end with it",

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from sessionpersist import conf
+from sessionpersist.awaiting import send_robust
 from sessionpersist.signals import store_switched
 from sessionpersist.stores.base import INITIAL
 from sessionpersist.telemetry import lines, node
@@ -67,7 +68,7 @@ def announce(switch: Switch | None) -> None:
         lines.say(
             STORE_SWITCHED, sentence, store=after, before=before, revision=number, node=name, process=process
         )
-    store_switched.send_robust(type(switch.after.settings), before=before, after=after, number=number)
+    send_robust(store_switched, type(switch.after.settings), before=before, after=after, number=number)
 
 
 def reset() -> None:

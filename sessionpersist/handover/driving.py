@@ -8,10 +8,10 @@ an event loop that awaits; in ``tests/handover`` a scheduler that tries every or
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
+from sessionpersist import awaiting
 from sessionpersist.stores.transactions import outside
 
 LONGEST_PAUSE = 0.25  # seconds between two attempts; growing to this lets even slow stores settle a crowd
@@ -68,7 +68,7 @@ def backoff(attempt: int) -> float:
 def drive(
     rule: Rule[T],
     look: Callable[[], object],
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = awaiting.sleep,
     before: Callable[[], None] | None = None,
 ) -> T:
     """Run a rule to its end in this thread, and return what it returns. ``before`` is called right before each call of
@@ -98,4 +98,4 @@ def _done(request: Request, look: Callable[[], object], sleep: Callable[[float],
         case Look():
             return look()
         case Outside(rule):
-            return outside(lambda: drive(rule, look, sleep))
+            return awaiting.in_thread(outside, lambda: drive(rule, look, sleep))

@@ -6,14 +6,15 @@ In steady state all of this costs a request a few comparisons. Near a switch, an
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from time import monotonic
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.db import connections
 
 from sessionpersist import forks
+from sessionpersist.awaiting import awaited, send_robust, sleep
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.handover import snapshot
 from sessionpersist.handover.carrying import Place, View
@@ -40,6 +41,7 @@ from sessionpersist.stores.transactions import is_committed, may_see_the_past
 from sessionpersist.telemetry import lines
 from sessionpersist.telemetry.lines import STORE_UNOPENED
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -54,7 +56,7 @@ class RoutedStore:
     def __init__(
         self,
         view: Callable[[], View],
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = sleep,
         rules: Rules | None = None,
     ) -> None:
         self._view, self._sleep, self._rules = view, sleep, rules or Rules()
@@ -226,6 +228,7 @@ class CurrentView(View):
             floor=known.floor,
         )
         self.snapshot, self.mixed, self.ended = known, known.mixed, known.ended
+        self.blocks = any(place.store.blocks for place in (current, *sources))
         self._alias = known.current.settings.transaction_alias
         self._calm_from, self._calm_until = known.calm()
         if not self.unsettled and not known.kept:
@@ -288,7 +291,7 @@ def _tell_unopened(description: str, error: StoreMisconfigured) -> None:
         _unopened.add(description)
         sentence = f"{description} can't be opened: {error}"
         lines.say(STORE_UNOPENED, sentence, store=description, error=type(error).__name__)
-        store_lost.send_robust(UnopenedStore, description=description, error=error)
+        send_robust(store_lost, UnopenedStore, description=description, error=error)
 
 
 _view: CurrentView | None = None
@@ -312,6 +315,15 @@ _routed = RoutedStore(current_view)
 def current_store() -> RoutedStore:
     """Return the store in force, now and whenever it is called."""
     return _routed
+
+
+async def on_loop(operation: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Run a whole operation on the stores in force for a coroutine: on its loop, or, where one of the stores can but
+    hold up its thread, once in another."""
+    view = _view
+    if view is not None and view.blocks:
+        return await sync_to_async(operation)(*arguments, **named)
+    return await awaited(operation, *arguments, **named)
 
 
 def current_policy() -> Policy:

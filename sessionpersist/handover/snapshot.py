@@ -21,6 +21,7 @@ from typing import TypeGuard
 from django.db import Error, connections, router
 
 from sessionpersist import conf, forks
+from sessionpersist.awaiting import in_loop, in_thread
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import announcing, quiet, times
 from sessionpersist.initial import initial_policy, initial_settings
@@ -158,6 +159,7 @@ _overrides: list[tuple[Snapshot, Snapshot]] = []  # each as it began, and as it 
 _override: Snapshot | None = None  # the last of them
 _overriding = threading.Lock()
 _tested: tuple[quiet.Save | None, Snapshot | None] = (None, None)  # what a test knows, and since which save
+_asking = False  # whether a coroutine has a thread read
 _lost = False  # whether the last read failed, so that the log has one line when it does and one when it works again
 
 
@@ -179,8 +181,8 @@ def held() -> Snapshot | None:
 
 def reset() -> None:
     """Forget everything: the next request reads the configuration. After a fork, after settings changed, in tests."""
-    global _held, _lock, _lost, _tested
-    _held, _lock, _lost, _tested = None, threading.Lock(), False, (None, None)
+    global _held, _lock, _lost, _tested, _asking
+    _held, _lock, _lost, _tested, _asking = None, threading.Lock(), False, (None, None), False
     announcing.reset()
 
 
@@ -261,6 +263,8 @@ def refresh() -> None:
 
 def _refreshed() -> Snapshot:
     """Read the revisions; one thread does, while others go on with a snapshot that is not too old."""
+    if in_loop():
+        return _refreshed_aside()
     if conf.tests_are_quiet():
         return _in_test()
     lock, held = _lock, _held
@@ -268,6 +272,21 @@ def _refreshed() -> Snapshot:
         assert held is not None
         return held.at(monotonic())
     return _read_in_turn(lock, held)
+
+
+def _refreshed_aside() -> Snapshot:
+    """The same for a coroutine, whose loop must not wait for a database: another thread reads, for all coroutines."""
+    global _asking
+    if conf.tests_are_quiet():
+        save, (read_for, known) = quiet.last_save(), _tested
+        return in_thread(_in_test) if known is None or read_for is not save else _in_test()
+    if _asking and _is_bearable(held := _held):
+        return held.at(monotonic())
+    _asking = True
+    try:
+        return in_thread(current)
+    finally:
+        _asking = False
 
 
 def _read_in_turn(lock: threading.Lock, held: Snapshot | None) -> Snapshot:

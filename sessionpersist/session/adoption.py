@@ -19,6 +19,7 @@ from django.contrib.sessions.backends.file import SessionStore as FileSession
 from django.core import signing
 
 from sessionpersist import conf
+from sessionpersist.awaiting import in_thread
 from sessionpersist.exceptions import StoreUnavailable
 
 
@@ -33,6 +34,10 @@ def engine() -> type[SessionBase] | None:
 
 def find(session_key: str) -> dict[str, Any] | None:
     """Return what the old engine knows of a session, or None. Raises StoreUnavailable where it can't tell."""
+    return in_thread(_find, session_key) if conf.get("ADOPT_FROM") else None
+
+
+def _find(session_key: str) -> dict[str, Any] | None:
     with translated("read"):
         old = _session(session_key)
         if old is None:
@@ -45,6 +50,10 @@ def find(session_key: str) -> dict[str, Any] | None:
 
 def is_still_there(session_key: str) -> bool:
     """Return whether the old engine still has the session: nobody has logged out meanwhile. Raises StoreUnavailable."""
+    return in_thread(_is_still_there, session_key)
+
+
+def _is_still_there(session_key: str) -> bool:
     with translated("read"):
         old = _session(session_key)
         return old is not None and bool(old.exists(session_key))
@@ -87,8 +96,11 @@ def _written(old: SessionBase) -> str:
 
 def remove(session_key: str) -> None:
     """Delete a session at the old engine, as it has moved or was logged out. Raises StoreUnavailable."""
-    if not conf.get("ADOPT_FROM"):
-        return  # so it is on most sites, for each logout
+    if conf.get("ADOPT_FROM"):  # so it is on few sites, and not for each logout
+        in_thread(_remove, session_key)
+
+
+def _remove(session_key: str) -> None:
     with translated("changed"):
         old = _session(session_key)
         if old is not None:

@@ -166,7 +166,12 @@ Check = tuple[str, Callable[[], "str | None"]]
 
 
 class Store(ABC):
-    """What a request asks of a store. See the module's text for what every answer means."""
+    """What a request asks of a store. See the module's text for what every answer means.
+
+    ``blocks``: it can't but hold up the thread that asks it, so an event loop has another thread ask.
+    """
+
+    blocks = False
 
     @abstractmethod
     def get(self, key: str) -> Record | None:

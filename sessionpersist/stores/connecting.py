@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -10,6 +12,7 @@ from time import monotonic
 from typing import Any
 
 from sessionpersist import forks
+from sessionpersist.awaiting import in_loop, result_of, writable
 
 AddressInfo = tuple[Any, ...]
 
@@ -20,7 +23,7 @@ _lock = threading.Lock()
 
 def resolve(host: str, port: int, give_up: float) -> list[AddressInfo]:
     """Return what ``socket.getaddrinfo`` does, by that time of the monotonic clock; TimeoutError after it."""
-    return numeric(host, port) or _lookup(host, port).result(left(give_up))
+    return numeric(host, port) or result_of(_lookup(host, port), left(give_up))
 
 
 def numeric(host: str, port: int) -> list[AddressInfo]:
@@ -56,14 +59,30 @@ def connect_to(found: Sequence[AddressInfo], give_up: float) -> socket.socket:
             error = failure
             continue
         try:
-            sock.settimeout(seconds)
-            sock.connect(address)
+            _connect(sock, address, seconds)
         except OSError as failure:
             sock.close()
             error = failure
+        except BaseException:
+            sock.close()
+            raise
         else:
             return sock
     raise error
+
+
+def _connect(sock: socket.socket, address: Any, seconds: float) -> None:
+    if not in_loop():
+        sock.settimeout(seconds)
+        sock.connect(address)
+        return
+    sock.setblocking(False)
+    number = sock.connect_ex(address)
+    if number == errno.EINPROGRESS:
+        writable(sock, monotonic() + seconds)
+        number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if number:
+        raise OSError(number, os.strerror(number))  # of the class that it has in a thread
 
 
 def left(give_up: float) -> float:

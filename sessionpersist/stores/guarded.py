@@ -20,6 +20,7 @@ from time import monotonic
 from typing import TypeVar
 
 from sessionpersist import conf
+from sessionpersist.awaiting import in_loop, in_thread, send_robust
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
 from sessionpersist.stores.base import Drainable, Outcome, Probed, Record, Rotation
@@ -46,7 +47,7 @@ class GuardedStore(Drainable):
     def __init__(self, store: Probed, description: str) -> None:
         """``description`` names the store in the log; it holds no secret."""
         self.store, self.description = store, description
-        self.kind = kind_of(store)
+        self.kind, self.blocks = kind_of(store), store.blocks
         self.breaker = Breaker()
         self._quiet_until = 0.0
         self._answered_at = float("-inf")
@@ -157,6 +158,8 @@ class GuardedStore(Drainable):
     ) -> T:
         """Call a verb of the store if the breaker admits it. ``again`` is the second try, where it differs from the
         first; unless the store is ``blamed``, the breaker does not hear of a fault."""
+        if self.blocks and in_loop():
+            return in_thread(self._guarded, verb, call, again, blamed=blamed)
         if tracing.tracer is None:
             return self._watched(verb, call, again or call, blamed)
         with tracing.span(self.kind, verb):
@@ -214,7 +217,7 @@ class GuardedStore(Drainable):
 
     def _report_lost(self, error: StoreUnavailable) -> None:
         self._say(STORE_LOST, f"{self.description} is lost: {_in_full(error)}", error)
-        store_lost.send_robust(type(self.store), description=self.description, error=error)
+        send_robust(store_lost, type(self.store), description=self.description, error=error)
 
     def _say(self, event: Line, sentence: str, error: StoreUnavailable) -> None:
         lines.say(event, sentence, store=self.description, error=type(error.__cause__ or error).__name__)
@@ -222,7 +225,7 @@ class GuardedStore(Drainable):
     def _report_recovered(self) -> None:
         lines.say(STORE_BACK, f"{self.description} is back.", store=self.description)
         recorder.refresh()
-        store_recovered.send_robust(type(self.store), description=self.description)
+        send_robust(store_recovered, type(self.store), description=self.description)
 
 
 class Parted(Probed):

@@ -27,6 +27,7 @@ from typing import Any, TypeAlias, TypeVar
 import lmdb
 
 from sessionpersist import forks
+from sessionpersist.awaiting import acquire, sleep
 
 Transaction: TypeAlias = "lmdb.Transaction[Any]"
 
@@ -189,7 +190,7 @@ class SharedMap:
 
     def _take_turn(self, give_up: float, opening: bool = False) -> None:
         """Keep out all other writers, of this process and of others."""
-        if not self._writing.acquire(timeout=max(0.0, give_up - time.monotonic())):
+        if not acquire(self._writing, give_up):
             raise TimeoutError
         try:
             while True:
@@ -199,7 +200,7 @@ class SharedMap:
                     return
                 if time.monotonic() >= give_up:
                     raise TimeoutError
-                time.sleep(WAIT)
+                sleep(WAIT)
         except BaseException:
             self._writing.release()
             raise

@@ -21,6 +21,7 @@ import lmdb
 from django.conf import settings as django_settings
 
 from sessionpersist import conf
+from sessionpersist.awaiting import in_thread
 from sessionpersist.exceptions import ForeignRecord, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import (
     PLACE,
@@ -277,7 +278,8 @@ class MemoryStore(Probed):
         if found is None or not found.is_current():
             give_up = time.monotonic() + self.timeout
             folder.make_private(self.folder, self.newest)
-            self._map = found = shared_map(self.folder / FILE, give_up, self._begin)
+            # A coroutine has it opened in a thread: it waits for other processes with a lock in its hands.
+            self._map = found = in_thread(shared_map, self.folder / FILE, give_up, self._begin)
             former.forget(self.folder, self.timeout)
         return found
 

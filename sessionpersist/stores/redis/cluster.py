@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from functools import partial
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 import redis
@@ -26,6 +26,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from sessionpersist.awaiting import result_of, sleep
 from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.connecting import left
 from sessionpersist.stores.redis.wire import (
@@ -213,7 +214,7 @@ class ClusterLink(Link):
 
     def load(self, give_up: float) -> None:
         """Ask for the topology, by that time; one thread does it for all who want to know. Raises what came of it."""
-        self._load_aside().result(left(give_up))
+        result_of(self._load_aside(), left(give_up))
 
     def _load_aside(self) -> Future[None]:
         with self._lock:

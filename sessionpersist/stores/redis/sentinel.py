@@ -14,7 +14,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from copy import copy
 from functools import partial
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, cast
 
 import redis
@@ -25,6 +25,7 @@ from redis.sentinel import (
     SentinelManagedConnection,
 )
 
+from sessionpersist.awaiting import sleep
 from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.connecting import left
 from sessionpersist.stores.redis.wire import (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from redis.connection import DefaultParser, SSLConnection
 from redis.retry import Retry
 
 from sessionpersist import forks
+from sessionpersist.awaiting import Places, in_loop, in_thread, readable, writable
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.certificates import Certificates
@@ -36,6 +38,8 @@ IDLE_SECONDS = 30.0
 SMALL = 1024 * 1024  # bytes that an answer without a record may have, and all of them as the driver connects
 WAITED = 0.7  # of the time that is left, for replicas: what is left is for the answer
 SHORT = 16 * 1024  # bytes that a kernel takes at once
+# Connections to one server that the coroutines of a loop use at a time: as many as MongoDB's driver has.
+MOST_AT_ONCE = 100
 # When the verb gives up for which a connection is being made: the driver's pool has no room to pass it on.
 _gives_up: ContextVar[float] = ContextVar("sessionpersist_redis_gives_up")
 
@@ -84,31 +88,40 @@ class CountingSocket:
     """A socket with one deadline for all that is written and read, and a limit to what is read.
 
     Most exchanges are a short write and one read, for which the socket's own time-out does. From the second read on,
-    and after a long write, it is set to what is left.
+    and after a long write, it is set to what is left. In an event loop the socket never waits, and the loop does.
     """
 
     def __init__(self, sock: socket.socket, give_up: float) -> None:
         self._sock = sock
         self._send, self._receive_into = sock.sendall, sock.recv_into
-        self._patience = 0.0
+        self._patience = -1.0  # not known
         self.allow(give_up, SMALL, left(give_up))
 
     def allow(self, give_up: float, most: int, seconds: float) -> None:
         """Begin an exchange, for which so many seconds are left."""
         self._give_up, self._most, self._going_on = give_up, most, False
+        self._awaits = in_loop()
+        if self._awaits:
+            seconds = 0.0
         if seconds != self._patience:
             self._patience = seconds
             self._sock.settimeout(seconds)
 
     def sendall(self, data: Any) -> None:
+        if self._awaits:
+            return self._send_in_loop(data)
         self._send(data)
         if len(data) > SHORT:  # which may have taken a while
             self._going_on = True
+        return None
 
     def recv_into(self, buffer: Any) -> int:
-        if self._going_on:
-            self._hurry()
-        received = self._receive_into(buffer)
+        if self._awaits:
+            received = self._receive_in_loop(buffer)
+        else:
+            if self._going_on:
+                self._hurry()
+            received = self._receive_into(buffer)
         self._going_on = True
         self._most -= received
         if self._most < 0:
@@ -124,6 +137,9 @@ class CountingSocket:
     def settimeout(self, seconds: float | None) -> None:
         """The driver looks in with no patience at all whether there is something to read."""
         self._going_on = self._going_on and seconds != 0
+        self._awaits = seconds != 0 and in_loop()
+        if self._awaits:
+            seconds = 0.0
         self._patience = seconds or 0.0
         self._sock.settimeout(seconds)
 
@@ -133,6 +149,29 @@ class CountingSocket:
     def _hurry(self) -> None:
         self._patience = left(self._give_up)
         self._sock.settimeout(self._patience)
+
+    def _send_in_loop(self, data: Any) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._once_ready(lambda: self._sock.send(rest), writable) :]  # noqa: B023 - called at once
+
+    def _receive_in_loop(self, buffer: Any) -> int:
+        if not self._going_on and not isinstance(
+            self._sock, ssl.SSLSocket
+        ):  # which may have read more than it gave
+            readable(self._sock, self._give_up)  # no answer can be there yet
+        return self._once_ready(lambda: self._receive_into(buffer), readable)
+
+    def _once_ready(self, attempt: Callable[[], int], ready: Callable[[socket.socket, float], None]) -> int:
+        while True:
+            try:
+                return attempt()
+            except ssl.SSLWantReadError:
+                readable(self._sock, self._give_up)
+            except ssl.SSLWantWriteError:
+                writable(self._sock, self._give_up)
+            except BlockingIOError:
+                ready(self._sock, self._give_up)
 
 
 class PlainConnection(redis.Connection):
@@ -159,7 +198,7 @@ class PlainConnection(redis.Connection):
 
 class EncryptedConnection(PlainConnection, SSLConnection):
     def _encrypted(self, sock: socket.socket) -> socket.socket:
-        encrypted: socket.socket = self._wrap_socket_with_ssl(sock)  # type: ignore[no-untyped-call]
+        encrypted: socket.socket = in_thread(self._wrap_socket_with_ssl, sock)  # a handshake waits
         return encrypted
 
 
@@ -226,6 +265,7 @@ class Wire(Link):
         # the last here.
         self._idle: list[tuple[float, int, Any]] = []
         self._process = os.getpid()
+        self._places = Places(MOST_AT_ONCE)
         self._age = 0  # how often its connections were given up
         super().__init__(timeout, replicas)
 
@@ -238,6 +278,13 @@ class Wire(Link):
         kernel whether an idle connection is still good, than the server for its answer. One that is not shows when it
         is used, and whoever called tries again (see GuardedStore).
         """
+        if not in_loop():
+            return self._exchange(commands, give_up, most)
+        give_up = give_up or monotonic() + self.timeout
+        with self._places.one(give_up):
+            return self._exchange(commands, give_up, most)
+
+    def _exchange(self, commands: Sequence[Command], give_up: float, most: int) -> list[Any]:
         now, age = monotonic(), self._age  # first: what is given up meanwhile may be this connection
         connection = self._take(now)
         if connection is None:
@@ -354,7 +401,7 @@ class Provider(redis.CredentialProvider):
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         try:
-            username, password = self.credentials.now()
+            username, password = in_thread(self.credentials.now)
         except StoreUnavailable as error:
             raise NoCredentials(str(error)) from error
         return (username, password) if username else (password,)
