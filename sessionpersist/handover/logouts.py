@@ -33,19 +33,19 @@ def write_down(stored_key: str) -> None:
 
     alias = router.db_for_write(PendingLogout)
     try:
-        in_thread(_write_where_it_stays, alias, stored_key)
+        in_thread(_write_and_know, alias, stored_key)
     except Error as error:
         raise StoreUnavailable(
             "A logout could be noted neither in the store nor in the site's database."
         ) from error
-    snapshot.note_ended(stored_key)
 
 
-def _write_where_it_stays(alias: str, stored_key: str) -> None:
+def _write_and_know(alias: str, stored_key: str) -> None:
     if is_committed(alias):
         _write(alias, stored_key)
     else:
         outside(lambda: _write(alias, stored_key))
+    snapshot.note_ended(stored_key)
 
 
 def _write(alias: str, stored_key: str) -> None:

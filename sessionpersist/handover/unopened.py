@@ -13,6 +13,8 @@ from sessionpersist.stores.base import Drainable, Outcome, Record
 
 
 class UnopenedStore(Drainable):
+    blocks = False
+
     def __init__(self, reason: StoreMisconfigured) -> None:
         self.reason = reason
 

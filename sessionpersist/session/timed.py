@@ -9,6 +9,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import SessionBase
 from django.utils import timezone
 
+from sessionpersist.awaiting import awaited
 from sessionpersist.session import policy
 from sessionpersist.session.held import Held
 from sessionpersist.session.policy import EXPIRY, LIFE, REMEMBER, Policy
@@ -70,7 +71,17 @@ class Timed(SessionBase):
     async def aget_expire_at_browser_close(self) -> bool:
         """See get_expire_at_browser_close()."""
         await self._aget_session()
-        return self.get_expire_at_browser_close()
+        return await awaited(self.get_expire_at_browser_close)
+
+    async def aget_expiry_age(self, **known: Any) -> int:
+        """See get_expiry_age()."""
+        await self._aget_session()
+        return await awaited(self.get_expiry_age, **known)
+
+    async def aget_expiry_date(self, **known: Any) -> datetime:
+        """See get_expiry_date()."""
+        await self._aget_session()
+        return await awaited(self.get_expiry_date, **known)
 
     def note_use(self) -> None:
         """A view has used the session: where that is due, have it saved with the response, with a new cookie."""

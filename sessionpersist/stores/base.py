@@ -168,10 +168,11 @@ Check = tuple[str, Callable[[], "str | None"]]
 class Store(ABC):
     """What a request asks of a store. See the module's text for what every answer means.
 
-    ``blocks``: it can't but hold up the thread that asks it, so an event loop has another thread ask.
+    ``blocks``: it holds up the thread that asks it, so an event loop has another thread ask. One that waits by the
+    functions of ``awaiting`` only, or for microseconds, does not.
     """
 
-    blocks = False
+    blocks = True
 
     @abstractmethod
     def get(self, key: str) -> Record | None:

@@ -245,7 +245,7 @@ class PartedStore(Drainable):
     def __init__(self, store: Parted, description: str) -> None:
         self.store, self.description = store, description
         self.whole = GuardedStore(store, description)
-        self.kind = self.whole.kind
+        self.kind, self.blocks = self.whole.kind, store.blocks
         self._parts: dict[str, GuardedStore] = {"": self.whole}
 
     @property

@@ -67,7 +67,6 @@ class Answer(NamedTuple):
 
 class DatabaseStore(Probed):
     name = "JDBC"
-    blocks = True  # Django has no connections for event loops
 
     def __init__(self, settings: DatabaseSettings, timeout: float, *, migrated: bool = False) -> None:
         """``timeout`` in seconds holds for a verb, from connecting to the last byte. ``migrated``: the table is there

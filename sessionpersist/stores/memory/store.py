@@ -75,6 +75,7 @@ class Found(NamedTuple):
 
 class MemoryStore(Probed):
     name = "In-Memory"
+    blocks = False
 
     def __init__(
         self, directory: Path, site: str, timeout: float, secrets: Sequence[str | bytes] = ()

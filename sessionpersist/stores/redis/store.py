@@ -80,6 +80,7 @@ ROTATIONS = {0: Rotation.TAKEN, 1: Rotation.LEFT, 2: Rotation.DONE}
 
 class RedisStore(Probed):
     name = "REDIS"
+    blocks = False
 
     def __init__(
         self,
