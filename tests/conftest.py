@@ -41,6 +41,7 @@ django.setup()
 from sessionpersist import conf, stores  # now that Django is set up
 from sessionpersist.stores.settings import MemorySettings
 from tests import sizes  # noqa: F401 - registers the profiles of Hypothesis
+from tests.aio.looping import on_a_loop
 from tests.servers import ALL
 
 # These tests are about what other projects want to be spared under a test runner (see handover/quiet.py).
@@ -79,6 +80,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         mark = item.get_closest_marker("xdist_group")
         if mark and not item.nodeid.endswith(end := f"@{mark.args[0]}"):
             item._id = NodeId.parse(item.nodeid + end)  # type: ignore[attr-defined, unused-ignore]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Run the tests of a class that asks for it on an event loop. See tests/aio/looping.py."""
+    if getattr(pyfuncitem.cls, "in_a_loop", False):
+        pyfuncitem.obj = on_a_loop(pyfuncitem.obj)
 
 
 def pytest_collection_finish() -> None:

@@ -13,6 +13,7 @@ from django.db import connections
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from sessionpersist.awaiting import in_loop, wait
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import routing
 from sessionpersist.handover.routing import RoutedStore
@@ -151,10 +152,13 @@ class ChangingStore(RecordingStore):
 
 
 def in_event_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test that is a coroutine function, in an event loop of its own."""
+    """Run a test that is a coroutine function, in an event loop of its own; where its class runs in one, in that."""
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
-        async_to_sync(test)(*args, **kwargs)
+        if in_loop():
+            wait(test(*args, **kwargs))
+        else:
+            async_to_sync(test)(*args, **kwargs)
 
     return run

@@ -1,4 +1,5 @@
-"""Several callers at one moment: threads of this process, and forked processes."""
+"""Several callers at one moment: threads of this process, or coroutines where a test runs on a loop, and forked
+processes."""
 
 from __future__ import annotations
 
@@ -18,13 +19,19 @@ from typing import TypeVar
 
 from django.db import connections
 
+from sessionpersist.awaiting import in_loop
+from tests.aio.looping import together
+
 T = TypeVar("T")
 
 PATIENCE = 20  # seconds for a forked child, or for a thread to end
 
 
 def in_threads(actions: Sequence[Callable[[], T]]) -> list[T]:
-    """Run each in a thread of its own, all at one moment, and return what they return, in order."""
+    """Run each in a thread of its own, all at one moment, and return what they return, in order. On an event loop, run
+    each as a coroutine."""
+    if in_loop():
+        return together(actions)
     barrier = threading.Barrier(len(actions))
 
     def run(action: Callable[[], T]) -> T:
@@ -105,8 +112,14 @@ def _fork(action: Callable[[], str], go_read: int, go_write: int) -> tuple[int, 
     os._exit(0)  # nothing of the parent's may be closed or cleaned up here
 
 
+def _in_a_thread(action: Callable[[], T]) -> T:
+    """The child of a process with an event loop has none: what it would wait for is its parent's."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(action).result()
+
+
 def _said(action: Callable[[], str]) -> str:
     try:
-        return action()
+        return _in_a_thread(action) if in_loop() else action()
     except BaseException:  # the parent is told
         return "".join(traceback.format_exception(*sys.exc_info()))

@@ -1,0 +1,32 @@
+"""The contract of the stores on an event loop: the same tests, run as coroutines."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.aio.looping import InALoop
+from tests.stores import test_cluster, test_memory, test_redis, test_sentinel
+
+
+class TestMemory(InALoop, test_memory.TestMemoryStore):
+    pass
+
+
+class TestValkey(InALoop, test_redis.TestRedisStoreOnValkey):
+    pass
+
+
+@pytest.mark.long
+class TestRedis(InALoop, test_redis.TestRedisStoreOnRedis):
+    pass
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("sentinel")
+class TestSentinel(InALoop, test_sentinel.TestSentinelStore):
+    pass
+
+
+@pytest.mark.xdist_group("cluster")
+class TestCluster(InALoop, test_cluster.TestClusterStore):
+    pass
