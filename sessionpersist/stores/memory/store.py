@@ -74,8 +74,8 @@ class Found(NamedTuple):
 
 
 class MemoryStore(Probed):
-    name = "In-Memory"
     blocks = False
+    name = "In-Memory"
 
     def __init__(
         self, directory: Path, site: str, timeout: float, secrets: Sequence[str | bytes] = ()

@@ -79,8 +79,8 @@ ROTATIONS = {0: Rotation.TAKEN, 1: Rotation.LEFT, 2: Rotation.DONE}
 
 
 class RedisStore(Probed):
-    name = "REDIS"
     blocks = False
+    name = "REDIS"
 
     def __init__(
         self,
