@@ -10,7 +10,7 @@ from sessionpersist.stores.settings import TYPES, StoreSettings
 
 # As the contract has it (see Probed), but for the way in, `of`, and the way out, `close`.
 MIDDLE = [name for part in (Store, Drainable, Probed) for name in vars(part) if not name.startswith("_")]
-ORDER = ["of", *(name for name in MIDDLE if name not in {"of", "close", "name"}), "close"]
+ORDER = ["of", *(name for name in MIDDLE if name not in {"of", "close", "name", "blocks"}), "close"]
 
 
 @pytest.mark.parametrize("settings", TYPES.values(), ids=TYPES)
