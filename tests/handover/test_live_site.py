@@ -1,4 +1,4 @@
-"""Two nodes of two workers each under load, while staff switch the store of their sessions again and again."""
+"""Two nodes under load, gunicorn and uvicorn, while staff switch the store of their sessions again and again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.load.clients import Browser, Load
 from tests.load.operator import Operator
 from tests.load.places import Place, places, several
-from tests.load.site import Node, Site
+from tests.load.site import AsgiNode, Node, Site
 from tests.load.users import Comer, Visitor
 from tests.sizes import quick_and_long
 
@@ -93,7 +93,7 @@ def used(walk: list[Place], size: Size, folder: Path) -> Iterator[Live]:
     site.migrate()
     site.configure(**walk[0].fields)
     time.sleep(ACTIVATION + GUARD)
-    with Node(site, "node-1") as first, Node(site, "node-2", preload=False) as second:
+    with Node(site, "node-1") as first, AsgiNode(site, "node-2") as second:
         urls = [first.url, second.url]
         operator = Operator(site, urls)
         visitors = [Visitor(urls, f"visitor-{number}") for number in range(size.visitors)]

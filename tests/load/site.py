@@ -1,4 +1,4 @@
-"""A node of the site: gunicorn with several workers and threads, in a process of its own."""
+"""A node of the site, in a process of its own: gunicorn with several workers and threads, or uvicorn."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Node:
     each loads it.
     """
 
-    application = "tests.load.wsgi"
+    application, pages = "tests.load.wsgi", "tests.load.urls"
 
     def __init__(
         self, site: Site, name: str, workers: int = 2, threads: int = 4, *, preload: bool = True
@@ -132,7 +132,7 @@ class Node:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        self._process = self.launched({**self.site.environment, "NODE_NAME": self.name})
+        self._process = self.launched({**self.site.environment, "NODE_NAME": self.name, "PAGES": self.pages})
         try:
             self._wait()
         except BaseException:
@@ -174,3 +174,16 @@ class Node:
             except OSError:  # it does not listen yet, or is slow on a busy machine
                 time.sleep(0.05)
         raise TimeoutError(self.log.read_text())
+
+
+class AsgiNode(Node):
+    """One uvicorn of a site: one process, one event loop, and pages that are coroutines."""
+
+    application, pages = "project.asgi:application", "tests.load.async_urls"
+
+    def __init__(self, site: Site, name: str) -> None:
+        super().__init__(site, name, workers=1, threads=1, preload=False)
+
+    def command(self) -> list[str]:
+        command = ["-m", "uvicorn", self.application, "--port", str(self.port), "--app-dir", str(ROOT)]
+        return [*command, "--log-level", "warning"]

@@ -45,6 +45,7 @@ BEFOREHAND = [
     *("cryptography.hazmat.primitives.ciphers.aead", "cryptography.fernet", "environ", "logging.config"),
     *("psycopg", "pymongo", "redis", "whitenoise.middleware"),
     *("gunicorn.app.wsgiapp", "gunicorn.workers.gthread", "gunicorn.glogging"),
+    *("django.core.handlers.asgi", "uvicorn.main", "uvicorn.lifespan.on", "uvicorn.protocols.http.auto"),
 ]
 
 

@@ -1,4 +1,5 @@
-"""Parallel requests lose nothing: many processes add keys to one session, and every key is there."""
+"""Parallel requests lose nothing: processes with threads, and others with coroutines, add keys to one session, and
+every key is there."""
 
 from __future__ import annotations
 
@@ -14,17 +15,17 @@ from tests.sizes import quick_and_long
 
 pytestmark = pytest.mark.xdist_group("load")  # one at a time: they take all that the machine has
 
-PROCESSES, THREADS = 4, 2
+PROCESSES, WRITERS = 4, 2
 
 # One Python, which forks: a start of it takes longer than the writing.
 PROGRAM = """
-import json, os, sys, threading, traceback, warnings
+import asyncio, json, os, sys, threading, traceback, warnings
 import django
 django.setup()
 from django.db import connections
 from sessionpersist.engine import SessionStore
 
-processes, threads, keys = map(int, sys.argv[1:])
+processes, writers, keys = map(int, sys.argv[1:])
 
 def write(numbers):
     for number in numbers:
@@ -33,12 +34,23 @@ def write(numbers):
         session.save()
     connections.close_all()
 
+async def awrite(numbers):
+    for number in numbers:
+        session = SessionStore(key)
+        await session.aset(f"key-{number}", number)
+        await session.asave()
+
 def write_in_threads(numbers):
-    workers = [threading.Thread(target=write, args=(numbers[n::threads],)) for n in range(threads)]
+    workers = [threading.Thread(target=write, args=(numbers[n::writers],)) for n in range(writers)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
+
+def write_on_a_loop(numbers):
+    async def write_all():
+        await asyncio.gather(*(awrite(numbers[n::writers]) for n in range(writers)))
+    asyncio.run(write_all())
 
 def in_a_process(action, *arguments):
     if child := os.fork():
@@ -56,7 +68,8 @@ key = session.session_key
 connections.close_all()  # each process has its own
 # Python 3.12 and newer warn that another thread may hold a lock: one watches the deadlines of the store.
 warnings.simplefilter("ignore", DeprecationWarning)
-children = [in_a_process(write_in_threads, range(keys)[n::processes]) for n in range(processes)]
+ways = [write_in_threads, write_on_a_loop]
+children = [in_a_process(ways[n % 2], range(keys)[n::processes]) for n in range(processes)]
 for child in children:
     os.waitpid(child, 0)
 print(json.dumps(dict(SessionStore(key).items())))
@@ -86,6 +99,6 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
 
 @pytest.mark.parametrize("keys", quick_and_long(160, 2000))
 def test_eight_parallel_writers_lose_no_key(site: Site, keys: int) -> None:
-    done = site.python("-c", PROGRAM, *map(str, (PROCESSES, THREADS, keys)), seconds=180)
+    done = site.python("-c", PROGRAM, *map(str, (PROCESSES, WRITERS, keys)), seconds=180)
     assert (done.stderr, done.returncode) == ("", 0)
     assert json.loads(done.stdout) == {f"key-{number}": number for number in range(keys)}

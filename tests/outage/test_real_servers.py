@@ -1,6 +1,6 @@
 """Under load from logged-in clients a real server is killed, hangs, and comes back. Nobody is logged out.
 
-Two workers of four threads each serve twenty clients that count their visits.
+Two workers of four threads each, and beside them an event loop, serve twenty clients that count their visits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from _pytest.mark import ParameterSet
 from sessionpersist.stores.breaker import PAUSE
 from tests.load import stores
 from tests.load.clients import Answer, Browser, Load
-from tests.load.site import Node, Site
+from tests.load.site import AsgiNode, Node, Site
 from tests.servers import MongoDB, Postgres, Server, Valkey, require
 
 pytestmark = pytest.mark.xdist_group("load")  # one at a time: they take all that the machine has
@@ -32,7 +32,7 @@ BACK_WITHIN = PAUSE + TIMEOUT + 1.5
 @dataclass
 class Running:
     server: Server
-    node: Node
+    nodes: list[Node]
     browsers: list[Browser]
 
     def whoami(self) -> list[str]:
@@ -48,7 +48,7 @@ class Outage:
     back: float
     before: list[int]
     visits: list[list[Answer]]
-    log: str
+    logs: list[str]  # one a node
 
     @property
     def answers(self) -> list[Answer]:
@@ -64,11 +64,11 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     require(request.param)
     with request.param() as server:
         site = site_on(server, tmp_path_factory.mktemp("site"))
-        with Node(site, "node-1") as node:
-            browsers = [Browser([node.url]) for _ in range(CLIENTS)]
+        with Node(site, "node-1") as threads, AsgiNode(site, "node-2") as loop:
+            browsers = [Browser([threads.url, loop.url]) for _ in range(CLIENTS)]
             for number, browser in enumerate(browsers):
                 assert browser.post(f"/login/user-{number}/").status == 200
-            yield Running(server, node, browsers)
+            yield Running(server, [threads, loop], browsers)
 
 
 def site_on(server: Server, folder: Path) -> Site:
@@ -122,7 +122,7 @@ OUTAGES = [
 @pytest.fixture
 def outage(request: pytest.FixtureRequest, running: Running) -> Outage:
     """One fault under load, with everything that the clients and the log have seen of it."""
-    log_begins = len(running.node.log.read_text())
+    logs_begin = [len(node.log.read_text()) for node in running.nodes]
     before = [browser.get("/whoami/").body["visits"] for browser in running.browsers]
     for browser in running.browsers:
         browser.answers.clear()
@@ -133,7 +133,8 @@ def outage(request: pytest.FixtureRequest, running: Running) -> Outage:
         back = time.monotonic()
         time.sleep(BACK_WITHIN + 1)
     visits = [list(browser.answers) for browser in running.browsers]
-    return Outage(request.param, begun, back, before, visits, running.node.log.read_text()[log_begins:])
+    logs = [node.log.read_text()[start:] for node, start in zip(running.nodes, logs_begin, strict=True)]
+    return Outage(request.param, begun, back, before, visits, logs)
 
 
 @pytest.mark.parametrize(("running", "outage"), OUTAGES, indirect=True)
@@ -178,16 +179,17 @@ def check_counts(running: Running, outage: Outage) -> None:
 def check_log(running: Running, outage: Outage) -> None:
     """A line a worker when the store is lost and one when it is back.
 
-    A thread that was still waiting when another succeeded may add a pair.
+    A thread or a coroutine that was still waiting when another succeeded may add a pair.
     """
-    assert 1 <= outage.log.count(" is lost: ") <= 4 * running.node.workers
-    assert 1 <= outage.log.count(" is back.") <= 4 * running.node.workers
-    assert running.server.password not in outage.log
+    for node, log in zip(running.nodes, outage.logs, strict=True):
+        assert 1 <= log.count(" is lost: ") <= 4 * node.workers
+        assert 1 <= log.count(" is back.") <= 4 * node.workers
+        assert running.server.password not in log
 
 
 def check_bounds(running: Running) -> None:
     """An outage leaves neither threads nor connections behind."""
-    for _ in range(10):
-        found = Browser([running.node.url]).get("/threads/").body
+    for url in [node.url for node in running.nodes] * 10:
+        found = Browser([url]).get("/threads/").body
         assert found["threads"] <= 20
         assert found["sockets"] <= 40
