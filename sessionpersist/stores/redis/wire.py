@@ -177,6 +177,14 @@ class CountingSocket:
 class PlainConnection(redis.Connection):
     """The driver's connection on such a socket, made by the deadline of the verb that needs it."""
 
+    def connect(self) -> None:
+        """Connect and log in, or leave nothing open: the driver takes an open socket for one that has logged in."""
+        try:
+            super().connect()  # type: ignore[no-untyped-call]
+        except BaseException:  # a coroutine that is cancelled, too
+            self.disconnect()  # type: ignore[no-untyped-call]
+            raise
+
     def _connect(self) -> Any:
         give_up = _gives_up.get()
         sock = connect(self.host, self.port, give_up, check_addresses)
@@ -198,8 +206,22 @@ class PlainConnection(redis.Connection):
 
 class EncryptedConnection(PlainConnection, SSLConnection):
     def _encrypted(self, sock: socket.socket) -> socket.socket:
-        encrypted: socket.socket = in_thread(self._wrap_socket_with_ssl, sock)  # a handshake waits
-        return encrypted
+        made: list[socket.socket] = []
+        wanted = True
+
+        def shake_hands() -> socket.socket:
+            made.append(self._wrap_socket_with_ssl(sock))  # type: ignore[no-untyped-call]
+            if not wanted:
+                made[0].close()
+            return made[0]
+
+        try:
+            return in_thread(shake_hands)
+        except BaseException:  # a coroutine that is cancelled does not wait for the thread
+            wanted = False
+            for each in made:
+                each.close()
+            raise
 
 
 class Unconfirmed(redis.RedisError):
@@ -301,9 +323,12 @@ class Wire(Link):
             else:
                 connection.send_packed_command(connection.pack_commands(commands), check_health=False)
                 answers = [_answer(connection) for _ in commands]
-        except BaseException as error:
+        except Exception as error:
             self._discard(connection)
             vars(error)[ADDRESS] = self.address
+            raise
+        except BaseException:  # whoever asked no longer wants the answer, which says nothing about the others
+            self._close(connection)
             raise
         if isinstance(answers[0], redis.ReadOnlyError) or age != self._age:
             self._discard(connection)  # no longer the primary: a new connection may lead to the one that is
@@ -358,12 +383,15 @@ class Wire(Link):
     def _discard(self, connection: Any) -> None:
         """Close a connection, and with it the idle ones, which have most likely met the same fate."""
         while connection is not None:
-            connection.disconnect()
-            self._pool.release(connection)
+            self._close(connection)
             try:
                 *_, connection = self._idle.pop()
             except IndexError:
                 connection = None
+
+    def _close(self, connection: Any) -> None:
+        connection.disconnect()
+        self._pool.release(connection)
 
 
 def _answer(connection: Any) -> Any:
@@ -400,8 +428,9 @@ class Provider(redis.CredentialProvider):
         self.credentials = credentials
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        ask = self.credentials.now
         try:
-            username, password = in_thread(self.credentials.now)
+            username, password = in_thread(ask) if self.credentials.changing else ask()
         except StoreUnavailable as error:
             raise NoCredentials(str(error)) from error
         return (username, password) if username else (password,)
