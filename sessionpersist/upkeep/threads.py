@@ -51,6 +51,7 @@ class Upkeep(threading.Thread):
         # Made here, in the process that serves: gevent replaces it as it comes to a worker.
         self.ending = threading.Event()
         self.clear_at = 0.0  # when to look whether to clear, on the monotonic clock
+        self.unfinished: clearing.Unfinished = {}
         self.failures = 0  # in a row
         self.broken = False  # whether the last turn has raised: of several in a row the log is told once
 
@@ -104,6 +105,7 @@ class Upkeep(threading.Thread):
             return LOOK_SECONDS
         holding = lease.take(self.scope)
         if holding is None:
+            self.unfinished.clear()  # another process goes on
             return LOOK_SECONDS
         stores = [known.current, *known.draining]
         try:
@@ -138,7 +140,7 @@ class Upkeep(threading.Thread):
         from being emptied. What is left over has its turn after a while: what is to be moved goes on meanwhile."""
         every = conf.clear_seconds()
         try:
-            done = clearing.clear_all(holding, stores, self.ending.wait, seconds)
+            done = clearing.clear_all(holding, stores, self.ending.wait, seconds, self.unfinished)
         except StoreUnavailable as error:
             self._say(error)
             done = True

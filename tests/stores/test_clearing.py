@@ -12,10 +12,13 @@ import pytest
 from django.db import connections, transaction
 from pytest_django import DjangoDbBlocker
 
+from sessionpersist.handover.snapshot import Known
 from sessionpersist.stores.base import now_ms
 from sessionpersist.stores.database import clearing
 from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.settings import DatabaseSettings
+from sessionpersist.upkeep import clearing as upkeep
+from sessionpersist.upkeep.lease import SITE, Holding
 from tests.servers import MariaDB, require, shared
 from tests.stores.contract import a_key, a_record
 from tests.stores.databases import added_database
@@ -130,6 +133,35 @@ def test_clearing_ends_in_a_transaction_that_still_sees_what_another_process_has
         batches = list(islice(store.clearing(), 20))
     assert sum(batches) == 0
     assert len(batches) < 20
+
+
+def test_what_was_interrupted_goes_on_where_it_was(
+    store: DatabaseStore, asked: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upkeep clears for a few seconds at a time while a handover goes on. Nothing is looked for twice."""
+    monkeypatch.setattr(clearing, "FIRST", 10)
+    monkeypatch.setattr(clearing, "MOST", 10)
+    monkeypatch.setattr(upkeep, "open_store", lambda settings: store)
+    fill(store)
+    asked.clear()
+    known, unfinished = [Known(1, DatabaseSettings(database=ALIAS), 0.0)], dict[Any, Any]()
+    for _ in range(ROWS // 10):
+        assert not upkeep.clear_all(Held(), known, lambda seconds: False, 0.0, unfinished)
+    assert store.count() == ROWS
+    assert [sql[:6] for sql, _ in asked].count("DELETE") == ROWS // 10
+    assert len([sql for sql, _ in asked if "ORDER BY" in sql]) == 1
+    assert upkeep.clear_all(Held(), known, lambda seconds: False, 60.0, unfinished)
+    assert unfinished == {}
+
+
+class Held(Holding):
+    """A lease that nobody takes away."""
+
+    def __init__(self) -> None:
+        super().__init__(SITE, "token", float("inf"))
+
+    def renew(self, **told: Any) -> None:
+        pass
 
 
 def sizes(seconds: float, monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -515,12 +515,12 @@ class TestClearing:
         assert holding is not None
         known = snapshot.current()
         stores = [known.current, *known.draining]
-        assert not clearing.clear_all(holding, stores, lambda seconds: False, 0.0), "there was no time"
-        assert not clearing.clear_all(holding, stores, lambda seconds: True, 60.0), (
+        assert not clearing.clear_all(holding, stores, lambda seconds: False, 0.0, {}), "there was no time"
+        assert not clearing.clear_all(holding, stores, lambda seconds: True, 60.0, {}), (
             "the process is about to end"
         )
         assert lease.cleared_ago(SITE) == float("inf")
-        assert clearing.clear_all(holding, stores, lambda seconds: False, 60.0)
+        assert clearing.clear_all(holding, stores, lambda seconds: False, 60.0, {})
         assert left() == 0
         assert lease.cleared_ago(SITE) < 60
 
