@@ -13,6 +13,7 @@ A lock must not be held over any of them: in a loop the next to want it would wa
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 import time
 from collections import deque
@@ -188,6 +189,22 @@ def _ready(
 def _settle(future: asyncio.Future[bool], answer: bool) -> None:
     if not future.done():
         future.set_result(answer)
+
+
+def once_ready(
+    attempt: Callable[[], T], sock: HasFileno, ready: Callable[[HasFileno, float], None], give_up: float
+) -> T:
+    """Read or write on a socket that does not wait, as soon as it is ``ready`` (``readable`` or ``writable``), or as
+    TLS is, only where ``in_loop()``. TimeoutError at that time of the monotonic clock."""
+    while True:
+        try:
+            return attempt()
+        except ssl.SSLWantReadError:
+            readable(sock, give_up)
+        except ssl.SSLWantWriteError:
+            writable(sock, give_up)
+        except BlockingIOError:
+            ready(sock, give_up)
 
 
 def acquire(lock: Lock, give_up: float) -> bool:

@@ -8,12 +8,14 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextvars import copy_context
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from sessionpersist import forks
 from sessionpersist.awaiting import in_loop, result_of, writable
 
+T = TypeVar("T")
 AddressInfo = tuple[Any, ...]
 
 # What is being looked up right now. A name server that is silent holds one thread for each name, however many ask.
@@ -83,6 +85,35 @@ def _connect(sock: socket.socket, address: Any, seconds: float) -> None:
         number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if number:
         raise OSError(number, os.strerror(number))  # of the class that it has in a thread
+
+
+def aside(call: Callable[[], T], give_up: float, throw_away: Callable[[T], None]) -> T:
+    """Call what connects in a way that nobody can cut short, in a thread of its own, and return what it returns.
+    TimeoutError at that time of the monotonic clock; what comes later is thrown away."""
+    future: Future[T] = Future()
+    context = copy_context()
+
+    def run() -> None:
+        try:
+            future.set_result(context.run(call))
+        except BaseException as error:  # noqa: BLE001 - the caller is told
+            future.set_exception(error)
+
+    def too_late(late: Future[T]) -> None:
+        if late.exception() is None:
+            throw_away(late.result())
+
+    threading.Thread(target=run, name="sessionpersist-connect", daemon=True).start()
+    try:
+        return result_of(future, max(0.0, give_up - monotonic()))
+    except TimeoutError:
+        if future.done():  # just now, or this is what it has raised
+            return future.result()
+        future.add_done_callback(too_late)
+        raise
+    except BaseException:  # interrupted, or this is what it has raised
+        future.add_done_callback(too_late)
+        raise
 
 
 def left(give_up: float) -> float:

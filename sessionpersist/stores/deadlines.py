@@ -20,7 +20,6 @@ import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
 from types import TracebackType
@@ -30,6 +29,7 @@ from django.db import Error, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from sessionpersist import forks
+from sessionpersist.stores.connecting import aside
 
 T = TypeVar("T")
 
@@ -229,29 +229,10 @@ def _closed_on_failure(connection: Any) -> Iterator[None]:
 
 def _in_time(call: Callable[[], T], give_up: float, throw_away: Callable[[T], None]) -> T:
     """Return what it returns, or raise TimedOut and have it thrown away when it comes."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - the caller is told
-            future.set_exception(error)
-
-    def too_late(late: Future[T]) -> None:
-        if late.exception() is None:
-            throw_away(late.result())
-
-    threading.Thread(target=run, name="sessionpersist-connect", daemon=True).start()
     try:
-        return future.result(max(0.0, give_up - monotonic()))
-    except TimeoutError:
-        if future.done():  # just now, or this is what it has raised
-            return future.result()
-        future.add_done_callback(too_late)
-        raise TimedOut("timed out") from None
-    except BaseException:  # interrupted, or this is what it has raised
-        future.add_done_callback(too_late)
-        raise
+        return aside(call, give_up, throw_away)
+    except TimeoutError as error:
+        raise TimedOut("timed out") from error
 
 
 def _throw_away(raw: Any) -> None:

@@ -153,6 +153,32 @@ INTERNALS = (
         "stores/mongodb/pool.py",
     ),
     Internal(
+        "pymongo_socket",
+        "pymongo",
+        "a connection reads and writes by recv_into() and sendall() of conn.conn, and sets its time-out before",
+        "stores/mongodb/waiting.py",
+    ),
+    Internal(
+        "pymongo_conditions",
+        "pymongo",
+        "a client waits for a server by its _condition_class; a pool for a place by its size_cond, and for one to be "
+        "connected by its _max_connecting_cond; each takes a lock, and has wait(), notify() and notify_all()",
+        "stores/mongodb/waiting.py",
+    ),
+    Internal(
+        "pymongo_retries",
+        "pymongo",
+        "a client asks its _retry_policy by backoff(attempt, base) how long to pause where a server is overloaded, and "
+        "by should_retry(attempt, delay) whether to try again",
+        "stores/mongodb/waiting.py",
+    ),
+    Internal(
+        "pymongo_srv",
+        "pymongo",
+        "_get_topology() asks the name server for the hosts behind an SRV name, once a client",
+        "stores/mongodb/client.py",
+    ),
+    Internal(
         "pymongo_texts",
         "pymongo",
         "why no server could be selected is told in the text of the error",

@@ -48,7 +48,9 @@ from tests.probing.answering import Answering
 from tests.probing.test_hostile_servers import op_msg
 from tests.servers import Cluster, MariaDB, MongoDB, Postgres, Redis, Valkey, require, shared
 from tests.servers.cluster import Node
+from tests.servers.names import name_server
 from tests.servers.places import free_port
+from tests.stores.parallel import in_threads
 from tests.stores.test_errors import NO_SUCH_HOST, unblocked
 
 __all__ = ["unblocked"]  # a fixture
@@ -489,6 +491,120 @@ def test_canary_pymongo_tls() -> None:
     client: Any = pymongo.MongoClient(server.host, server.port, **options)
     with pytest.raises(pymongo.errors.OperationFailure, match="sessionpersist test client"):
         client.app.command("ping")
+    client.close()
+
+
+class WatchedSocket:
+    told: ClassVar[list[str]] = []
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    def __getattr__(self, name: str) -> Any:
+        self.told.append(name)
+        return getattr(self.sock, name)
+
+
+def test_canary_pymongo_socket() -> None:
+    require(MongoDB)
+
+    class Wrapping(Pool):
+        def connect(self, handler: Any = None) -> Connection:
+            connection = super().connect(handler)
+            wire: Any = connection.conn
+            wire.conn = WatchedSocket(wire.conn)
+            return connection
+
+    options: dict[str, Any] = {"_pool_class": Wrapping, "timeoutMS": 5000}
+    client: Any = pymongo.MongoClient(shared(MongoDB).url, **options)
+    database = client[shared(MongoDB).database]
+    WatchedSocket.told = []
+    database.command("ping")
+    assert {"settimeout", "sendall", "recv_into"} <= set(WatchedSocket.told)
+    client.close()
+    assert "close" in WatchedSocket.told
+    assert not set(WatchedSocket.told) & {"recv", "send", "sendmsg", "makefile", "setblocking"}
+
+
+class WatchedCondition(threading.Condition):
+    told: ClassVar[list[str]] = []
+    name = "server"
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.told.append(self.name)
+        return super().wait(timeout)
+
+
+def test_canary_pymongo_conditions() -> None:
+    """Of two that connect at a time, one waits for the other where one may connect and one connection may be open."""
+    require(MongoDB)
+
+    class Waiting(Pool):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            for name in ("size_cond", "_max_connecting_cond"):
+                condition = WatchedCondition(self.lock)
+                condition.name = name
+                setattr(self, name, condition)
+
+        def connect(self, handler: Any = None) -> Connection:
+            awaited = {"server"} if self.is_sdam else {"size_cond", "_max_connecting_cond"}
+            give_up = time.monotonic() + 5
+            while not awaited.intersection(WatchedCondition.told) and time.monotonic() < give_up:
+                time.sleep(0.01)
+            return super().connect(handler)
+
+    def two_commands(**bounds: int) -> set[str]:
+        WatchedCondition.told = []
+        options: dict[str, Any] = {"_pool_class": Waiting, "_condition_class": WatchedCondition, **bounds}
+        client: Any = pymongo.MongoClient(shared(MongoDB).url, connect=False, **options)
+        ping = client[shared(MongoDB).database].command
+        in_threads([lambda: ping("ping")] * 2)
+        client.close()
+        return set(WatchedCondition.told)
+
+    assert two_commands(maxPoolSize=1) == {"server", "size_cond"}
+    assert two_commands(maxConnecting=1) == {"server", "_max_connecting_cond"}
+
+
+def test_canary_pymongo_retries() -> None:
+    """A server that is overloaded, as it says."""
+    asked = []
+
+    def answer(command: bytes) -> bytes:
+        if b"hello" in command or b"ismaster" in command:
+            return bytes(op_msg({"ok": 1, "isWritablePrimary": True, "maxWireVersion": 21})(command))
+        labels = ["RetryableError", "SystemOverloadedError"]
+        return bytes(op_msg({"ok": 0, "code": 462, "errmsg": "busy", "errorLabels": labels})(command))
+
+    class Policy:
+        def backoff(self, attempt: int, base_backoff: float | None = None) -> float:
+            asked.append("backoff")
+            return 0.0
+
+        def should_retry(self, attempt: int, delay: float) -> bool:
+            asked.append("should_retry")
+            return attempt < 2
+
+    with Answering(answer) as server:
+        client: Any = pymongo.MongoClient("127.0.0.1", server.port)
+        assert client._retry_policy.should_retry(1, 0.0)
+        assert client._retry_policy.backoff(1, None) >= 0
+        client._retry_policy = Policy()
+        with pytest.raises(pymongo.errors.OperationFailure, match="busy"):
+            client.app.canary.find_one()
+        client.close()
+    assert asked == ["backoff", "should_retry"] * 2
+
+
+def test_canary_pymongo_srv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: [])
+    name, asked = "canary.test.example", "_mongodb._tcp.canary.test.example"
+    with name_server({(asked, "SRV"): ["0 0 27017 host.test.example."]}):
+        client: Any = pymongo.MongoClient(f"mongodb+srv://{name}/", connect=False)
+        client._get_topology()
+    client._get_topology()
+    assert set(client.topology_description.server_descriptions()) == {("host.test.example", 27017)}
     client.close()
 
 

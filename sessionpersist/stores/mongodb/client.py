@@ -20,6 +20,7 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from sessionpersist import exits
+from sessionpersist.awaiting import in_thread
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.addresses import Address, addresses, check_distinct
 from sessionpersist.stores.certificates import Certificates
@@ -28,6 +29,7 @@ from sessionpersist.stores.hosts import check_literal
 from sessionpersist.stores.mongodb.alias import connection_to, database_of
 from sessionpersist.stores.mongodb.errors import NO_HOSTS
 from sessionpersist.stores.mongodb.pool import BoundedPool
+from sessionpersist.stores.mongodb.waiting import Condition, pause_by_the_loop
 from sessionpersist.stores.servers import check_address
 from sessionpersist.stores.settings import X509, MongoSettings, lines
 
@@ -128,11 +130,9 @@ class HostsClient:
         _clients.add(self)
 
     def database(self) -> Database[Document]:
-        process = os.getpid()
-        database = self._opened.get(process)
-        if database is None:
-            database = self._opened.setdefault(process, self._open()[self._settings.database])
-        return database
+        database = self._opened.get(os.getpid())
+        # To open one may take a name server, and a provider of credentials.
+        return in_thread(self._open_once) if database is None else database
 
     def refused(self) -> bool:
         """A login that changes from time to time is asked for again, by a client of its own."""
@@ -146,7 +146,18 @@ class HostsClient:
     def close(self, timeout: float) -> None:
         database = self._opened.pop(os.getpid(), None)
         if database is not None:
-            _close(database.client, timeout)
+            in_thread(_close, database.client, timeout)
+
+    def _open_once(self) -> Database[Document]:
+        """Of those that come first together, one opens it for all."""
+        process = os.getpid()
+        if process in self._opened:
+            return self._opened[process]
+        client = self._open()
+        database = self._opened.setdefault(process, client[self._settings.database])
+        if database.client is not client:
+            _close(client, self._timeout)
+        return database
 
     def _open(self) -> MongoClient[Document]:
         milliseconds = max(1, int(self._timeout * 1000))
@@ -158,6 +169,7 @@ class HostsClient:
             "appname": "sessionpersist",
             "connect": False,
             "_pool_class": partial(BoundedPool, certificates=self.certificates),
+            "_condition_class": Condition,
             **self._login(),
         }
         if self.certificates.ca_file:
@@ -167,7 +179,12 @@ class HostsClient:
         hosts = (
             [_uri(self._settings)] if self._settings.srv else [str(each) for each in hosts_of(self._settings)]
         )
-        return MongoClient(hosts, **options)
+        client: MongoClient[Document] = MongoClient(hosts, **options)
+        pause_by_the_loop(client)
+        if self._settings.srv:
+            look_up: Any = client
+            look_up._get_topology()  # else the driver asks the name server only as it is used
+        return client
 
     def _login(self) -> dict[str, str]:
         settings = self._settings

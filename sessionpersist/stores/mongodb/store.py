@@ -91,6 +91,7 @@ class MongoStore(Probed):
         if not isinstance(password, Credentials):
             password = Credentials(settings.username, password)
         self.settings, self.timeout, self.prefix = settings, timeout, prefix
+        self.blocks = bool(settings.alias)  # the driver of a database of the project is the project's
         self._client = client_for(settings, password, timeout, ca_file)
         self._prepared = False
         self._last = threading.local()
@@ -162,7 +163,7 @@ class MongoStore(Probed):
 
         In a replica set the new record is confirmed before the old one goes: else a user would be logged out where too
         few members confirm them, as nobody has been told the new key."""
-        if version == ENDED or not is_alone(self._database()):
+        if version == ENDED or not self._is_alone():
             return super().rotate(old_key, version, new_key, record)
         only = {} if version is None else {"version": version}
         free = {"_id": new_key, "expires_at": {"$lte": DatetimeMS(now_ms())}}
@@ -317,6 +318,10 @@ class MongoStore(Probed):
             last.seen, last.sessions = seen, self._collection(database)
         sessions: Documents[Document] = last.sessions
         return sessions
+
+    def _is_alone(self) -> bool:
+        with self._translated():  # to open the client can fail
+            return is_alone(self._database())
 
     def _collection(self, database: Database[Document]) -> Documents[Document]:
         return database.get_collection(

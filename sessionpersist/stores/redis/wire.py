@@ -24,7 +24,7 @@ from redis.connection import DefaultParser, SSLConnection
 from redis.retry import Retry
 
 from sessionpersist import forks
-from sessionpersist.awaiting import Places, in_loop, in_thread, readable, writable
+from sessionpersist.awaiting import Places, in_loop, in_thread, once_ready, readable, writable
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.certificates import Certificates
@@ -153,25 +153,15 @@ class CountingSocket:
     def _send_in_loop(self, data: Any) -> None:
         rest = memoryview(data)
         while rest:
-            rest = rest[self._once_ready(lambda: self._sock.send(rest), writable) :]  # noqa: B023 - called at once
+            sent = once_ready(lambda: self._sock.send(rest), self._sock, writable, self._give_up)  # noqa: B023 - at once
+            rest = rest[sent:]
 
     def _receive_in_loop(self, buffer: Any) -> int:
         if not self._going_on and not isinstance(
             self._sock, ssl.SSLSocket
         ):  # which may have read more than it gave
             readable(self._sock, self._give_up)  # no answer can be there yet
-        return self._once_ready(lambda: self._receive_into(buffer), readable)
-
-    def _once_ready(self, attempt: Callable[[], int], ready: Callable[[socket.socket, float], None]) -> int:
-        while True:
-            try:
-                return attempt()
-            except ssl.SSLWantReadError:
-                readable(self._sock, self._give_up)
-            except ssl.SSLWantWriteError:
-                writable(self._sock, self._give_up)
-            except BlockingIOError:
-                ready(self._sock, self._give_up)
+        return once_ready(lambda: self._receive_into(buffer), self._sock, readable, self._give_up)
 
 
 class PlainConnection(redis.Connection):

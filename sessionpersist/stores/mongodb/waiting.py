@@ -1,0 +1,134 @@
+"""What the driver waits by, which lets an event loop go on: its sockets, its conditions, its pauses.
+
+PyMongo waits for an answer, for a place in its pool, for a server that it knows as the primary, and for a moment before
+another try. Each of these is given to it here. It holds no lock over any of them.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import deque
+from concurrent.futures import Future
+from contextlib import suppress
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+from pymongo import MongoClient
+
+from sessionpersist.awaiting import in_loop, once_ready, readable, result_of, sleep, writable
+
+LONG = 3600.0  # seconds: for who has set no bound
+
+
+class AwaitingSocket:
+    """A socket as the driver uses it. In an event loop it never waits, and the loop does, as long as the time-out is
+    that the driver has set."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._seconds = self._patience = sock.gettimeout()  # what the driver has set, and what the socket has
+
+    def gettimeout(self) -> float | None:
+        return self._seconds
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._seconds = seconds
+
+    def recv_into(self, buffer: Any) -> int:
+        if not self._awaits():
+            return self._sock.recv_into(buffer)
+        return once_ready(lambda: self._sock.recv_into(buffer), self._sock, readable, self._give_up())
+
+    def sendall(self, data: Any) -> None:
+        if not self._awaits():
+            self._sock.sendall(data)
+            return
+        give_up, rest = self._give_up(), memoryview(data)
+        while rest:
+            sent = once_ready(lambda: self._sock.send(rest), self._sock, writable, give_up)  # noqa: B023 - at once
+            rest = rest[sent:]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def _awaits(self) -> bool:
+        """Whether the loop waits; the socket is set to it."""
+        awaits = in_loop()
+        patience = 0.0 if awaits else self._seconds
+        if patience != self._patience:
+            self._patience = patience
+            self._sock.settimeout(patience)
+        return awaits
+
+    def _give_up(self) -> float:
+        return monotonic() + (LONG if self._seconds is None else self._seconds)
+
+
+class Condition:
+    """A condition of ``threading`` for which coroutines can wait, too: in one queue with the threads."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self._queue: deque[Future[None]] = deque()
+
+    def __enter__(self) -> bool:
+        return self._lock.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.__exit__(kind, error, trace)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Let go of the lock until somebody notifies, for so many seconds at most; return whether somebody has."""
+        turn: Future[None] = Future()
+        self._queue.append(turn)
+        self._lock.release()
+        try:
+            try:
+                result_of(turn, LONG if timeout is None else max(0.0, timeout))
+            finally:
+                self._lock.acquire()
+                with suppress(ValueError):
+                    self._queue.remove(turn)
+        except TimeoutError:
+            return turn.done()
+        except BaseException:
+            if turn.done():
+                self.notify()  # cancelled as its turn had come
+            raise
+        return True
+
+    def notify(self, count: int = 1) -> None:
+        """Wake those who have waited longest. Only with the lock."""
+        for _ in range(min(count, len(self._queue))):
+            self._queue.popleft().set_result(None)
+
+    def notify_all(self) -> None:
+        self.notify(len(self._queue))
+
+
+class RetryPolicy:
+    """The driver's own, for a server that is overloaded. It pauses here, so that the driver need not."""
+
+    def __init__(self, policy: Any) -> None:
+        self._policy = policy
+
+    def backoff(self, attempt: int, base_backoff: float | None = None) -> float:
+        """Return how many seconds to wait before another try."""
+        seconds: float = self._policy.backoff(attempt, base_backoff)
+        if not in_loop() or not self._policy.should_retry(attempt, seconds):
+            return seconds
+        sleep(seconds)
+        return 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._policy, name)
+
+
+def pause_by_the_loop(client: MongoClient[Any]) -> None:
+    """Have a client of the driver pause as above."""
+    own: Any = client
+    own._retry_policy = RetryPolicy(own._retry_policy)
