@@ -3,7 +3,8 @@ the node. They begin with the first request and end with the process; a forked c
 
 In between they sleep. Every LOOK_SECONDS each looks whether there is anything to do at what this process knows anyhow;
 only where there is, it asks the database for the lease. A process that no request keeps up to date reads the
-configuration every REREAD_SECONDS, and reports itself once it has moved to another revision.
+configuration every REREAD_SECONDS, or every IDLE_SECONDS where nothing is going on, and reports itself once it has
+moved to another revision.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from sessionpersist.handover.draining import NotNow
 from sessionpersist.handover.snapshot import Known
 from sessionpersist.telemetry import lines
 from sessionpersist.telemetry.lines import UPKEEP_LOST, UPKEEP_OFF, UPKEEP_WAITS
-from sessionpersist.upkeep import clearing, lease, mover
+from sessionpersist.upkeep import clearing, lease, mover, trials
 from sessionpersist.upkeep.lease import LeaseLost
 
 LOOK_SECONDS = 5.0  # between two looks
 SOON_SECONDS = 1.0  # before another look where a switch is not over yet
 REREAD_SECONDS = 10.0  # how old the knowledge of a process may be that no request keeps up to date
+IDLE_SECONDS = 30.0  # the same where nothing moves: each time may be a new connection, of each process
 LONGEST_PAUSE = 60.0  # seconds, where something fails again and again
 CLEARING_SECONDS = 5.0  # for which clearing holds up what is to be moved
 CLEARING_REST = 25.0  # seconds after which it goes on where that was not enough
@@ -99,6 +101,7 @@ class Upkeep(threading.Thread):
         if known is None:
             return None
         self._report()
+        self._try_again([known.current, *known.draining])
         sources = [same[0] for same in routing.by_place([known.current, *known.draining])[1:]]
         to_clear, to_move = self._is_to_clear(), mover.has_work(self.scope, sources)
         if not to_clear and not to_move:
@@ -134,6 +137,11 @@ class Upkeep(threading.Thread):
         """Have the page know that this process has switched, though nobody asks it anything. One thread does."""
         if self.scope == lease.SITE:
             nodes.report_move()
+
+    def _try_again(self, stores: Sequence[Known]) -> None:
+        """Notice that a store is back, though no request asks it. One thread does."""
+        if self.scope == lease.SITE:
+            trials.try_again(stores)
 
     def _clear(self, holding: lease.Holding, stores: Sequence[Known], seconds: float) -> None:
         """Clear for about so many seconds. A store that can't be cleared keeps no other from being cleared, and none
@@ -185,8 +193,10 @@ def up_to_date() -> snapshot.Snapshot | None:
     which the log has been told."""
     held = snapshot.held()
     known = held is not None and not held.kept and held.fresh_until > snapshot.EXPIRED
-    if held is not None and known and monotonic() < held.read_at + REREAD_SECONDS:
-        return held.at(monotonic())
+    if held is not None and known:
+        lasts = REREAD_SECONDS if held.pending or held.draining else IDLE_SECONDS
+        if monotonic() < held.read_at + lasts:
+            return held.at(monotonic())
     try:
         held = snapshot.current()
     except StoreUnavailable:

@@ -11,6 +11,6 @@ from sessionpersist.upkeep import lease, threads  # noqa: E402 - now that Django
 
 threads.LOOK_SECONDS = 0.3
 threads.SOON_SECONDS = 0.1
-threads.REREAD_SECONDS = 0.5
+threads.REREAD_SECONDS = threads.IDLE_SECONDS = 0.5
 lease.SHORTEST, lease.TIMEOUTS = 3.0, 0
 wsgi, asgi = WSGIHandler(), ASGIHandler()

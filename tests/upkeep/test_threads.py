@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -19,17 +19,26 @@ from django.db.models.functions import Now
 from django.test.client import AsyncClientHandler, ClientHandler
 from pytest_django import Settings
 
+from sessionpersist import stores
+from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import draining, routing, snapshot
 from sessionpersist.handover.draining import BATCH
+from sessionpersist.handover.snapshot import Known, Snapshot
 from sessionpersist.models import Lease, LoginConfiguration, Revision, StoredSession
+from sessionpersist.stores import breaker
 from sessionpersist.stores.base import PLACE, new_version, now_ms
+from sessionpersist.stores.breaker import FAULTS
+from sessionpersist.stores.guarded import GuardedStore, Parted, PartedStore, behind_breakers
 from sessionpersist.stores.redis.store import RedisStore
+from sessionpersist.stores.settings import MemorySettings
+from sessionpersist.telemetry import gauges
 from sessionpersist.testing import do_upkeep
-from sessionpersist.upkeep import clearing, lease, mover, progress, threads
+from sessionpersist.upkeep import clearing, lease, mover, progress, threads, trials
 from sessionpersist.upkeep.lease import SITE
 from sessionpersist.upkeep.threads import Upkeep
 from tests.load.site import Site
 from tests.load.stores import fields_on
+from tests.outage.flaky import FlakyStore
 from tests.servers import Valkey
 from tests.upkeep.moved import some
 
@@ -162,6 +171,61 @@ def test_a_thread_outlives_a_turn_that_raises_and_says_so_once(
     upkeep.run()
     assert pauses[1:] == [threads.LONGEST_PAUSE] * 3
     assert caplog.text.count("has to wait: RuntimeError") == 1
+
+
+@pytest.mark.parametrize("moving", [True, False])
+def test_a_process_without_requests_reads_the_configuration_less_often_where_nothing_moves(
+    monkeypatch: pytest.MonkeyPatch, moving: bool
+) -> None:
+    known = Known(1, MemorySettings(), 0.0)
+    held = Snapshot(known, (), 100.0, 0.0, 105.0, draining=(known,) if moving else ())
+    clock, reads = [100.0], []
+    monkeypatch.setattr(threads, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(snapshot, "held", lambda: held)
+
+    def read() -> Snapshot:
+        reads.append(clock[0])
+        return held
+
+    monkeypatch.setattr(snapshot, "current", read)
+    for clock[0] in range(100, 200):
+        threads.up_to_date()
+    assert reads[0] == 100 + (threads.REREAD_SECONDS if moving else threads.IDLE_SECONDS)
+
+
+class OnTwoServers(FlakyStore, Parted):
+    """A store whose records lie on two servers, by the last digit of their keys."""
+
+    def part_of(self, key: str) -> str:
+        return "even" if int(key[-1], 16) % 2 == 0 else "odd"
+
+
+class TestAStoreThatIsBack:
+    """A process without requests notices: its metrics would say for ever that it is not."""
+
+    @pytest.fixture
+    def store(
+        self, at_work: None, settings: Settings, tmp_path: Path, request: pytest.FixtureRequest
+    ) -> GuardedStore | PartedStore:
+        """The store in force, which does not answer. Nothing moves there."""
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "DRAIN_RATE": 0}
+        inner: FlakyStore = request.param(tmp_path)
+        store = stores._open[stores._fingerprint(MemorySettings())] = behind_breakers(inner, "The store")
+        inner.down = True
+        for number in range(16 * FAULTS):
+            with pytest.raises(StoreUnavailable):
+                store.get(f"{number % 16:064x}")
+        return store
+
+    @pytest.mark.parametrize("store", [FlakyStore, OnTwoServers], indirect=True)
+    def test_its_breakers_close(self, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(trials, "TRIES", 40)  # else both servers may not have been asked
+        Upkeep(SITE).turn()
+        assert sum(gauges.open_breakers().values()) > 0
+        store.store.down = False
+        sleep(breaker.PAUSE + 0.05)
+        Upkeep(SITE).turn()
+        assert sum(gauges.open_breakers().values()) == 0
 
 
 SESSIONS = 200
