@@ -26,7 +26,7 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 from django.dispatch import Signal
-from greenlet import getcurrent, greenlet
+from greenlet import GreenletExit, getcurrent, greenlet
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,25 +42,19 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-_DONE = object()  # what a runner that has nothing more to wait for gives back
 MOST_IDLE = 100  # runners that a thread keeps
 
 
 class _Runner(greenlet):
-    """Runs functions for coroutines, one after the other: to make a greenlet takes ten times as long as to use one."""
+    """Runs functions for coroutines, one after the other: to make a greenlet takes ten times as long as to use one.
 
+    The garbage collector can't look into the stack of a greenlet. So nothing on it may lead back to the greenlet, or to
+    the coroutine that it runs for: it would never end where that is dropped, or its thread ends.
+    """
+
+    wanted: Awaitable[Any] | None = None  # what it waits for; None once the function has ended
     answer: Any = None
     failure: BaseException | None = None
-
-    def run(self, function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        while True:
-            try:
-                self.answer = function(*arguments, **named)
-            except BaseException as error:  # noqa: BLE001 - the coroutine raises it
-                self.failure = error
-            function = arguments = named = None  # type: ignore[assignment] # nothing is kept alive
-            assert self.parent is not None
-            function, arguments, named = self.parent.switch(_DONE)
 
     def outcome(self) -> Any:
         """Return or raise what came of the last function, and forget it."""
@@ -71,6 +65,32 @@ class _Runner(greenlet):
             return answer
         finally:
             del failure  # which would keep this frame, and so itself
+
+
+def _run(function: Any, arguments: Any, named: Any) -> None:
+    """What a runner does all its life."""
+    while True:
+        try:
+            _current().answer = function(*arguments, **named)
+        except GreenletExit:  # there is no coroutine any more
+            return
+        except BaseException as error:  # noqa: BLE001 - the coroutine raises it
+            _current().failure = error
+        function = arguments = named = None  # nothing is kept alive
+        function, arguments, named = _driver().switch()
+
+
+def _current() -> _Runner:
+    current = getcurrent()
+    assert isinstance(current, _Runner)
+    return current
+
+
+def _driver() -> greenlet:
+    """Return where the coroutine runs for which this one does."""
+    driver = getcurrent().parent
+    assert driver is not None
+    return driver
 
 
 class _Idle(threading.local):
@@ -87,18 +107,22 @@ async def awaited(function: Callable[P, T], *arguments: P.args, **named: P.kwarg
     """Run a function that is written as for threads, and return what it does or raise what it does. While it waits the
     loop goes on."""
     idle, driver = _idle.runners, getcurrent()
-    runner = idle.pop() if idle else _Runner()
+    runner = idle.pop() if idle else _Runner(_run)
     runner.gr_context, runner.parent = driver.gr_context, driver  # it sees the context variables of this task
     # The first time a runner is given what to run, and later it is what it has waited for.
     work = (function, arguments, named)
-    wanted = runner.switch(work) if runner else runner.switch(*work)
-    while wanted is not _DONE:
+    runner.switch(work) if runner else runner.switch(*work)
+    while (wanted := runner.wanted) is not None:
+        runner.wanted = None
         try:
             answer = await wanted
         except BaseException as error:  # noqa: BLE001 - the function is told: a cancellation, too
-            wanted = runner.throw(type(error), error, error.__traceback__)
+            # A coroutine that nobody ends is closed wherever it becomes garbage, which may be in another runner.
+            runner.parent = getcurrent()
+            runner.throw(type(error), error, error.__traceback__)
         else:
-            wanted = runner.switch(answer)
+            runner.parent = getcurrent()
+            runner.switch(answer)
     if len(idle) < MOST_IDLE:
         idle.append(runner)
     result: T = runner.outcome()
@@ -112,10 +136,9 @@ def in_loop() -> bool:
 
 def wait(awaitable: Awaitable[T]) -> T:
     """Wait for something that can be awaited, and return what comes of it. Only where ``in_loop()``."""
-    current = getcurrent()
-    assert isinstance(current, _Runner)
-    assert current.parent is not None
-    answer: T = current.parent.switch(awaitable)
+    _current().wanted = awaitable
+    del awaitable  # it leads to the coroutine
+    answer: T = _driver().switch()
     return answer
 
 
@@ -156,16 +179,16 @@ def readable(sock: HasFileno, give_up: float) -> None:
     """Wait until there is something to read, only where ``in_loop()``. TimeoutError at that time of the monotonic
     clock."""
     loop = asyncio.get_running_loop()
-    _ready(loop, loop.add_reader, loop.remove_reader, sock.fileno(), give_up)
+    wait(_ready(loop, loop.add_reader, loop.remove_reader, sock.fileno(), give_up))
 
 
 def writable(sock: HasFileno, give_up: float) -> None:
     """Wait until something can be written, or a connection is made, as ``readable`` does."""
     loop = asyncio.get_running_loop()
-    _ready(loop, loop.add_writer, loop.remove_writer, sock.fileno(), give_up)
+    wait(_ready(loop, loop.add_writer, loop.remove_writer, sock.fileno(), give_up))
 
 
-def _ready(
+async def _ready(
     loop: asyncio.AbstractEventLoop,
     add: Callable[..., None],
     remove: Callable[[int], bool],
@@ -179,7 +202,7 @@ def _ready(
     timer = loop.call_later(seconds, _settle, ready, False)
     add(descriptor, _settle, ready, True)
     try:
-        if not wait(ready):
+        if not await ready:
             raise TimeoutError("timed out")
     finally:
         remove(descriptor)
