@@ -66,7 +66,7 @@ bench: $(VENV)/.dev ## Measure speed beside Django's own engines (minutes; ARGS=
 bench-docs: $(VENV)/.dev ## Measure what docs/explanation/speed.md says, and write it, in under ten minutes
 	@$(PYTHON) -m benchmarks --docs --json benchmarks.json $(ARGS)
 
-bench-quick: $(VENV)/.dev ## The same with less of everything, in under a minute
+bench-quick: $(VENV)/.dev ## The same with less of everything, in about a minute
 	@$(PYTHON) -m benchmarks --quick $(ARGS)
 
 docs: $(VENV)/.dev ## Build the documentation into build/docs (ARGS=serve shows it while you write)

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser("python -m benchmarks", description="Speed, measured side by side.")
     made.add_argument("parts", nargs="*", type=part, help=f"which of {', '.join(PARTS)}")
     made.add_argument(
-        "--quick", action="store_true", help=f"in under a minute: {', '.join(QUICK_PARTS)}, with less of each"
+        "--quick", action="store_true", help=f"in about a minute: {', '.join(QUICK_PARTS)}, with less of each"
     )
     made.add_argument(
         "--docs",

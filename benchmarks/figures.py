@@ -127,14 +127,38 @@ def times(row: Row, side: str) -> str:
 
 def requests(rows: list[Row]) -> Iterator[str]:
     """Whole requests."""
-    yield f"Pages of a logged-in user a second, and their 99th percentile; gunicorn, load by {rows[0]['generator']}:"
+    yield "Pages of a logged-in user a second, and their 99th percentile; gunicorn, 8 connections:"
     lines = ["| store, compared with | ours | theirs | ours by theirs |", "|---|---|---|---|"]
     for row in rows:
-        served = {
-            side: f"{each['per_second']:.0f}, {each['p99_ms']:.0f} ms" for side, each in row["sides"].items()
-        }
+        served = {side: rate(each) for side, each in row["sides"].items()}
         lines += [
             f"| {STORES[row['place']]}, {rival} | {served[OURS]} | {served[rival]} | {ratio(found)} |"
+            for rival, found in row["ratios"].items()
+        ]
+    yield "\n".join(lines)
+
+
+def rate(served: Row) -> str:
+    """Pages a second, and their 99th percentile."""
+    return f"{served['per_second']:.0f}, {served['p99_ms']:.0f} ms"
+
+
+def asgi(rows: list[Row]) -> Iterator[str]:
+    """Async pages."""
+    yield (
+        "Async pages a second, their 99th percentile, the most threads that the server had, and processor time for a "
+        "page; uvicorn, one worker, 64 connections, each with a session of its own, which a page reads, or reads and "
+        "saves:"
+    )
+    columns = ("store, compared with", "page", "ours", "theirs", "ours by theirs")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for row in rows:
+        sides = {
+            side: f"{rate(each)}, {each['threads']} threads, {each['cpu_us']} µs"
+            for side, each in row["sides"].items()
+        }
+        lines += [
+            f"| {STORES[row['place']]}, {rival} | {row['page']} | {sides[OURS]} | {sides[rival]} | {ratio(found)} |"
             for rival, found in row["ratios"].items()
         ]
     yield "\n".join(lines)
@@ -225,6 +249,7 @@ def primary(rows: list[Row]) -> Iterator[str]:
 SHOWN: dict[str, Callable[[list[Row]], Iterable[str]]] = {
     "operations": operations,
     "requests": requests,
+    "asgi": asgi,
     "network": network,
     "dispatch": dispatch,
     "scale": scale,

@@ -14,6 +14,14 @@ GOALS = {
     ("IN_MEMORY", "LocMem"): (1.8, 2.2, 1.0, 2.0, 1.00),
     ("IN_MEMORY", "file engine"): (0.30, 0.20, 0.20, 0.30, 1.10),
 }
+# Async pages a second, ours by theirs.
+ASYNC_GOALS = {
+    ("REDIS", "django-redis"): 1.5,
+    ("POSTGRESQL", "db engine"): 1.2,
+    ("MONGODB", "db engine (MongoDB)"): 1.5,
+    ("IN_MEMORY", "LocMem"): 1.5,
+    ("IN_MEMORY", "file engine"): 1.5,
+}
 AGAINST_BARE = {"REDIS": 1.35, "POSTGRESQL": 1.6, "MONGODB": 1.6}  # load and save
 GOAL_SIZE = 300  # bytes of JSON for which the goals hold, but for one
 LARGE = 4096
@@ -58,3 +66,8 @@ def goal(place: str, operation: str, rival: str, size: int = GOAL_SIZE) -> float
 def goal_of_pages(place: str, rival: str) -> float:
     """Return the goal for pages a second, ours by theirs."""
     return GOALS[place, rival][-1]
+
+
+def goal_of_async_pages(place: str, rival: str) -> float | None:
+    """Return the same for async pages; None for those without sessions, which nobody can be faster than."""
+    return ASYNC_GOALS.get((place, rival))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.goals import goal_of_pages
-from benchmarks.load import Served, generator, load
+from benchmarks.load import Served, load
 from benchmarks.places import DJANGO_REDIS, LOCMEM, OURS, TMPFS, folder, jdbc, mongodb_backend, reached
 from benchmarks.surroundings import LONG, cache, database, environment
 from benchmarks.timing import Effort
@@ -20,6 +22,7 @@ from tests.load.site import Node, Site
 from tests.load.stores import fields
 from tests.servers import MongoDB, Postgres, Valkey
 
+CONNECTIONS = 8
 PAGE = "/whoami/"  # asks for the session and for the user, which is one query to the site's database on both sides
 DB_ENGINE, CACHE_ENGINE, FILE_ENGINE = (
     f"django.contrib.sessions.backends.{name}" for name in ("db", "cache", "file")
@@ -101,28 +104,39 @@ SETTINGS: dict[str, Callable[[Path, float | None], AbstractContextManager[Settin
 def serve(name: str, effort: Effort, *, delay: float | None = None) -> Row:
     """Measure one store, which is ``delay`` seconds away: all sites run, and are loaded in turns."""
     print(f"  {name:<10} pages under gunicorn", file=sys.stderr, flush=True)
-    with (
-        folder(TMPFS if name == "IN_MEMORY" else None) as here,
-        SETTINGS[name](here, delay) as setting,
-        ExitStack() as nodes,
-    ):
-        common = {"DATABASES": setting.databases} if setting.databases else {}
-        ours = site(here, **common)
-        sites = {
-            OURS: ours,
-            **{each: site(here, **{**common, **changes}) for each, changes in setting.rivals.items()},
-        }
-        ours.manage("migrate", "--no-input")
-        if setting.prepare:
-            sites[next(iter(setting.rivals))].manage("shell", "-c", setting.prepare)
-        ours.configure(**setting.fields)
-        ours.manage("drain_sessions", "--abandon", "--no-input")
+    with prepared(name, SETTINGS[name], delay) as (setting, sites), ExitStack() as nodes:
         running = {
             each: nodes.enter_context(Node(of, f"node-{number}", setting.workers))
             for number, (each, of) in enumerate(sites.items())
         }
         served = in_turns(running, effort)
-    return {"place": name, "generator": generator(), "workers": setting.workers, **summary(name, served)}
+    return {"place": name, "workers": setting.workers, **summary(served, partial(goal_of_pages, name))}
+
+
+@contextmanager
+def prepared(
+    name: str,
+    made: Callable[[Path, float | None], AbstractContextManager[Setting]],
+    delay: float | None = None,
+    others: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+    **common: Any,
+) -> Iterator[tuple[Setting, dict[str, Site]]]:
+    """The sites of one comparison, on stores that run meanwhile: ours, the rivals', and the ``others``. ``common`` are
+    settings of all of them."""
+    with folder(TMPFS if name == "IN_MEMORY" else None) as here, made(here, delay) as setting:
+        if setting.databases:
+            common = {"DATABASES": setting.databases, **common}
+        ours = site(here, **common)
+        rivals = {
+            each: site(here, **{**common, **changes})
+            for each, changes in {**setting.rivals, **others}.items()
+        }
+        ours.manage("migrate", "--no-input")
+        if setting.prepare:
+            rivals[next(iter(rivals))].manage("shell", "-c", setting.prepare)
+        ours.configure(**setting.fields)
+        ours.manage("drain_sessions", "--abandon", "--no-input")
+        yield setting, {OURS: ours, **rivals}
 
 
 def site(here: Path, **changes: Any) -> Site:
@@ -136,7 +150,7 @@ def in_turns(nodes: dict[str, Node], effort: Effort) -> dict[str, list[Served]]:
     served: dict[str, list[Served]] = {name: [] for name in nodes}
     for number in range(-1, effort.loads):
         for name, node in nodes.items():
-            result = load(node.url + PAGE, cookies[name], effort.seconds)
+            result = load(node.url + PAGE, [cookies[name]] * CONNECTIONS, effort.seconds)
             if number >= 0:
                 served[name].append(result)
     return served
@@ -152,8 +166,9 @@ def log_in(node: Node) -> str:
     return f"{COOKIE}={browser.cookie}"
 
 
-def summary(place: str, served: dict[str, list[Served]]) -> Row:
-    """Return medians of the rounds, and the ratios of ours by theirs with their quartiles (pages: more is better)."""
+def summary(served: dict[str, list[Served]], goal: Callable[[str], float | None]) -> Row:
+    """Return medians of the rounds, and the ratios of ours by theirs with their quartiles (pages: more is better) and
+    the goal for each rival."""
     return {
         "sides": {
             name: {
@@ -163,7 +178,7 @@ def summary(place: str, served: dict[str, list[Served]]) -> Row:
             for name, results in served.items()
         },
         "ratios": {
-            name: {**compared(served[OURS], results), "goal": goal_of_pages(place, name)}
+            name: {**compared(served[OURS], results), "goal": goal(name)}
             for name, results in served.items()
             if name != OURS
         },

@@ -8,12 +8,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from benchmarks import clearing, comparison, dispatch, draining, pages, primary, scale
+from benchmarks import asgi, clearing, comparison, dispatch, draining, pages, primary, scale
 from benchmarks.contents import SIZES
 from benchmarks.goals import DELAYS, GOAL_SIZE, LARGE
 from benchmarks.timing import FULL, QUICK, SHORT, Effort
 
 STORES = ("REDIS", "POSTGRESQL", "SQLITE", "MONGODB", "IN_MEMORY")
+ASYNC = (
+    "REDIS",
+    "POSTGRESQL",
+    "MONGODB",
+    "IN_MEMORY",
+)  # SQLite is no database for a site of many connections
 ACROSS = ("REDIS", "POSTGRESQL", "MONGODB")  # those that a network is in front of
 
 Rows = list[dict[str, Any]]
@@ -82,9 +88,16 @@ def requests_part(options: Namespace) -> Rows:
     return [apart(pages.serve, store, effort(options)) for store in stores]
 
 
+def asgi_part(options: Namespace) -> Rows:
+    usual = ASYNC[:1] if options.quick else ASYNC
+    stores = [each for each in options.store or usual if each in ASYNC]
+    return [row for store in stores for row in apart(asgi.serve, store, effort(options))]
+
+
 PARTS: dict[str, Callable[[Namespace], Rows]] = {
     "operations": operations_part,
     "requests": requests_part,
+    "asgi": asgi_part,
     "network": network_part,
     "dispatch": dispatch_part,
     "scale": scale_part,
@@ -92,8 +105,13 @@ PARTS: dict[str, Callable[[Namespace], Rows]] = {
     "clearing": clearing_part,
     "primary": primary_part,
 }
-QUICK_PARTS = ("operations", "dispatch", "requests")  # what a quick run has time for, unless others are named
-DOCS_PARTS = ("operations", "requests", "network", "dispatch", "draining", "clearing")
+QUICK_PARTS = (
+    "operations",
+    "dispatch",
+    "requests",
+    "asgi",
+)  # what a quick run has time for, unless others are named
+DOCS_PARTS = ("operations", "requests", "asgi", "network", "dispatch", "draining", "clearing")
 
 
 def effort(options: Namespace) -> Effort:

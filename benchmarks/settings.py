@@ -13,7 +13,8 @@ globals().update(CHANGES)
 # With an engine of Django's the middleware is Django's, too.
 if CHANGES.get("SESSION_ENGINE", "").startswith("django."):
     MIDDLEWARE = [
-        each.replace("sessionpersist.middleware", "django.contrib.sessions.middleware") for each in OF_SITE
+        each.replace("sessionpersist.middleware", "django.contrib.sessions.middleware")
+        for each in CHANGES.get("MIDDLEWARE", OF_SITE)
     ]
 
 if any(each["ENGINE"].endswith(".mysql") for each in CHANGES.get("DATABASES", {}).values()):

@@ -34,8 +34,8 @@ class Effort:
 
 
 FULL = Effort(rounds=60, repeats=15)
-SHORT = Effort(rounds=16, repeats=12, loads=3, seconds=2)
-QUICK = Effort(rounds=8, repeats=5, warm_up=1, loads=3, seconds=1)
+SHORT = Effort(rounds=16, repeats=12, loads=3, seconds=1)
+QUICK = Effort(rounds=8, repeats=5, warm_up=1, loads=2, seconds=1)
 
 
 def in_turns(cases: Mapping[str, Case], effort: Effort) -> dict[str, Samples]:

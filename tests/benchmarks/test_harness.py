@@ -138,6 +138,11 @@ def test_page_gets_the_figures_and_keeps_the_rest(tmp_path: Path, monkeypatch: p
     assert "| REDIS, django-redis | 100 (1), 200 (1) |" in text
     assert "| REDIS, django-redis | 0.5 ms | 0.80 by 0.90: 0.89 |" in text
     assert "| 635 by 533: 1.19 |" in text
+    assert (
+        "| REDIS, django-redis | read | 900, 80 ms, 20 threads, 1001 µs | 600, 120 ms, 64 threads, 1502 µs |"
+        in text
+    )
+    assert "| 1.50 (1.50) |" in text
 
 
 def test_picture_has_a_bar_for_each_goal_and_cuts_a_long_one() -> None:
@@ -183,6 +188,17 @@ REPORT = {
             "ratios": {"django-redis": {"median": 0.5, "goal": 0.95}},
             "trips": {"sessionpersist": 1, "django-redis": 1},
         }
+    ],
+    "asgi": [
+        {
+            "place": "REDIS",
+            "page": "read",
+            "sides": {
+                "sessionpersist": {"per_second": 900.0, "p99_ms": 80.0, "threads": 20, "cpu_us": 1001},
+                "django-redis": {"per_second": 600.0, "p99_ms": 120.0, "threads": 64, "cpu_us": 1502},
+            },
+            "ratios": {"django-redis": {"median": 1.5, "goal": 1.5}},
+        },
     ],
     "network": [
         {
