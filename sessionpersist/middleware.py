@@ -7,6 +7,7 @@ from django.contrib.sessions import middleware
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.template.loader import select_template
 
 from sessionpersist.awaiting import awaited, in_thread
@@ -34,8 +35,11 @@ class SessionMiddleware(middleware.SessionMiddleware):
         request.session = self.SessionStore(session_key)
         serving.set(request.session)
 
-    async def __acall__(self, request: HttpRequest) -> HttpResponse:
-        """Do the same under ASGI, on the loop itself: nothing here takes a thread unless a store or a page does."""
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        """Do the same under ASGI, on the loop itself: nothing here takes a thread unless a store or a page does. What a
+        subclass of a project's adds may ask a database, so that is run in a thread, as Django has it."""
+        if type(self) is not SessionMiddleware:
+            return await super().__acall__(request)
         self.process_request(request)
         response: HttpResponse = await self.get_response(request)  # type: ignore[misc] # it is a coroutine function
         return await awaited(self.process_response, request, response)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core.signals import request_finished, request_started, setting_changed
 from django.db.models.signals import post_migrate
 from django.dispatch import receiver
 
 from sessionpersist.account import limit, wishes
+from sessionpersist.account.anonymous import make_anonymous
 from sessionpersist.configuration import logins, pulse
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import SessionLimitReached
@@ -58,7 +58,7 @@ def pass_on_login(request: Any, user: Any, **kwargs: Any) -> None:
         try:
             session.note_login(user._meta.pk.value_to_string(user))
         except SessionLimitReached:
-            request.user = AnonymousUser()  # the session has lost the user, too
+            make_anonymous(request)  # the session has lost the user, too
             raise
     if session is not None and user is not None:
         limit.forget(session)

@@ -10,11 +10,11 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY as USER_ID
-from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import resolve_url
 
 from sessionpersist.account import pages
+from sessionpersist.account.anonymous import make_anonymous
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import snapshot
 from sessionpersist.middleware import preferred_media_type
@@ -67,7 +67,8 @@ def interrupted(request: HttpRequest) -> HttpResponse:
     """
     session = request.session
     reason = (session.ended_reason if isinstance(session, SessionStore) else None) or Reason.UNKNOWN
-    request.session, request.user = SessionStore(), AnonymousUser()
+    request.session = SessionStore()
+    make_anonymous(request)
     response = _answer(request, reason)
     response["Cache-Control"] = "no-store"
     delete_cookie(response, settings.SESSION_COOKIE_NAME)

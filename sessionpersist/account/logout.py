@@ -12,10 +12,10 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.contrib import auth
-from django.contrib.auth.models import AnonymousUser
 from django.core.handlers.base import BaseHandler
 from django.http import HttpRequest, HttpResponse
 
+from sessionpersist.account.anonymous import make_anonymous
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
 
@@ -45,7 +45,7 @@ def done_all_the_same(request: HttpRequest) -> HttpResponse | None:
         return None
     session.flush()
     session.outage = None  # whose session it was could not be told; that it is over could
-    request.user = AnonymousUser()
+    make_anonymous(request)
     # As Django calls a view: what it has written before it failed was taken back where ATOMIC_REQUESTS is set.
     view = BaseHandler().make_view_atomic(match.func)
     response: Any = view(request, *match.args, **match.kwargs)
