@@ -1,7 +1,7 @@
 """A real browser before the real site. Nothing here uses Django: the site runs in processes of its own.
 
 Playwright's API for tests runs an event loop in this thread, and while one runs, Django refuses to ask a database in
-it. So the browser is started for a module, not for the session: it is gone when other tests begin.
+it. So the browser is started for this package, not for the session: it is gone when other tests begin.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
 
 from tests.browser.places import ALIAS, Place, places
 from tests.browser.visitor import PASSWORD, PATIENCE, USER, Visitor
@@ -61,14 +69,21 @@ class Screenshot(Protocol):
     def __call__(self, page: Page, name: str, part: str = "", *, whole: bool = True) -> None: ...
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with started() as browser:
+@pytest.fixture(scope="package")
+def playwright() -> Iterator[Playwright]:
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="package")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    with started(playwright) as browser:
         yield browser
 
 
 @contextmanager
-def started(*further: str) -> Iterator[Browser]:
+def started(playwright: Playwright, *further: str) -> Iterator[Browser]:
     """The system's Chromium, with a fresh folder for its data. REQUIRE_BROWSER=1: without one the test fails."""
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
@@ -80,11 +95,9 @@ def started(*further: str) -> Iterator[Browser]:
         "--disable-sync",
         *further,
     ]
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        yield browser
-        browser.close()
+    browser = playwright.chromium.launch(executable_path=program, args=arguments)
+    yield browser
+    browser.close()
 
 
 def missing(reason: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""A handover in a real browser: 20,000 sessions move while staff watch, and a user stays logged in all the while."""
+"""A handover in a real browser: thousands of sessions move while staff watch, and a user stays logged in meanwhile."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tests.browser.conftest import PHONE, Screenshot
 from tests.browser.filling import fill
 from tests.browser.hearing import heard, listen
 from tests.browser.places import Place
-from tests.browser.test_login_configuration import WIDTH, move, strict_policy
+from tests.browser.test_login_configuration import move, strict_policy
 from tests.browser.visitor import Visitor
 from tests.load.site import Node
 from tests.servers import Valkey
+from tests.sizes import quick_and_long
 
 pytestmark = pytest.mark.xdist_group("browser handover")
 
 Stores = dict[str, Place]
-SESSIONS = 20_000
 LONG = 120_000  # milliseconds, for all of them to move on a busy machine
 PAUSE_BEYOND = """(moving, number) => {
   const button = moving.querySelector(".sp-drain button");
@@ -38,11 +38,16 @@ PAUSE_BEYOND = """(moving, number) => {
 }"""
 
 
+# Enough for several steps, so that a pause comes in time.
+SESSIONS = quick_and_long(12_000, 20_000)
+
+
 @pytest.fixture
 def user(new_context: Callable[..., BrowserContext], node: Node) -> Visitor:
     """Somebody who is logged in and knows nothing of stores."""
     user = Visitor(new_context().new_page(), node.url)
     user.log_in()
+    user.visit_home()
     return user
 
 
@@ -65,8 +70,15 @@ def move_until(page: Page, number: int) -> None:
     expect(moving.get_by_role("button", name="Move the rest now")).to_be_visible(timeout=LONG)
 
 
-def test_20_000_sessions_move_and_the_page_shows_it(
-    visitor: Visitor, user: Visitor, node: Node, stores: Stores, prefix: str, screenshot: Screenshot
+@pytest.mark.parametrize("sessions", SESSIONS)
+def test_thousands_of_sessions_move_and_the_page_shows_it(
+    visitor: Visitor,
+    user: Visitor,
+    node: Node,
+    stores: Stores,
+    prefix: str,
+    screenshot: Screenshot,
+    sessions: int,
 ) -> None:
     page, (visits, session_key) = visitor.page, (user.visits(), user.session_key)
     listen(page.context)
@@ -75,19 +87,21 @@ def test_20_000_sessions_move_and_the_page_shows_it(
     visitor.open_configuration()
     handover(page).get_by_role("button", name="Move the rest now").click()  # what is left in memory
     expect(handover(page)).to_contain_text("The handover is over")
-    fill(node.site, prefix, SESSIONS)
+    fill(node.site, prefix, sessions)
     move(visitor, stores["JDBC"])
     visitor.open_configuration()
-    expect(handover(page)).to_contain_text("20,001 of 20,001 sessions left")  # one is the user's
+    expect(handover(page)).to_contain_text(
+        f"{sessions + 1:,} of {sessions + 1:,} sessions left"
+    )  # one is the user's
 
     heard(page)
-    move_until(page, 8000)
+    move_until(page, beyond := sessions * 2 // 5)
     begin, *shares, end = heard(page)
     assert (begin, end) == ("The sessions are being moved.", "Stopped.")
     assert shares, "not each step is said, but each quarter"
     assert all(re.fullmatch(r"\d+ % moved", each) for each in shares)
     paused_at = moved(page)
-    assert 8000 < paused_at < SESSIONS
+    assert beyond < paused_at < sessions
     screenshot(page, "handover")
     user.visit_home()
     user.check_logged_in()
@@ -96,7 +110,7 @@ def test_20_000_sessions_move_and_the_page_shows_it(
     expect(handover(page)).to_contain_text("The handover is over", timeout=LONG)
     assert heard(page)[-1] == "The handover is over"
     assert stores["REDIS"].look() == {}
-    assert len(stores["JDBC"].look()) >= SESSIONS
+    assert len(stores["JDBC"].look()) >= sessions
     expect(page.get_by_role("region", name="Nodes")).to_contain_text("All nodes have switched.")
     expect(visitor.history().first).to_contain_text("all moved")
     screenshot(page, "handover-over")
@@ -104,12 +118,14 @@ def test_20_000_sessions_move_and_the_page_shows_it(
     assert (user.session_key, user.visits()) == (session_key, visits + 2)
 
 
+@pytest.mark.parametrize("sessions", SESSIONS)
 def test_on_a_dark_phone_under_a_strict_policy(
     new_context: Callable[..., BrowserContext],
     node: Node,
     stores: Stores,
     prefix: str,
     screenshot: Screenshot,
+    sessions: int,
 ) -> None:
     options = {"viewport": PHONE, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
     page = new_context(**options).new_page()
@@ -120,17 +136,16 @@ def test_on_a_dark_phone_under_a_strict_policy(
         visitor.open_configuration()
         handover(page).get_by_role("button", name="Move the rest now").click()  # what is left in memory
         expect(handover(page)).to_contain_text("The handover is over")
-        fill(node.site, prefix, SESSIONS)  # some steps, so that a pause comes in time
+        fill(node.site, prefix, sessions)
         move(visitor, stores["MONGODB"])
         visitor.open_configuration()
-        expect(handover(page)).to_contain_text("20,000 of 20,000 sessions left")
+        expect(handover(page)).to_contain_text(f"{sessions:,} of {sessions:,} sessions left")
         move_until(page, 2000)
-        assert page.evaluate(WIDTH) <= PHONE["width"]
+        assert visitor.width() <= PHONE["width"]
         screenshot(page, "handover-phone", ".sp-handover")
         page.get_by_role("link", name="Abandon the old store").click()
         expect(page.get_by_text("sessions have not moved; their users are logged out")).to_be_visible()
-        page.wait_for_load_state()  # the style sheets too
-        assert page.evaluate(WIDTH) <= PHONE["width"]
+        assert visitor.width() <= PHONE["width"]
         page.get_by_role("button", name="Abandon it and log them out").click()
         expect(handover(page)).to_contain_text("The handover is over")
 
@@ -182,7 +197,7 @@ def test_an_old_store_that_died_is_abandoned(visitor: Visitor, user: Visitor, st
     page.wait_for_timeout(500)  # each process hears of it
     user.visit_home()
     expect(user.page.get_by_role("heading", name="You are not logged in")).to_be_visible()
-    user.log_in()
+    user.type_in()
 
 
 def test_switching_back_is_asked_tried_and_done(visitor: Visitor, user: Visitor, stores: Stores) -> None:

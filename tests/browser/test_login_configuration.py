@@ -22,7 +22,6 @@ pytestmark = pytest.mark.xdist_group("browser login_configuration")
 Stores = dict[str, Place]
 
 STEPS = [f"{step}: works" for step in ("Write", "Read", "Compare and set", "Delete", "Expiry")]
-WIDTH = "document.documentElement.scrollWidth"
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"
 CONTENT = ("_auth_user", "ModelBackend", "visits")  # what the session of a logged-in user holds
 
@@ -35,7 +34,6 @@ def move(visitor: Visitor, place: Place) -> None:
     visitor.save()
     visitor.check_saved(place)
     visitor.wait_until_in_force(place)
-    visitor.visit_home()
     visitor.check_logged_in()
     assert visitor.session_key == session_key
 
@@ -72,7 +70,7 @@ def configured(node: Node) -> dict[str, object]:
 def try_and_move(visitor: Visitor, place: Place, screenshot: Screenshot) -> None:
     """Try a store before it is chosen, move there, and try it again with what was saved."""
     name = place.type.lower()
-    visitor.open_configuration()
+    visitor.find_configuration()
     visitor.choose(place)
     before = place.look()
     visitor.test_connection()
@@ -100,7 +98,7 @@ def test_sessions_move_to_each_store_that_is_filled_in_and_a_user_keeps_login_an
 ) -> None:
     user = Visitor(new_context().new_page(), node.url)
     visitor.log_in()
-    user.log_in()
+    user.type_in()
     check_only_in(visitor, stores, stores["IN_MEMORY"])
     session_key, visits = user.session_key, user.visits()
     for chosen in ("REDIS", "JDBC", "MONGODB", "IN_MEMORY"):
@@ -119,8 +117,8 @@ def test_the_page_works_without_javascript(
 ) -> None:
     place = stores["REDIS"]
     visitor = Visitor(new_context(java_script_enabled=False).new_page(), node.url)
-    visitor.log_in()
-    visitor.open_configuration()
+    visitor.type_in()
+    visitor.find_configuration()
     for each in ("REDIS", "JDBC", "MONGODB"):
         expect(visitor.group(stores[each])).to_be_visible()
     visitor.page.get_by_role("button", name="Check now").click()
@@ -137,7 +135,6 @@ def test_the_page_works_without_javascript(
     visitor.choose(place)
     visitor.save()
     visitor.wait_until_in_force(place)
-    visitor.visit_home()
     check_only_in(visitor, stores, place)
 
 
@@ -179,13 +176,13 @@ class TestNothingSaved(OnOneNode):
     ) -> None:
         page = new_context(viewport=PHONE, is_mobile=True, has_touch=True).new_page()
         visitor = Visitor(page, node.url)
-        visitor.log_in()
-        assert page.evaluate(WIDTH) <= PHONE["width"]
+        visitor.type_in()
+        assert visitor.width() <= PHONE["width"]
         visitor.open_configuration()
         visitor.choose(stores["MONGODB"])
         visitor.test_connection()
         expect(visitor.verdict()).to_have_text("The connection works.")
-        assert page.evaluate(WIDTH) <= PHONE["width"]
+        assert visitor.width() <= PHONE["width"]
         screenshot(page, "phone")
 
     def test_only_the_fields_of_the_chosen_type_are_shown_and_the_page_works_under_a_strict_content_security_policy(

@@ -57,4 +57,4 @@ def test_time_outs_and_limits_are_set_and_what_is_wrong_stands_at_its_field(
         expect(idle).to_have_value("30")
         screenshot(page, "policy", ".sp-policy")
         page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert visitor.width() <= PHONE["width"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urldefrag, urljoin
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
 
 from tests.browser.conftest import started
 from tests.browser.secure import key_pin, production
@@ -46,9 +46,9 @@ def url(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def chromium(certificates: Certificates) -> Iterator[Browser]:
+def chromium(playwright: Playwright, certificates: Certificates) -> Iterator[Browser]:
     """A browser to which the certificate is a good one. It would cache nothing that came with a bad one."""
-    with started(f"--ignore-certificate-errors-spki-list={key_pin(certificates)}") as browser:
+    with started(playwright, f"--ignore-certificate-errors-spki-list={key_pin(certificates)}") as browser:
         yield browser
 
 
@@ -61,7 +61,7 @@ def page(new_context: NewContext) -> Page:
 @pytest.fixture
 def visitor(page: Page, url: str) -> Visitor:
     visitor = Visitor(page, url)
-    visitor.log_in()
+    visitor.type_in()
     return visitor
 
 
@@ -146,7 +146,7 @@ def test_a_logout_leaves_nothing_of_the_site_in_the_browser(
 ) -> None:
     context = new_context(outage=True)  # what is no longer in the cache is an error in the console
     page, kept = context.new_page(), f"{url}/static/admin/img/search.svg"
-    Visitor(page, url).log_in()
+    Visitor(page, url).type_in()
     context.add_cookies([{"name": "other", "value": "1", "url": url}])
     page.goto(f"{url}{logout}?before")
     page.evaluate("localStorage.setItem('searched', 'grace')")

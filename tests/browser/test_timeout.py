@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from tests.browser.accessibility import problems
+from tests.browser.accessibility import looks, problems
 from tests.browser.conftest import Lasting, Screenshot
 from tests.browser.visitor import PASSWORD, USER, Visitor
 from tests.load.site import Node
@@ -211,22 +211,15 @@ class TestTabs:
         assert asked == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [375, 1280])
-def test_axe_finds_nothing(
-    new_context: Callable[..., BrowserContext], node: Node, scheme: str, width: int
-) -> None:
-    size = {"width": width, "height": 800}
-    visitor = Visitor(new_context(viewport=size, color_scheme=scheme).new_page(), node.url)
-    visitor.log_in()
-    page = visitor.page
-    page.goto(f"{node.url}/note/")
-    last(page, WARNED_AT_ONCE)
-    expect(warning(page)).to_be_visible()
-    assert problems(page) == []
-    last(page, SHORT)
-    expect(over(page).get_by_label("Username")).to_be_visible()
-    assert problems(page) == []
+def test_axe_finds_nothing_in_any_look(at_note: Page) -> None:
+    for look in looks(at_note):
+        last(at_note, WARNED_AT_ONCE)
+        expect(warning(at_note)).to_be_visible()
+        assert problems(at_note) == [], look
+    last(at_note, SHORT)
+    expect(over(at_note).get_by_label("Username")).to_be_visible()
+    for look in looks(at_note):
+        assert problems(at_note) == [], look
 
 
 def test_staff_are_warned_in_the_admin_and_log_in_there(visitor: Visitor) -> None:

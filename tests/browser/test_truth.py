@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.browser.conftest import PHONE, OnOneNode
 from tests.browser.places import Place
-from tests.browser.test_login_configuration import WIDTH, move
+from tests.browser.test_login_configuration import move
 from tests.browser.visitor import Visitor
 from tests.load.site import Node
 from tests.servers import Valkey
@@ -264,4 +264,4 @@ class TestPhone(OnOneNode):
         visitor.open_configuration()
         page.get_by_role("button", name="Check now").click()
         expect(visitor.report()).to_contain_text("The store works.")
-        assert page.evaluate(WIDTH) <= PHONE["width"]
+        assert visitor.width() <= PHONE["width"]

@@ -35,13 +35,24 @@ class Visitor:
         self.page.goto(f"{self.url}/")
 
     def log_in(self) -> None:
-        """Log in, unless logged in already, and end on the home page."""
-        self.visit_home()
-        if self.page.get_by_role("heading", name="You are not logged in").is_visible():
-            self.page.goto(f"{self.url}/login/")
-            self.page.get_by_label("Username").fill(USER)
-            self.page.get_by_label("Password").fill(PASSWORD)
-            self.page.get_by_role("button", name="Log in").click()
+        """Send the login form, with the cookies of the page, which stays where it is: a fifth of the time that typing
+        takes."""
+        address = f"{self.url}/login/"
+        self.page.request.get(address)
+        (token,) = (each["value"] for each in self.page.context.cookies() if each["name"] == "csrftoken")
+        answer = self.page.request.post(
+            address,
+            form={"username": USER, "password": PASSWORD, "csrfmiddlewaretoken": token},
+            max_redirects=0,
+        )
+        assert answer.status == 302, answer.text()
+
+    def type_in(self) -> None:
+        """Log in by hand, and end on the home page."""
+        self.page.goto(f"{self.url}/login/")
+        self.page.get_by_label("Username").fill(USER)
+        self.page.get_by_label("Password").fill(PASSWORD)
+        self.page.get_by_role("button", name="Log in").click()
         self.check_logged_in()
 
     def check_logged_in(self) -> None:
@@ -52,6 +63,11 @@ class Visitor:
         return int(self.page.locator("#visits").inner_text())
 
     def open_configuration(self) -> None:
+        """Go there, and wait until its scripts run."""
+        self.page.goto(f"{self.url}/admin/sessionpersist/loginconfiguration/")
+        expect(self.page.get_by_role("heading", name="Login Configuration")).to_be_visible()
+
+    def find_configuration(self) -> None:
         """Go there as one would: over the admin's front page."""
         self.page.goto(f"{self.url}/admin/")
         self.page.get_by_role("link", name="Login Configuration").first.click()
@@ -97,13 +113,20 @@ class Visitor:
         expect(self.status()).to_contain_text(place.label)
 
     def wait_until_in_force(self, place: Place) -> None:
-        """Look at the home page until it names the store."""
+        """Ask for the home page until it names the store, and end there."""
         give_up = time.monotonic() + PATIENCE / 1000
-        self.visit_home()
-        while (found := self.page.locator("#store").inner_text()) != place.label:
-            assert time.monotonic() < give_up, f"sessions are still in {found}"
+        named = f'<span id="store">{place.label}</span>'
+        while named not in self.page.request.get(f"{self.url}/").text():
+            assert time.monotonic() < give_up, f"sessions are not yet in {place.label}"
             self.page.wait_for_timeout(100)
-            self.visit_home()
+        self.visit_home()
+        expect(self.page.locator("#store")).to_have_text(place.label)
+
+    def width(self) -> int:
+        """How wide the page is, in pixels, once it has its style sheets."""
+        self.page.wait_for_load_state()
+        found: int = self.page.evaluate("document.documentElement.scrollWidth")
+        return found
 
     def status(self) -> Locator:
         return self.page.get_by_role("region", name="Status")
