@@ -86,10 +86,11 @@ format: $(VENV)/.dev ## Format the code and mend what the linter can mend
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-messages: $(VENV)/.dev ## Gather the messages of the app for the translators, and compile what they have written
-	@cd sessionpersist && ../$(PYTHON) -m django makemessages --all --no-obsolete --no-wrap --add-location never
+messages: $(VENV)/.dev ## Gather the messages of the app and of the site for the translators, and compile what they have written
+	@for folder in sessionpersist templates; do (cd $$folder && \
+	  ../$(PYTHON) -m django makemessages --all --no-obsolete --no-wrap --add-location never) || exit 1; done
 	@$(PYTHON) -c 'import pathlib, polib; [polib.pofile(str(path)).save_as_mofile(path.with_suffix(".mo")) \
-	  for path in pathlib.Path("sessionpersist/locale").rglob("*.po")]'
+	  for folder in ("sessionpersist", "templates") for path in pathlib.Path(folder, "locale").rglob("*.po")]'
 
 lock: $(VENV)/.dev ## Pin the newest releases that requirements.txt allows, with their hashes
 	@$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

@@ -169,6 +169,7 @@ LANGUAGES = [
     ("pt-br", "Português (Brasil)"),
     ("zh-hans", "简体中文"),
 ]
+LOCALE_PATHS = [BASE_DIR / "templates" / "locale"]  # of the pages of this site
 TIME_ZONE = env.text("TIME_ZONE", default="UTC")
 USE_TZ = True
 

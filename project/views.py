@@ -9,6 +9,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from sessionpersist.conf import node_name
+from sessionpersist.configuration.store_sentences import store_name
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import snapshot
 from sessionpersist.handover.routing import current_settings
@@ -41,12 +42,12 @@ def count_visit(request: HttpRequest) -> int:
 
 
 def describe_store() -> tuple[str, str]:
-    """Return the name of the store, and its address, which is for staff only."""
+    """Return the name of the store, and its address, which is for staff only; nothing where it is unknown."""
     try:
         store = current_settings()
     except StoreUnavailable:
-        return "unknown", ""
-    return str(store.label), store.describe()
+        return "", ""
+    return str(store.label), store_name(store)
 
 
 def moving_from() -> list[str]:

@@ -189,6 +189,25 @@ def test_others_are_not_told_what_to_try(client: Client, user: User) -> None:
     assert "See for yourself" not in text(client)
 
 
+@pytest.mark.parametrize(
+    ("language", "frame", "said", "admin"),
+    [
+        ("de", '<html lang="de" dir="ltr">', "Sie sind angemeldet als", "Login-Konfiguration"),
+        ("ar", '<html lang="ar" dir="rtl">', "أنت مسجّل الدخول باسم", "إعداد تسجيل الدخول"),
+    ],
+)
+def test_the_pages_are_in_the_language_of_the_browser(
+    client: Client, staff: User, language: str, frame: str, said: str, admin: str
+) -> None:
+    log_in(client, staff)
+    page = client.get("/", headers={"accept-language": language}).text
+    assert [each for each in (frame, said, admin) if each not in page] == []
+    assert shown(page, "visits") == "1"
+    missing = client.get("/missing", headers={"accept-language": language}).text
+    assert frame in missing
+    assert "There is no page at this address." not in missing
+
+
 @pytest.mark.usefixtures("switches_at_once")
 def test_after_a_switch_the_page_says_which_store_still_holds_sessions(client: Client, user: User) -> None:
     log_in(client, user)
