@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, ParamSpec, Protocol, TypeVar
 from weakref import WeakKeyDictionary
@@ -160,9 +160,23 @@ def in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -
 
 def result_of(future: Future[T], seconds: float) -> T:
     """Return what comes of the work of another thread; TimeoutError where that takes longer."""
-    if in_loop():
-        return wait(asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), seconds))
-    return future.result(seconds)
+    if not in_loop():
+        return future.result(seconds)
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[bool] = loop.create_future()
+
+    def tell(_: Future[T]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(_settle, done, True)
+
+    future.add_done_callback(tell)
+    timer = loop.call_later(seconds, _settle, done, False)
+    try:
+        if not wait(done):
+            raise TimeoutError("timed out")
+    finally:
+        timer.cancel()
+    return future.result()
 
 
 def send_robust(signal: Signal, sender: object, **named: Any) -> None:

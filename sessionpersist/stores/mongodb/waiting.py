@@ -7,6 +7,7 @@ another try. Each of these is given to it here. It holds no lock over any of the
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections import deque
 from concurrent.futures import Future
@@ -29,6 +30,7 @@ class AwaitingSocket:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._seconds = self._patience = sock.gettimeout()  # what the driver has set, and what the socket has
+        self._asked = False  # and nothing was read since
 
     def gettimeout(self) -> float | None:
         return self._seconds
@@ -39,7 +41,11 @@ class AwaitingSocket:
     def recv_into(self, buffer: Any) -> int:
         if not self._awaits():
             return self._sock.recv_into(buffer)
-        return once_ready(lambda: self._sock.recv_into(buffer), self._sock, readable, self._give_up())
+        give_up = self._give_up()
+        if self._asked and not isinstance(self._sock, ssl.SSLSocket):  # which may have read more than it gave
+            readable(self._sock, give_up)  # no answer can be there yet
+        self._asked = False
+        return once_ready(lambda: self._sock.recv_into(buffer), self._sock, readable, give_up)
 
     def sendall(self, data: Any) -> None:
         if not self._awaits():
@@ -49,6 +55,7 @@ class AwaitingSocket:
         while rest:
             sent = once_ready(lambda: self._sock.send(rest), self._sock, writable, give_up)  # noqa: B023 - at once
             rest = rest[sent:]
+        self._asked = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
