@@ -313,6 +313,10 @@ REDIS = (
     _(
         "The connection to {address} was lost: the server was restarted, is not a REDIS server, or does not speak TLS."
     ),
+    _(
+        "The connection to {address} was lost: the server was restarted, is not a REDIS server, does not speak TLS, or "
+        "wants a client certificate."
+    ),
     _("The connection to {address} was lost: the server was restarted, is not a REDIS server, or wants TLS."),
     _("The file of TLS_CA_FILE can't be read."),
     _("A file of the certificates can't be read."),

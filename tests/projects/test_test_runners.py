@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ RUNNERS = {
     "Django": ["-m", "django", "test", "--settings=small.settings"],
     "pytest": ["-m", "pytest", "--ds=small.settings", "-p", "no:cacheprovider", "-p", "no:randomly", "-q"],
 }
-
+# Where the app is installed, as it is by `make matrix`, pytest knows the plugin by its name and takes it only once.
+INSTALLED = bool(entry_points(group="pytest11", name="sessionpersist"))
+PLUGIN = ["-p", "sessionpersist" if INSTALLED else "sessionpersist.pytest_plugin"]
 
 ON_ITS_DATABASE = {"persistence_type": "JDBC", "jdbc_database": "default"}
 
@@ -64,7 +67,7 @@ TARGETS = {"Django": "small.in_database", "pytest": "small/in_database.py"}
 IN_A_RUN = {
     "Django": ["--testrunner=small.whole_run.Runner"],
     "Django in several processes": ["--testrunner=small.whole_run.Runner", "--parallel=2"],
-    "pytest": ["-p", "sessionpersist.pytest_plugin"],
+    "pytest": PLUGIN,
 }
 
 
@@ -80,7 +83,7 @@ def test_run_begins_each_test_with_a_store_of_its_choice(
 
 def test_conftest_and_runner_of_the_docs_begin_each_test_in_the_database(tmp_path: Path) -> None:
     for title, runner, option in (
-        ("conftest.py", "pytest", ["-p", "sessionpersist.pytest_plugin", "-p", "documented"]),
+        ("conftest.py", "pytest", [*PLUGIN, "-p", "documented"]),
         ("shop/runner.py", "Django", ["--testrunner=documented.Runner"]),
     ):
         (block,) = blocks("python", title=title)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +20,7 @@ from sessionpersist.stores.probe import run
 from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.stores.settings import RedisSettings
 from tests.servers import Redis, Valkey, require
+from tests.servers.certificates import Certificates, make_certificates
 from tests.stores.contract import a_key, a_record
 
 TOKENS: list[str] = []
@@ -56,6 +63,42 @@ def test_a_client_certificate_opens_a_server_that_wants_one() -> None:
         with pytest.raises(StoreUnavailable, match="wants a client certificate") as caught:
             without.get(a_key())
         assert caught.value.field in ("client_certificate", "tls")  # it may hang up before we have read why
+
+
+def test_a_server_that_hangs_up_after_the_handshake_may_want_one(tmp_path: Path) -> None:
+    """What it says of its wish is lost with the connection, where the client was writing at that time."""
+    certificates = make_certificates(tmp_path)
+    with hangs_up(certificates) as port:
+        settings = RedisSettings(host="127.0.0.1", port=port, tls=True, ca_file=str(certificates.ca_file))
+        store = RedisStore(settings, "", 2, "tests")
+        with pytest.raises(StoreUnavailable, match="wants a client certificate") as caught:
+            store.get(a_key())
+        store.close()
+    assert caught.value.field == "tls"
+
+
+@contextmanager
+def hangs_up(certificates: Certificates) -> Iterator[int]:
+    """A server that resets each connection over which something was sent."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.server_file)
+
+    def serve() -> None:
+        with suppress(OSError):  # the listener is closed
+            while True:
+                plain, _ = listener.accept()
+                with context.wrap_socket(plain, server_side=True) as connection:
+                    connection.recv(1)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread, which a close does not
+            thread.join()
 
 
 def test_a_certificate_that_cannot_be_used_is_told_at_its_field(tmp_path: Path) -> None:

@@ -244,8 +244,17 @@ def _explain_connecting(chain: list[BaseException], settings: RedisSettings) -> 
 
 
 def _lost(settings: RedisSettings) -> StoreUnavailable:
+    place = f"{settings.host}:{settings.port}"
+    if settings.tls and not settings.client_certificate:
+        # Its wish for one gets lost where it hangs up before we have read it.
+        return StoreUnavailable(
+            f"The connection to {place} was lost: the server was restarted, is not a REDIS server, does not speak TLS, "
+            "or wants a client certificate.",
+            "tls",
+            connection_lost=True,
+        )
     return StoreUnavailable(
-        f"The connection to {settings.host}:{settings.port} was lost: the server was restarted, is not a REDIS server, "
+        f"The connection to {place} was lost: the server was restarted, is not a REDIS server, "
         f"or {'does not speak' if settings.tls else 'wants'} TLS.",
         "port",
         connection_lost=True,
