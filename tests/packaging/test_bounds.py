@@ -67,6 +67,9 @@ def test_the_tests_can_be_installed_on_the_lower_bounds(bounds: dict[str, dict[s
 def test_the_upper_bounds_lie_just_above_the_newest_versions_that_the_tests_run_on(
     bounds: dict[str, dict[str, Version]],
 ) -> None:
+    running = {name: Version(version(name)) for name in bounds if name != "django"}
+    if running == {name: bounds[name][">="] for name in running}:
+        pytest.skip("The tests run on the lower bounds.")
     above = {name: Version(str(Version(version(name)).major + 1)) for name in bounds}
     above["django"] = Version(f"{NEWEST_DJANGO.major}.{NEWEST_DJANGO.minor + 1}")
     assert {name: found["<"] for name, found in bounds.items()} == above

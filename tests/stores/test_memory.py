@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -735,10 +735,13 @@ class Older:
         self.write(self.foreign, a_record()._replace(version=-7))
 
     def connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.file, isolation_level=None, timeout=5)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(OLD_SCHEMA)
-        connection.execute(OLD_INDEX)
+        with ExitStack() as failing:
+            connection = sqlite3.connect(self.file, isolation_level=None, timeout=5)
+            failing.enter_context(closing(connection))
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(OLD_SCHEMA)
+            connection.execute(OLD_INDEX)
+            failing.pop_all()
         return connection
 
     def write(self, key: str, record: Record) -> None:
