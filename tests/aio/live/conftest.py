@@ -19,6 +19,20 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         yield live
 
 
+@pytest.fixture(scope="session", params=["IN_MEMORY", "REDIS", "MONGODB", "JDBC"])
+def each_kind(request: pytest.FixtureRequest) -> str:
+    """For the session, so that tests on one store come one after the other."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def on_each(living: Live, each_kind: str) -> Live:
+    """The node, with its sessions in one store after the other."""
+    living.use(each_kind)
+    return living
+
+
 @pytest.fixture
 def live(living: Live) -> Live:
     """The node, with its sessions in a Valkey of its own."""

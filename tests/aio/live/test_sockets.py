@@ -24,14 +24,12 @@ def tell(live: Live, way: str, browser: Browser, **values: Any) -> dict[str, Any
 
 
 @pytest.mark.parametrize("way", ["loop", "thread"])
-@pytest.mark.parametrize("kind", ["IN_MEMORY", "REDIS", "MONGODB", "JDBC"])
-def test_a_websocket_reads_and_saves_the_session_of_its_page(living: Live, kind: str, way: str) -> None:
-    living.use(kind)
-    ada = living.browser("ada")
+def test_a_websocket_reads_and_saves_the_session_of_its_page(on_each: Live, way: str) -> None:
+    ada = on_each.browser("ada")
     ada.get("/visit/")
-    told = tell(living, way, ada)
+    told = tell(on_each, way, ada)
     assert (told["user"], told["visits"]) == ("ada", 1)
-    assert tell(living, way, ada, visits=41)["visits"] == 41
+    assert tell(on_each, way, ada, visits=41)["visits"] == 41
     assert ada.get("/visit/").body["visits"] == 42
 
 
