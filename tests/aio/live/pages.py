@@ -64,6 +64,12 @@ async def in_turn(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"turns": request.session["turns"]})
 
 
+async def mark(request: HttpRequest, name: str) -> JsonResponse:
+    """Leave a mark in the session, and say which are there."""
+    await request.session.aset(name, True)
+    return JsonResponse({"marks": [key for key in await request.session.akeys() if key.startswith("mark-")]})
+
+
 def read_late(request: HttpRequest) -> StreamingHttpResponse:
     """An answer whose second part asks for the session, long after the middleware is done with it."""
 
@@ -147,6 +153,7 @@ urlpatterns = [
     path("basket/<item>/", Basket.as_view()),
     path("api/", api.urls),
     path("in-turn/", in_turn),
+    path("mark/<name>/", mark),
     path("read-late/", read_late),
     path("write-late/", write_late),
     path("loop/alter-and-end/", alter_and_end),

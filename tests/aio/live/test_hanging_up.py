@@ -1,0 +1,69 @@
+"""Clients that hang up in the midst of a request: what was acknowledged stays, and nothing is left behind."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+
+import pytest
+
+from tests.aio.live.living import Live
+from tests.load.clients import COOKIE, Browser, Load
+
+pytestmark = pytest.mark.xdist_group("asgi")
+
+CLIENTS, REQUESTS = 6, 40
+LONGEST = 0.02  # seconds that a client waits before it hangs up: a request takes as long
+
+
+class Impatient:
+    """A client that leaves marks in its session, and hangs up in the midst of every other request."""
+
+    def __init__(self, live: Live, number: int) -> None:
+        self.browser, self.port = live.browser(f"impatient-{number}"), live.node.port
+        self.random = random.Random(number)
+        self.tried, self.acknowledged = 0, set[str]()
+
+    def step(self) -> None:
+        if self.tried >= REQUESTS:
+            return
+        self.tried += 1
+        path = f"/mark/mark-{self.tried}/"
+        if self.tried % 2:
+            self.hang_up(path)
+            return
+        answer = self.browser.get(path)
+        assert answer.status == 200, answer
+        self.acknowledged.add(f"mark-{self.tried}")
+        assert self.acknowledged <= set(answer.body["marks"])
+
+    def hang_up(self, path: str) -> None:
+        with socket.create_connection(("127.0.0.1", self.port)) as connection:
+            connection.sendall(
+                f"GET {path} HTTP/1.1\r\nHost: x\r\nCookie: {COOKIE}={self.browser.cookie}\r\n\r\n".encode()
+            )
+            time.sleep(self.random.uniform(0, LONGEST))
+
+
+def test_clients_that_hang_up_lose_nothing_that_was_acknowledged(on_each: Live) -> None:
+    clients = [Impatient(on_each, number) for number in range(CLIENTS)]
+    by_browser = {id(client.browser): client for client in clients}
+    before = len(on_each.node.log.read_text())
+    with Load(
+        [client.browser for client in clients], lambda browser: by_browser[id(browser)].step(), 0.0
+    ) as load:
+        deadline = time.monotonic() + 60
+        while any(client.tried < REQUESTS for client in clients):
+            if load.failures or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+    for client in clients:
+        marks = set(client.browser.get("/mark/mark-last/").body["marks"])
+        assert client.acknowledged <= marks
+        assert len(client.acknowledged) == REQUESTS // 2
+    log = on_each.node.log.read_text()[before:]
+    assert " is lost: " not in log
+    assert "Traceback" not in log
+    found = Browser([on_each.url]).get("/threads/").body
+    assert found["sockets"] <= 40
