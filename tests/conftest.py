@@ -85,8 +85,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
     """Run the tests of a class that asks for it on an event loop. See tests/aio/looping.py."""
-    if getattr(pyfuncitem.cls, "in_a_loop", False):
-        pyfuncitem.obj = on_a_loop(pyfuncitem.obj)
+    cls = pyfuncitem.cls
+    if getattr(cls, "in_a_loop", False) and pyfuncitem.originalname not in cls.as_before:
+        pyfuncitem.obj = on_a_loop(pyfuncitem.obj, beside_a_thread=cls.beside_a_thread)
 
 
 def pytest_collection_finish() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, ClassVar, ParamSpec, TypeVar
+
+from asgiref.sync import async_to_sync
 
 from sessionpersist.awaiting import awaited, wait
 
@@ -21,13 +23,19 @@ class InALoop:
     """
 
     in_a_loop = True
+    # Tests that ask Django's databases themselves, and so need a thread.
+    as_before: ClassVar[Collection[str]] = ()
+    # One does what the loop hands to a thread, so that Django's connections are those of the fixtures.
+    beside_a_thread = False
 
 
-def on_a_loop(test: Callable[P, T]) -> Callable[P, T]:
+def on_a_loop(test: Callable[P, T], *, beside_a_thread: bool = False) -> Callable[P, T]:
     """Return a function that runs this one on a loop of its own, and sees that it leaves nothing behind there."""
 
     @functools.wraps(test)
     def run(*arguments: P.args, **named: P.kwargs) -> T:
+        if beside_a_thread:
+            return async_to_sync(_alone)(test, arguments, named)
         return asyncio.run(_alone(test, arguments, named))
 
     return run
