@@ -22,7 +22,7 @@ from django.http import HttpRequest
 from sessionpersist import audit
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import everybody, routing
-from sessionpersist.roster import records
+from sessionpersist.roster import devices, records
 from sessionpersist.roster.entering import current_policy, is_listed, run
 from sessionpersist.roster.records import Entry, Owner, Standing
 from sessionpersist.session.policy import MOST_SESSIONS
@@ -174,7 +174,8 @@ def _shown(found: Standing, mine: str | None) -> UserSession:
     entry = found.entry
     begun, last_use = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (entry.begun, found.last_use))
     current = mine in entry.keys
-    return UserSession(entry.id, entry.device, entry.place, begun, last_use, current, entry.remembered)
+    device = devices.in_words(entry.device)
+    return UserSession(entry.id, device, entry.place, begun, last_use, current, entry.remembered)
 
 
 def _ended(

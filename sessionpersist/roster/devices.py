@@ -6,12 +6,20 @@ from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from sessionpersist import conf
 
 LONGEST_HEADER = 512  # characters of it that are looked at
 LONGEST_NAME = 80  # characters
+ON = " on "  # between the browser and the system
 PREFIXES = {4: 24, 6: 48}  # bits that are kept of an address, by the version of the protocol
+
+
+def in_words(device: str) -> str:
+    """Return the name of a device, which a roster has in English, in the language of the page."""
+    browser, on, system = device.rpartition(ON)
+    return _("{browser} on {system}").format(browser=browser, system=system) if on else device
 
 
 class Seen(NamedTuple):
@@ -37,7 +45,7 @@ class Seen(NamedTuple):
         system = found.os.family if found.os else ""
         model = found.device.model if found.device and found.device.model else ""
         where = model if model and model not in ("Mac", "PC") else system
-        name = f"{browser} on {where}" if browser and where else browser or where
+        name = f"{browser}{ON}{where}" if browser and where else browser or where
         return "".join(each for each in name if each.isprintable())[:LONGEST_NAME]
 
     @property

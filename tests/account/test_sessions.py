@@ -58,6 +58,10 @@ def id_of(client: Client, user: User) -> str:
 
 
 class TestList:
+    def test_a_device_is_named_in_the_language_of_the_page(self, laptop: Client) -> None:
+        assert "Firefox on Linux" in page(laptop)
+        assert "Firefox auf Linux" in laptop.get(LIST, headers={"accept-language": "de"}).text
+
     def test_each_session_has_its_device_and_place_and_this_one_is_marked(
         self, laptop: Client, phone: Client
     ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import translation
 from pytest_django import Settings
 
 from sessionpersist.configuration import probing
@@ -143,6 +144,15 @@ class TestRecords:
             in page
         )
         assert "No change yet." not in page
+
+    def test_a_long_time_is_told_in_a_larger_unit_too(self, browser: Client) -> None:
+        save(browser, idle_minutes=10080, absolute_hours=36)
+        with translation.override("de"):
+            [change] = read_history()
+        assert change.after.splitlines() == [
+            "Zeitlimit bei Untätigkeit (Minuten): 10080 (7 Tage)",
+            "Längste Sitzung (Stunden): 36",
+        ]
 
     def test_the_history_has_it_among_the_changes_of_the_store(self) -> None:
         store = {"persistence_type": "JDBC", "jdbc_database": "default"}

@@ -87,6 +87,13 @@ class SpanField(NumberField):
     def __init__(self, unit: int, **kwargs: Any) -> None:
         error = lazy(_refusal, str)(CENTURY // unit)
         super().__init__(error=error, required=False, min_value=1, max_value=CENTURY // unit, **kwargs)
+        self.unit = unit
+
+    def in_larger_unit(self, number: int) -> str:
+        """Say how long that is in a larger unit, such as “ (7 days)”; nothing where it is not whole in any."""
+        time = number * self.unit
+        larger = any(time % each == 0 for each in (HOUR, DAY) if each > self.unit)
+        return f" ({span_in_words(time // 1000)})" if larger else ""
 
 
 class PolicyForm(forms.Form):
@@ -164,4 +171,6 @@ def in_words(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, field in PolicyForm.base_fields.items():
         if name in values:
             text = _("no limit") if values[name] == UNLIMITED else as_text(field, values[name])
+            if isinstance(field, SpanField) and values[name]:
+                text += field.in_larger_unit(values[name])
             yield str(field.label), text
