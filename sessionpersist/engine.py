@@ -6,6 +6,7 @@ The engine turns Django's session API into the verbs of a store. It knows no dri
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeGuard, TypeVar
@@ -74,6 +75,7 @@ class SessionStore(Timed):
         self._logs_out: str | None = None  # the id of the user who is logging out
         self._entering = Entering()
         self._life_before: int | None = None  # of the session as it was read, until it is saved
+        self._reading: asyncio.Lock | None = None
 
     def load(self) -> dict[str, Any]:
         """Read the session; where there is none, the object becomes a new, empty one. Creates nothing."""
@@ -181,6 +183,15 @@ class SessionStore(Timed):
     def note_logout(self, user_id: object) -> None:
         """A user is about to log out."""
         self._logs_out = str(user_id)
+
+    async def _aget_session(self, no_load: bool = False) -> dict[str, Any]:
+        """Return the dictionary of the session, as Django has it. Tasks of one request that ask at the same time read
+        it once: a second reading would replace what has been put into the first."""
+        if no_load or hasattr(self, "_session_cache"):
+            return await super()._aget_session(no_load)  # type: ignore[call-arg] # which its types lack
+        self._reading = self._reading or asyncio.Lock()
+        async with self._reading:
+            return await super()._aget_session()
 
     async def aload(self) -> dict[str, Any]:
         """See load()."""

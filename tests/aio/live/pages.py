@@ -70,6 +70,21 @@ async def mark(request: HttpRequest, name: str) -> JsonResponse:
     return JsonResponse({"marks": [key for key in await request.session.akeys() if key.startswith("mark-")]})
 
 
+async def together(request: HttpRequest) -> JsonResponse:
+    """Several tasks of one request change its session at the same time, and save it."""
+
+    async def task(number: int) -> None:
+        await request.session.aset(f"task-{number}", number)
+        await request.session.asave()
+
+    await asyncio.gather(*map(task, range(5)))
+    return await tasks(request)
+
+
+async def tasks(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"tasks": [key for key in await request.session.akeys() if key.startswith("task-")]})
+
+
 def read_late(request: HttpRequest) -> StreamingHttpResponse:
     """An answer whose second part asks for the session, long after the middleware is done with it."""
 
@@ -154,6 +169,8 @@ urlpatterns = [
     path("api/", api.urls),
     path("in-turn/", in_turn),
     path("mark/<name>/", mark),
+    path("together/", together),
+    path("tasks/", tasks),
     path("read-late/", read_late),
     path("write-late/", write_late),
     path("loop/alter-and-end/", alter_and_end),

@@ -38,6 +38,13 @@ def test_pages_of_every_style_share_one_session(on_each: Live) -> None:
     assert ada.get("/whoami/").body["user"] == "ada"
 
 
+def test_tasks_of_one_request_that_use_its_session_together_lose_nothing(on_each: Live) -> None:
+    ada = on_each.browser("ada")
+    for path in ("/together/", "/tasks/"):
+        assert sorted(ada.get(path).body["tasks"]) == [f"task-{number}" for number in range(5)]
+    assert ada.get("/whoami/").body["user"] == "ada"
+
+
 def test_a_stream_reads_and_writes_the_session_after_the_middleware(on_each: Live) -> None:
     ada = on_each.browser("ada")
     ada.get("/visit/")
