@@ -27,7 +27,7 @@ from typing import Any, TypeAlias, TypeVar
 import lmdb
 
 from sessionpersist import forks
-from sessionpersist.awaiting import acquire, sleep
+from sessionpersist.awaiting import acquire, in_loop, sleep
 
 Transaction: TypeAlias = "lmdb.Transaction[Any]"
 
@@ -190,6 +190,12 @@ class SharedMap:
 
     def _take_turn(self, give_up: float, opening: bool = False) -> None:
         """Keep out all other writers, of this process and of others."""
+        while not self._has_turn(give_up, opening):
+            sleep(WAIT)
+
+    def _has_turn(self, give_up: float, opening: bool) -> bool:
+        """Take the turn, for which a thread waits. A coroutine is told False and comes again: waiting with the lock in
+        its hands, it would keep out the very thread that runs it."""
         if not acquire(self._writing, give_up):
             raise TimeoutError
         try:
@@ -197,13 +203,17 @@ class SharedMap:
                 if not opening:
                     self._open_env()
                 if _locked(self._turn):
-                    return
+                    return True
                 if time.monotonic() >= give_up:
                     raise TimeoutError
-                sleep(WAIT)
+                if in_loop():
+                    break
+                time.sleep(WAIT)
         except BaseException:
             self._writing.release()
             raise
+        self._writing.release()
+        return False
 
     def _end_turn(self) -> None:
         fcntl.lockf(self._turn, fcntl.LOCK_UN)
