@@ -13,7 +13,7 @@ from django.urls import reverse
 from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.configuration.limits import TESTS
 from sessionpersist.handover import snapshot
-from sessionpersist.models import LoginConfiguration, Revision
+from sessionpersist.models import LoginConfiguration, PolicyChange, Revision
 from tests.servers import MongoDB, Redis, Server, require, shared
 
 PAGE = reverse("admin:sessionpersist_loginconfiguration_changelist")
@@ -32,7 +32,7 @@ def create_staff(name: str, *permissions: str) -> User:
 
 def start_over() -> None:
     """The state after migrating, for tests that no transaction undoes."""
-    for model in (LogEntry, User, Revision, LoginConfiguration):
+    for model in (LogEntry, User, PolicyChange, Revision, LoginConfiguration):
         model._default_manager.all().delete()
 
 
