@@ -40,6 +40,7 @@ RUN_ELSEWHERE = {
     "conftest.py",
     "shop/runner.py",
 }  # by the tests of the tutorial, and of other projects
+MODULES = {"consumers.py", "urls.py", "views.py"}
 
 
 def test_there_are_some() -> None:
@@ -55,7 +56,7 @@ def test_every_block_says_what_it_is() -> None:
         if each.language not in known
     ] == []
     others = {each.title for each in PYTHON} - {each.title for each in SETTINGS}
-    assert others == {"test", *RUN_ELSEWHERE, "shop/tokens.py", "urls.py", "views.py"}
+    assert others == {"test", *RUN_ELSEWHERE, "shop/tokens.py", *MODULES}
 
 
 def all_text() -> str:
@@ -115,7 +116,7 @@ def test_python(block: Block, client: Client, capsys: pytest.CaptureFixture[str]
             value(client)
 
 
-@pytest.mark.parametrize("block", [each for each in PYTHON if each.title in {"urls.py", "views.py"}], ids=str)
+@pytest.mark.parametrize("block", [each for each in PYTHON if each.title in MODULES], ids=str)
 def test_module_of_a_project(block: Block) -> None:
     found: dict[str, Any] = {"__name__": "docs"}
     exec(compile(block.text, str(block), "exec"), found)  # noqa: S102 - our own documentation

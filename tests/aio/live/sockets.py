@@ -20,7 +20,8 @@ class Consumer(AsyncJsonWebsocketConsumer):
             await session.aset(name, value)
         if content:
             await session.asave()
-        await self.send_json({"user": self.scope["user"].get_username(), **dict(await session.aitems())})
+        told = {"user": self.scope["user"].get_username(), **dict(await session.aitems())}
+        await self.send_json({**told, "live": await session.aexists(session.session_key)})
 
 
 class InAThread(JsonWebsocketConsumer):
@@ -31,7 +32,8 @@ class InAThread(JsonWebsocketConsumer):
         session.update(content)
         if content:
             session.save()
-        self.send_json({"user": self.scope["user"].get_username(), **dict(session.items())})
+        told = {"user": self.scope["user"].get_username(), **dict(session.items())}
+        self.send_json({**told, "live": session.exists(session.session_key)})
 
 
 def application_of(routes: list[Any]) -> ProtocolTypeRouter:
