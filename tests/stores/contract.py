@@ -34,11 +34,10 @@ from sessionpersist.stores.base import (
 from tests.stores.parallel import in_processes, in_threads, killed_in_a_loop
 
 T = TypeVar("T")
-Chain = list[tuple[str, Record]]
 
 MINUTE = 60_000  # milliseconds
 RACERS = 6
-LONG_CHAIN = 3_000  # keys, more than a process can use before it is killed
+MOST_LINKS = 3_000  # more than a process can use before it is killed
 MORE_THAN_A_PAGE = 230
 MORE_THAN_A_BATCH = 520
 
@@ -52,6 +51,11 @@ def a_record(payload: bytes = b"payload", *, life: int = MINUTE, user_id: str = 
     """A record that lives for so many milliseconds; negative for one that has expired."""
     now = now_ms()
     return Record(payload, new_version(), now, now + life, user_id)
+
+
+def linked(key: str, record: Record, at: int) -> tuple[str, Record]:
+    """Return one of a chain of keys and records, made as it is asked for: a process, and its child."""
+    return f"{(int(key, 16) + at) % 2**256:064x}", record._replace(version=record.version + at)
 
 
 def before_it_expires(act: Callable[[str, Record], T]) -> tuple[str, Record, T]:
@@ -576,15 +580,15 @@ class VerbsContract:
     ) -> None:
         """Under both, where a store does one thing at a time; under none in no store."""
         for _ in range(5):
-            chain = [(a_key(), a_record()) for _ in range(LONG_CHAIN)]
-            store.create(*chain[0])
+            link = partial(linked, a_key(), a_record())
+            store.create(*link(0))
 
-            def rotate(at: int, chain: Chain = chain) -> None:
-                (old, held), new = chain[at], chain[at + 1]
+            def rotate(at: int, link: Callable[[int], tuple[str, Record]] = link) -> None:
+                (old, held), new = link(at), link(at + 1)
                 store.rotate(old, held.version, *new)
 
-            begun = killed_in_a_loop(rotate, LONG_CHAIN - 1)
-            keys = [key for key, _ in chain[begun : begun + 2]]
+            begun = killed_in_a_loop(rotate, MOST_LINKS)
+            keys = [link(at)[0] for at in (begun, begun + 1)]
             allowed = (1,) if self.rotates_at_once else (1, 2)
             assert eventually(partial(how_many_live, store, keys), allowed)
 
