@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.load.warm import ROOT, warm
+
+# What `python -W error -m MODULE ARGUMENTS` does in that folder.
+RUN = """
+import os, runpy, sys, warnings
+_, folder, *sys.argv = sys.argv
+os.chdir(folder)
+sys.path.insert(0, folder)
+warnings.simplefilter("error")
+sys.warnoptions.append("error")
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+SECONDS = 300.0
 
 
-def run_tests_of(project: str, folder: Path, runner: Sequence[str], **variables: str) -> tuple[int, str]:
+def run_tests_of(project: str, folder: Path, module: Sequence[str], **variables: str) -> tuple[int, str]:
     """Copy a project into a folder and run a module of Python there, warnings being errors; return the exit code and
     what was said."""
     shutil.copytree(Path(__file__).parent / project, folder / project)
@@ -22,13 +32,5 @@ def run_tests_of(project: str, folder: Path, runner: Sequence[str], **variables:
         "SMALL_MEMORY": str(folder),
         **variables,
     }
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *runner],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    done = warm().run(["-c", RUN, str(folder), *module], environment, "", SECONDS)
+    return done.returncode, done.stdout + done.stderr

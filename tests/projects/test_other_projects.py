@@ -20,7 +20,7 @@ def test_sessions_of_users_whom_allauth_and_hijack_log_in_are_listed_and_limited
 
 def passed(project: str, module: str, folder: Path, **variables: str) -> str:
     """Run the tests of a module of a project, which pass, and return what was said."""
-    runner = ["-m", "django", "test", f"--settings={project}.settings", f"{project}.{module}"]
+    runner = ["django", "test", f"--settings={project}.settings", f"{project}.{module}"]
     code, said = run_tests_of(project, folder, runner, **variables)
     assert code == 0, said
     return said

@@ -14,8 +14,8 @@ from tests.projects.running import run_tests_of
 
 OURS, DJANGOS = "sessionpersist.engine", "django.contrib.sessions.backends.db"
 RUNNERS = {
-    "Django": ["-m", "django", "test", "--settings=small.settings"],
-    "pytest": ["-m", "pytest", "--ds=small.settings", "-p", "no:cacheprovider", "-p", "no:randomly", "-q"],
+    "Django": ["django", "test", "--settings=small.settings"],
+    "pytest": ["pytest", "--ds=small.settings", "-p", "no:cacheprovider", "-p", "no:randomly", "-q"],
 }
 # Where the app is installed, as it is by `make matrix`, pytest knows the plugin by its name and takes it only once.
 INSTALLED = bool(entry_points(group="pytest11", name="sessionpersist"))
