@@ -15,6 +15,7 @@ from pymongo.synchronous.pool import Connection, Pool
 
 from sessionpersist.awaiting import awaited
 from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Record
+from sessionpersist.stores.mongodb import client as clients
 from sessionpersist.stores.mongodb.store import MongoStore
 from tests.aio.interrupting import WHEN, cancelled_at
 from tests.aio.looping import InALoop, together
@@ -85,6 +86,15 @@ def connections() -> Iterator[Callable[[], int]]:
         yield count
 
 
+@pytest.fixture
+def no_other_connections() -> None:
+    """Close what the tests before have left open, so that what a test counts is its own."""
+    clients._close_all()
+    with connections() as count:
+        assert eventually(count, {0})
+
+
+@pytest.mark.usefixtures("no_other_connections")
 class TestConnections:
     """One client a process, for its threads and all of its loops."""
 
