@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib import auth
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.test import AsyncClient
+from django.urls import reverse
 from django.utils.decorators import async_only_middleware, sync_only_middleware
 from pytest_django import Settings
 
 from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.testing import override_login_configuration
+from tests.aio.live.pages import BACKEND
+from tests.outage.flaky import FlakyStore, flaky_site
 
 Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
@@ -66,6 +71,19 @@ def naming(get_response: Handler) -> Handler:
     return middleware
 
 
+@async_only_middleware
+def signing_on(get_response: Handler) -> Handler:
+    """Logs whoever comes in by itself, as single sign-on does."""
+
+    async def middleware(request: HttpRequest) -> HttpResponseBase:
+        user, _ = await User.objects.aget_or_create(username="ada")
+        if not (await request.auser()).is_authenticated:
+            await auth.alogin(request, user, backend=BACKEND)
+        return await get_response(request)
+
+    return middleware
+
+
 class Asking(SessionMiddleware):
     """A project's own, which asks a database on its way in and out."""
 
@@ -89,7 +107,7 @@ def answers(*paths: str) -> list[Any]:
     """Post to these pages in turn, as one browser."""
 
     async def ask() -> list[Any]:
-        client = AsyncClient()
+        client = AsyncClient(raise_request_exception=False)  # a middleware that is refused raises
         return [await client.post(path) for path in paths]
 
     return asyncio.run(ask())
@@ -123,6 +141,31 @@ def test_a_subclass_may_ask_a_database(settings: Settings) -> None:
     found = answers("/basket/milk/", "/basket/eggs/")
     assert [each["Users"] for each in found] == ["1 1", "1 1"]
     assert found[1].json() == {"basket": ["milk", "eggs"]}
+
+
+def test_a_login_by_a_middleware_is_refused_at_the_limit(settings: Settings) -> None:
+    settings.MIDDLEWARE = [OURS, AUTHENTICATION, f"{HERE}.signing_on"]
+    with override_login_configuration(max_sessions=1, at_limit="REFUSE"):
+        [accepted] = answers("/basket/milk/")
+        [refused] = answers("/basket/milk/")
+    assert (accepted.status_code, refused.status_code) == (200, 303)
+    assert refused["Location"] == reverse("sessionpersist:limit")
+
+
+def test_an_outage_in_a_middleware_is_a_503(settings: Settings, tmp_path: Path) -> None:
+    settings.MIDDLEWARE = [OURS, f"{HERE}.counting", AUTHENTICATION]
+
+    async def ask(store: FlakyStore) -> list[Any]:
+        client = AsyncClient(raise_request_exception=False)
+        found = [await client.post("/basket/milk/")]
+        store.down = True
+        found.append(await client.post("/basket/milk/"))
+        return found
+
+    with flaky_site(tmp_path) as store:
+        served, unavailable = asyncio.run(ask(store))
+    assert (served.status_code, unavailable.status_code) == (200, 503)
+    assert not unavailable.cookies
 
 
 def test_after_a_refused_login_nobody_is_logged_in(settings: Settings) -> None:
