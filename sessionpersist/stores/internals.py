@@ -161,9 +161,16 @@ INTERNALS = (
     Internal(
         "pymongo_conditions",
         "pymongo",
-        "a client waits for a server by its _condition_class; a pool for a place by its size_cond, and for one to be "
-        "connected by its _max_connecting_cond; each takes a lock, and has wait(), notify() and notify_all()",
-        "stores/mongodb/waiting.py",
+        "a client waits for a server by its _condition_class, which takes a lock, and has wait() and notify_all(); its "
+        "pools wait for nobody where they have no bounds (maxPoolSize, maxConnecting)",
+        "stores/mongodb/waiting.py, stores/mongodb/pool.py",
+    ),
+    Internal(
+        "pymongo_lending",
+        "pymongo",
+        "a pool lends in its checkout(handler), a context manager; conns are those that are idle, and _perished() "
+        "tells of one of them that it is closed, or closes it",
+        "stores/mongodb/pool.py",
     ),
     Internal(
         "pymongo_retries",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -16,13 +17,14 @@ from pymongo.synchronous.pool import Connection, Pool
 from sessionpersist.awaiting import awaited
 from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Record
 from sessionpersist.stores.mongodb import client as clients
+from sessionpersist.stores.mongodb.pool import MOST_AT_ONCE, MOST_CONNECTING
 from sessionpersist.stores.mongodb.store import MongoStore
 from tests.aio.interrupting import WHEN, cancelled_at
 from tests.aio.looping import InALoop, together
 from tests.servers import MongoDB, shared
 from tests.stores import test_hostile, test_mongodb, test_replica_set
 from tests.stores.contract import a_key, a_record, eventually
-from tests.stores.parallel import in_threads
+from tests.stores.parallel import in_processes, in_threads
 from tests.stores.places import mongo_store
 
 
@@ -133,7 +135,7 @@ class TestConnections:
     ) -> None:
         store.create(key := a_key(), record := a_record())
         pool = pool_of(store)
-        monkeypatch.setattr(pool, "max_pool_size", 3)
+        monkeypatch.setattr(pool._places, "most", 3)
 
         async def test() -> None:
             found = await asyncio.gather(*(awaited(store.get, key) for _ in range(100)))
@@ -142,7 +144,36 @@ class TestConnections:
         with connections() as count:
             asyncio.run(test())
             assert count() <= 3
-        assert (pool.requests, pool.active_sockets, pool._pending) == (0, 0, 0)
+        assert counted(pool) == (0, 0, 0, set())
+
+    def test_where_there_are_none_a_few_are_made_at_a_time_and_used_by_all(
+        self, store: MongoStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.create(key := a_key(), record := a_record())
+        pool, real, lock, connecting, made = pool_of(store), Pool.connect, threading.Lock(), [0], list[int]()
+        pool.reset_without_pause()
+
+        def connect(self: Pool, handler: Any = None) -> Connection:
+            with lock:
+                connecting[0] += 1
+                made.append(connecting[0])
+            time.sleep(0.05)
+            try:
+                return real(self, handler)
+            finally:
+                with lock:
+                    connecting[0] -= 1
+
+        monkeypatch.setattr(Pool, "connect", connect)
+
+        async def test() -> None:
+            found = await asyncio.gather(*(awaited(store.get, key) for _ in range(90)))
+            assert found == [record] * 90
+
+        asyncio.run(test())
+        assert max(made) <= MOST_CONNECTING
+        assert len(made) < 90
+        assert counted(pool) == (0, 0, 0, set())
 
     def test_a_coroutine_is_cancelled_while_it_waits_for_one(
         self, store: MongoStore, monkeypatch: pytest.MonkeyPatch
@@ -150,7 +181,7 @@ class TestConnections:
         """Its turn, which may just have come, is the next one's."""
         store.create(key := a_key(), record := a_record())
         pool = pool_of(store)
-        monkeypatch.setattr(pool, "max_pool_size", 1)
+        monkeypatch.setattr(pool._places, "most", 1)
 
         async def test() -> None:
             tasks = [asyncio.ensure_future(awaited(store.get, key)) for _ in range(30)]
@@ -162,7 +193,21 @@ class TestConnections:
             assert found[::2] == [record] * 15
 
         asyncio.run(test())
-        assert (pool.requests, pool.active_sockets, pool._pending) == (0, 0, 0)
+        assert counted(pool) == (0, 0, 0, set())
+
+    @pytest.mark.parametrize("cold", [False, True])
+    def test_a_loop_that_is_closed_while_coroutines_wait_takes_nothing_from_the_others(
+        self, store: MongoStore, cold: bool
+    ) -> None:
+        """In a process of its own: nothing ends what they had begun."""
+        store.create(key := a_key(), record := a_record())
+
+        def found() -> str:
+            left = [closed_meanwhile(store, key, cold=cold) for _ in range(3)]
+            found = [asyncio.run(awaited(store.get, key)), *in_threads([lambda: store.get(key)] * 5)]
+            return str((len(left), found == [record] * 6))
+
+        assert in_processes([found]) == ["(3, True)"]
 
     @pytest.mark.parametrize("when", WHEN)
     def test_a_cancelled_verb_costs_its_own_alone(self, store: MongoStore, when: str) -> None:
@@ -178,8 +223,7 @@ class TestConnections:
             assert len(pool.conns) == before - 1
 
         asyncio.run(test())
-        assert (pool.requests, pool.active_sockets, pool._pending) == (0, 0, 0)
-        assert pool.active_contexts == set()
+        assert counted(pool) == (0, 0, 0, set())
 
     def test_one_that_nobody_waits_for_any_more_is_closed_as_it_comes(
         self, store: MongoStore, monkeypatch: pytest.MonkeyPatch
@@ -210,7 +254,7 @@ class TestConnections:
                 await task
             logs_in.set()
             assert await asyncio.to_thread(come.wait, 20)
-            assert (pool.requests, pool.active_sockets, pool._pending) == (0, 0, 0)
+            assert counted(pool)[:3] == (0, 0, 0)
             assert await awaited(store.get, key) == record
 
         with connections() as count:
@@ -222,3 +266,21 @@ class TestConnections:
 def pool_of(store: MongoStore) -> Any:
     (server,) = store._database().client._topology._servers.values()
     return server.pool
+
+
+def closed_meanwhile(store: MongoStore, key: str, *, cold: bool) -> list[asyncio.Task[Record | None]]:
+    """Close a loop while coroutines wait for a store, and return their tasks."""
+    store.get(key)
+    if cold:
+        pool_of(store).reset_without_pause()
+    loop = asyncio.new_event_loop()
+    tasks = [loop.create_task(awaited(store.get, key)) for _ in range(MOST_AT_ONCE)]
+    loop.run_until_complete(asyncio.sleep(0))
+    assert not all(each.done() for each in tasks)
+    loop.close()
+    return tasks
+
+
+def counted(pool: Any) -> tuple[int, int, int, set[object]]:
+    """What the driver counts of the connections in use and of those that are being made."""
+    return pool.requests, pool.active_sockets, pool._pending, pool.active_contexts

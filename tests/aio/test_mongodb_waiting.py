@@ -152,32 +152,23 @@ def test_what_fails_in_a_thread_after_nobody_waits_any_more_is_nothing_to_compla
 
 
 class TestCondition:
-    def test_threads_and_coroutines_wait_in_one_queue(self) -> None:
-        condition, woken = Condition(threading.Lock()), list[str]()
+    def test_threads_and_coroutines_are_woken_together(self) -> None:
+        condition = Condition(threading.Lock())
 
-        def wait_for_it(name: str) -> None:
+        def wait_for_it() -> bool:
             with condition:
-                assert condition.wait(20)
-                woken.append(name)
+                return condition.wait(20)
 
         async def test() -> None:
-            tasks = []
-            for number, name in enumerate(["a", "b", "c", "d"], 1):
-                run = awaited(wait_for_it, name) if number % 2 else asyncio.to_thread(wait_for_it, name)
-                tasks.append(asyncio.ensure_future(run))
-                while len(condition._queue) < number:
-                    await asyncio.sleep(0.001)
-            for number in range(1, 4):
-                with condition:
-                    condition.notify()
-                while len(woken) < number:
-                    await asyncio.sleep(0.001)
+            waiting = [awaited(wait_for_it), awaited(wait_for_it), asyncio.to_thread(wait_for_it)]
+            tasks = [asyncio.ensure_future(each) for each in waiting]
+            while len(condition._waiting) < len(tasks):
+                await asyncio.sleep(0.001)
             with condition:
                 condition.notify_all()
-            await asyncio.gather(*tasks)
+            assert await asyncio.gather(*tasks) == [True] * len(tasks)
 
         asyncio.run(test())
-        assert woken == ["a", "b", "c", "d"]
 
     @pytest.mark.parametrize("in_a_loop", [False, True])
     def test_nobody_notifies_in_time(self, in_a_loop: bool) -> None:
@@ -188,10 +179,10 @@ class TestCondition:
                 return condition.wait(0.02)
 
         assert (asyncio.run(awaited(wait_for_it)) if in_a_loop else wait_for_it()) is False
-        assert not condition._queue
+        assert not condition._waiting
         assert condition._lock.acquire(blocking=False)
 
-    def test_the_turn_of_one_who_is_cancelled_is_the_next_one_s(self) -> None:
+    def test_who_is_cancelled_waits_no_more(self) -> None:
         condition = Condition(threading.Lock())
 
         def wait_for_it() -> bool:
@@ -199,17 +190,16 @@ class TestCondition:
                 return condition.wait(20)
 
         async def test() -> None:
-            first, second = (asyncio.ensure_future(awaited(wait_for_it)) for _ in range(2))
-            while len(condition._queue) < 2:
-                await asyncio.sleep(0)
-            with condition:
-                condition.notify()
-            first.cancel()
+            task = asyncio.ensure_future(awaited(wait_for_it))
+            await asyncio.sleep(0)
+            assert condition._waiting
+            task.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await first
-            assert await second
+                await task
 
         asyncio.run(test())
+        assert not condition._waiting
+        assert condition._lock.acquire(blocking=False)
 
 
 class TestPauses:

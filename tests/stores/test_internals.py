@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -536,8 +537,9 @@ class WatchedCondition(threading.Condition):
 
 
 def test_canary_pymongo_conditions() -> None:
-    """Of two that connect at a time, one waits for the other where one may connect and one connection may be open."""
+    """Of two that connect at a time none waits for the other."""
     require(MongoDB)
+    both = threading.Barrier(2)
 
     class Waiting(Pool):
         def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -548,23 +550,44 @@ def test_canary_pymongo_conditions() -> None:
                 setattr(self, name, condition)
 
         def connect(self, handler: Any = None) -> Connection:
-            awaited = {"server"} if self.is_sdam else {"size_cond", "_max_connecting_cond"}
             give_up = time.monotonic() + 5
-            while not awaited.intersection(WatchedCondition.told) and time.monotonic() < give_up:
+            while "server" not in WatchedCondition.told and time.monotonic() < give_up:
                 time.sleep(0.01)
+            if not self.is_sdam:
+                both.wait(5)
             return super().connect(handler)
 
-    def two_commands(**bounds: int) -> set[str]:
-        WatchedCondition.told = []
-        options: dict[str, Any] = {"_pool_class": Waiting, "_condition_class": WatchedCondition, **bounds}
-        client: Any = pymongo.MongoClient(shared(MongoDB).url, connect=False, **options)
-        ping = client[shared(MongoDB).database].command
-        in_threads([lambda: ping("ping")] * 2)
-        client.close()
-        return set(WatchedCondition.told)
+    WatchedCondition.told = []
+    options: dict[str, Any] = {"_pool_class": Waiting, "_condition_class": WatchedCondition, "connect": False}
+    options |= {"maxPoolSize": 0, "maxConnecting": 2**31 - 1}
+    client: Any = pymongo.MongoClient(shared(MongoDB).url, **options)
+    ping = client[shared(MongoDB).database].command
+    in_threads([lambda: ping("ping")] * 2)
+    client.close()
+    assert set(WatchedCondition.told) == {"server"}
 
-    assert two_commands(maxPoolSize=1) == {"server", "size_cond"}
-    assert two_commands(maxConnecting=1) == {"server", "_max_connecting_cond"}
+
+def test_canary_pymongo_lending() -> None:
+    require(MongoDB)
+    pools = []
+
+    class Lending(Pool):
+        @contextmanager
+        def checkout(self, handler: Any = None) -> Iterator[Connection]:  # type: ignore[override]
+            if not self.is_sdam:
+                pools.append(self)
+            with super().checkout(handler) as connection:
+                yield connection
+
+    client: Any = pymongo.MongoClient(shared(MongoDB).url, _pool_class=Lending)
+    client[shared(MongoDB).database].command("ping")
+    (pool,) = pools
+    (idle,) = pool.conns
+    assert not pool._perished(idle)
+    pool.reset_without_pause()
+    assert not pool.conns
+    assert pool._perished(idle)
+    client.close()
 
 
 def test_canary_pymongo_retries() -> None:

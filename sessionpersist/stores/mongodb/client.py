@@ -28,7 +28,7 @@ from sessionpersist.stores.credentials import Credentials
 from sessionpersist.stores.hosts import check_literal
 from sessionpersist.stores.mongodb.alias import connection_to, database_of
 from sessionpersist.stores.mongodb.errors import NO_HOSTS
-from sessionpersist.stores.mongodb.pool import BoundedPool
+from sessionpersist.stores.mongodb.pool import UNBOUNDED, BoundedPool
 from sessionpersist.stores.mongodb.waiting import Condition, pause_by_the_loop
 from sessionpersist.stores.servers import check_address
 from sessionpersist.stores.settings import X509, MongoSettings, lines
@@ -170,6 +170,7 @@ class HostsClient:
             "connect": False,
             "_pool_class": partial(BoundedPool, certificates=self.certificates),
             "_condition_class": Condition,
+            **UNBOUNDED,
             **self._login(),
         }
         if self.certificates.ca_file:

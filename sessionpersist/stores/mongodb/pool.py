@@ -5,26 +5,35 @@ say how long one may be. It resolves a name without a deadline. And it follows a
 server tells it of, which gets the user name and the start of the login: where ALLOWED_STORE_HOSTS is set, only to those
 that it allows.
 
-In an event loop the connections wait by the loop; see ``waiting.py``.
+In an event loop the connections wait by the loop; see ``waiting.py``. The driver's own bounds are off: it counts for
+the whole process, and a loop that was closed while coroutines waited would take its part of that with it.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from time import monotonic
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pymongo import _csot, errors
 from pymongo.synchronous.pool import Connection, Pool
 
-from sessionpersist.awaiting import in_loop
+from sessionpersist.awaiting import Places, in_loop, sleep
 from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.connecting import aside, ip_addresses, resolve
 from sessionpersist.stores.hosts import HostNotAllowed, check_addresses
-from sessionpersist.stores.mongodb.waiting import LONG, AwaitingSocket, Condition
+from sessionpersist.stores.mongodb.waiting import LONG, AwaitingSocket
 
 # Bytes. An answer of a MongoDB server is one document, which may have 16 MiB and a little more.
 LARGEST_ANSWER = 17 * 1024 * 1024
+MOST_AT_ONCE = 100  # connections to one server that the coroutines of a loop use at a time
+MOST_CONNECTING = 2  # connections that threads, or a loop, make at a time
+LOOK_AGAIN = 0.01  # seconds between two looks whether one may connect
+UNBOUNDED = {"maxPoolSize": 0, "maxConnecting": 2**31 - 1}  # threads are bounded already
 
 
 class BoundedPool(Pool):
@@ -33,12 +42,55 @@ class BoundedPool(Pool):
     def __init__(self, *arguments: Any, certificates: Certificates, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._certificates = certificates
-        waiting: Any = Condition
-        self.size_cond, self._max_connecting_cond = waiting(self.lock), waiting(self.lock)
+        self._places = Places(MOST_AT_ONCE)
+        # How many are being made, by threads (under the key of the pool itself) and by each loop.
+        self._connecting: WeakKeyDictionary[object, int] = WeakKeyDictionary()
+
+    def checkout(self, handler: Any = None) -> Any:
+        return self._in_its_place(handler) if in_loop() else super().checkout(handler)
+
+    @contextmanager
+    def _in_its_place(self, handler: Any) -> Iterator[Connection]:
+        with self._places.one(self._give_up()), super().checkout(handler) as connection:
+            yield connection
 
     def connect(self, handler: Any = None) -> Connection:
+        """A few connect at a time. Whoever waits for that uses a connection that another gives back meanwhile."""
+        owner: object = asyncio.get_running_loop() if in_loop() else self
+        give_up = self._give_up()
+        while not self._may_connect(owner):
+            if (idle := self._idle()) is not None:
+                return idle
+            if monotonic() >= give_up:
+                raise errors.NetworkTimeout(f"{self.address[0]}: timed out")
+            sleep(LOOK_AGAIN)
+        try:
+            return self._connect(handler, give_up)
+        finally:
+            with self.lock:
+                self._connecting[owner] -= 1
+
+    def _give_up(self) -> float:
+        return monotonic() + _csot.clamp_remaining(self.opts.connect_timeout or LONG)
+
+    def _may_connect(self, owner: object) -> bool:
+        with self.lock:
+            connecting = self._connecting.get(owner, 0)
+            if connecting >= MOST_CONNECTING:
+                return False
+            self._connecting[owner] = connecting + 1
+        return True
+
+    def _idle(self) -> Connection | None:
+        with suppress(IndexError):
+            connection = self.conns.popleft()
+            if not self._perished(connection):
+                self.active_contexts.add(connection.cancel_context)
+                return connection
+        return None
+
+    def _connect(self, handler: Any, give_up: float) -> Connection:
         host, port = self.address
-        give_up = monotonic() + _csot.clamp_remaining(self.opts.connect_timeout or LONG)
         try:
             addresses = resolve(host, port or 0, give_up)
             check_addresses(host, ip_addresses(addresses))
@@ -48,12 +100,12 @@ class BoundedPool(Pool):
         except OSError as error:
             raise errors.AutoReconnect(f"{host}: {error}") from error
         bounding: Any = _Bounding(handler, host) if handler else None
-        connection = self._connected(bounding, give_up) if in_loop() else super().connect(bounding)
+        connection = self._connect_aside(bounding, give_up) if in_loop() else super().connect(bounding)
         wire: Any = connection.conn
         wire.conn = AwaitingSocket(wire.conn)
         return connection
 
-    def _connected(self, handler: Any, give_up: float) -> Connection:
+    def _connect_aside(self, handler: Any, give_up: float) -> Connection:
         """For a coroutine: to connect, the handshake of TLS and the login wait in many places, and are rare. So they
         have a thread."""
         try:

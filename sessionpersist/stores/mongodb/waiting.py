@@ -1,7 +1,7 @@
 """What the driver waits by, which lets an event loop go on: its sockets, its conditions, its pauses.
 
-PyMongo waits for an answer, for a place in its pool, for a server that it knows as the primary, and for a moment before
-another try. Each of these is given to it here. It holds no lock over any of them.
+PyMongo waits for an answer, for a server that it knows as the primary, and for a moment before another try. Each of
+these is given to it here. It holds no lock over any of them. For its pool, see ``pool.py``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
 from time import monotonic
@@ -74,11 +73,11 @@ class AwaitingSocket:
 
 
 class Condition:
-    """A condition of ``threading`` for which coroutines can wait, too: in one queue with the threads."""
+    """A condition of ``threading``, as far as the driver uses it, for which coroutines can wait, too."""
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
-        self._queue: deque[Future[None]] = deque()
+        self._waiting: set[Future[None]] = set()
 
     def __enter__(self) -> bool:
         return self._lock.__enter__()
@@ -89,32 +88,22 @@ class Condition:
         self._lock.__exit__(kind, error, trace)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Let go of the lock until somebody notifies, for so many seconds at most; return whether somebody has."""
+        """Let go of the lock until all are notified, for so many seconds at most; return whether they were."""
         turn: Future[None] = Future()
-        self._queue.append(turn)
+        self._waiting.add(turn)
         self._lock.release()
         try:
-            try:
+            with suppress(TimeoutError):
                 result_of(turn, LONG if timeout is None else max(0.0, timeout))
-            finally:
-                self._lock.acquire()
-                with suppress(ValueError):
-                    self._queue.remove(turn)
-        except TimeoutError:
-            return turn.done()
-        except BaseException:
-            if turn.done():
-                self.notify()  # cancelled as its turn had come
-            raise
-        return True
-
-    def notify(self, count: int = 1) -> None:
-        """Wake those who have waited longest. Only with the lock."""
-        for _ in range(min(count, len(self._queue))):
-            self._queue.popleft().set_result(None)
+        finally:
+            self._lock.acquire()
+            self._waiting.discard(turn)
+        return turn.done()
 
     def notify_all(self) -> None:
-        self.notify(len(self._queue))
+        """Wake all who wait. Only with the lock."""
+        while self._waiting:
+            self._waiting.pop().set_result(None)
 
 
 class RetryPolicy:
