@@ -25,7 +25,7 @@ from pathlib import Path
 from time import monotonic
 from traceback import walk_tb
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from django.conf import settings as django_settings
@@ -53,11 +53,7 @@ from tests.sizes import quick_and_long
 PACKAGE = str(Path(sessionpersist.__file__).parent)
 COOKIE = django_settings.SESSION_COOKIE_NAME
 PASSWORD = "correct horse battery staple"
-# For each operation; its lines come in a random order.
-SECONDS = quick_and_long(0.25, float(os.environ.get("CRASH_SECONDS", "1.5")))
 LEAST = 10  # crashes that are reported, however slow the machine is
-# Reports that are made in full; of the other crashes the variables are searched, which takes no time.
-REPORTS = 12
 
 # What crashes as it connects leaves its socket to the garbage collector.
 pytestmark = [
@@ -73,6 +69,17 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 
 def handler500(request: HttpRequest) -> HttpResponse:
     return HttpResponse("a crash", status=500)
+
+
+class Effort(NamedTuple):
+    """How many seconds long the lines of an operation crash, one after the other in a random order, and how many of the
+    reports are made in full: of the others only the variables are searched, which takes no time."""
+
+    seconds: float
+    reports: int
+
+
+EFFORTS = quick_and_long(Effort(0.25, 3), Effort(float(os.environ.get("CRASH_SECONDS", "1.5")), 12))
 
 
 class Crash(Exception):
@@ -187,7 +194,7 @@ def _is_hiding(line: Line) -> bool:
 
 
 def crash_at_every_line(
-    operation: Callable[[], Any], secrets: Callable[[], dict[str, str]], seconds: float
+    operation: Callable[[], Any], secrets: Callable[[], dict[str, str]], effort: Effort
 ) -> tuple[int, Told]:
     """Do it once, and once more for each of the lines that it went through; return how many crashes were reported,
     and what they told."""
@@ -196,7 +203,7 @@ def crash_at_every_line(
         operation()
     lines, told, reported = list(filterfalse(_is_hiding, debugger.lines)), Told(), 0
     random.Random(1).shuffle(lines)
-    give_up = monotonic() + seconds
+    give_up = monotonic() + effort.seconds
     for line in lines:
         if monotonic() > give_up and reported >= LEAST:
             break
@@ -206,7 +213,7 @@ def crash_at_every_line(
         for request, error in found:
             reported += 1
             told.look(variables(error), secrets())
-            if reported <= REPORTS and request.resolver_match is not None:
+            if reported <= effort.reports and request.resolver_match is not None:
                 told.look(reports(request, error), secrets())
     return reported, told
 
@@ -241,7 +248,7 @@ def log_in_and_out(client: Client) -> None:
     client.post("/logout/")
 
 
-@pytest.mark.parametrize("seconds", SECONDS)
+@pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize(
     "operation",
     [
@@ -257,7 +264,7 @@ def test_crash_between_the_cookie_and_the_store_tells_nothing(
     client: Client,
     keys: list[str],
     operation: Callable[[Client], Any],
-    seconds: float,
+    effort: Effort,
 ) -> None:
     User.objects.create_user("ada", password=PASSWORD)
     log_in(client)
@@ -265,15 +272,15 @@ def test_crash_between_the_cookie_and_the_store_tells_nothing(
     reported, told = crash_at_every_line(
         lambda: operation(client),
         lambda: {**dict.fromkeys(keys, "a session key"), **store, **derived()},
-        seconds,
+        effort,
     )
     assert reported >= LEAST
     assert sorted(set(told)) == []
 
 
-@pytest.mark.parametrize("seconds", SECONDS)
+@pytest.mark.parametrize("effort", EFFORTS)
 def test_crash_between_the_form_and_the_driver_tells_nothing(
-    settings: Settings, keys: list[str], seconds: float
+    settings: Settings, keys: list[str], effort: Effort
 ) -> None:
     require(Valkey)
     staff, client = create_staff("grace", "change_loginconfiguration"), Client(raise_request_exception=False)
@@ -282,7 +289,7 @@ def test_crash_between_the_form_and_the_driver_tells_nothing(
     reported, told = crash_at_every_line(
         lambda: save(client, **fields),
         lambda: {password: "the password of the store", **dict.fromkeys(keys, "a session key"), **derived()},
-        3 * seconds,
+        effort._replace(seconds=3 * effort.seconds),
     )
     assert LoginConfiguration.get_solo().redis_password == password
     assert reported >= LEAST
