@@ -13,11 +13,12 @@ A lock must not be held over any of them: in a loop the next to want it would wa
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from time import monotonic
@@ -142,6 +143,16 @@ def wait(awaitable: Awaitable[T]) -> T:
     return answer
 
 
+class _Round:
+    """What is awaited until the loop has gone round once."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+_ROUND = _Round()
+
+
 def sleep(seconds: float) -> None:
     """Wait for so many seconds."""
     if in_loop():
@@ -246,6 +257,18 @@ def once_ready(
             writable(sock, give_up)
         except BlockingIOError:
             ready(sock, give_up)
+
+
+def send_all(sock: socket.socket, data: Any, give_up: float) -> None:
+    """Write all of a request to a socket that does not wait, as ``once_ready`` does.
+
+    No answer can be there before the loop has gone round once. Most often it is there then, and the socket need not be
+    watched, which takes the system two calls and the loop a timer.
+    """
+    rest = memoryview(data)
+    while rest:
+        rest = rest[once_ready(lambda: sock.send(rest), sock, writable, give_up) :]  # noqa: B023 - called at once
+    wait(_ROUND)
 
 
 def acquire(lock: Lock, give_up: float) -> bool:

@@ -7,7 +7,6 @@ these is given to it here. It holds no lock over any of them. For its pool, see 
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
@@ -17,7 +16,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from sessionpersist.awaiting import in_loop, once_ready, readable, result_of, sleep, writable
+from sessionpersist.awaiting import in_loop, once_ready, readable, result_of, send_all, sleep
 
 LONG = 3600.0  # seconds: for who has set no bound
 
@@ -29,7 +28,6 @@ class AwaitingSocket:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._seconds = self._patience = sock.gettimeout()  # what the driver has set, and what the socket has
-        self._asked = False  # and nothing was read since
 
     def gettimeout(self) -> float | None:
         return self._seconds
@@ -40,21 +38,13 @@ class AwaitingSocket:
     def recv_into(self, buffer: Any) -> int:
         if not self._awaits():
             return self._sock.recv_into(buffer)
-        give_up = self._give_up()
-        if self._asked and not isinstance(self._sock, ssl.SSLSocket):  # which may have read more than it gave
-            readable(self._sock, give_up)  # no answer can be there yet
-        self._asked = False
-        return once_ready(lambda: self._sock.recv_into(buffer), self._sock, readable, give_up)
+        return once_ready(lambda: self._sock.recv_into(buffer), self._sock, readable, self._give_up())
 
     def sendall(self, data: Any) -> None:
-        if not self._awaits():
+        if self._awaits():
+            send_all(self._sock, data, self._give_up())
+        else:
             self._sock.sendall(data)
-            return
-        give_up, rest = self._give_up(), memoryview(data)
-        while rest:
-            sent = once_ready(lambda: self._sock.send(rest), self._sock, writable, give_up)  # noqa: B023 - at once
-            rest = rest[sent:]
-        self._asked = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from redis.connection import DefaultParser, SSLConnection
 from redis.retry import Retry
 
 from sessionpersist import forks
-from sessionpersist.awaiting import Places, in_loop, in_thread, once_ready, readable, writable
+from sessionpersist.awaiting import Places, in_loop, in_thread, once_ready, readable, send_all
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.certificates import Certificates
@@ -109,7 +108,7 @@ class CountingSocket:
 
     def sendall(self, data: Any) -> None:
         if self._awaits:
-            return self._send_in_loop(data)
+            return send_all(self._sock, data, self._give_up)
         self._send(data)
         if len(data) > SHORT:  # which may have taken a while
             self._going_on = True
@@ -117,7 +116,7 @@ class CountingSocket:
 
     def recv_into(self, buffer: Any) -> int:
         if self._awaits:
-            received = self._receive_in_loop(buffer)
+            received = once_ready(lambda: self._receive_into(buffer), self._sock, readable, self._give_up)
         else:
             if self._going_on:
                 self._hurry()
@@ -149,19 +148,6 @@ class CountingSocket:
     def _hurry(self) -> None:
         self._patience = left(self._give_up)
         self._sock.settimeout(self._patience)
-
-    def _send_in_loop(self, data: Any) -> None:
-        rest = memoryview(data)
-        while rest:
-            sent = once_ready(lambda: self._sock.send(rest), self._sock, writable, self._give_up)  # noqa: B023 - at once
-            rest = rest[sent:]
-
-    def _receive_in_loop(self, buffer: Any) -> int:
-        if not self._going_on and not isinstance(
-            self._sock, ssl.SSLSocket
-        ):  # which may have read more than it gave
-            readable(self._sock, self._give_up)  # no answer can be there yet
-        return once_ready(lambda: self._receive_into(buffer), self._sock, readable, self._give_up)
 
 
 class PlainConnection(redis.Connection):
