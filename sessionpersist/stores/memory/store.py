@@ -58,7 +58,7 @@ PAGE = 100  # records that a scan reads at a time
 PAGE_BYTES = 1024 * 1024  # after which a page ends: bounded memory
 MANY = 1000  # records that a count looks at in one transaction
 CLEAR_EVERY = 60.0  # seconds between the end of one clearing and the next, in a process
-TRIES = 3  # at a map that is closed or outgrown at that very moment
+TRIES = 20  # at a map that is closed or outgrown at that very moment: by each fork of another thread, for one
 FAILURES = (lmdb.Error, sqlite3.Error, OSError, ArithmeticError, ValueError, TypeError, struct.error)
 
 P = ParamSpec("P")
