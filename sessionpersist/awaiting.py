@@ -23,7 +23,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, ParamSpec, Protocol, TypeVar
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 from django.dispatch import Signal
@@ -175,14 +175,10 @@ def result_of(future: Future[T], seconds: float) -> T:
         return future.result(seconds)
     loop = asyncio.get_running_loop()
     done: asyncio.Future[bool] = loop.create_future()
-    # The other thread must not be what keeps a coroutine of a closed loop alive: it would end it, as the last to know
-    # it, and only this one can.
-    waiting = ref(done)
 
     def tell(_: Future[T]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits
-            if (found := waiting()) is not None:
-                loop.call_soon_threadsafe(_settle, found, True)
+            loop.call_soon_threadsafe(_settle, done, True)
 
     future.add_done_callback(tell)
     timer = loop.call_later(seconds, _settle, done, False)
