@@ -26,6 +26,7 @@ from tests.servers import MongoDB, ReplicaSet, require, shared
 from tests.stores.contract import a_key, a_record
 from tests.stores.databases import imported
 from tests.stores.parallel import in_threads
+from tests.stores.places import mongo_store
 from tests.stores.test_mongodb import TestMongoStore as OneServer
 
 pytestmark = pytest.mark.xdist_group("replica_set")
@@ -145,6 +146,12 @@ def test_it_goes_on_after_the_end_of_each_request_and_in_every_thread(store: Pro
 
     found = in_threads([partial(requests, key) for key in records])
     assert found == list(records.values())
+
+
+def test_an_event_loop_has_a_thread_ask_it_and_no_other_mongodb(store: Probed) -> None:
+    assert store.blocks
+    with closing(mongo_store()) as own:
+        assert not own.blocks
 
 
 def test_the_options_of_the_project_do_not_make_it_forget_or_read_what_is_old(config: Config) -> None:
