@@ -19,10 +19,17 @@ from greenlet import GreenletExit
 from sessionpersist import awaiting
 from sessionpersist.awaiting import MOST_IDLE, awaited, in_loop, sleep, wait
 from sessionpersist.engine import SessionStore
+from sessionpersist.stores.mongodb import client as clients
 from tests.aio.conftest import KINDS, ON_THE_LOOP
 from tests.engine.support import key_of, new_session
 
 LOOPS = 200
+
+
+@pytest.fixture(autouse=True)
+def no_client_of_other_tests() -> None:
+    """The driver of MONGODB watches its servers in threads, which open connections at any time."""
+    clients._close_all()
 
 
 def descriptors() -> int:
