@@ -73,3 +73,10 @@ class UWSGI(Cold):
 
 class UWSGIWithoutThreads(UWSGI):
     options: ClassVar[list[str]] = []
+
+
+class GunicornOnLoops(Gunicorn):
+    """Its worker of its own for ASGI."""
+
+    application = "tests.upkeep.serving:asgi"
+    kind = "asgi"

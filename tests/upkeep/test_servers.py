@@ -17,7 +17,16 @@ from tests.servers import Valkey
 from tests.servers.process import STOP_SECONDS
 from tests.stores.places import redis_store
 from tests.upkeep.moved import ask, is_over, newest, some, wait_for
-from tests.upkeep.servers import UWSGI, Gevent, Gunicorn, Served, Sync, Uvicorn, UWSGIWithoutThreads
+from tests.upkeep.servers import (
+    UWSGI,
+    Gevent,
+    Gunicorn,
+    GunicornOnLoops,
+    Served,
+    Sync,
+    Uvicorn,
+    UWSGIWithoutThreads,
+)
 
 SESSIONS = 300
 JDBC = {"persistence_type": "JDBC", "jdbc_database": "default"}
@@ -68,9 +77,19 @@ def require_server(kind: type[Served]) -> None:
         (Gevent, False),
         (Gevent, True),
         (Uvicorn, False),
+        (GunicornOnLoops, False),
         (UWSGI, True),
     ],
-    ids=["sync", "gthread", "gthread preloaded", "gevent", "gevent preloaded", "uvicorn", "uWSGI"],
+    ids=[
+        "sync",
+        "gthread",
+        "gthread preloaded",
+        "gevent",
+        "gevent preloaded",
+        "uvicorn",
+        "gunicorn asgi",
+        "uWSGI",
+    ],
 )
 def test_a_handover_ends_by_itself(
     kind: type[Served], preload: bool, site: Site, sessions: dict[str, Record], source: RedisStore
