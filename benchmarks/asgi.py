@@ -34,7 +34,7 @@ LEAN: dict[str, Any] = {
     "ROOT_URLCONF": "benchmarks.views",
     "SILENCED_SYSTEM_CHECKS": ["admin.E408", "admin.E409"],  # which want more middleware
 }
-POOL = {"min_size": 4, "max_size": 16}  # connections to PostgreSQL
+POOL = {"min_size": 32, "max_size": 32}  # connections to PostgreSQL
 
 
 class AsyncNode(AsgiNode):

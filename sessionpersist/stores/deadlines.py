@@ -9,7 +9,7 @@ patience that the project gave them.
 
 What is late is cut off: one thread a process shuts its socket down, and the driver, whichever it is and whatever it
 waits for, finds the connection closed. A connection that is still being made has no socket that one could know of; it
-is made in a thread of its own, and thrown away where it comes too late.
+is made in a thread of its own, and thrown away where it comes too late. A pool makes its connections in threads anyway.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -198,7 +199,8 @@ def _connect(connection: Any, give_up: float) -> None:
 
     def in_time(parameters: dict[str, Any]) -> Any:
         impatient = {**parameters, **_impatience(connection, parameters, give_up)}
-        raw = _in_time(lambda: as_django_does(impatient), give_up, _throw_away)
+        make = partial(as_django_does, impatient)
+        raw = make() if _comes_in_time(connection) else _in_time(make, give_up, _throw_away)
         _restore_patience(raw, parameters)
         stack.enter_context(_CutOff(connection, raw, give_up))  # for what Django says on a new connection
         return raw
@@ -286,11 +288,19 @@ def _patient_pool(connection: Any, give_up: float) -> Iterator[None]:
         del vars(connection)["_connection_pools"]
 
 
+def _comes_in_time(connection: Any) -> bool:
+    """Whether connections come from a pool, which waits no longer by itself. Under ASGI each request takes one, and a
+    thread to wait for it costs more than all the rest."""
+    pool = getattr(connection, "pool", None)
+    return isinstance(pool, _PatientPool) and pool.take != pool.pool.getconn
+
+
 class _PatientPool:
     """A pool as Django asks it for a connection."""
 
     def __init__(self, pool: Any, give_up: float) -> None:
         self.pool, self.give_up = pool, give_up
+        self.take = getattr(pool, "_getconn_unchecked", pool.getconn)
 
     def open(self) -> None:
         self.pool.open()
@@ -298,9 +308,8 @@ class _PatientPool:
     def getconn(self) -> Any:
         """Return a connection that the server has not closed: after a restart all that lie idle are closed. The pool's
         own check would sleep for a second after each of them."""
-        take = getattr(self.pool, "_getconn_unchecked", self.pool.getconn)
         while True:
-            raw = take(max(0.01, self.give_up - monotonic()))
+            raw = self.take(max(0.01, self.give_up - monotonic()))
             if not _is_closed_by_server(raw):
                 return raw
             _throw_away(raw)

@@ -11,6 +11,7 @@ from django.db import connections
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.stores import deadlines
 from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.settings import DatabaseSettings
@@ -61,6 +62,16 @@ def test_sessions_are_kept_by_way_of_a_pool(store: GuardedStore) -> None:
         assert store.create(key, record)
     found = in_threads([lambda: store.get(key)] * (3 * IDLE))
     assert found == [record] * (3 * IDLE)
+
+
+def test_a_connection_of_the_pool_takes_no_thread_of_its_own(
+    store: GuardedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with a_request():
+        store.create(key := a_key(), record := a_record())
+    monkeypatch.setattr(deadlines, "aside", lambda *arguments: pytest.fail("a thread"))
+    with a_request():
+        assert store.get(key) == record
 
 
 def test_after_a_restart_no_request_is_refused(store: GuardedStore, server: Postgres) -> None:
