@@ -96,12 +96,11 @@ class TestOutage:
             raise dns.resolver.NXDOMAIN
 
         monkeypatch.setattr(dns.resolver, "resolve", resolve)
-        with (
-            closing(mongo_store(host="nowhere.test.example", srv=True)) as store,
-            pytest.raises(StoreUnavailable) as caught,
-        ):
-            asyncio.run(awaited(store.get, a_key()))
-        assert caught.value.field == "host"
+        with closing(mongo_store(host="nowhere.test.example", srv=True)) as store:
+            for verb in every_verb(store).values():
+                with pytest.raises(StoreUnavailable) as caught:
+                    asyncio.run(awaited(verb))
+                assert caught.value.field == "host"
         assert asked
         assert threading.main_thread() not in asked
 

@@ -398,9 +398,15 @@ class MongoStore(Probed):
         return answer["firstBatch"], bool(cursor and answer["firstBatch"])
 
     def _answer(self, only: Document, size: int, options: Mapping[str, Any]) -> Any:
-        sessions = self._sessions
-        find = {"find": sessions.name, "filter": only, "sort": {"_id": 1}, "limit": size, "batchSize": size}
         with self._translated():
+            sessions = self._sessions
+            find = {
+                "find": sessions.name,
+                "filter": only,
+                "sort": {"_id": 1},
+                "limit": size,
+                "batchSize": size,
+            }
             answer = sessions.database.command({**find, **options}, codec_options=CODEC)["cursor"]
             batch = answer["firstBatch"]
             if len(batch) > size or not all(type(each["_id"]) is str for each in batch):
