@@ -16,7 +16,6 @@ from pymongo.synchronous.pool import Connection, Pool
 
 from sessionpersist.awaiting import awaited
 from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Record
-from sessionpersist.stores.mongodb import client as clients
 from sessionpersist.stores.mongodb.pool import MOST_AT_ONCE, MOST_CONNECTING
 from sessionpersist.stores.mongodb.store import MongoStore
 from tests.aio.interrupting import WHEN, cancelled_at
@@ -68,9 +67,12 @@ def store() -> Iterator[MongoStore]:
         store._sessions.drop()
 
 
+OTHERS: set[int] = set()  # connections that other tests have left open
+
+
 @contextmanager
-def connections() -> Iterator[Callable[[], int]]:
-    """How many connections the server has from stores, those aside by which the driver watches it."""
+def ids_of_connections() -> Iterator[Callable[[], set[int]]]:
+    """Which connections the server has from stores, those aside by which the driver watches it."""
     server = shared(MongoDB)
     if server.external:
         pytest.skip("needs a user who may see the connections of others")
@@ -79,21 +81,21 @@ def connections() -> Iterator[Callable[[], int]]:
         stages: list[dict[str, Any]] = [
             {"$currentOp": {"allUsers": True, "idleConnections": True}},
             {"$match": ours},
-            {"$count": "found"},
         ]
+        yield lambda: {each["connectionId"] for each in client.admin.aggregate(stages)}
 
-        def count() -> int:
-            return int(next(iter(client.admin.aggregate(stages)), {"found": 0})["found"])
 
-        yield count
+@contextmanager
+def connections() -> Iterator[Callable[[], int]]:
+    """How many there are, those of other tests aside."""
+    with ids_of_connections() as ids:
+        yield lambda: len(ids() - OTHERS)
 
 
 @pytest.fixture
-def no_other_connections() -> None:
-    """Close what the tests before have left open, so that what a test counts is its own."""
-    clients._close_all()
-    with connections() as count:
-        assert eventually(count, {0})
+def no_other_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ids_of_connections() as ids:
+        monkeypatch.setattr("tests.aio.test_mongodb.OTHERS", ids())
 
 
 @pytest.mark.usefixtures("no_other_connections")
