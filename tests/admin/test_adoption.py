@@ -38,8 +38,9 @@ def as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def old(settings: Settings) -> None:
-    """25 sessions at Django's engine in the database."""
+def old(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """25 sessions at Django's engine in the database; one step moves them, however busy the machine is."""
+    monkeypatch.setattr("sessionpersist.configuration.views.adoption.STEP_SECONDS", 60)
     settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ADOPT_FROM": DB}
     for _ in range(25):
         session = DatabaseSession()
