@@ -62,7 +62,7 @@ def started(folder: Path) -> Iterator[Live]:
     for kind in (Valkey, Postgres, MongoDB):
         require(kind)
     database = shared(Postgres).create_database(f"test_asgi_{time.monotonic_ns()}")
-    settings = {"REFRESH_SECONDS": REFRESH, "ACTIVATION_SECONDS": 0, "TIMEOUT_SECONDS": 5}
+    settings = {"REFRESH_SECONDS": REFRESH, "ACTIVATION_SECONDS": 0, "TIMEOUT_SECONDS": 10}
     site = Site(folder, {stores.ALIAS: database}, KEY_PREFIX=folder.name, **settings)
     site.migrate()
     with Valkey() as server, LiveNode(site, "node") as node:
