@@ -18,7 +18,8 @@ from tests.aio.interrupting import WHEN, cancelled_at
 from tests.stores.contract import a_key, a_record
 from tests.stores.test_memory import holding
 
-TIMEOUT = 3.0  # seconds
+TIMEOUT = 15.0  # seconds
+HELD = 1.5  # seconds for which another process has the turn
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_a_coroutine_that_waits_for_its_turn_holds_up_no_other(store: MemoryStor
         assert not writes.done()
         assert await writes
 
-    with another_writes(store, 0.5):
+    with another_writes(store, HELD):
         asyncio.run(test())
 
 
@@ -63,7 +64,7 @@ def test_sync_code_on_the_loop_takes_its_turn_while_a_coroutine_waits_for_one(st
         assert store.create(a_key(), a_record())
         assert await writes
 
-    with another_writes(store, 0.5):
+    with another_writes(store, HELD):
         asyncio.run(test())
 
 
@@ -71,7 +72,7 @@ def test_a_turn_that_does_not_come_is_waited_for_until_the_deadline(tmp_path: Pa
     store = MemoryStore(tmp_path, "site", 0.5)
     store.prepare()
     begun = time.monotonic()
-    with another_writes(store, 1.5), pytest.raises(StoreUnavailable, match="locked by another process"):
+    with another_writes(store, HELD), pytest.raises(StoreUnavailable, match="locked by another process"):
         asyncio.run(awaited(store.create, a_key(), a_record()))
     assert time.monotonic() - begun > 0.5
     assert asyncio.run(awaited(store.create, a_key(), a_record()))
@@ -85,6 +86,6 @@ def test_a_coroutine_that_is_cancelled_as_it_waits_for_its_turn_leaves_it_to_oth
     async def test() -> None:
         assert await cancelled_at(3, when, awaited(store.create, a_key(), a_record()))
 
-    with another_writes(store, 0.5):
+    with another_writes(store, HELD):
         asyncio.run(test())
         assert store.create(a_key(), a_record())
