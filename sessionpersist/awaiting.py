@@ -124,6 +124,7 @@ async def awaited(function: Callable[P, T], *arguments: P.args, **named: P.kwarg
         else:
             runner.parent = getcurrent()
             runner.switch(answer)
+    runner.gr_context = None  # which leads to all that the task knows
     if len(idle) < MOST_IDLE:
         idle.append(runner)
     result: T = runner.outcome()

@@ -11,13 +11,14 @@ import os
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeGuard, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, UpdateError
 from django.http import HttpRequest
 
 from sessionpersist import audit
-from sessionpersist.awaiting import sleep
+from sessionpersist.awaiting import in_thread, sleep
 from sessionpersist.exceptions import SessionLimitReached, StoreUnavailable
 from sessionpersist.handover import logouts, routing
 from sessionpersist.handover.driving import backoff
@@ -51,6 +52,7 @@ KEY_LENGTH = 32
 KEY_CHARACTERS = bytes(ord(VALID_KEY_CHARS[byte % len(VALID_KEY_CHARS)]) for byte in range(256))
 UNEVEN = bytes(range(256 - 256 % len(VALID_KEY_CHARS), 256))  # bytes that would favour the first characters
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Rest = ParamSpec("Rest")  # what a verb takes after the key
 
@@ -106,6 +108,8 @@ class SessionStore(Timed):
         Raises CreateError (``must_create`` and the key is taken), UpdateError (the session was deleted elsewhere),
         StoreUnavailable, SessionTooLarge.
         """
+        if routing.holds_up_the_loop():
+            return in_thread(self.save, must_create)  # once for all that it asks
         if self.session_key is None:
             return self.create()
         data = self._get_session(no_load=must_create)
@@ -193,34 +197,44 @@ class SessionStore(Timed):
         async with self._reading:
             return await super()._aget_session()
 
+    async def _on_loop(self, operation: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Run an operation for a coroutine. What a subclass of a project's makes of it may ask a database, so that is
+        run in a thread, as Django has it."""
+        if type(self) is SessionStore:
+            return await routing.on_loop(operation, *arguments, **named)
+        return await sync_to_async(operation)(*arguments, **named)
+
     async def aload(self) -> dict[str, Any]:
         """See load()."""
-        return await routing.on_loop(self.load)
+        return await self._on_loop(self.load)
 
     async def aexists(self, session_key: str | None) -> bool:
         """See exists()."""
-        return await routing.on_loop(self.exists, session_key)
+        return await self._on_loop(self.exists, session_key)
 
     async def acreate(self) -> None:
         """See create()."""
-        await routing.on_loop(self.create)
+        await self._on_loop(self.create)
 
     async def asave(self, must_create: bool = False) -> None:
         """See save()."""
-        await routing.on_loop(self.save, must_create)
+        await self._on_loop(self.save, must_create)
 
     async def adelete(self, session_key: str | None = None) -> None:
         """See delete()."""
-        await routing.on_loop(self.delete, session_key)
+        await self._on_loop(self.delete, session_key)
 
     async def acycle_key(self) -> None:
         """See cycle_key()."""
-        await routing.on_loop(self.cycle_key)
+        await self._on_loop(self.cycle_key)
 
     @classmethod
     async def aclear_expired(cls) -> None:
         """See clear_expired()."""
-        await routing.on_loop(cls.clear_expired)
+        if cls is SessionStore:
+            await routing.on_loop(cls.clear_expired)
+        else:
+            await sync_to_async(cls.clear_expired)()
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -562,7 +576,8 @@ class SessionStore(Timed):
     ) -> T:
         """Call a verb of a store, which begins with the stored key; an outage is noted for the middleware, wherever it
         ends."""
-        assert session_key is not None  # each caller has seen to that
+        if session_key is None:  # each caller has seen to that, unless another task has flushed it meanwhile
+            raise UpdateError
         try:
             return verb(self._sealer_of(session_key).stored_key, *rest, **named)
         except StoreUnavailable as error:

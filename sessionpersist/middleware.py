@@ -37,8 +37,9 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Do the same under ASGI, on the loop itself: nothing here takes a thread unless a store or a page does. What a
-        subclass of a project's adds may ask a database, so that is run in a thread, as Django has it."""
-        if type(self) is not SessionMiddleware:
+        subclass of a project's adds may ask a database, and so may another engine: they are run in a thread, as Django
+        has it."""
+        if type(self) is not SessionMiddleware or not issubclass(self.SessionStore, SessionStore):
             return await super().__acall__(request)
         self.process_request(request)
         response: HttpResponse = await self.get_response(request)  # type: ignore[misc] # it is a coroutine function

@@ -7,6 +7,7 @@ In steady state all of this costs a request a few comparisons. Near a switch, an
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import ParamSpec, TypeVar
 
@@ -14,8 +15,8 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from sessionpersist import forks
-from sessionpersist.awaiting import awaited, send_robust, sleep
-from sessionpersist.exceptions import StoreMisconfigured
+from sessionpersist.awaiting import awaited, in_loop, send_robust, sleep
+from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.handover import snapshot
 from sessionpersist.handover.carrying import Place, View
 from sessionpersist.handover.driving import Rule, drive
@@ -318,12 +319,20 @@ def current_store() -> RoutedStore:
 
 
 async def on_loop(operation: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Run a whole operation on the stores in force for a coroutine: on its loop, or, where one of the stores can but
-    hold up its thread, once in another."""
+    """Run a whole operation on the stores in force for a coroutine: on its loop, or, where one of the stores holds up
+    the thread that asks it, once in another."""
     view = _view
+    if view is None:
+        with suppress(StoreUnavailable, StoreMisconfigured):  # the operation meets it again, and notes it
+            view = await awaited(current_view)
     if view is not None and view.blocks:
         return await sync_to_async(operation)(*arguments, **named)
     return await awaited(operation, *arguments, **named)
+
+
+def holds_up_the_loop() -> bool:
+    """Return whether this runs for a coroutine, and a store in force holds up the thread that asks it."""
+    return in_loop() and _view is not None and _view.blocks
 
 
 def current_policy() -> Policy:

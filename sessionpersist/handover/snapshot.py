@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,7 +22,7 @@ from typing import TypeGuard
 from django.db import Error, connections, router
 
 from sessionpersist import conf, forks
-from sessionpersist.awaiting import in_loop, in_thread
+from sessionpersist.awaiting import in_loop, in_thread, result_of
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import announcing, quiet, times
 from sessionpersist.initial import initial_policy, initial_settings
@@ -159,7 +160,7 @@ _overrides: list[tuple[Snapshot, Snapshot]] = []  # each as it began, and as it 
 _override: Snapshot | None = None  # the last of them
 _overriding = threading.Lock()
 _tested: tuple[quiet.Save | None, Snapshot | None] = (None, None)  # what a test knows, and since which save
-_asking = False  # whether a coroutine has a thread read
+_reading: Future[Snapshot] | None = None  # what a thread reads for coroutines
 _lost = False  # whether the last read failed, so that the log has one line when it does and one when it works again
 
 
@@ -181,8 +182,8 @@ def held() -> Snapshot | None:
 
 def reset() -> None:
     """Forget everything: the next request reads the configuration. After a fork, after settings changed, in tests."""
-    global _held, _lock, _lost, _tested, _asking
-    _held, _lock, _lost, _tested, _asking = None, threading.Lock(), False, (None, None), False
+    global _held, _lock, _lost, _tested, _reading
+    _held, _lock, _lost, _tested, _reading = None, threading.Lock(), False, (None, None), None
     announcing.reset()
 
 
@@ -276,17 +277,37 @@ def _refreshed() -> Snapshot:
 
 def _refreshed_aside() -> Snapshot:
     """The same for a coroutine, whose loop must not wait for a database: another thread reads, for all coroutines."""
-    global _asking
+    global _reading
     if conf.tests_are_quiet():
         save, (read_for, known) = quiet.last_save(), _tested
         return in_thread(_in_test) if known is None or read_for is not save else _in_test()
-    if _asking and _is_bearable(held := _held):
+    held, reading = _held, _reading
+    if reading is None:
+        reading = _reading = Future()
+        # Of its own: Django's may be busy for long, and with what waits for this coroutine.
+        threading.Thread(
+            target=_read_for, args=(reading,), name="sessionpersist-refresh", daemon=True
+        ).start()
+    if _is_bearable(held) and held.fresh_until > EXPIRED:
         return held.at(monotonic())
-    _asking = True
     try:
-        return in_thread(current)
+        return result_of(reading, 2 * conf.timeout_seconds())  # to connect, and to read
+    except TimeoutError as error:
+        raise StoreUnavailable("The login configuration could not be read in time.") from error
+
+
+def _read_for(coroutines: Future[Snapshot]) -> None:
+    global _reading
+    try:
+        known = current()
+    except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+        _reading = None
+        coroutines.set_exception(error)
+    else:
+        _reading = None
+        coroutines.set_result(known)
     finally:
-        _asking = False
+        connections.close_all()
 
 
 def _read_in_turn(lock: threading.Lock, held: Snapshot | None) -> Snapshot:

@@ -116,6 +116,12 @@ def aside(call: Callable[[], T], give_up: float, throw_away: Callable[[T], None]
         raise
 
 
+def apart(call: Callable[[], T], give_up: float, throw_away: Callable[[T], None] = lambda _: None) -> T:
+    """Call what holds up its thread and needs no connection of Django's, and return what it returns. For a coroutine
+    that is ``aside``: Django's thread may be busy for long with what others have it do."""
+    return aside(call, give_up, throw_away) if in_loop() else call()
+
+
 def left(give_up: float) -> float:
     """How many seconds are left until then; TimeoutError where none are."""
     seconds = give_up - monotonic()

@@ -84,7 +84,7 @@ async def carried_out(operation: Operation, hops: list[str]) -> None:
     threads = threading.active_count()
     hops.clear()
     await operation(session)
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # one of another test may have ended
 
 
 @pytest.mark.parametrize("kind", WITHOUT)

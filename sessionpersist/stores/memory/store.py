@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
@@ -21,7 +22,6 @@ import lmdb
 from django.conf import settings as django_settings
 
 from sessionpersist import conf
-from sessionpersist.awaiting import in_thread
 from sessionpersist.exceptions import ForeignRecord, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.base import (
     PLACE,
@@ -37,6 +37,7 @@ from sessionpersist.stores.base import (
     now_ms,
     place_of,
 )
+from sessionpersist.stores.connecting import apart
 from sessionpersist.stores.memory import folder, former
 from sessionpersist.stores.memory.records import (
     LONGEST,
@@ -278,11 +279,15 @@ class MemoryStore(Probed):
         found = self._map
         if found is None or not found.is_current():
             give_up = time.monotonic() + self.timeout
-            folder.make_private(self.folder, self.newest)
-            # A coroutine has it opened in a thread: it waits for other processes with a lock in its hands.
-            self._map = found = in_thread(shared_map, self.folder / FILE, give_up, self._begin)
-            former.forget(self.folder, self.timeout)
+            # For a coroutine in a thread: it waits for other processes with a lock in its hands.
+            self._map = found = apart(partial(self._open, give_up), give_up)
         return found
+
+    def _open(self, give_up: float) -> SharedMap:
+        folder.make_private(self.folder, self.newest)
+        opened = shared_map(self.folder / FILE, give_up, self._begin)
+        former.forget(self.folder, self.timeout)
+        return opened
 
     def _begin(self, transaction: Transaction) -> None:
         """Give a new map the id of its place, and what an older release has left in this folder."""

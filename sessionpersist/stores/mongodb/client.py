@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -20,10 +21,10 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from sessionpersist import exits
-from sessionpersist.awaiting import in_thread
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.addresses import Address, addresses, check_distinct
 from sessionpersist.stores.certificates import Certificates
+from sessionpersist.stores.connecting import apart
 from sessionpersist.stores.credentials import Credentials
 from sessionpersist.stores.hosts import check_literal
 from sessionpersist.stores.mongodb.alias import connection_to, database_of
@@ -132,7 +133,7 @@ class HostsClient:
     def database(self) -> Database[Document]:
         database = self._opened.get(os.getpid())
         # To open one may take a name server, and a provider of credentials.
-        return in_thread(self._open_once) if database is None else database
+        return apart(self._open_once, monotonic() + self._timeout) if database is None else database
 
     def refused(self) -> bool:
         """A login that changes from time to time is asked for again, by a client of its own."""
@@ -146,13 +147,13 @@ class HostsClient:
     def close(self, timeout: float) -> None:
         database = self._opened.pop(os.getpid(), None)
         if database is not None:
-            in_thread(_close, database.client, timeout)
+            apart(partial(_close, database.client, timeout), monotonic() + 2 * timeout)
 
     def _open_once(self) -> Database[Document]:
         """Of those that come first together, one opens it for all."""
         process = os.getpid()
-        if process in self._opened:
-            return self._opened[process]
+        if (database := self._opened.get(process)) is not None:
+            return database
         client = self._open()
         database = self._opened.setdefault(process, client[self._settings.database])
         if database.client is not client:

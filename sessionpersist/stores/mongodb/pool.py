@@ -24,7 +24,7 @@ from pymongo.synchronous.pool import Connection, Pool
 
 from sessionpersist.awaiting import Places, in_loop, sleep
 from sessionpersist.stores.certificates import Certificates
-from sessionpersist.stores.connecting import aside, ip_addresses, resolve
+from sessionpersist.stores.connecting import apart, ip_addresses, resolve
 from sessionpersist.stores.hosts import HostNotAllowed, check_addresses
 from sessionpersist.stores.mongodb.waiting import LONG, AwaitingSocket
 
@@ -94,24 +94,30 @@ class BoundedPool(Pool):
         try:
             addresses = resolve(host, port or 0, give_up)
             check_addresses(host, ip_addresses(addresses))
-            self._read_certificates()
         except TimeoutError as error:
             raise errors.NetworkTimeout(f"{host}: the name server did not answer in time") from error
         except OSError as error:
             raise errors.AutoReconnect(f"{host}: {error}") from error
         bounding: Any = _Bounding(handler, host) if handler else None
-        connection = self._connect_aside(bounding, give_up) if in_loop() else super().connect(bounding)
+        connection = self._connect_apart(bounding, give_up)
         wire: Any = connection.conn
         wire.conn = AwaitingSocket(wire.conn)
         return connection
 
-    def _connect_aside(self, handler: Any, give_up: float) -> Connection:
+    def _connect_apart(self, handler: Any, give_up: float) -> Connection:
         """For a coroutine: to connect, the handshake of TLS and the login wait in many places, and are rare. So they
         have a thread."""
         try:
-            return aside(partial(super().connect, handler), give_up, self._throw_away)
+            return apart(partial(self._log_in, handler), give_up, self._throw_away)
         except TimeoutError as error:
             raise errors.NetworkTimeout(f"{self.address[0]}: timed out") from error
+
+    def _log_in(self, handler: Any) -> Connection:
+        try:
+            self._read_certificates()
+        except OSError as error:
+            raise errors.AutoReconnect(f"{self.address[0]}: {error}") from error
+        return super().connect(handler)
 
     def _throw_away(self, connection: Connection) -> None:
         """Close a connection that nobody waits for any more."""

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -23,11 +24,11 @@ from redis.connection import DefaultParser, SSLConnection
 from redis.retry import Retry
 
 from sessionpersist import forks
-from sessionpersist.awaiting import Places, in_loop, in_thread, once_ready, readable, send_all
+from sessionpersist.awaiting import Places, in_loop, once_ready, readable, send_all
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.certificates import Certificates
-from sessionpersist.stores.connecting import connect, left
+from sessionpersist.stores.connecting import apart, connect, left
 from sessionpersist.stores.credentials import Credentials
 from sessionpersist.stores.hosts import check_addresses
 
@@ -182,22 +183,9 @@ class PlainConnection(redis.Connection):
 
 class EncryptedConnection(PlainConnection, SSLConnection):
     def _encrypted(self, sock: socket.socket) -> socket.socket:
-        made: list[socket.socket] = []
-        wanted = True
-
-        def shake_hands() -> socket.socket:
-            made.append(self._wrap_socket_with_ssl(sock))  # type: ignore[no-untyped-call]
-            if not wanted:
-                made[0].close()
-            return made[0]
-
-        try:
-            return in_thread(shake_hands)
-        except BaseException:  # a coroutine that is cancelled does not wait for the thread
-            wanted = False
-            for each in made:
-                each.close()
-            raise
+        shake_hands: Callable[[], socket.socket] = partial(self._wrap_socket_with_ssl, sock)
+        # It is given up in time by the socket, whose error tells more.
+        return apart(shake_hands, _gives_up.get() + 1, socket.socket.close)
 
 
 class Unconfirmed(redis.RedisError):
@@ -406,7 +394,7 @@ class Provider(redis.CredentialProvider):
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         ask = self.credentials.now
         try:
-            username, password = in_thread(ask) if self.credentials.changing else ask()
+            username, password = apart(ask, _gives_up.get()) if self.credentials.changing else ask()
         except StoreUnavailable as error:
             raise NoCredentials(str(error)) from error
         return (username, password) if username else (password,)
