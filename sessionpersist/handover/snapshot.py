@@ -25,6 +25,7 @@ from sessionpersist import conf, forks
 from sessionpersist.awaiting import in_loop, in_thread, result_of
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import announcing, quiet, times
+from sessionpersist.handover.rules import MISSED
 from sessionpersist.initial import initial_policy, initial_settings
 from sessionpersist.session.policy import AS_DJANGO, Policy
 from sessionpersist.stores.base import INITIAL
@@ -293,7 +294,7 @@ def _refreshed_aside() -> Snapshot:
     try:
         return result_of(reading, 2 * conf.timeout_seconds())  # to connect, and to read
     except TimeoutError as error:
-        raise StoreUnavailable("The login configuration could not be read in time.") from error
+        raise StoreUnavailable(MISSED) from error
 
 
 def _read_for(coroutines: Future[Snapshot]) -> None:

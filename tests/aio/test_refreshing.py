@@ -164,6 +164,7 @@ async def test_after_one_who_asked_has_hung_up_another_asks(
     go_on.set()
     with suppress(asyncio.CancelledError):
         await first
+    await until(lambda: snapshot._reading is None)
     clock.now += TOO_OLD
     await asyncio.gather(*asked())
     assert database.reads == 3
