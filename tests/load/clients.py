@@ -21,7 +21,7 @@ class Lost(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: when it came (monotonic seconds), how long it took, its status, its JSON or {}."""
+    """One answer: when it came (monotonic seconds), how long it took, its status, its JSON or {}, and whose it is."""
 
     at: float
     seconds: float
@@ -29,6 +29,7 @@ class Answer:
     retry_after: str | None
     body: dict[str, Any]
     cookie_deleted: bool
+    url: str = ""
 
 
 @dataclass
@@ -57,7 +58,8 @@ class Browser:
 
     def _ask(self, method: str, path: str) -> Answer:
         self._turn += 1
-        address = urlsplit(self.urls[self._turn % len(self.urls)])
+        url = self.urls[self._turn % len(self.urls)]
+        address = urlsplit(url)
         assert address.hostname
         connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
         headers = {"Cookie": f"{COOKIE}={self.cookie}"} if self.cookie else {}
@@ -67,13 +69,13 @@ class Browser:
             try:
                 connection.request(method, path, headers={**headers, "Accept": "application/json"})
                 response = connection.getresponse()
-                return self._note(begun, response)
+                return self._note(begun, response, url)
             except (OSError, http.client.HTTPException) as error:
                 raise Lost from error
         finally:
             connection.close()
 
-    def _note(self, begun: float, response: http.client.HTTPResponse) -> Answer:
+    def _note(self, begun: float, response: http.client.HTTPResponse, url: str) -> Answer:
         text = response.read()
         deleted = self._take_cookie(response.headers.get_all("Set-Cookie") or [])
         is_json = response.headers.get_content_type() == "application/json"
@@ -85,6 +87,7 @@ class Browser:
             response.headers["Retry-After"],
             json.loads(text) if is_json else {},
             deleted,
+            url,
         )
         self.answers.append(answer)
         return answer
