@@ -276,3 +276,21 @@ def test_a_coroutine_that_is_dropped_in_another_thread_ends_in_its_own(
     gc.collect()
     assert asyncio.run(awaited(lambda: "done")) == "done"
     assert told == [(GreenletExit, threading.get_ident())]
+
+
+def test_an_idle_greenlet_knows_nothing_of_the_task_before() -> None:
+    class Told:
+        """What a task has in a context variable."""
+
+    variable: ContextVar[Told] = ContextVar("told")
+
+    async def task() -> None:
+        variable.set(Told())
+        await awaited(sleep, 0.001)
+
+    async def tasks() -> None:
+        await asyncio.gather(*(task() for _ in range(20)))
+
+    asyncio.run(tasks())
+    gc.collect()
+    assert not [each for each in gc.get_objects() if type(each) is Told]

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from asgiref.sync import SyncToAsync
@@ -14,10 +14,11 @@ from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncRequestFactory
+from pytest_django import Settings
 
 from sessionpersist.awaiting import awaited
 from sessionpersist.engine import SessionStore
-from sessionpersist.handover import routing
+from sessionpersist.handover import routing, snapshot
 from sessionpersist.middleware import SessionMiddleware
 from tests.aio.conftest import KINDS
 from tests.engine.support import RecordingStore, in_event_loop, key_of, new_session
@@ -142,6 +143,55 @@ def test_a_page_takes_no_thread(kind: str, view: Any, hops: list[str]) -> None:
     assert response.content in (b"tabby", b"saved")
     assert hops == []
     assert SessionStore(key_of(session))["cat"] in ("tabby", "siamese", "tabby!")
+
+
+@pytest.mark.parametrize("kind", ["JDBC"])
+@pytest.mark.parametrize("view", [write, write_as_in_a_thread])
+@in_event_loop
+async def test_a_page_takes_one_to_read_and_one_to_save_in_a_database(
+    kind: str, view: Any, hops: list[str]
+) -> None:
+    session = SessionStore()
+    await session.aset("cat", "tabby")
+    await session.asave()
+    routing.reset()  # as in a process that has just begun
+    hops.clear()
+    await page(view, session)
+    assert len(hops) == 2
+    assert hops[-1].endswith("SessionStore.save")
+
+
+# What a project has made of the engine
+
+
+class Noting(SessionStore):
+    """It might ask a database, which Django forbids on a loop."""
+
+    on_a_loop: ClassVar[list[bool]] = []
+
+    def save(self, must_create: bool = False) -> None:
+        self.on_a_loop.append(snapshot.in_event_loop())
+        super().save(must_create)
+
+
+@pytest.mark.parametrize("kind", ["REDIS"])
+def test_a_subclass_of_the_engine_is_run_in_a_thread(kind: str) -> None:
+    session = Noting()
+    session["cat"] = "tabby"
+    Noting.on_a_loop.clear()
+    asyncio.run(session.asave())
+    assert Noting.on_a_loop == [False]
+    assert SessionStore(key_of(session))["cat"] == "tabby"
+
+
+@pytest.mark.parametrize("kind", ["REDIS"])
+def test_another_engine_beside_our_middleware_is_run_in_a_thread(
+    kind: str, hops: list[str], settings: Settings
+) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    response = asyncio.run(page(write))
+    assert response.content == b"saved"
+    assert hops[-1].endswith("process_response")
 
 
 @pytest.mark.parametrize("kind", KINDS)
