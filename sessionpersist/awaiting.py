@@ -163,7 +163,7 @@ def sleep(seconds: float) -> None:
 
 
 def in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Call what can't but hold up its thread, such as a database of Django's. For a coroutine that is the thread in
+    """Call what holds up its thread, such as a database of Django's. For a coroutine that is the thread in
     which Django runs all of its sync code."""
     if in_loop():
         return wait(sync_to_async(function)(*arguments, **named))

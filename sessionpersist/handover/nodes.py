@@ -30,6 +30,7 @@ from sessionpersist.handover.snapshot import DEFAULT, OVERRIDDEN
 from sessionpersist.models import LIVE, Node, Revision
 from sessionpersist.stores.base import INITIAL
 from sessionpersist.stores.deadlines import answers_within
+from sessionpersist.stores.transactions import leaving_no_connection
 from sessionpersist.telemetry import lines
 from sessionpersist.telemetry.lines import REPORT_FAILED
 
@@ -63,7 +64,8 @@ def report() -> None:
     if overridden or conf.tests_are_quiet() or connections[router.db_for_write(Node)].in_atomic_block:
         return
     if snapshot.in_event_loop():
-        threading.Thread(target=_report_and_close, name="sessionpersist-report", daemon=True).start()
+        work = leaving_no_connection(_report_once)
+        threading.Thread(target=work, name="sessionpersist-report", daemon=True).start()
     else:
         _report_once()
 
@@ -166,13 +168,6 @@ def forget_gone() -> None:
     """Delete the rows of processes that have been silent for longer than any session lives."""
     silent = max(timedelta(seconds=snapshot.current().longest_life), LIVE)
     Node.objects.filter(seen_at__lt=Now() - silent).delete()
-
-
-def _report_and_close() -> None:
-    try:
-        _report_once()
-    finally:
-        connections.close_all()
 
 
 forks.in_child(forks.Layer.KNOWLEDGE, reset)

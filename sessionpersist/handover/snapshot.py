@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from time import monotonic
 from typing import TypeGuard
@@ -31,7 +32,7 @@ from sessionpersist.session.policy import AS_DJANGO, Policy
 from sessionpersist.stores.base import INITIAL
 from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
-from sessionpersist.stores.transactions import may_see_the_past, outside
+from sessionpersist.stores.transactions import leaving_no_connection, may_see_the_past, outside
 from sessionpersist.telemetry import lines, recorder
 from sessionpersist.telemetry.lines import CONFIGURATION_BACK, CONFIGURATION_LOST
 
@@ -287,7 +288,9 @@ def _refreshed_aside() -> Snapshot:
         reading = _reading = Future()
         # Of its own: Django's may be busy for long, and with what waits for this coroutine.
         threading.Thread(
-            target=_read_for, args=(reading,), name="sessionpersist-refresh", daemon=True
+            target=leaving_no_connection(partial(_read_for, reading)),
+            name="sessionpersist-refresh",
+            daemon=True,
         ).start()
     if _is_bearable(held) and held.fresh_until > EXPIRED:
         return held.at(monotonic())
@@ -307,8 +310,6 @@ def _read_for(coroutines: Future[Snapshot]) -> None:
     else:
         _reading = None
         coroutines.set_result(known)
-    finally:
-        connections.close_all()
 
 
 def _read_in_turn(lock: threading.Lock, held: Snapshot | None) -> Snapshot:

@@ -47,6 +47,12 @@ def may_see_the_past(using: str) -> bool:
 
 def outside(call: Callable[[], T]) -> T:
     """Run it in a thread of its own, which takes part in no transaction of this one and sees what others committed."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(leaving_no_connection(call)).result()
+
+
+def leaving_no_connection(call: Callable[[], T]) -> Callable[[], T]:
+    """Return it for a thread of its own: what it opens to databases ends with it."""
 
     def run() -> T:
         try:
@@ -54,5 +60,4 @@ def outside(call: Callable[[], T]) -> T:
         finally:
             connections.close_all()
 
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(run).result()
+    return run

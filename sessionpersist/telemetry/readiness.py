@@ -18,14 +18,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
-from django.db import connections
-
 from sessionpersist import conf, forks
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import snapshot
 from sessionpersist.stores import open_store
 from sessionpersist.stores.guarded import GuardedStore, PartedStore
 from sessionpersist.stores.settings import StoreSettings
+from sessionpersist.stores.transactions import leaving_no_connection
 from sessionpersist.upkeep.threads import threads_run
 
 PROBE_SECONDS = 1.0  # between two probes of a process, and how long an answer counts
@@ -118,14 +117,9 @@ def _may_ask_aside() -> bool:
 
 def _aside(work: Callable[[], object]) -> threading.Thread:
     """Begin work in a thread of its own, and return that."""
-
-    def run() -> None:
-        try:
-            work()
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=run, name="sessionpersist-readiness", daemon=True)
+    thread = threading.Thread(
+        target=leaving_no_connection(work), name="sessionpersist-readiness", daemon=True
+    )
     thread.start()
     return thread
 
