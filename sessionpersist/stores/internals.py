@@ -149,7 +149,8 @@ INTERNALS = (
     Internal(
         "pymongo_tls",
         "pymongo",
-        "opts._ssl_context of a pool is what wraps its next connections, and takes a certificate and its key apart",
+        "get_ssl_context() makes a context, which takes a certificate and its key apart; opts.__ssl_context of a pool "
+        "wraps its next connections, which resume nothing where its _ssl_session_cache is None",
         "stores/mongodb/pool.py",
     ),
     Internal(

@@ -36,6 +36,7 @@ from django_redis.pool import ConnectionFactory
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 from pymongo import _csot
+from pymongo.ssl_support import get_ssl_context
 from pymongo.synchronous.pool import Connection, Pool
 from redis.cluster import ClusterNode, NodesManager
 from redis.connection import DefaultParser, SSLConnection
@@ -475,7 +476,7 @@ def test_canary_pymongo_deadline() -> None:
 
 
 def test_canary_pymongo_tls() -> None:
-    """The server is shown the certificate that the context was given last, and knows no user of its name."""
+    """The server is shown the certificate of the context that was set last, and knows no user of its name."""
     require(MongoDB, tls=True)
     server = shared(MongoDB, tls=True)
     assert server.certificates is not None
@@ -483,8 +484,11 @@ def test_canary_pymongo_tls() -> None:
 
     class Identified(Pool):
         def connect(self, handler: Any = None) -> Connection:
-            context: Any = self.opts._ssl_context
+            context: Any = get_ssl_context(None, None, str(server.ca_file), None, False, False, False, True)
             context.load_cert_chain(*shown)
+            options: Any = self.opts
+            options._PoolOptions__ssl_context = context
+            assert hasattr(self, "_ssl_session_cache")
             return super().connect(handler)
 
     options: dict[str, Any] = {"tls": True, "tlsCAFile": str(server.ca_file), "authMechanism": "MONGODB-X509"}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores import probe
+from sessionpersist.stores import certificates, probe
 from sessionpersist.stores.credentials import Credentials
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.mongodb.store import MongoStore
@@ -59,6 +61,18 @@ def by_certificate(files: Certificates, **changes: Any) -> MongoStore:
         "client_key": str(files.client_key),
     }
     return mongo_store(tls=True, timeout=2, **settings | changes)
+
+
+def authority_of(server: MongoDB) -> bytes:
+    assert server.ca_file is not None
+    return server.ca_file.read_bytes()
+
+
+def lose_connections(store: MongoStore) -> None:
+    """Close them: whatever comes next makes others."""
+    topology: Any = store._client.database().client._topology
+    for server in topology._servers.values():
+        server.pool.reset_without_pause()
 
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-1"])
@@ -134,6 +148,26 @@ def test_a_server_that_wants_a_certificate_is_told_as_that() -> None:
     assert "seems to want" in step.message
 
 
+def test_connections_that_are_made_at_a_time_do_not_read_into_one_context(
+    files: Certificates, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL is not made for that: it takes the key for that of another certificate, or ends the process."""
+    contexts: list[ssl.SSLContext] = []
+    load = certificates.Certificates.load
+
+    def watched(self: certificates.Certificates, context: ssl.SSLContext) -> None:
+        contexts.append(context)
+        load(self, context)
+
+    monkeypatch.setattr(certificates.Certificates, "load", watched)
+    with closing(by_certificate(files)) as store, ThreadPoolExecutor(8) as threads:
+        for _ in range(5):
+            assert not any(threads.map(store.get, [a_key() for _ in range(8)]))
+            lose_connections(store)
+    assert len(contexts) > 5
+    assert len(set(map(id, contexts))) == len(contexts)
+
+
 class TestExchanged:
     """A certificate is replaced, a password is changed, while the site runs."""
 
@@ -156,6 +190,20 @@ class TestExchanged:
                 store.get(a_key())
             files.client_certificate.write_bytes(right[0])
             files.client_key.write_bytes(right[1])
+            assert store.get(a_key()) is None
+
+    def test_an_authority_that_was_taken_out_of_the_file_is_trusted_no_more(
+        self, server: MongoDB, tmp_path: Path
+    ) -> None:
+        (trusted := tmp_path / "trusted.pem").write_bytes(ours := authority_of(server))
+        with closing(mongo_store(tls=True, timeout=2, ca_file=str(trusted))) as store:
+            assert store.get(a_key()) is None
+            trusted.write_bytes(make_certificates(tmp_path).ca_file.read_bytes())
+            lose_connections(store)
+            with pytest.raises(StoreUnavailable) as caught:
+                store.get(a_key())
+            assert caught.value.field == "tls"
+            trusted.write_bytes(ours)
             assert store.get(a_key()) is None
 
     def test_a_login_that_was_exchanged_is_asked_for_again_and_nobody_notices(self, tmp_path: Path) -> None:

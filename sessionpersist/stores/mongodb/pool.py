@@ -20,6 +20,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from pymongo import _csot, errors
+from pymongo.ssl_support import get_ssl_context
 from pymongo.synchronous.pool import Connection, Pool
 
 from sessionpersist.awaiting import Places, in_loop, sleep
@@ -42,6 +43,9 @@ class BoundedPool(Pool):
     def __init__(self, *arguments: Any, certificates: Certificates, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._certificates = certificates
+        if certificates != Certificates():
+            pool: Any = self
+            pool._ssl_session_cache = None  # a session that is resumed shows nobody a new certificate
         self._places = Places(MOST_AT_ONCE)
         # How many are being made, by threads (under the key of the pool itself) and by each loop.
         self._connecting: WeakKeyDictionary[object, int] = WeakKeyDictionary()
@@ -125,10 +129,18 @@ class BoundedPool(Pool):
         connection.close_conn(None)
 
     def _read_certificates(self) -> None:
-        """The driver reads them once, and wants the key in the file of the certificate."""
-        context: Any = self.opts._ssl_context
-        if context is not None:
+        """The driver reads them once, and wants the key in the file of the certificate.
+
+        They go into a context that nobody has yet, as OpenSSL takes a certificate for one that another thread connects
+        with for an error, or ends the process. What a file no longer holds is not in it either.
+        """
+        if self._certificates != Certificates():
+            context: Any = get_ssl_context(
+                None, None, self._certificates.ca_file or None, None, False, False, False, True
+            )
             self._certificates.load(context)
+            options: Any = self.opts
+            options._PoolOptions__ssl_context = context  # whole, whoever connects with it
 
     def _get_conn(self, *arguments: Any, **options: Any) -> Connection:
         return _bounded(super()._get_conn(*arguments, **options))
