@@ -74,6 +74,7 @@ def tests(session: nox.Session, django: str, drivers: str) -> None:
         *(others_of_the_site() if drivers == "newest" else oldest_drivers(session)),
         *([MONGODB_BACKEND[django]] if django in MONGODB_BACKEND and drivers == "newest" else ()),
     )
+    session.run("python", "-m", "tests.engine.django_source")
     session.run("python", "-m", "pytest", *TESTS, *session.posargs)
 
 

@@ -1,6 +1,7 @@
 """What Django promises of a session engine, and what this engine adds, to be true on every store.
 
-The list of behaviours is Django's (tests/sessions_tests), the words are ours. One base class; a short class a store.
+The list of behaviours is Django's, the words are ours; for Django's own see test_django_suite.py. One base class; a
+short class a store.
 """
 
 from __future__ import annotations
