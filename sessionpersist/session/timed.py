@@ -107,6 +107,11 @@ class Timed(SessionBase):
         end = self._end(in_force, session, self._held.created_at, self._held.expires_at)
         return max(end.at - now_ms(), 0), life is not None and end.reason is not Reason.ABSOLUTE
 
+    async def atime_left(self) -> tuple[int | None, bool]:
+        """See time_left()."""
+        await self._aget_session()
+        return await awaited(self.time_left)
+
     def _ended_by_policy(self, data: dict[str, Any], record: Record) -> Reason | None:
         """Return why the policy has ended a session that its store still has; None where it has not."""
         in_force = self._policy()

@@ -22,7 +22,7 @@ from sessionpersist.session.reasons import Reason
 from sessionpersist.stores import base
 from sessionpersist.stores.base import Record, now_ms
 from sessionpersist.testing import override_login_configuration
-from tests.engine.support import Fields, key_of, new_session, record_of
+from tests.engine.support import Fields, in_event_loop, key_of, new_session, record_of
 
 SECOND = 1000
 Decide = Callable[..., None]
@@ -252,6 +252,20 @@ class TimeOuts:
         clock.passes(50 * MINUTE)
         for _ in range(2):
             assert minutes_left(session) == (10, True)
+
+    @in_event_loop
+    async def test_async_time_left_is_told_of_a_session_that_was_not_read_yet(
+        self, decide: Decide, clock: Clock
+    ) -> None:
+        decide(idle_minutes=60, absolute_hours=8)
+        session = SessionStore()
+        assert await session.atime_left() == (None, False)
+        await session.aset("cat", "tabby")
+        await session.asave()
+        clock.passes(50 * MINUTE)
+        left, prolongs = await SessionStore(key_of(session)).atime_left()
+        assert left == pytest.approx(10 * MINUTE, abs=5 * SECOND)
+        assert prolongs
 
     def test_time_left_is_that_of_a_session_just_used(self, decide: Decide, clock: Clock) -> None:
         decide(idle_minutes=60)
