@@ -37,6 +37,7 @@ from sessionpersist.stores.base import (
     Outcome,
     Record,
     Rotation,
+    Saving,
     check_size,
     new_version,
     now_ms,
@@ -313,10 +314,13 @@ class SessionStore(Timed):
         """Replace the version that was read; where another request has replaced it, merge and try again."""
         assert self._held is not None
         for attempt in range(ATTEMPTS):
-            self._enter(data, self._held.user_id)
-            self._relist(data, saved=False)
             record, held = self._record(plain, self._begun(self._held))
-            outcome = self._ask(routing.current_store().replace, self.session_key, record, self._held.version)
+            outcome = self._enter(data, self._held.user_id, record)
+            self._relist(data, saved=False)
+            if outcome is None:
+                outcome = self._ask(
+                    routing.current_store().replace, self.session_key, record, self._held.version
+                )
             if outcome is Outcome.SAVED:
                 self._before, self._held = self._held, held
                 return self._note_saved(self._before.user_id)
@@ -342,23 +346,26 @@ class SessionStore(Timed):
             self.ended_reason = Reason.EVERYBODY
             raise UpdateError
 
-    def _enter(self, data: dict[str, Any], before: str) -> None:
-        """Have the session listed for its user, if that is another one than ``before``. See Entering.enter()."""
+    def _enter(self, data: dict[str, Any], before: str, record: Record | None = None) -> Outcome | None:
+        """Have the session listed for its user, if that is another one than ``before``. ``record`` is to be saved over
+        the version that is held; return what became of that, None where it is yet to be saved. See Entering.enter()."""
         user_id = user_of(data)
         if user_id in ("", before):
-            return
+            return None
         assert self.session_key is not None
         key = self._sealer_of(self.session_key).stored_key
+        session = Saving(key, record, self._held.version) if record and self._held else None
         try:
-            alive = self._entering.enter(key, data, self._expires_at(), self._tell_ended)
+            outcome = self._entering.enter(key, data, self._expires_at(), self._tell_ended, session)
         except SessionLimitReached as error:
             self.refusal = self._entering.refused(error, data)
             raise self.refusal from None
         except StoreUnavailable as error:
             self.outage = error
             raise
-        if not alive:
+        if session is None and outcome is Outcome.MISSING:
             raise UpdateError
+        return outcome
 
     def _note_saved(self, before: str, *, began: bool = True) -> None:
         """The session is saved; it was the user's ``before``. ``began``: with another user, one has logged in."""

@@ -33,9 +33,11 @@ from sessionpersist.stores.base import (
     Outcome,
     Record,
     Rotation,
+    Saving,
     ended_record,
     now_ms,
     revision_of,
+    saved,
 )
 from sessionpersist.stores.settings import StoreSettings
 from sessionpersist.stores.transactions import is_committed, may_see_the_past
@@ -158,6 +160,20 @@ class RoutedStore:
         for each, reason in ended.items():
             self.end(each, until, reason)
         return self.replace(key, record, expected)
+
+    def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
+        """Save a record and then another one. What a switch comes between is a conflict."""
+        view, both = self._view(), (first, second)
+        if (
+            view.steady_from < monotonic() < view.steady_until
+            and all(view.number == revision_of(each.record.version) for each in both)
+            and not view.ended
+            and not any(each.expected is not None and view.forgets(each.expected) for each in both)
+        ):
+            outcomes = view.current.store.save_both(first, second)
+            return outcomes if self._is_still(view) else (Outcome.CONFLICT, None)
+        outcome = saved(self, first)
+        return outcome, saved(self, second) if outcome is Outcome.SAVED else None
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
         """Return the records of several keys, ended ones too, but for those of before everybody was logged out: in one

@@ -25,7 +25,7 @@ from sessionpersist.roster.records import (
 )
 from sessionpersist.session.policy import AS_DJANGO, EXPIRY, LIFE, Policy, is_remembered
 from sessionpersist.session.reasons import Reason
-from sessionpersist.stores.base import now_ms
+from sessionpersist.stores.base import Outcome, Saving, now_ms
 from sessionpersist.telemetry import lines
 from sessionpersist.telemetry.lines import ROSTER_UNREAD
 
@@ -83,27 +83,43 @@ class Entering:
         self._entered: tuple[str, str, int] | None = None
         self._until = 0.0  # on the monotonic clock: for so long that holds without another look
 
-    def enter(self, key: str, data: Mapping[str, Any], expires_at: int, tell: Tell) -> bool:
+    def enter(
+        self,
+        key: str,
+        data: Mapping[str, Any],
+        expires_at: int,
+        tell: Tell,
+        session: Saving | None = None,
+    ) -> Outcome | None:
         """List a session that is about to be saved with its user; or that has been just now, if so much time has passed
-        that its entry may have been taken for dead. Return False where the session has been ended under the key that
-        it had before.
+        that its entry may have been taken for dead.
+
+        ``session`` is how it is to be saved over an earlier version, if it is. Return what became of that; None where
+        it is yet to be saved; MISSING where it has been ended, be it under the key that it had before.
 
         Raises SessionLimitReached, StoreUnavailable.
         """
         store = routing.current_store()
         entered, begun = (key, user_of(data), store.revision()), monotonic()
         if (self._entered == entered and begun < self._until) or not is_listed():
-            return True
-        alive = self._listed(key, data, expires_at, tell)
+            return None
+        outcome = self._listed(key, data, expires_at, tell, session)
         # What was entered in a transaction may be rolled back, and the session saved again.
         self._entered, self._until = entered, begun if store.in_transaction() else begun + FRESH
-        return alive
+        return outcome
 
-    def _listed(self, key: str, data: Mapping[str, Any], expires_at: int, tell: Tell) -> bool:
+    def _listed(
+        self,
+        key: str,
+        data: Mapping[str, Any],
+        expires_at: int,
+        tell: Tell,
+        session: Saving | None,
+    ) -> Outcome | None:
         entry = _entry(key, data, expires_at)._replace(device=self.seen.device, place=self.seen.place)
         owner = Owner.of(user_of(data))
         try:
-            return self._written(owner, entry, expires_at, tell)
+            return self._written(owner, entry, expires_at, tell, session)
         except StoreUnavailable as error:
             if limit() is not None:
                 raise
@@ -112,18 +128,30 @@ class Entering:
             return self._written(owner, entry, expires_at, tell, blind=True)
 
     def _written(
-        self, owner: Owner, entry: Entry, expires_at: int, tell: Tell, *, blind: bool = False
-    ) -> bool:
+        self,
+        owner: Owner,
+        entry: Entry,
+        expires_at: int,
+        tell: Tell,
+        session: Saving | None = None,
+        *,
+        blind: bool = False,
+    ) -> Outcome | None:
         store, over = routing.current_store(), dict[str, Entry]()
         if self.moves_from is not None:
-            return run(renamed(store, owner, self.moves_from, entry, expires_at, blind=blind))
+            alive = run(renamed(store, owner, self.moves_from, entry, expires_at, blind=blind))
+            return None if alive else Outcome.MISSING
         try:
             policy = AS_DJANGO if self.adopts else current_policy()
-            run(entered(store, owner, entry, expires_at, policy, over, blind=blind, gone=self.gone))
+            gone = self.gone
+            return run(
+                entered(
+                    store, owner, entry, expires_at, policy, over, blind=blind, gone=gone, session=session
+                )
+            )
         finally:
             for each in over.values():
                 tell(each, Reason.SIGNED_IN_ELSEWHERE)
-        return True
 
     def extend(self, key: str, data: Mapping[str, Any], before: int, after: int) -> None:
         """Have the roster live as long as this session, whose end has moved; where there is none, list the session.

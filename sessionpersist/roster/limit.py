@@ -19,7 +19,7 @@ from sessionpersist.handover.driving import Rule, call
 from sessionpersist.roster.records import (
     CHECKED_FROM,
     FORGOTTEN,
-    Ending,
+    Along,
     Entry,
     Owner,
     Roster,
@@ -31,7 +31,7 @@ from sessionpersist.roster.records import (
 )
 from sessionpersist.session.policy import REFUSE, UNLIMITED, Policy
 from sessionpersist.session.reasons import Reason
-from sessionpersist.stores.base import Record, now_ms
+from sessionpersist.stores.base import Outcome, Record, Saving, now_ms
 
 MOST_LISTED = 5_000  # sessions of a user, such as a script that logs in with each run
 MOST_KEYS = 8  # of a session, whose keys change faster than anybody looks at them
@@ -61,15 +61,17 @@ def entered(
     *,
     blind: bool = False,
     gone: Collection[str] = (),
-) -> Rule[None]:
+    session: Saving | None = None,
+) -> Rule[Outcome | None]:
     """Enter a session before it is saved with its user, who may have had none of this before.
 
     Whom the limit ended is put into ``over``, by their ids. ``blind``: without reading the roster.
-    ``gone`` are stored keys that this thread has removed in a transaction, which others do not see yet. Raises
-    SessionLimitReached (nothing is changed then), StoreUnavailable.
+    ``gone`` are stored keys that this thread has removed in a transaction, which others do not see yet. ``session``
+    is that session as it is to be saved over an earlier version. Return what became of it; None where it is yet to be
+    saved. Raises SessionLimitReached (nothing is changed then), StoreUnavailable.
     """
 
-    limit, ending = Limit.of(policy), Ending(over)
+    limit, along = Limit.of(policy), Along(over, session)
 
     def change(roster: Roster) -> Rule[tuple[Roster, None]]:
         aside = [each for each in roster.entries if not set(gone).isdisjoint(each.keys)]
@@ -77,7 +79,7 @@ def entered(
         known = next((each for each in roster.entries if is_same(each, mine)), mine)
         entry = mine._replace(id=known.id, begun=known.begun)
         if limit is not None and len(others) >= limit.most:
-            rest = yield from room_made(store, owner, policy, others, limit, ending)
+            rest = yield from room_made(store, owner, policy, others, limit, along)
             return roster._replace(entries=(*aside, *rest, entry), check_at=CHECKED_FROM), None
         if limit is None and len(others) + 1 >= roster.check_at:
             checked = listed((yield from all_standing(store, owner, policy, others)), entry)
@@ -85,11 +87,12 @@ def entered(
             return checked._replace(entries=entries, all_ended_at=ended_at), None
         return roster._replace(entries=(*aside, *others, entry)), None
 
-    yield from changed(store, owner, until, change, blind=blind, ending=ending)
+    yield from changed(store, owner, until, change, blind=blind, along=along)
+    return along.outcome
 
 
 def room_made(
-    store: Store, owner: Owner, policy: Policy, others: list[Entry], limit: Limit, ending: Ending
+    store: Store, owner: Owner, policy: Policy, others: list[Entry], limit: Limit, along: Along
 ) -> Rule[list[Entry]]:
     """Have the least recently used sessions ended that leave no room for one more; return the others that live."""
     found = sorted((yield from all_standing(store, owner, policy, others)), key=by_use)
@@ -99,9 +102,9 @@ def room_made(
         raise SessionLimitReached
     for each in found:
         if each.over is not None:  # for good, as it is not listed any more
-            ending.add(each, each.over)
+            along.add(each, each.over)
     for each in counted[:too_many]:
-        ending.add(each, Reason.SIGNED_IN_ELSEWHERE)
+        along.add(each, Reason.SIGNED_IN_ELSEWHERE)
     return [each.entry for each in counted[too_many:]]
 
 

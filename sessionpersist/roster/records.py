@@ -24,7 +24,6 @@ import json
 import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from django.conf import settings
@@ -40,6 +39,7 @@ from sessionpersist.stores.base import (
     ROSTER,
     Outcome,
     Record,
+    Saving,
     new_version,
     now_ms,
     revision_of,
@@ -77,6 +77,7 @@ class Store(Protocol):
     def end_and_replace(
         self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
     ) -> Outcome: ...
+    def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]: ...
     def revision(self) -> int: ...
     def may_see_the_past(self) -> bool: ...
     def in_transaction(self) -> bool: ...
@@ -300,13 +301,17 @@ class Held(NamedTuple):
 
 
 @dataclass
-class Ending:
-    """Whom the writing of a roster ends, before it is written: sessions by their stored keys, with the reasons.
+class Along:
+    """What is done along with the writing of a roster.
 
-    ``live`` are entries of those, by their ids, and go to ``over`` once it is done.
+    ``keys`` are sessions that are ended before, by their stored keys, with the reasons. ``live`` are entries of those,
+    by their ids, and go to ``over`` once it is done. ``session`` is one to be saved after, with the same exchange where
+    that can be, and ``outcome`` what became of it; None where it was left alone.
     """
 
     over: dict[str, Entry]
+    session: Saving | None = None
+    outcome: Outcome | None = None
     keys: dict[str, int] = field(default_factory=dict)
     live: dict[str, Entry] = field(default_factory=dict)
 
@@ -338,18 +343,22 @@ def changed(
     *,
     blind: bool = False,
     beside: dict[str, Record | None] | None = None,
-    ending: Ending | None = None,
+    along: Along | None = None,
 ) -> Rule[T]:
     """Change the roster of a user: compare and set, again and again until nobody else came between.
 
     ``change`` is a rule: it is given the roster, and returns the new one and an answer, which this returns. It may be
     run several times, and ask the store. ``until`` is how long the sessions in the roster live at least. ``blind``: it
     can't be read at this moment, as a store that drains is down; what is entered then is listed beside it. What lies
-    under the keys in ``beside`` is read together with the roster, unless that is blind, and put there. ``ending`` is
-    what ``change`` fills with those who are to be ended. Raises StoreUnavailable.
+    under the keys in ``beside`` is read together with the roster, unless that is blind, and put there. ``along`` is
+    what is done along with it; ``change`` fills it with those who are to be ended. Raises StoreUnavailable.
     """
-    beside, ending = {} if beside is None else beside, ending or Ending({})
-    again = partial(changed, store, owner, until, change, blind=blind, beside=beside, ending=ending)
+    beside, along = {} if beside is None else beside, along or Along({})
+
+    def again() -> Rule[T]:
+        along.session = None  # which belongs into the transaction
+        return changed(store, owner, until, change, blind=blind, beside=beside, along=along)
+
     if store.locks_others_out():
         # A view may take its time, and other logins of that user would time out. What a rollback leaves behind is an
         # entry of a session that is never saved.
@@ -358,11 +367,11 @@ def changed(
     at, revision = owner.keys[1 if blind else 0], store.revision()
     held = Held(None, Roster()) if blind else (yield from _held(store, owner, beside))
     for attempt in range(ATTEMPTS):
-        ending.begin()
+        along.begin()
         new, answer = yield from change(held.roster)
-        if new == held.roster and not ending.keys:
+        if new == held.roster and not along.keys:
             return answer
-        if (yield from _written(store, at, held.record, new, until, revision, ending)):
+        if (yield from _written(store, at, held.record, new, until, revision, along)):
             return answer
         if store.may_see_the_past():
             # A transaction may go on seeing the roster as it was before another login.
@@ -425,30 +434,43 @@ def united(key: str, one: Record, other: Record, revision: int) -> Record:
 
 
 def _written(
-    store: Store, key: str, held: Record | None, roster: Roster, until: int, revision: int, ending: Ending
+    store: Store, key: str, held: Record | None, roster: Roster, until: int, revision: int, along: Along
 ) -> Rule[bool]:
     """Write a roster in place of what was held under a revision. It counts under that one only: that there was none,
     when another store was in force, says nothing of now."""
     version, created_at = new_version(revision), now_ms() if held is None else held.created_at
     expires_at = storable_time(max(until + HEADROOM, 0 if held is None else held.expires_at))
     record = Record(sealed(key, roster, version, created_at), version, created_at, expires_at)
-    ended_until = now_ms() + KEPT
-    if ending.keys and held is not None:
-        try:
-            outcome = yield from call(
-                store.end_and_replace, ending.keys, ended_until, key, record, held.version
-            )
-        finally:  # where that fails, they may have been ended, and nobody would tell
-            ending.done()
-        return outcome is Outcome.SAVED
-    for each, reason in ending.keys.items():
-        yield from call(store.end, each, ended_until, reason)
-    ending.done()
-    if held is None:
-        # A record that is created as a switch comes may lie where nobody looks, if another process has made one already
-        # in the new store: what is new is brought there, but a roster has a name that others know.
-        return (yield from call(store.create, key, record)) and store.revision() == revision_of(version)
-    return (yield from call(store.replace, key, record, held.version)) is Outcome.SAVED
+    listed = Saving(key, record, None if held is None else held.version)
+    if along.keys:
+        outcome = yield from _saved_after_ending(store, listed, along)
+    elif along.session is not None:
+        outcome, along.outcome = yield from call(store.save_both, listed, along.session)
+    else:
+        outcome = yield from _saved(store, listed)
+    # A record that is created as a switch comes may lie where nobody looks, if another process has made one already in
+    # the new store: what is new is brought there, but a roster has a name that others know.
+    return outcome is Outcome.SAVED and (held is not None or store.revision() == revision_of(version))
+
+
+def _saved(store: Store, listed: Saving) -> Rule[Outcome]:
+    key, record, expected = listed
+    if expected is not None:
+        return (yield from call(store.replace, key, record, expected))
+    return Outcome.SAVED if (yield from call(store.create, key, record)) else Outcome.CONFLICT
+
+
+def _saved_after_ending(store: Store, listed: Saving, along: Along) -> Rule[Outcome]:
+    key, record, expected = listed
+    until = now_ms() + KEPT
+    try:  # where that fails, they may have been ended, and nobody would tell
+        if expected is not None:
+            return (yield from call(store.end_and_replace, along.keys, until, key, record, expected))
+        for each, reason in along.keys.items():
+            yield from call(store.end, each, until, reason)
+    finally:
+        along.done()
+    return (yield from _saved(store, listed))
 
 
 def ended(

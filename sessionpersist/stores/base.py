@@ -25,7 +25,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from sessionpersist.awaiting import in_loop, sleep
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge
@@ -162,6 +162,14 @@ class Rotation(enum.Enum):
     TAKEN = "the new key is taken, by a live or by an ended record, and nothing was changed"
 
 
+class Saving(NamedTuple):
+    """A record that is to be saved: over the version that is ``expected`` there, or as a new one (None)."""
+
+    key: str
+    record: Record
+    expected: int | None
+
+
 # A check is its name and what to run; it returns a remark, or None, and raises StoreUnavailable where it fails.
 Check = tuple[str, Callable[[], "str | None"]]
 
@@ -222,9 +230,31 @@ class Store(ABC):
             self.end(each, until, reason)
         return self.replace(key, record, expected)
 
+    def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
+        """Save two records: the list of a user's sessions, and the session that logs in. See ``saved``.
+
+        The second is left alone unless the first is SAVED; its outcome is None then. In one exchange where the server
+        can do that; here, one after the other.
+        """
+        outcome = saved(self, first)
+        return outcome, saved(self, second) if outcome is Outcome.SAVED else None
+
     @abstractmethod
     def close(self) -> None:
         """Give the connections back. The store may be used again; it then opens new ones."""
+
+
+class Savable(Protocol):
+    def create(self, key: str, record: Record) -> bool: ...
+    def replace(self, key: str, record: Record, expected: int) -> Outcome: ...
+
+
+def saved(store: Savable, saving: Saving) -> Outcome:
+    """Create or replace a record. That the key of a new one is taken is a conflict."""
+    key, record, expected = saving
+    if expected is not None:
+        return store.replace(key, record, expected)
+    return Outcome.SAVED if store.create(key, record) else Outcome.CONFLICT
 
 
 class Drainable(Store):

@@ -23,7 +23,7 @@ from sessionpersist import conf
 from sessionpersist.awaiting import in_loop, in_thread, send_robust
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
-from sessionpersist.stores.base import Drainable, Outcome, Probed, Record, Rotation
+from sessionpersist.stores.base import Drainable, Outcome, Probed, Record, Rotation, Saving, saved
 from sessionpersist.stores.breaker import Breaker
 from sessionpersist.stores.texts import LONGEST_TEXT, driver_words, printable
 from sessionpersist.telemetry import lines, recorder, tracing
@@ -64,18 +64,15 @@ class GuardedStore(Drainable):
 
     def create(self, key: str, record: Record) -> bool:
         def again() -> bool:
-            return self.store.create(key, record) or self._wrote(key, record)
+            return self._saved_again(Saving(key, record, None)) is Outcome.SAVED
 
         return self._guarded("create", lambda: self.store.create(key, record), again)
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        def again() -> Outcome:
-            outcome = self.store.replace(key, record, expected)
-            if outcome is Outcome.CONFLICT and self._wrote(key, record):
-                return Outcome.SAVED
-            return outcome
+        def once() -> Outcome:
+            return self.store.replace(key, record, expected)
 
-        return self._guarded("replace", lambda: self.store.replace(key, record, expected), again)
+        return self._guarded("replace", once, lambda: self._saved_again(Saving(key, record, expected)))
 
     def touch(self, key: str, expires_at: int) -> bool:
         return self._guarded("touch", lambda: self.store.touch(key, expires_at))
@@ -106,6 +103,18 @@ class GuardedStore(Drainable):
             return Outcome.SAVED if outcome is Outcome.CONFLICT and self._wrote(key, record) else outcome
 
         return self._guarded("end_and_replace", once, again)
+
+    def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
+        def once() -> tuple[Outcome, Outcome | None]:
+            return self.store.save_both(first, second)
+
+        def again() -> tuple[Outcome, Outcome | None]:
+            both = once()
+            if both[0] is not Outcome.CONFLICT or not self._wrote(first.key, first.record):
+                return both
+            return Outcome.SAVED, self._saved_again(second)
+
+        return self._guarded("save_both", once, again)
 
     def close(self) -> None:
         self.store.close()
@@ -140,6 +149,12 @@ class GuardedStore(Drainable):
     def place(self) -> str | None:
         """See Probed.place()."""
         return self._guarded("place", self.store.place)
+
+    def _saved_again(self, saving: Saving) -> Outcome:
+        """Save what may have been saved by a first try."""
+        outcome = saved(self.store, saving)
+        taken = outcome is Outcome.CONFLICT
+        return Outcome.SAVED if taken and self._wrote(saving.key, saving.record) else outcome
 
     def _wrote(self, key: str, record: Record) -> bool:
         return self.store.replace(key, record, record.version) is Outcome.SAVED
@@ -285,7 +300,7 @@ class PartedStore(Drainable):
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         self._part(key).end(key, expires_at, reason)
 
-    # rotate and end_and_replace: one verb after the other, as the keys may lie on different servers.
+    # rotate, end_and_replace and save_both: one verb after the other, as the keys may lie on different servers.
 
     def clearing(self) -> Iterator[int]:
         return self.whole.clearing()
@@ -347,6 +362,9 @@ def outcome_of(verb: str, answer: object) -> str:
         return "ended" if answer.ended else "found"
     if answer is None:
         return "missing" if verb == "get" else "done"
+    if isinstance(answer, tuple):  # of two replacements, the last that was tried
+        first, second = answer
+        answer = second or first
     if isinstance(answer, Outcome | Rotation):
         return OUTCOMES[answer]
     if verb == "create":

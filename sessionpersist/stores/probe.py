@@ -24,6 +24,7 @@ from sessionpersist.stores.base import (
     Probed,
     Record,
     Rotation,
+    Saving,
     new_version,
     now_ms,
 )
@@ -155,7 +156,7 @@ class Trial:
 
     def __init__(self, store: Probed) -> None:
         self.store = store
-        self.key, self.ended = secrets.token_hex(32), secrets.token_hex(32)
+        self.key, self.other, self.ended = (secrets.token_hex(32) for _ in range(3))
         now = now_ms()
         user_id = ("Zoë-мир-世界-🔑" * LONGEST_USER_ID)[:LONGEST_USER_ID]
         self.first = Record(os.urandom(LARGE), new_version(), now, now + TRIAL_LIFE, user_id)
@@ -263,7 +264,7 @@ class Trial:
         with suppress(Exception):  # the step has said what is wrong
             if self._written & set(self.many):
                 self.store.delete_many({key: record.version for key, record in self.many.items()})
-            for key in self._written & {self.key, self.ended}:
+            for key in self._written & {self.key, self.ended, self.other}:
                 self._bury(key)
 
     def _create(self, key: str, record: Record) -> bool:
@@ -285,8 +286,22 @@ class Trial:
         kept = found is not None and found.ended and found.reason == REASON - 1
         expect(kept, "The store does not keep that a session was logged out.")
         expect(same(store.get(self.key), second), "The store lost an update.")
+        self._save_both()
         expect(store.delete(self.key), "The store could not delete the record.")
         self._written.discard(self.key)
+
+    def _save_both(self) -> None:
+        """As a login does that ends nobody: the list of the sessions is saved together with the session."""
+        store, other, first, second = self.store, self.other, self.first, self.second
+        expect(self._create(other, second), "The store refused a new record.")
+        both = Saving(self.key, first, second.version), Saving(other, first, second.version)
+        saved, refused = (Outcome.SAVED, Outcome.SAVED), (Outcome.CONFLICT, None)
+        done = [store.save_both(*both) for _ in range(2)]
+        expect(done == [saved, refused], "The store let an outdated update pass, or none.")
+        found = [store.get(each.key) for each in both]
+        expect(all(same(each, first) for each in found), "The store lost an update.")
+        expect(store.delete(other), "The store could not delete the record.")
+        self._written.discard(other)
 
     def _move(self) -> Rotation:
         return self.store.rotate(self.key, self.second.version, self.ended, self.first)

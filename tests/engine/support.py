@@ -22,7 +22,18 @@ from sessionpersist.stores.base import Outcome, Record, Rotation
 from tests.servers import MongoDB, Postgres, Server, Valkey, require, shared
 
 Fields = dict[str, Any]
-VERBS = ("get", "get_many", "create", "replace", "touch", "delete", "end", "rotate", "end_and_replace")
+VERBS = (
+    "get",
+    "get_many",
+    "create",
+    "replace",
+    "touch",
+    "delete",
+    "end",
+    "rotate",
+    "end_and_replace",
+    "save_both",
+)
 # For properties: a busy machine is no failure, and nothing is left in the working folder.
 patiently = hypothesis_settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 

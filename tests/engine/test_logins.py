@@ -101,7 +101,7 @@ class TestNewKey:
 
         again()
 
-    def test_second_login_of_the_same_user_costs_what_the_first_one_did(
+    def test_second_login_of_the_same_user_is_one_round_trip_more_than_the_first(
         self, client: Client, user: User, asked: list[str]
     ) -> None:
         client.get("/visit/")
@@ -110,7 +110,8 @@ class TestNewKey:
         first = asked[:]
         asked.clear()
         post_login(client)
-        assert len(asked) == len(first) == 5
+        # Its new key is listed before the session moves there.
+        assert (len(first), len(asked)) == (4, 5)
 
     def test_login_by_a_token_leaves_the_session_alone_and_unread(
         self, client: Client, user: User, asked: list[str], caplog: pytest.LogCaptureFixture

@@ -91,13 +91,25 @@ def test_what_a_middleware_and_then_the_view_want_to_know_is_one_read(
 
 @site
 @database
-def test_login_from_an_anonymous_session_is_three_and_two_for_the_roster(
+def test_login_from_an_anonymous_session_is_three_and_one_for_the_roster(
     client: Client, user: User, asked: list[str]
 ) -> None:
     client.get("/visit/")
     asked.clear()
     post_login(client)
-    assert asked == ["get", "rotate", "get_many", "create", "replace"]
+    assert asked == ["get", "rotate", "get_many", "save_both"]
+
+
+@site
+@database
+def test_login_of_a_user_who_is_listed_already_is_three_and_one_for_the_roster(
+    client: Client, user: User, asked: list[str]
+) -> None:
+    post_login(Client())
+    client.get("/visit/")
+    asked.clear()
+    post_login(client)
+    assert asked == ["get", "rotate", "get_many", "save_both"]
 
 
 @site
@@ -118,11 +130,11 @@ def test_login_that_ends_another_session_is_six_at_most(
 
 @site
 @database
-def test_login_without_a_session_is_two_and_two_for_the_roster(
+def test_login_without_a_session_is_two_and_one_for_the_roster(
     client: Client, user: User, asked: list[str]
 ) -> None:
     post_login(client)
-    assert asked == ["create", "get_many", "create", "replace"]
+    assert asked == ["create", "get_many", "save_both"]
 
 
 @site

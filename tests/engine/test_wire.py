@@ -38,6 +38,12 @@ for _ in range({}):
 """
 
 
+@pytest.fixture
+def budget(request: pytest.FixtureRequest) -> dict[str, int]:
+    """So many round trips at most. In REDIS a login is saved together with the list of the user's sessions."""
+    return BUDGET | ({"login": 4} if request.node.callspec.params["relay"] is Valkey else {})
+
+
 @pytest.fixture(params=[Valkey, Postgres, MongoDB], ids=lambda server: server.__name__)
 def relay(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker) -> Iterator[Relay]:
     """A server is the store, and is reached through a relay that counts."""
@@ -94,12 +100,12 @@ def test_each_verb_is_one_round_trip(relay: Relay) -> None:
     assert {name: trips_of(case, relay) for name, case in verbs().items()} == dict.fromkeys(verbs(), 1)
 
 
-def test_each_operation_keeps_to_its_budget(relay: Relay) -> None:
+def test_each_operation_keeps_to_its_budget(relay: Relay, budget: dict[str, int]) -> None:
     counted = {name: trips_of(make(SessionStore, 300), relay) for name, make in OPERATIONS.items()}
-    assert {name: trips for name, trips in counted.items() if not 0 < trips <= BUDGET[name]} == {}
+    assert {name: trips for name, trips in counted.items() if not 0 < trips <= budget[name]} == {}
 
 
-def test_an_engine_that_looks_before_it_saves_is_found_out(relay: Relay) -> None:
+def test_an_engine_that_looks_before_it_saves_is_found_out(relay: Relay, budget: dict[str, int]) -> None:
     class Cautious(SessionStore):
         def save(self, must_create: bool = False) -> None:
             assert self.session_key is None or must_create or self.exists(self.session_key)
@@ -109,7 +115,7 @@ def test_an_engine_that_looks_before_it_saves_is_found_out(relay: Relay) -> None
         return Cautious(key)
 
     counted = {name: trips_of(OPERATIONS[name](cautious, 300), relay) for name in ("save", "login")}
-    assert counted == {"save": BUDGET["save"] + 1, "login": BUDGET["login"] + 1}
+    assert counted == {"save": budget["save"] + 1, "login": budget["login"] + 1}
 
 
 def test_configuration_in_steady_state_is_no_round_trip(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from sessionpersist.stores.base import (
     Outcome,
     Record,
     Rotation,
+    Saving,
     ended_record,
     is_roster,
     new_version,
@@ -257,6 +258,9 @@ class Verbs:
     ) -> Operation[Outcome]:
         return self._routed().run(lambda store: store.end_and_replace(ended, until, key, record, expected))
 
+    def save_both(self, first: Saving, second: Saving) -> Operation[tuple[Outcome, Outcome | None]]:
+        return self._routed().run(lambda store: store.save_both(first, second))
+
     def _routed(self) -> Routed:
         return self._rules.Routed(self._rules, self._process)
 
@@ -342,7 +346,19 @@ def answered(request: Call) -> Operation[Any]:
             for key, reason in ended.items():
                 yield Call(store.end, (key, until, reason), {})
             return (yield Call(store.replace, tuple(rest), {}))
+        case "save_both" if store.apart:
+            first, second = request.arguments
+            outcome = yield from put(store, first)
+            return outcome, (yield from put(store, second)) if outcome is Outcome.SAVED else None
     return (yield request)
+
+
+def put(store: Dictionary, saving: Saving) -> Operation[Outcome]:
+    key, record, expected = saving
+    if expected is not None:
+        return cast(Outcome, (yield Call(store.replace, (key, record, expected), {})))
+    created = yield Call(store.create, (key, record), {})
+    return Outcome.SAVED if created else Outcome.CONFLICT
 
 
 def many(batch: Call) -> Operation[Any]:

@@ -18,7 +18,7 @@ from sessionpersist.stores.settings import MemorySettings
 
 VERBS = {
     *("get", "create", "replace", "touch", "delete", "end", "rotate", "end_and_replace"),
-    *("count", "clear_expired"),
+    *("save_both", "count", "clear_expired"),
 }
 
 

@@ -13,7 +13,7 @@ from pytest_django import Settings
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
 from sessionpersist.stores import guarded as guarding
-from sessionpersist.stores.base import Outcome, Record, Rotation, Store, new_version, now_ms
+from sessionpersist.stores.base import Outcome, Record, Rotation, Saving, Store, new_version, now_ms
 from sessionpersist.stores.breaker import FAULTS, PAUSE
 from sessionpersist.stores.guarded import GuardedStore, Parted, PartedStore
 from sessionpersist.stores.memory import MemoryStore
@@ -122,6 +122,28 @@ class TestOneBrokenConnection:
         self.break_once(store, when)
         assert guarded.end_and_replace({}, until, KEY, record(), first.version) is Outcome.CONFLICT
 
+    def test_both_are_saved(self, pair: Pair, when: str) -> None:
+        store, guarded = pair
+        store.create(KEY, first := record())
+        store.create(NEW, second := record())
+        self.break_once(store, when)
+        both = Saving(KEY, record(b"new"), first.version), Saving(NEW, record(), second.version)
+        assert guarded.save_both(*both) == (Outcome.SAVED, Outcome.SAVED)
+        assert [guarded.get(each.key) for each in both] == [each.record for each in both]
+        self.break_once(store, when)
+        late = Saving(KEY, record(b"late"), first.version)
+        assert guarded.save_both(late, both[1]) == (Outcome.CONFLICT, None)
+
+    def test_where_one_of_two_was_saved_the_other_is_saved_too(self, pair: Pair, when: str) -> None:
+        """As in a store that does one thing at a time."""
+        store, guarded = pair
+        store.create(KEY, saved := record(b"saved"))
+        store.create(NEW, second := record())
+        self.break_once(store, when)
+        both = Saving(KEY, saved, 7), Saving(NEW, record(), second.version)
+        assert guarded.save_both(*both) == (Outcome.SAVED, Outcome.SAVED)
+        assert guarded.get(NEW) == both[1].record
+
     def test_a_move_to_a_taken_key_stays_refused(self, pair: Pair, when: str) -> None:
         store, guarded = pair
         store.create(KEY, old := record())
@@ -203,6 +225,7 @@ def test_a_count_that_fails_opens_no_circuit(pair: Pair) -> None:
         lambda store: store.end(KEY, now_ms() + 1000),
         lambda store: store.rotate(KEY, 1, NEW, record()),
         lambda store: store.end_and_replace({}, 1, KEY, record(), 1),
+        lambda store: store.save_both(Saving(KEY, record(), 1), Saving(NEW, record(), 1)),
         lambda store: store.count(),
         lambda store: store.clear_expired(),
     ],
@@ -215,6 +238,7 @@ def test_a_count_that_fails_opens_no_circuit(pair: Pair) -> None:
         "end",
         "rotate",
         "end_and_replace",
+        "save_both",
         "count",
         "clear_expired",
     ],

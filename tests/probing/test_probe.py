@@ -21,8 +21,14 @@ from sessionpersist.stores.settings import MemorySettings
 SECRET = "hunter2-and-more"
 VERBS = {
     *("get", "create", "replace", "touch", "delete", "end", "rotate", "end_and_replace", "scan", "count"),
-    *("get_many", "create_many", "delete_many"),
+    *("save_both", "get_many", "create_many", "delete_many"),
 }
+
+
+BOTH = [
+    *((Outcome.SAVED, outcome) for outcome in Outcome),
+    *((outcome, None) for outcome in Outcome if outcome is not Outcome.SAVED),
+]
 
 
 class Watched(MemoryStore):
@@ -142,6 +148,7 @@ class TestWhatFails:
             ("delete", False),
             ("delete", True),
             *(("end_and_replace", outcome) for outcome in Outcome),
+            *(("save_both", outcomes) for outcomes in BOTH),
             *(("rotate", rotation) for rotation in Rotation),
             ("scan", iter(())),
             ("count", 0),
@@ -155,7 +162,8 @@ class TestWhatFails:
         assert not failed(probe.run(store)).ok
 
     @pytest.mark.parametrize(
-        "verb", ["replace", "touch", "delete", "end", "rotate", "end_and_replace", "delete_many"]
+        "verb",
+        ["replace", "touch", "delete", "end", "rotate", "end_and_replace", "save_both", "delete_many"],
     )
     def test_a_verb_that_does_nothing_is_found_out(self, tmp_path: Path, verb: str) -> None:
         class Idle(MemoryStore):
@@ -168,6 +176,7 @@ class TestWhatFails:
             "end": None,
             "rotate": Rotation.DONE,
             "end_and_replace": Outcome.SAVED,
+            "save_both": (Outcome.SAVED, Outcome.SAVED),
             "delete_many": set(),
         }
         setattr(Idle, verb, lambda self, *arguments: answers[verb])

@@ -19,6 +19,7 @@ from sessionpersist.stores.base import (
     Outcome,
     Record,
     Rotation,
+    Saving,
     is_roster,
     new_version,
     now_ms,
@@ -35,7 +36,7 @@ USER = "user"  # what their stored keys begin with
 MOST = 1  # sessions
 POLICY = Policy(max_sessions=MOST)
 STORES = [("OLD",), ("OLD", "NEW"), ("OLD", "NEW"), ("OLD", "NEW", "OLD"), ("OLD", "NEW", "THIRD")]
-KINDS = ["sign_in", "sign_in", "sign_in_and_move", "end_all", "drain"]
+KINDS = ["sign_in", "sign_in_over", "sign_in_and_move", "end_all", "drain"]
 
 
 class Store:
@@ -77,7 +78,7 @@ class Rules(RulesOfHandover):
 
     @property
     def operations(self) -> dict[str, Callable[[World, Process, int], Operation[None]]]:
-        return {each.__name__: each for each in (sign_in, sign_in_and_move, end_all)}
+        return {each.__name__: each for each in (sign_in, sign_in_over, sign_in_and_move, end_all)}
 
 
 class WithoutEnding(Rules):
@@ -156,13 +157,28 @@ def asked(world: World, process: Process, request: Call, rules: Rules) -> Operat
         verb, arguments = "replace", arguments[2:]
     if not rules.stamps:
         arguments = tuple(stamped(process, each) for each in arguments)
+    if verb == "save_both":
+        return (yield from both(world, process, rules, *arguments))
     answer = yield from getattr(world.at(process), verb)(*arguments)
     if answer is Outcome.CONFLICT and not rules.compares:
         return Outcome.SAVED
     return answer
 
 
+def both(
+    world: World, process: Process, rules: Rules, listed: Saving, session: Saving
+) -> Operation[tuple[Outcome, Outcome | None]]:
+    outcomes = yield from world.at(process).save_both(listed, session)
+    if outcomes[0] is Outcome.CONFLICT and not rules.compares:
+        key, record, expected = session
+        assert expected is not None
+        return Outcome.SAVED, (yield from world.at(process).replace(key, record, expected))
+    return outcomes
+
+
 def stamped(process: Process, argument: Any) -> Any:
+    if isinstance(argument, Saving):
+        return argument._replace(record=stamped(process, argument.record))
     if not isinstance(argument, Record):
         return argument
     return argument._replace(version=restamped(argument.version, process.view.number))
@@ -187,8 +203,9 @@ def begun(world: World, process: Process, number: int) -> Operation[Record | Non
     entry = Entry(str(number), (key,), now, now, LIFE)
     store, owner = cast(records.Store, Store(process)), Owner.of(USER)
 
-    def enter() -> Rule[None]:
-        return limit.entered(store, owner, entry, EXPIRES, POLICY, {})
+    def enter() -> Rule[bool | None]:
+        yield from limit.entered(store, owner, entry, EXPIRES, POLICY, {})
+        return None
 
     def create(record: Record) -> Operation[bool]:
         return world.at(process).create(key, record)
@@ -226,6 +243,33 @@ def made(
         if revision_of(record.version) == process.view.number:
             return None
         again = True
+
+
+def sign_in_over(world: World, process: Process, number: int) -> Operation[None]:
+    """Log in with a session that was there before, as nobody's; both records are saved together where that can be."""
+    key, now = f"{USER} {number}", now_ms()
+    nobodys = saved(process, number)._replace(user_id="")
+    if not (yield from world.at(process).create(key, nobodys)):
+        return
+    entry, entered = Entry(str(number), (key,), now, now, LIFE), -1
+    store, owner = cast(records.Store, Store(process)), Owner.of(USER)
+
+    def enter(session: Saving | None) -> Rule[Outcome | None]:
+        return limit.entered(store, owner, entry, EXPIRES, POLICY, {}, session=session)
+
+    outcome: Outcome | None = Outcome.CONFLICT
+    while outcome is Outcome.CONFLICT:
+        held = yield from world.at(process).get(key)
+        if held is None or held.ended:
+            return
+        record, outcome = saved(process, number), None
+        if entered != process.view.number:
+            entered = process.view.number
+            outcome = yield from listing(world, process, enter(Saving(key, record, held.version)))
+            yield from sleep()
+        outcome = outcome or (yield from world.at(process).replace(key, record, held.version))
+    if outcome is Outcome.SAVED and entered != process.view.number:
+        yield from listing(world, process, enter(None))
 
 
 def sleep() -> Operation[None]:

@@ -25,6 +25,7 @@ from sessionpersist.stores.base import (
     Probed,
     Record,
     Rotation,
+    Saving,
     Store,
     check_size,
     new_version,
@@ -455,6 +456,56 @@ class VerbsContract:
         assert store.get(live[0]) == live[1]
         assert store.get(expired[0]) is None
 
+    # save_both
+
+    @pytest.mark.parametrize("new", ["neither", "first", "second", "both"])
+    def test_save_both_saves_both(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], new: str
+    ) -> None:
+        (first, held), second, other = live, a_key(), a_record(b"other")
+        store.create(second, other)
+        one, two = Saving(first, a_record(b"1"), held.version), Saving(second, a_record(b"2"), other.version)
+        if new in ("first", "both"):
+            one = one._replace(key=a_key(), expected=None)
+        if new in ("second", "both"):
+            two = two._replace(key=expired[0], expected=None)
+        assert store.save_both(one, two) == (Outcome.SAVED, Outcome.SAVED)
+        assert (store.get(one.key), store.get(two.key)) == (one.record, two.record)
+
+    def test_save_both_leaves_the_second_alone_where_the_first_is_not_saved(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        second, other = a_key(), a_record(b"other")
+        store.create(second, other)
+        wanted = Saving(second, a_record(b"newer"), other.version)
+        for saving, outcome in self._not_to_be_saved(live, expired, ended):
+            assert store.save_both(saving, wanted) == (outcome, None)
+        assert (store.get(live[0]), store.get(second)) == (live[1], other)
+
+    def test_save_both_saves_the_first_whatever_becomes_of_the_second(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        first, held = a_key(), a_record()
+        store.create(first, held)
+        for saving, outcome in self._not_to_be_saved(live, expired, ended):
+            new = a_record(b"new")
+            assert store.save_both(Saving(first, new, held.version), saving) == (Outcome.SAVED, outcome)
+            assert store.get(first) == new
+            held = new
+        assert store.get(live[0]) == live[1]
+
+    def _not_to_be_saved(
+        self, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> list[tuple[Saving, Outcome]]:
+        return [
+            (Saving(live[0], a_record(), live[1].version ^ 1), Outcome.CONFLICT),
+            (Saving(live[0], a_record(), None), Outcome.CONFLICT),
+            (Saving(ended, a_record(), None), Outcome.CONFLICT),
+            (Saving(ended, a_record(), ENDED), Outcome.MISSING),
+            (Saving(a_key(), a_record(), new_version()), Outcome.MISSING),
+            (Saving(expired[0], a_record(), expired[1].version), Outcome.MISSING),
+        ]
+
     def _have_ended(self, store: Store, reasons: dict[str, int], until: int) -> None:
         for key, reason in reasons.items():
             found = store.get(key)
@@ -800,7 +851,8 @@ class RoundTrips:
 
     def test_each_verb_of_a_request_is_one_command(self, store: Probed) -> None:
         key, moved, later = a_key(), a_key(), now_ms() + MINUTE
-        first, second, third = a_record(), a_record(), a_record()
+        first, second, third, fourth = a_record(), a_record(), a_record(), a_record()
+        store.create(other := a_key(), fourth)
         verbs: list[tuple[str, Callable[[], object], object]] = [
             ("create", lambda: store.create(key, first), True),
             ("get", lambda: store.get(key), first),
@@ -811,6 +863,13 @@ class RoundTrips:
                 "end_and_replace",
                 lambda: store.end_and_replace({a_key(): 1}, later, moved, first, third.version),
                 Outcome.SAVED,
+            ),
+            (
+                "save_both",
+                lambda: store.save_both(
+                    Saving(moved, second, first.version), Saving(other, third, fourth.version)
+                ),
+                (Outcome.SAVED, Outcome.SAVED),
             ),
             ("delete", lambda: store.delete(moved), True),
         ]
@@ -829,6 +888,7 @@ class RoundTrips:
         store.replace(key, record, record.version)
         store.rotate(key, record.version, other := a_key(), record)
         store.end_and_replace({}, now_ms() + MINUTE, other, record, record.version)
+        store.save_both(Saving(other, record, record.version), Saving(key, record, record.version))
         store.delete(other)
 
 

@@ -54,7 +54,11 @@ def cluster_store(
 
 class TestClusterStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords):
     rotates_at_once = False
-    several: ClassVar = {"rotate": 2, "end_and_replace": 2}  # no script takes keys of two slots
+    several: ClassVar = {
+        "rotate": 2,
+        "end_and_replace": 2,
+        "save_both": 2,
+    }  # no script takes keys of two slots
 
     def make_store(self) -> Probed:
         return cluster_store(prefix="[contract]*")

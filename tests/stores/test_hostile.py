@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
 from sessionpersist.stores import connecting, probe
-from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Outcome, Probed, Record, Rotation
+from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Outcome, Probed, Record, Rotation, Saving
 from sessionpersist.stores.mongodb.store import MongoStore, document_of
 from sessionpersist.stores.redis.store import RedisStore, pack
 from sessionpersist.stores.settings import MongoSettings, RedisSettings
@@ -599,6 +599,9 @@ def every_verb(store: Probed) -> dict[str, Callable[[], object]]:
         "end_and_replace": lambda: store.end_and_replace(
             {a_key(): 1}, record.expires_at, key, record, record.version
         ),
+        "save_both": lambda: store.save_both(
+            Saving(key, record, record.version), Saving(a_key(), record, record.version)
+        ),
         "scan": lambda: list(itertools.islice(store.scan(), 500)),
         "count": lambda: store.count(at_most=5),
         "get_many": lambda: store.get_many([key, a_key()]),
@@ -616,6 +619,7 @@ def may_be(name: str, answer: object) -> bool:
         return True
     kinds: dict[str, type | tuple[type, ...]] = {
         "get": Record, "replace": Outcome, "rotate": Rotation, "end_and_replace": Outcome,
+        "save_both": tuple,
         "count": int, "place": str, "missing": str, "scan": list,
         "get_many": dict, "create_many": set, "delete_many": set, "warnings": list,
     }  # fmt: skip

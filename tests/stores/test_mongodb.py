@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import bson
 import pytest
@@ -56,6 +56,8 @@ monitoring.register(LISTENER)
 
 
 class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords):
+    several: ClassVar[Mapping[str, int]] = {"save_both": 2}
+
     def make_store(self) -> Probed:
         require(MongoDB)
         server = shared(MongoDB)

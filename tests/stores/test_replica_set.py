@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ from pymongo.errors import PyMongoError
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import probe
-from sessionpersist.stores.base import Outcome, Record, now_ms
+from sessionpersist.stores.base import Outcome, Record, Saving, now_ms
 from sessionpersist.stores.mongodb.store import MongoStore
 from sessionpersist.stores.settings import MongoSettings
 from tests.servers import ReplicaSet, require, shared
@@ -61,7 +61,7 @@ class TestReplicaSet(OneServer):
     """The whole contract; by ``mongo_store`` of this class, whatever a test makes is on the replica set."""
 
     rotates_at_once = False  # the new record is confirmed before the old one goes
-    several: ClassVar = {"rotate": 2}
+    several: ClassVar[Mapping[str, int]] = {"rotate": 2, "save_both": 2}
 
     @pytest.fixture(autouse=True)
     def on_the_replica_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +99,9 @@ def test_every_write_waits_for_a_majority_a_logout_too(store: MongoStore) -> Non
         "rotate": lambda: store.rotate(key, other.version, moved, record),
         "end_and_replace": lambda: store.end_and_replace(
             {a_key(): 1}, now_ms() + 60_000, moved, other, record.version
+        ),
+        "save_both": lambda: store.save_both(
+            Saving(moved, record, other.version), Saving(a_key(), record, record.version)
         ),
         "delete": lambda: store.delete(moved),
         "end": lambda: store.end(key, now_ms() + 60_000),

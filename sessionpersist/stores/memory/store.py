@@ -31,6 +31,7 @@ from sessionpersist.stores.base import (
     Probed,
     Record,
     Rotation,
+    Saving,
     ended_record,
     new_place,
     note_foreign,
@@ -115,14 +116,9 @@ class MemoryStore(Probed):
     def create(self, key: str, record: Record) -> bool:
         name, now, value = key.encode(), now_ms(), self._encoded(record)
 
-        def change(shared: SharedMap, transaction: Transaction) -> bool:
-            held = transaction.get(name)
-            if held is not None and not has_expired(held, now):
-                return False
-            shared.put(transaction, name, value, held)
-            return True
-
-        return self._added(change, len(value), now)
+        return self._added(
+            lambda shared, transaction: created(shared, transaction, name, value, now), len(value), now
+        )
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
         name, now, value = key.encode(), now_ms(), self._encoded(record)
@@ -157,10 +153,8 @@ class MemoryStore(Probed):
         old, new, now, value = old_key.encode(), new_key.encode(), now_ms(), self._encoded(record)
 
         def change(shared: SharedMap, transaction: Transaction) -> Rotation:
-            held = transaction.get(new)
-            if held is not None and not has_expired(held, now):
+            if not created(shared, transaction, new, value, now):
                 return Rotation.TAKEN
-            shared.put(transaction, new, value, held)
             return Rotation.DONE if delete_live(transaction, old, now, version) else Rotation.LEFT
 
         return self._added(change, len(value), now)
@@ -177,6 +171,19 @@ class MemoryStore(Probed):
             return replaced(shared, transaction, name, value, expected, now)
 
         return self._written(change)
+
+    def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
+        now = now_ms()
+        one, other = (
+            (each.key.encode(), self._encoded(each.record), each.expected) for each in (first, second)
+        )
+
+        def change(shared: SharedMap, transaction: Transaction) -> tuple[Outcome, Outcome | None]:
+            outcome = saved(shared, transaction, *one, now)
+            return outcome, saved(shared, transaction, *other, now) if outcome is Outcome.SAVED else None
+
+        new = sum(len(value) for _, value, expected in (one, other) if expected is None)
+        return self._added(change, new, now) if new else self._written(change)
 
     def clearing(self) -> Iterator[int]:
         self._asked(SharedMap.forget_the_dead)
@@ -353,6 +360,24 @@ def has_expired(value: memoryview, now: int) -> bool:
     """Return whether there is a record that has expired."""
     head = head_of(value)
     return head is not None and head[2] <= now
+
+
+def created(shared: SharedMap, transaction: Transaction, name: bytes, value: bytes, now: int) -> bool:
+    """Write a new record, unless there is one that has not expired."""
+    held = transaction.get(name)
+    if held is not None and not has_expired(held, now):
+        return False
+    shared.put(transaction, name, value, held)
+    return True
+
+
+def saved(
+    shared: SharedMap, transaction: Transaction, name: bytes, value: bytes, expected: int | None, now: int
+) -> Outcome:
+    """Write over a live record of the version that is expected; with None a new one."""
+    if expected is not None:
+        return replaced(shared, transaction, name, value, expected, now)
+    return Outcome.SAVED if created(shared, transaction, name, value, now) else Outcome.CONFLICT
 
 
 def replaced(

@@ -12,7 +12,7 @@ from redis.sentinel import MasterNotFoundError
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.addresses import Address, addresses
-from sessionpersist.stores.base import Check, Outcome, Record, Rotation, Store, now_ms
+from sessionpersist.stores.base import Check, Outcome, Record, Rotation, Saving, Store, now_ms
 from sessionpersist.stores.credentials import Credentials
 from sessionpersist.stores.guarded import Parted
 from sessionpersist.stores.hosts import check_literal
@@ -226,6 +226,10 @@ class ClusterStore(SeveralStore, Parted):
     ) -> Outcome:
         """See Store.end_and_replace(). Each record is on a node of its own most of the time."""
         return Store.end_and_replace(self, ended, until, key, record, expected)
+
+    def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
+        """See Store.save_both(). Each record is on a node of its own most of the time."""
+        return Store.save_both(self, first, second)
 
     def part_of(self, key: str) -> str:
         """Return which server a record is on, as far as that is known; "" where it is not."""

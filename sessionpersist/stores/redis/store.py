@@ -29,6 +29,7 @@ from sessionpersist.stores.base import (
     Probed,
     Record,
     Rotation,
+    Saving,
     ended_record,
     is_roster,
     new_place,
@@ -74,6 +75,14 @@ T = TypeVar("T")
 PING = b"PING\r\n"  # every server answers it at once, be it with a refusal
 # By what REPLACE returns.
 OUTCOMES = {-1: Outcome.MISSING, 0: Outcome.MISSING, 1: Outcome.CONFLICT, 2: Outcome.SAVED}
+# By what SAVE_BOTH returns.
+OUTCOMES_OF_BOTH: dict[int, tuple[Outcome, Outcome | None]] = {
+    0: (Outcome.MISSING, None),
+    1: (Outcome.CONFLICT, None),
+    2: (Outcome.SAVED, Outcome.MISSING),
+    3: (Outcome.SAVED, Outcome.CONFLICT),
+    4: (Outcome.SAVED, Outcome.SAVED),
+}
 # By what ROTATE returns.
 ROTATIONS = {0: Rotation.TAKEN, 1: Rotation.LEFT, 2: Rotation.DONE}
 
@@ -161,6 +170,13 @@ class RedisStore(Probed):
         ends = [pack(ended_record(until, reason)) for reason in ended.values()]
         own = (now_ms(), packed(expected), pack(record), ttl(record.expires_at))
         return self._meaning(self._script(scripts.END_AND_REPLACE, names, *own, ttl(until), *ends), OUTCOMES)
+
+    def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
+        own: list[Any] = [now_ms()]
+        for _, record, expected in (first, second):
+            own += (b"" if expected is None else packed(expected), pack(record), ttl(record.expires_at))
+        answer = self._script(scripts.SAVE_BOTH, [self._name(first.key), self._name(second.key)], *own)
+        return self._meaning(answer, OUTCOMES_OF_BOTH)
 
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         """See Drainable.scan(). While the server resizes its table, a record may come twice."""
