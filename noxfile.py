@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def combinations() -> Iterator[tuple[str, str, str]]:
     yield PYTHONS[-2], "6.1", "lowest"
 
 
+@cache
 def interpreter(version: str) -> str:
     """Return the path of a Python of this version, or its name where there is none that runs.
 

@@ -92,7 +92,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
 
 def pytest_collection_finish() -> None:
     """Thousands of tests are no garbage: the collector need not look through them again and again."""
-    gc.collect()
     gc.freeze()
     gc.enable()
 
