@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from sessionpersist import forks
-from sessionpersist.awaiting import awaited, in_loop, send_robust, sleep
+from sessionpersist.awaiting import awaited, in_loop, sleep
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.handover import snapshot
 from sessionpersist.handover.carrying import Place, View
@@ -25,8 +25,7 @@ from sessionpersist.handover.snapshot import Known, Snapshot
 from sessionpersist.handover.unopened import UnopenedStore
 from sessionpersist.session.policy import Policy
 from sessionpersist.session.reasons import Reason
-from sessionpersist.signals import store_lost
-from sessionpersist.stores import open_store
+from sessionpersist.stores import open_store, telling
 from sessionpersist.stores.base import (
     INITIAL,
     Drainable,
@@ -308,7 +307,7 @@ def _tell_unopened(description: str, error: StoreMisconfigured) -> None:
         _unopened.add(description)
         sentence = f"{description} can't be opened: {error}"
         lines.say(STORE_UNOPENED, sentence, store=description, error=type(error).__name__)
-        send_robust(store_lost, UnopenedStore, description=description, error=error)
+        telling.lost(UnopenedStore, description, error)
 
 
 _view: CurrentView | None = None

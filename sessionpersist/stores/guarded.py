@@ -20,9 +20,9 @@ from time import monotonic
 from typing import TypeVar
 
 from sessionpersist import conf
-from sessionpersist.awaiting import in_loop, in_thread, send_robust
+from sessionpersist.awaiting import in_loop, in_thread
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.signals import store_lost, store_recovered
+from sessionpersist.stores import telling
 from sessionpersist.stores.base import Drainable, Outcome, Probed, Record, Rotation, Saving, saved
 from sessionpersist.stores.breaker import Breaker
 from sessionpersist.stores.texts import LONGEST_TEXT, driver_words, printable
@@ -232,7 +232,7 @@ class GuardedStore(Drainable):
 
     def _report_lost(self, error: StoreUnavailable) -> None:
         self._say(STORE_LOST, f"{self.description} is lost: {_in_full(error)}", error)
-        send_robust(store_lost, type(self.store), description=self.description, error=error)
+        telling.lost(type(self.store), self.description, error)
 
     def _say(self, event: Line, sentence: str, error: StoreUnavailable) -> None:
         lines.say(event, sentence, store=self.description, error=type(error.__cause__ or error).__name__)
@@ -240,7 +240,7 @@ class GuardedStore(Drainable):
     def _report_recovered(self) -> None:
         lines.say(STORE_BACK, f"{self.description} is back.", store=self.description)
         recorder.refresh()
-        send_robust(store_recovered, type(self.store), description=self.description)
+        telling.recovered(type(self.store), self.description)
 
 
 class Parted(Probed):

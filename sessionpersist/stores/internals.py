@@ -241,6 +241,12 @@ INTERNALS = (
         "middleware.py",
     ),
     Internal(
+        "django_receivers",
+        "Django",
+        "a signal has _live_receivers(sender), first those that are no coroutines, and _log_robust_failure()",
+        "stores/telling.py",
+    ),
+    Internal(
         "lmdb_transaction",
         "lmdb",
         "a transaction that reads ends with the last reference to it, and its slot is used again",

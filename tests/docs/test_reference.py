@@ -109,7 +109,8 @@ def test_signals() -> None:
 
 def test_arguments_of_signals() -> None:
     calls = re.findall(
-        r"send_robust\(((?:store|session)_\w+),([^()]*(?:\([^()]*\)[^()]*)*)\)", "\n".join(SOURCES.values())
+        r"(?:send_robust|_send)\(((?:store|session)_\w+),([^()]*(?:\([^()]*\)[^()]*)*)\)",
+        "\n".join(SOURCES.values()),
     )
     sent = {name: {"sender", *re.findall(r"(\w+)=", arguments)} for name, arguments in calls}
     table = rows(REFERENCE / "signals.md", "Signals")

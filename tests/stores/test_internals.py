@@ -29,6 +29,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper as PostgresWrapper
 from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteWrapper
+from django.dispatch import Signal
 from django.http import HttpResponse
 from django.test import RequestFactory
 from django.utils.log import log_response
@@ -764,6 +765,22 @@ def test_canary_django_response(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.records == []
     response.close()
     assert closed == [True]
+
+
+def test_canary_django_receivers(caplog: pytest.LogCaptureFixture) -> None:
+    signal: Any = Signal()
+
+    def blocking(**kwargs: Any) -> None:
+        pass
+
+    async def coroutine(**kwargs: Any) -> None:
+        pass
+
+    for each in (coroutine, blocking):
+        signal.connect(each)
+    assert signal._live_receivers(Session) == ([blocking], [coroutine])
+    signal._log_robust_failure(blocking, RuntimeError("the pager is broken"))
+    assert "the pager is broken" in caplog.text
 
 
 def test_canary_lmdb_transaction(tmp_path: Path) -> None:
