@@ -24,6 +24,7 @@ import json
 import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from django.conf import settings
@@ -147,7 +148,7 @@ class Owner:
             return cls.of(record.user_id)
         return cls((record.user_id,) * len(secret_keys()))
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         """Where the roster may lie. It is written under the first of them; under the second where the first can't be
         read (see ``changed``); the others are the same two by earlier secret keys of the site."""
@@ -186,6 +187,7 @@ def roster_key(hashed: str, secret: str | bytes, which: bytes = b"roster:") -> s
     return ROSTER + hmac.digest(_site_key(secret), which + hashed.encode(), "sha256").hex()[:63]
 
 
+@lru_cache(maxsize=32)
 def _site_key(secret: str | bytes) -> bytes:
     return SecretBytes(hmac.digest(SecretBytes(force_bytes(secret)), LABEL, "sha256"))
 
@@ -231,6 +233,7 @@ def _decoded(plain: bytes) -> Roster | None:
     return Roster(entries, bool(more), int(check_at), all_ended_at) if form == 1 else None
 
 
+@lru_cache(maxsize=64)  # a login opens the roster and seals it again
 def _sealer(key: str) -> Sealer:
     return Sealer(Secret(f"{LABEL.decode()}:{key}"))
 
