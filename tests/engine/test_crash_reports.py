@@ -20,7 +20,7 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import filterfalse
+from functools import cache
 from pathlib import Path
 from time import monotonic
 from traceback import walk_tb
@@ -186,11 +186,11 @@ def start_cold() -> None:
         cached.cache_clear()
 
 
-def _is_hiding(line: Line) -> bool:
-    """Whether it is one of those that hide what was sent: with DEBUG on, a report shows it until they are through."""
-    name, number = line
+@cache
+def hiding() -> set[Line]:
+    """The lines that hide what was sent: with DEBUG on, a report shows it until they are through."""
     source, start = inspect.getsourcelines(wrapping.without_secrets_in_reports)
-    return name == wrapping.__file__ and start <= number < start + len(source)
+    return {(str(wrapping.__file__), start + number) for number in range(len(source))}
 
 
 def crash_at_every_line(
@@ -201,7 +201,7 @@ def crash_at_every_line(
     start_cold()
     with Debugger() as debugger:
         operation()
-    lines, told, reported = list(filterfalse(_is_hiding, debugger.lines)), Told(), 0
+    lines, told, reported = [each for each in debugger.lines if each not in hiding()], Told(), 0
     random.Random(1).shuffle(lines)
     give_up = monotonic() + effort.seconds
     for line in lines:
