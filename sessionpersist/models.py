@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any, Self
 
 from django.core.exceptions import ValidationError
@@ -297,6 +297,20 @@ LONGEST_LEASE = timedelta(hours=1)
 DRAINED_GRACE = timedelta(seconds=30)
 
 
+@cache
+def going_on(alias: str) -> RevisionQuerySet:
+    """Return what ``in_force`` asks of that database, for every process every few seconds: to put the query together
+    takes longer than to carry it out. It is copied, never asked itself."""
+    revisions = Revision.objects.using(alias)
+    there = Q(drained_at=None) | Q(drained_how="drained", drained_at__gt=Now() - DRAINED_GRACE)
+    earlier = Node.objects.using(alias).of_earlier_release()
+    everybody_out = revisions.filter(ends_earlier=True, activates_at__lte=Now()).order_by("-pk")
+    ending = Subquery(everybody_out.values("pk")[:1])
+    found = {"database_now": Now(), "mixed": Exists(earlier), "floor": ending}
+    found["logouts"] = Exists(PendingLogout.objects.using(alias).waiting())
+    return revisions.filter(there, pk__gte=Coalesce(ending, 0)).annotate(**found).order_by("pk")
+
+
 class RevisionQuerySet(models.QuerySet["Revision"]):
     """The saved choices, oldest first by number."""
 
@@ -312,18 +326,11 @@ class RevisionQuerySet(models.QuerySet["Revision"]):
         A revision that was committed but has no activation time yet gets one: its saver sets it after the commit, and
         a saver that died in between must not leave it pending for ever.
         """
-        going_on = Q(drained_at=None) | Q(drained_how="drained", drained_at__gt=Now() - DRAINED_GRACE)
-        earlier = Node.objects.using(self.db).of_earlier_release()
-        ending = Subquery(
-            self.filter(ends_earlier=True, activates_at__lte=Now()).order_by("-pk").values("pk")[:1]
-        )
-        found = {"database_now": Now(), "mixed": Exists(earlier), "floor": ending}
-        found["logouts"] = Exists(PendingLogout.objects.using(self.db).waiting())
-        query = self.filter(going_on, pk__gte=Coalesce(ending, 0)).annotate(**found).order_by("pk")
-        rows = list(query)
+        query = going_on(self.db)
+        rows = list(query.all())  # a queryset keeps what it has found
         if any(row.activates_at is None for row in rows) and is_committed(self.db):
             self.activate()
-            rows = list(query.all())  # a queryset keeps what it has found
+            rows = list(query.all())
         return [row for row in rows if row.activates_at is not None]
 
     def record(self, settings: StoreSettings, saved_by: str, place: str = "") -> None:
