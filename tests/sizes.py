@@ -5,6 +5,7 @@ Tests of Hypothesis run in both, by the profile that conftest.py or the Makefile
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
 import pytest
@@ -17,6 +18,17 @@ T = TypeVar("T")
 def quick_and_long(quick: T, long: T) -> list[ParameterSet]:
     """Return the two values of a parameter that says how much there is to do."""
     return [pytest.param(quick, id="quick"), pytest.param(long, id="long", marks=pytest.mark.long)]
+
+
+def first_of_each(cases: Iterable[T], kind: Callable[[T], Hashable]) -> list[ParameterSet]:
+    """Return the cases of a test in which all of one kind take the same way: `make test` goes it once, with the first,
+    and `make test-long` with each of the others."""
+    seen, found = set[Hashable](), []
+    for case in cases:
+        values = case if isinstance(case, tuple) else (case,)
+        found.append(pytest.param(*values, marks=[pytest.mark.long] if kind(case) in seen else []))
+        seen.add(kind(case))
+    return found
 
 
 settings.register_profile("quick", max_examples=15)

@@ -34,6 +34,7 @@ from tests.admin.test_panels import text_of_html
 from tests.commands.running import run
 from tests.servers import Valkey
 from tests.servers.places import free_port
+from tests.sizes import first_of_each
 from tests.telemetry.reading import sentences
 
 CONTROL = {"line break": "\r\n", "null": "\0", "escape": "\x1b", "C1": "\x85", "line separator": "\u2028"}
@@ -90,7 +91,7 @@ def test_each_control_character_is_refused_in_each_field(character: str, staff: 
 
 
 @pytest.mark.parametrize("character", ["line break"])
-@pytest.mark.parametrize("field", TEXTS)
+@pytest.mark.parametrize("field", first_of_each(TEXTS, lambda field: field.partition("_")[0]))
 def test_a_control_character_is_refused_at_its_field_and_nobody_is_asked(
     field: str, character: str, browser: Client, listener: socket.socket
 ) -> None:
@@ -171,14 +172,21 @@ class TestTenAMinute:
         return typed(persistence_type="REDIS", redis_host="127.0.0.1", redis_port=str(free_port()))
 
     @pytest.fixture
-    def tested(self, browser: Client, data: dict[str, Any]) -> None:
+    def nine(self, staff: User, a_long_minute: datetime) -> None:
+        """As many that another process has noted."""
+        for _ in range(TESTS.times - 1):
+            assert TESTS.note(staff, "Tested the connection.", "REDIS")
+
+    @pytest.fixture
+    def tested(self, nine: None, browser: Client, data: dict[str, Any]) -> None:
         """Ten times already."""
-        for _ in range(TESTS.times):
-            assert browser.post(TEST, data, headers=JSON).status_code == 200
+        assert browser.post(TEST, data, headers=JSON).status_code == 200
 
     def test_the_next_asks_nobody_and_the_script_is_told(
-        self, tested: None, browser: Client, data: dict[str, Any], listener: socket.socket
+        self, browser: Client, data: dict[str, Any], listener: socket.socket
     ) -> None:
+        for _ in range(TESTS.times):
+            assert browser.post(TEST, data, headers=JSON).status_code == 200
         response = browser.post(TEST, data | {"redis_port": str(listener.getsockname()[1])}, headers=JSON)
         assert response.status_code == 429
         found = response.json()
@@ -202,13 +210,12 @@ class TestTenAMinute:
         assert TOO_OFTEN in text_of_html(response.content.decode())
         assert not Revision.objects.exists()
 
-    def test_a_save_that_fails_counts(self, browser: Client, data: dict[str, Any]) -> None:
-        for _ in range(TESTS.times):
-            assert browser.post(PAGE, data).status_code == 200
+    def test_a_save_that_fails_counts(self, nine: None, browser: Client, data: dict[str, Any]) -> None:
+        assert browser.post(PAGE, data).status_code == 200
         assert browser.post(PAGE, data).status_code == 429
 
-    def test_a_save_that_succeeds_does_not(self, browser: Client) -> None:
-        for _ in range(TESTS.times + 1):
+    def test_a_save_that_succeeds_does_not(self, nine: None, browser: Client) -> None:
+        for _ in range(2):
             assert save(browser, persistence_type="IN_MEMORY").status_code == 302
 
     def test_switching_back_is_one_too(self, tested: None, browser: Client) -> None:
@@ -239,10 +246,9 @@ class TestTenAMinute:
     @pytest.mark.parametrize("address", [TEST, PAGE], ids=["test", "save"])
     @pytest.mark.parametrize("changes", [{"redis_port": "0"}, {"edition": "4711"}], ids=["port", "overtaken"])
     def test_what_is_invalid_counts(
-        self, browser: Client, data: dict[str, Any], changes: dict[str, str], address: str
+        self, nine: None, browser: Client, data: dict[str, Any], changes: dict[str, str], address: str
     ) -> None:
-        for _ in range(TESTS.times):
-            assert browser.post(address, data | changes, headers=JSON).status_code == 200
+        assert browser.post(address, data | changes, headers=JSON).status_code == 200
         assert browser.post(address, data | changes, headers=JSON).status_code == 429
 
     @pytest.mark.parametrize("address", [TEST, PAGE], ids=["test", "save"])

@@ -14,6 +14,7 @@ from sessionpersist.models import LoginConfiguration
 from tests.admin.support import Data, errors_of, login_of, save, saved_state, typed
 from tests.servers import MongoDB, Postgres, Redis, Valkey, require, shared
 from tests.servers.places import free_port
+from tests.sizes import first_of_each
 
 pytestmark = pytest.mark.django_db
 
@@ -41,17 +42,11 @@ HOSTS = [
 ]
 
 
-@pytest.mark.parametrize("prefix", ["redis", "mongodb"])
-@pytest.mark.parametrize(("host", "message"), HOSTS)
-def test_a_host_that_is_none(browser: Client, prefix: str, host: str, message: str) -> None:
-    before = saved_state()
-    response = save(browser, **(REDIS if prefix == "redis" else MONGODB) | {f"{prefix}_host": host})
-    errors = errors_of(response)
-    assert list(errors) == [f"{prefix}_host"]
-    assert message in errors[f"{prefix}_host"][0]
-    assert "secret-pw" not in errors[f"{prefix}_host"][0]
-    assert saved_state() == before
-
+PLACES = [
+    ({**fields, f"{prefix}_host": host}, f"{prefix}_host", message)
+    for prefix, fields in (("redis", REDIS), ("mongodb", MONGODB))
+    for host, message in HOSTS
+]
 
 FIELDS: list[tuple[Data, str, str]] = [
     *(
@@ -86,13 +81,28 @@ FIELDS: list[tuple[Data, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "field", "message"), FIELDS)
-def test_a_value_that_can_not_work(browser: Client, changes: Data, field: str, message: str) -> None:
-    before = saved_state()
-    errors = errors_of(save(browser, **changes))
+def assert_told(errors: dict[str, list[str]], field: str, message: str) -> None:
+    """Whether this field has an error, which says that and no secret."""
     assert list(errors) == [field]
     assert len(errors[field]) == 1
     assert message in errors[field][0]
+    assert "secret-pw" not in errors[field][0]
+
+
+@pytest.mark.parametrize(("changes", "field", "message"), [*PLACES, *FIELDS])
+def test_the_form_refuses_a_value_that_can_not_work(changes: Data, field: str, message: str) -> None:
+    errors: Any = LoginConfigurationForm(typed(**changes)).errors
+    assert_told(dict(errors), field, message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "message"), first_of_each([*PLACES, *FIELDS], lambda case: case[1])
+)
+def test_a_value_that_can_not_work_is_told_on_the_page(
+    browser: Client, changes: Data, field: str, message: str
+) -> None:
+    before = saved_state()
+    assert_told(errors_of(save(browser, **changes)), field, message)
     assert saved_state() == before
 
 

@@ -13,12 +13,14 @@ from django.utils import translation
 from pytest_django import Settings
 
 from sessionpersist.configuration import probing
+from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.configuration.panels.history import read_history
 from sessionpersist.handover import snapshot
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.session.policy import FIELDS, MINUTE
 from tests.admin.support import PAGE, TEST, create_staff, errors_of, save, saved_state, typed
 from tests.servers.places import free_port
+from tests.sizes import first_of_each
 from tests.telemetry.reading import sentences
 
 pytestmark = pytest.mark.django_db
@@ -181,28 +183,33 @@ class TestRecords:
         )
 
 
+SPANS = {"idle_minutes": "52,596,000", "absolute_hours": "876,600", "remember_days": "36,525"}
+NUMBERS = [
+    *(
+        (field, value, f"Enter a whole number from 1 to {largest}, or leave this empty.")
+        for field, largest in SPANS.items()
+        for value in ("0", "-1", "1.5", "½", "soon", "1e3", "99999999999", "9" * 5000, "\x00")
+    ),
+    *(
+        ("max_sessions", value, "Enter -1 for no limit, or 1 or more, up to 200.")
+        for value in ("0", "-2", "1.5", "many", "201", "9" * 5000)
+    ),
+]
+
+
 class TestBadInput:
-    @pytest.mark.parametrize(
-        ("field", "largest"),
-        [("idle_minutes", "52,596,000"), ("absolute_hours", "876,600"), ("remember_days", "36,525")],
-    )
-    @pytest.mark.parametrize(
-        "value", ["0", "-1", "1.5", "½", "soon", "1e3", "99999999999", "9" * 5000, "\x00"]
-    )
-    def test_a_span_is_a_whole_number_within_bounds(
-        self, browser: Client, field: str, largest: str, value: str
+    @pytest.mark.parametrize(("field", "value", "message"), NUMBERS)
+    def test_the_form_refuses_what_is_no_number_within_bounds(
+        self, field: str, value: str, message: str
+    ) -> None:
+        assert LoginConfigurationForm(typed(**{field: value})).errors == {field: [message]}
+
+    @pytest.mark.parametrize(("field", "value", "message"), first_of_each(NUMBERS, lambda case: case[0]))
+    def test_what_is_none_is_told_on_the_page(
+        self, browser: Client, field: str, value: str, message: str
     ) -> None:
         before = saved_state()
-        assert errors_of(save(browser, **{field: value})) == {
-            field: [f"Enter a whole number from 1 to {largest}, or leave this empty."]
-        }
-        assert saved_state() == before
-
-    @pytest.mark.parametrize("value", ["0", "-2", "1.5", "many", "201", "9" * 5000])
-    def test_a_limit_is_minus_one_or_one_and_more(self, browser: Client, value: str) -> None:
-        before = saved_state()
-        found = errors_of(save(browser, max_sessions=value))
-        assert found == {"max_sessions": ["Enter -1 for no limit, or 1 or more, up to 200."]}
+        assert errors_of(save(browser, **{field: value})) == {field: [message]}
         assert saved_state() == before
 
     def test_a_choice_that_there_is_not(self, browser: Client) -> None:
