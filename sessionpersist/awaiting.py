@@ -279,6 +279,14 @@ def acquire(lock: Lock, give_up: float) -> bool:
     return True
 
 
+class AllInUse(TimeoutError):
+    """None of ``most`` places became free in time."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"all {most} are in use")
+        self.most = most
+
+
 class Places:
     """So many coroutines of one loop at a time; threads are bounded already. For each loop by itself."""
 
@@ -288,7 +296,7 @@ class Places:
 
     @contextmanager
     def one(self, give_up: float) -> Iterator[None]:
-        """Have a place inside. Only where ``in_loop()``. TimeoutError where none is free by that time of the monotonic
+        """Have a place inside. Only where ``in_loop()``. AllInUse where none is free by that time of the monotonic
         clock."""
         loop = asyncio.get_running_loop()
         queue = self._by_loop.get(loop)
@@ -304,8 +312,8 @@ class Places:
 class _Queue:
     """Who waits for a place, in the order of their coming. A place that is left is the next one's at once."""
 
-    def __init__(self, free: int) -> None:
-        self._free = free
+    def __init__(self, most: int) -> None:
+        self._most = self._free = most
         self._waiting: deque[asyncio.Future[bool]] = deque()
 
     def enter(self, loop: asyncio.AbstractEventLoop, give_up: float) -> None:
@@ -317,7 +325,7 @@ class _Queue:
         self._waiting.append(turn)
         try:
             if not wait(turn):
-                raise TimeoutError("all connections are in use")
+                raise AllInUse(self._most)
         except BaseException:
             if turn.done() and not turn.cancelled() and turn.result():
                 self.leave()  # cancelled as its turn had come

@@ -138,6 +138,10 @@ ANY_STORE = (
     _("The store could not be looked at more closely. {reason}"),
     _("The host name “{host}” does not resolve."),
     _("The name server did not answer in time for “{host}”."),
+    _(
+        "{server} was not asked: all {number} connections that this process may have are in use. If the server is "
+        "healthy, start more processes."
+    ),
     _("Nothing listens on port {port} of {host}: the connection was refused."),
     _("{host} did not answer on port {port} in time."),
     _("No connection to {host}, port {port}."),
@@ -207,6 +211,10 @@ DATABASE = (
     _("The database “{database}” is read-only: {reason}."),
     _("The database “{database}” is read-only."),
     _("The database “{database}” did not answer in time."),
+    _(
+        "The database “{database}” was not asked: all {number} connections of its pool are in use, or it does not "
+        "answer. If it is healthy, raise max_size of the pool in DATABASES, or start more processes."
+    ),
     _("The connection to the database “{database}” was lost."),
     _("The database “{database}” has such a row already."),
     _("In the database “{database}” lies what is not text."),
@@ -407,6 +415,10 @@ MONGODB = (
     _("None of the hosts can be reached: {server}."),
     _("None of the hosts can be reached. {reasons}"),
     _("{server} did not answer in time, or is not a MONGODB server."),
+    _(
+        "{server} was not asked: all connections that this process may have are in use, or it does not answer. If it "
+        "is healthy, raise maxPoolSize in DATABASES, or start more processes."
+    ),
     _("A file of the certificates can't be read on this node."),
     _("Hosts that are entered and do not answer: {hosts}."),
     _("This is a single MongoDB server without a replica set: when it stops, there is no other."),

@@ -44,6 +44,14 @@ class TimedOut(OperationalError):
     connecting = False  # whether it was late before anything could be asked
 
 
+class NoneFree(OperationalError):
+    """A pool that has ``most`` connections, as many as it may, gave none in time."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"none of {most} connections of the pool is free")
+        self.most = most
+
+
 class ConnectionLost(OperationalError):
     """A connection broke while there was a deadline, and Django was about to open another without one."""
 
@@ -309,10 +317,19 @@ class _PatientPool:
         """Return a connection that the server has not closed: after a restart all that lie idle are closed. The pool's
         own check would sleep for a second after each of them."""
         while True:
-            raw = self.take(max(0.01, self.give_up - monotonic()))
+            raw = self._take()
             if not _is_closed_by_server(raw):
                 return raw
             _throw_away(raw)
+
+    def _take(self) -> Any:
+        try:
+            return self.take(max(0.01, self.give_up - monotonic()))
+        except Exception as error:
+            crowded = type(error).__name__ in ("PoolTimeout", "TooManyRequests")
+            if crowded and self.pool.get_stats()["pool_size"] >= self.pool.max_size:
+                raise NoneFree(self.pool.max_size) from error
+            raise
 
 
 def _is_closed_by_server(raw: Any) -> bool:

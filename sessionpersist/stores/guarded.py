@@ -25,9 +25,10 @@ from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores import telling
 from sessionpersist.stores.base import Drainable, Outcome, Probed, Record, Rotation, Saving, saved
 from sessionpersist.stores.breaker import Breaker
+from sessionpersist.stores.servers import Crowded
 from sessionpersist.stores.texts import LONGEST_TEXT, driver_words, printable
 from sessionpersist.telemetry import lines, recorder, tracing
-from sessionpersist.telemetry.lines import STORE_BACK, STORE_LOST, STORE_REFUSED, Line
+from sessionpersist.telemetry.lines import STORE_BACK, STORE_CROWDED, STORE_LOST, STORE_REFUSED, Line
 from sessionpersist.telemetry.recorder import RETRIES
 
 T = TypeVar("T")
@@ -38,7 +39,9 @@ MOST_PARTS = 1000  # servers of a store of which each has a breaker
 TURNED_AWAY, REFUSED, UNAVAILABLE = "turned_away", "refused", "unavailable"
 OUTCOMES: dict[enum.Enum, str] = {each: each.name.lower() for each in (*Outcome, *Rotation)}
 
-REFUSALS_EVERY = 60.0  # seconds between two lines of the log about requests that a server refused
+REFUSALS_EVERY = (
+    60.0  # seconds between two lines of the log about requests that a server refused, or was not asked for
+)
 
 
 class GuardedStore(Drainable):
@@ -49,7 +52,7 @@ class GuardedStore(Drainable):
         self.store, self.description = store, description
         self.kind, self.blocks = kind_of(store), store.blocks
         self.breaker = Breaker()
-        self._quiet_until = 0.0
+        self._quiet_until: dict[Line, float] = {}
         self._answered_at = float("-inf")
         self._last_fault = ""  # a sentence; the error itself would keep a request's variables alive
 
@@ -191,10 +194,10 @@ class GuardedStore(Drainable):
         try:
             answer = self._twice(verb, call, again, begun)
         except StoreUnavailable as error:
-            recorder.operation(
-                self.kind, verb, REFUSED if error.answered else UNAVAILABLE, monotonic() - begun
-            )
-            if error.answered:
+            recorder.operation(self.kind, verb, outcome_of_failure(error), monotonic() - begun)
+            if isinstance(error, Crowded):
+                self._note_at_times(STORE_CROWDED, str(error), error)
+            elif error.answered:
                 self._note_refusal(error)
             elif blamed:
                 self._note_fault(error)
@@ -223,12 +226,16 @@ class GuardedStore(Drainable):
         recorder.refresh()
 
     def _note_refusal(self, error: StoreUnavailable) -> None:
-        """The server has answered, so it can be asked. The log hears of it at most once a minute."""
+        """The server has answered, so it can be asked."""
         if self.breaker.succeeded():
             self._report_recovered()
-        if (now := monotonic()) >= self._quiet_until:
-            self._quiet_until = now + REFUSALS_EVERY
-            self._say(STORE_REFUSED, f"{self.description} refused a request: {_in_full(error)}", error)
+        self._note_at_times(STORE_REFUSED, f"{self.description} refused a request: {_in_full(error)}", error)
+
+    def _note_at_times(self, event: Line, sentence: str, error: StoreUnavailable) -> None:
+        """Have the log hear of it at most once a minute."""
+        if (now := monotonic()) >= self._quiet_until.get(event, 0.0):
+            self._quiet_until[event] = now + REFUSALS_EVERY
+            self._say(event, sentence, error)
 
     def _report_lost(self, error: StoreUnavailable) -> None:
         self._say(STORE_LOST, f"{self.description} is lost: {_in_full(error)}", error)
@@ -352,6 +359,13 @@ def _in_full(error: StoreUnavailable) -> str:
     words = driver_words(error)
     said = printable(error, LONGEST_TEXT)
     return f"{said} ({words})" if words else said
+
+
+def outcome_of_failure(error: StoreUnavailable) -> str:
+    """Name why a store was of no use to a request."""
+    if isinstance(error, Crowded):
+        return TURNED_AWAY
+    return REFUSED if error.answered else UNAVAILABLE
 
 
 def outcome_of(verb: str, answer: object) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from sessionpersist.awaiting import AllInUse
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import connecting
 from sessionpersist.stores.base import Check
@@ -14,6 +15,10 @@ from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.hosts import NOT_ALLOWED, HostNotAllowed, check_addresses
 
 IMPATIENCE = 0.5  # seconds: who hangs up does so at once
+
+
+class Crowded(StoreUnavailable):
+    """The server was not asked, as this process has no connection left for it. That says nothing about the server."""
 
 
 def check_address(label: str, host: str, port: int) -> None:
@@ -128,3 +133,14 @@ def unreachable(host: str, port: int, error: BaseException) -> StoreUnavailable:
     if isinstance(error, TimeoutError):
         return StoreUnavailable(f"{host} did not answer on port {port} in time.", "host")
     return StoreUnavailable(f"No connection to {host}, port {port}.", "host")
+
+
+def all_in_use(causes: Iterable[BaseException], server: str) -> Crowded | None:
+    """Say that a coroutine has waited in vain for others to be done, if it is that. ``server`` begins a sentence."""
+    most = next((each.most for each in causes if isinstance(each, AllInUse)), None)
+    if most is None:
+        return None
+    return Crowded(
+        f"{server} was not asked: all {most} connections that this process may have are in use. If the server is "
+        "healthy, start more processes."
+    )

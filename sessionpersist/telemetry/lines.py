@@ -37,6 +37,13 @@ STORE_REFUSED = Line(
     ("store", "error"),
     "The server refused a request; once a minute at most.",
 )
+STORE_CROWDED = Line(
+    "store_crowded",
+    MAIN,
+    logging.WARNING,
+    ("store", "error"),
+    "All connections of this process were in use, so the server was not asked; once a minute at most.",
+)
 STORE_UNOPENED = Line(
     "store_unopened",
     MAIN,

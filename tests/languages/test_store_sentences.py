@@ -21,7 +21,7 @@ APP = Path(sessionpersist.__file__).parent
 WINGS = ("stores", "handover", "roster", "session")
 TELLING = {
     *("StoreUnavailable", "StoreMisconfigured", "SessionTooLarge", "ForeignRecord", "Lost", "NotAllowed"),
-    *("Duplicate", "GaveWay", "NoText", "RefusedValue", "LoginRefused", "expect", "Reply"),
+    *("Duplicate", "GaveWay", "NoText", "RefusedValue", "LoginRefused", "expect", "Reply", "Crowded"),
 }
 # Filled with sentences and parts of sentences, each of which is looked at where it is written, or in a test here.
 GAPS_ONLY = re.compile(r"\W*(\{[^}]*\}\W*)+")

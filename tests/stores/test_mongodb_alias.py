@@ -15,6 +15,7 @@ import pytest
 from django.db import close_old_connections, connections
 from pytest_django import DjangoDbBlocker
 
+from sessionpersist.configuration.store_sentences import find
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import build_store, probe
 from sessionpersist.stores.base import Probed
@@ -123,6 +124,21 @@ class TestContract(OneServer):
 @pytest.fixture
 def store(alias: str) -> Probed:
     return build_store(MongoSettings(alias=alias))
+
+
+def test_a_client_that_has_all_its_connections_in_use_is_not_taken_for_a_lost_connection(
+    config: Config,
+) -> None:
+    require(MongoDB)
+    with an_alias(config(shared(MongoDB), maxPoolSize=1)):
+        store = store_on(ALIAS, timeout=0.5)
+        assert store.get(a_key()) is None
+        (server,) = store._database().client._topology._servers.values()
+        with server.pool.checkout(), pytest.raises(StoreUnavailable, match="maxPoolSize") as raised:
+            store.get(a_key())
+        assert not raised.value.connection_lost
+        assert find(str(raised.value)) is not None
+        assert store.get(a_key()) is None
 
 
 def test_the_project_s_mongodb_databases_are_told_from_the_others(alias: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
+from sessionpersist.configuration.store_sentences import find
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores import deadlines
 from sessionpersist.stores.database.store import DatabaseStore
@@ -115,12 +116,31 @@ def test_a_pool_whose_connections_are_all_in_use_is_waited_for_no_longer_than_th
     for each in held:
         each.ensure_connection()
     begun = time.monotonic()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable, match=f"all {IDLE} connections of its pool are in use") as raised:
         store.get(a_key())
     assert time.monotonic() - begun < TIMEOUT + SLACK
+    assert find(str(raised.value)) is not None
     for each in held:
         each.close()
     assert store.get(a_key()) is None
+
+
+def test_a_pool_that_has_enough_waiting_says_so(server: Postgres) -> None:
+    pool = {"min_size": 1, "max_size": 1, "max_waiting": 1, "name": "tests"}
+    with added_database("pooled", server.url, CONN_MAX_AGE=0, OPTIONS={"pool": pool}) as alias:
+        store = DatabaseStore(DatabaseSettings(database=alias), TIMEOUT)
+        holds = connections.create_connection(alias)
+        holds.ensure_connection()
+        failures = in_threads([lambda: failure_of(store)] * 3)
+        assert {"all 1 connections of its pool are in use" in each for each in failures} == {True}
+        holds.close()
+        connections[alias].close_pool()  # type: ignore[attr-defined] # of PostgreSQL's
+
+
+def failure_of(store: DatabaseStore) -> str:
+    with pytest.raises(StoreUnavailable) as raised:
+        store.get(a_key())
+    return str(raised.value)
 
 
 def test_what_is_cut_off_does_not_go_back_to_the_pool(store: GuardedStore, server: Postgres) -> None:

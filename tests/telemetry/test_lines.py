@@ -93,7 +93,7 @@ def test_no_line_is_written_but_with_an_id_and_with_its_keys() -> None:
                 assert tuple(keys) == event.fields, f"{path}:{call.lineno}"
                 used.add(event.id)
     # Those are chosen by what has happened, and written by a function that adds what they share.
-    chosen = {"store_lost", "store_refused", "password_again", "password_wrong"}
+    chosen = {"store_lost", "store_refused", "store_crowded", "password_again", "password_wrong"}
     assert used | chosen == {each.id for each in events()}
 
 

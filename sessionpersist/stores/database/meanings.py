@@ -13,7 +13,7 @@ from django.db import DataError, Error, IntegrityError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
-from sessionpersist.stores.deadlines import ConnectionLost, TimedOut
+from sessionpersist.stores.deadlines import ConnectionLost, NoneFree, TimedOut
 from sessionpersist.stores.texts import harmless, scrubbed
 
 # What comes out of a driver: its own errors, and whatever of Python's own a value that it can't send or an answer that
@@ -206,6 +206,11 @@ def explain(error: BaseException, connection: BaseDatabaseWrapper, *, broken: bo
     if isinstance(error, TimedOut):
         return StoreUnavailable(
             f"The {name} did not answer in time.", "database" if error.connecting else None
+        )
+    if isinstance(error, NoneFree):
+        return StoreUnavailable(
+            f"The {name} was not asked: all {error.most} connections of its pool are in use, or it does not answer. "
+            "If it is healthy, raise max_size of the pool in DATABASES, or start more processes."
         )
     if isinstance(error, ConnectionLost):
         return Lost(f"The connection to the {name} was lost.", connection_lost=True)

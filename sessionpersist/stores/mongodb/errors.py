@@ -12,7 +12,7 @@ from pymongo.saslprep import saslprep
 
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.hosts import NOT_ALLOWED
-from sessionpersist.stores.servers import unreachable
+from sessionpersist.stores.servers import all_in_use, unreachable
 from sessionpersist.stores.settings import X509, MongoSettings, lines
 from sessionpersist.stores.texts import causes, harmless, named, scrubbed
 
@@ -179,6 +179,8 @@ def _explain_connection(error: Exception, settings: MongoSettings) -> StoreUnava
     text, chain = str(error), list(causes(error))
     if NOT_ALLOWED in text:
         return StoreMisconfigured(NOT_ALLOWED, "host")
+    if (crowded := _explain_crowd(error, chain, settings)) is not None:
+        return crowded
     if (told := _explain_tls(text, chain, settings)) is not None:
         return told
     if isinstance(error, errors.ServerSelectionTimeoutError):
@@ -190,6 +192,18 @@ def _explain_connection(error: Exception, settings: MongoSettings) -> StoreUnava
     if isinstance(error, errors.NetworkTimeout | TimeoutError):
         return _late(settings)
     return StoreUnavailable(f"The connection to {_place(settings)} was lost.", connection_lost=True)
+
+
+def _explain_crowd(
+    error: Exception, chain: list[BaseException], settings: MongoSettings
+) -> StoreUnavailable | None:
+    """Why there was no connection: a loop has all of ours in use, or the client of a database of the project has."""
+    if isinstance(error, errors.WaitQueueTimeoutError):
+        return StoreUnavailable(
+            f"{_place(settings)} was not asked: all connections that this process may have are in use, or it does not "
+            "answer. If it is healthy, raise maxPoolSize in DATABASES, or start more processes."
+        )
+    return all_in_use(chain, _place(settings))
 
 
 def _explain_tls(text: str, chain: list[BaseException], settings: MongoSettings) -> StoreUnavailable | None:

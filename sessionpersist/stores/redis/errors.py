@@ -16,7 +16,7 @@ from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisco
 from sessionpersist.stores.hosts import NOT_ALLOWED, HostNotAllowed
 from sessionpersist.stores.redis.cluster import NoSlots, Relocated
 from sessionpersist.stores.redis.wire import ADDRESS, AnswerTooLarge, Unconfirmed, Unexpected
-from sessionpersist.stores.servers import unreachable
+from sessionpersist.stores.servers import all_in_use, unreachable
 from sessionpersist.stores.settings import CLUSTER, STANDALONE, RedisSettings
 from sessionpersist.stores.texts import causes, harmless, named, scrubbed
 
@@ -198,6 +198,8 @@ def _explain_failure(error: Exception, settings: RedisSettings, secrets: Sequenc
     chain = list(causes(error))
     if (unconnected := _explain_connecting(chain, settings)) is not None:
         return unconnected
+    if (crowded := all_in_use(chain, _place(settings))) is not None:
+        return crowded
     if any(isinstance(cause, redis.TimeoutError | TimeoutError) for cause in chain):
         return StoreUnavailable(f"{_place(settings)} did not answer in time.")
     if isinstance(error, AnswerTooLarge | Unexpected):

@@ -24,7 +24,7 @@ from redis.connection import DefaultParser, SSLConnection
 from redis.retry import Retry
 
 from sessionpersist import forks
-from sessionpersist.awaiting import Places, in_loop, once_ready, readable, send_all
+from sessionpersist.awaiting import AllInUse, Places, in_loop, once_ready, readable, send_all
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.certificates import Certificates
@@ -267,8 +267,12 @@ class Wire(Link):
         if not in_loop():
             return self._exchange(commands, give_up, most)
         give_up = give_up or monotonic() + self.timeout
-        with self._places.one(give_up):
-            return self._exchange(commands, give_up, most)
+        try:
+            with self._places.one(give_up):
+                return self._exchange(commands, give_up, most)
+        except AllInUse as error:
+            vars(error).setdefault(ADDRESS, self.address)
+            raise
 
     def _exchange(self, commands: Sequence[Command], give_up: float, most: int) -> list[Any]:
         now, age = monotonic(), self._age  # first: what is given up meanwhile may be this connection
