@@ -40,7 +40,7 @@ django.setup()
 
 from sessionpersist import conf, stores  # now that Django is set up
 from sessionpersist.stores.settings import MemorySettings
-from tests import sizes  # noqa: F401 - registers the profiles of Hypothesis
+from tests import sizes
 from tests.aio.looping import on_a_loop
 from tests.servers import ALL
 
@@ -72,10 +72,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tell ``--dist loadgroup`` the group of each test, as the end of its id.
+    """Mark what only `make test-long` runs, and tell ``--dist loadgroup`` the group of each test, as the end of its id.
 
     xdist 3.8 does so in an attribute that pytest no longer reads since 9.2.
     """
+    for item in filter(sizes.is_only_long, items):
+        item.add_marker(pytest.mark.long)
     for item in items if getattr(config.option, "loadgroup", False) else ():
         mark = item.get_closest_marker("xdist_group")
         if mark and not item.nodeid.endswith(end := f"@{mark.args[0]}"):

@@ -1,5 +1,8 @@
 """The same test twice: small with `make test`, and as large as it is worth with `make test-long`.
 
+A class that inherits its tests may name some of the classes that it has them from as its ``long_parts``: what they test
+goes through the same code there as elsewhere, and runs with `make test-long` only.
+
 Tests of Hypothesis run in both, by the profile that conftest.py or the Makefile loads.
 """
 
@@ -29,6 +32,12 @@ def first_of_each(cases: Iterable[T], kind: Callable[[T], Hashable]) -> list[Par
         found.append(pytest.param(*values, marks=[pytest.mark.long] if kind(case) in seen else []))
         seen.add(kind(case))
     return found
+
+
+def is_only_long(item: pytest.Item) -> bool:
+    """Whether this is a test that its class has from one of its ``long_parts``."""
+    name, parts = getattr(item, "originalname", ""), getattr(getattr(item, "cls", None), "long_parts", ())
+    return any(name in vars(part) for part in parts)
 
 
 settings.register_profile("quick", max_examples=15)

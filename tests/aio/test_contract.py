@@ -6,14 +6,15 @@ import pytest
 
 from tests.aio.looping import InALoop
 from tests.stores import test_cluster, test_memory, test_redis, test_sentinel
+from tests.stores.contract import BESIDE_REQUESTS, ClearsItself
 
 
 class TestMemory(InALoop, test_memory.TestMemoryStore):
-    pass
+    long_parts = (*BESIDE_REQUESTS, ClearsItself)
 
 
 class TestValkey(InALoop, test_redis.TestRedisStoreOnValkey):
-    pass
+    long_parts = BESIDE_REQUESTS
 
 
 @pytest.mark.long
@@ -29,4 +30,4 @@ class TestSentinel(InALoop, test_sentinel.TestSentinelStore):
 
 @pytest.mark.xdist_group("cluster")
 class TestCluster(InALoop, test_cluster.TestClusterStore):
-    pass
+    long_parts = BESIDE_REQUESTS

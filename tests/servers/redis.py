@@ -1,5 +1,7 @@
 """Valkey from its wheel, and Redis from the system: one protocol, one skeleton."""
 
+import importlib.util
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -8,6 +10,12 @@ from tests.servers.places import in_wheel, on_path
 
 if TYPE_CHECKING:
     import redis
+
+
+@cache
+def _anonymous() -> dict[str, Any]:
+    """The option with which the driver does not read its own version from a file for each connection."""
+    return {"driver_info": None} if importlib.util.find_spec("redis.driver_info") else {}
 
 
 class Redis(Server):
@@ -68,6 +76,7 @@ class Redis(Server):
             socket_timeout=seconds,
             retry=Retry(NoBackoff(), 0),  # by default ten times, even with a wrong password
             **options,
+            **_anonymous(),
         )
 
     def ping(self) -> None:

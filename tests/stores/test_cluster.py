@@ -66,7 +66,7 @@ class TestClusterStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, Foreign
     def make_store_of_a_new_place(self) -> Probed:
         return cluster_store(prefix=f"place-{a_key()[:8]}")
 
-    def foreign(self) -> dict[str, Callable[[str], None]]:
+    def foreign(self, store: Any) -> dict[str, Callable[[str], object]]:
         return {
             **{what: partial(self._write, "SET", value) for what, value in foreign_values().items()},
             "a list": partial(self._write, "RPUSH", b"x"),

@@ -95,7 +95,7 @@ class TestMemoryStore(StoreContract, HasAPlace, ClearsItself, RoundTrips, Foreig
     def make_store(self) -> Probed:
         return MemoryStore(self.path, "site", timeout=5)
 
-    def foreign(self) -> dict[str, Callable[[str], None]]:
+    def foreign(self, store: Any) -> dict[str, Callable[[str], object]]:
         def writer(value: bytes) -> Callable[[str], None]:
             return lambda key: put(opened(self.path), key, value)
 

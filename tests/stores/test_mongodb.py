@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from functools import partial
 from typing import Any, ClassVar, NoReturn
 
 import bson
@@ -73,7 +72,7 @@ class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRe
     def make_store_of_a_new_place(self) -> Probed:
         return mongo_store(prefix=f"place_{a_key()[:8]}")
 
-    def foreign(self) -> dict[str, Callable[[str], None]]:
+    def foreign(self, store: MongoStore) -> dict[str, Callable[[str], object]]:
         whole = document_of(a_record())
         other: dict[str, list[Any]] = {
             "payload": ["text", 7, {"$": b""}, [b"", b"x"]],
@@ -87,13 +86,11 @@ class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRe
             documents[f"without {field}"] = {name: whole[name] for name in whole if name != field}
             for value in (None, *values):
                 documents[f"{field}: {value!r}"] = whole | {field: value}
-        return {what: partial(self._write, document) for what, document in documents.items()}
 
-    @staticmethod
-    def _write(document: dict[str, Any], key: str) -> None:
-        store = mongo_store(prefix="contract")
-        store._sessions.replace_one({"_id": key}, document, upsert=True)
-        store.close()
+        def writer(document: dict[str, Any]) -> Callable[[str], object]:
+            return lambda key: store._sessions.insert_one({"_id": key, **document})
+
+        return {what: writer(document) for what, document in documents.items()}
 
     @pytest.mark.parametrize(
         "change",

@@ -24,7 +24,7 @@ from sessionpersist.stores.mongodb.store import MongoStore
 from sessionpersist.stores.settings import MongoSettings
 from sessionpersist.testing import override_login_configuration
 from tests.servers import MongoDB, ReplicaSet, require, shared
-from tests.stores.contract import a_key, a_record
+from tests.stores.contract import BESIDE_REQUESTS, a_key, a_record
 from tests.stores.databases import imported
 from tests.stores.parallel import in_threads
 from tests.stores.places import mongo_store
@@ -110,6 +110,8 @@ def store_on(alias: str, prefix: str = "alias", timeout: float = 5) -> MongoStor
 
 
 class TestContract(OneServer):
+    long_parts = BESIDE_REQUESTS
+
     @pytest.fixture(autouse=True)
     def on_the_database_of_the_project(self, alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
         def store(*, prefix: str) -> MongoStore:

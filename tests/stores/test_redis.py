@@ -18,6 +18,7 @@ from sessionpersist.stores.redis.wire import Wire
 from sessionpersist.stores.settings import RedisSettings
 from tests.servers import Redis, Valkey, require, shared
 from tests.stores.contract import (
+    BESIDE_REQUESTS,
     ForeignRecords,
     GetsAPlace,
     HasAPlace,
@@ -62,7 +63,7 @@ class TestRedisStoreOnValkey(StoreContract, RoundTrips, HasAPlace, GetsAPlace, F
     def make_store_of_a_new_place(self) -> Probed:
         return redis_store(self.server, prefix=f"place-{a_key()[:8]}")
 
-    def foreign(self) -> dict[str, Callable[[str], None]]:
+    def foreign(self, store: Any) -> dict[str, Callable[[str], object]]:
         return {
             **{what: partial(self._write, "SET", value) for what, value in foreign_values().items()},
             "a list": partial(self._write, "RPUSH", b"x"),
@@ -215,3 +216,4 @@ def connections(client: Any) -> set[str]:
 
 class TestRedisStoreOnRedis(TestRedisStoreOnValkey):
     server = Redis
+    long_parts = BESIDE_REQUESTS

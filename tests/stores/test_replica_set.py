@@ -20,7 +20,7 @@ from sessionpersist.stores.mongodb.store import MongoStore
 from sessionpersist.stores.settings import MongoSettings
 from tests.servers import ReplicaSet, require, shared
 from tests.servers.places import free_port
-from tests.stores.contract import a_key, a_record
+from tests.stores.contract import BESIDE_REQUESTS, a_key, a_record
 from tests.stores.places import mongo_store
 from tests.stores.test_mongodb import TestMongoStore as OneServer
 
@@ -62,6 +62,7 @@ class TestReplicaSet(OneServer):
 
     rotates_at_once = False  # the new record is confirmed before the old one goes
     several: ClassVar[Mapping[str, int]] = {"rotate": 2, "save_both": 2}
+    long_parts = BESIDE_REQUESTS
 
     @pytest.fixture(autouse=True)
     def on_the_replica_set(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
 from time import monotonic
 from typing import Any
 
@@ -452,6 +452,7 @@ def options_of(credentials: Credentials, certificates: Certificates | None, time
         "max_connections": 2**31,
         # With RESP 3 a server can tell the driver to be more patient, and to send the password to another address.
         "protocol": 2,
+        **_who_connects(),
     }
     if certificates is not None:
         files = {
@@ -463,6 +464,16 @@ def options_of(credentials: Credentials, certificates: Certificates | None, time
     if credentials.changing or credentials.now().password:
         options["credential_provider"] = Provider(credentials)
     return options
+
+
+@cache
+def _who_connects() -> dict[str, Any]:
+    """What a connection tells a server of the driver, which would read its own version from a file for each."""
+    try:
+        from redis.driver_info import DriverInfo
+    except ImportError:  # it is old, and reads it once
+        return {}
+    return {"driver_info": DriverInfo()}
 
 
 def pool_of_one(host: str, port: int, database: int, options: Mapping[str, Any]) -> Any:
