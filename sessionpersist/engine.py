@@ -31,6 +31,7 @@ from sessionpersist.session.held import Held
 from sessionpersist.session.policy import LIFE, Policy
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.sealing import Opened, Sealer, beside, stored_key
+from sessionpersist.session.serving import serving
 from sessionpersist.session.timed import Timed, sealed_end
 from sessionpersist.signals import tell_ended, tell_started
 from sessionpersist.stores.base import (
@@ -47,6 +48,7 @@ from sessionpersist.stores.secret import Secret, SecretBytes
 from sessionpersist.telemetry import lines, recorder
 from sessionpersist.telemetry.lines import SESSION_PROLONGED, SESSION_UNOPENED, SESSION_UNREADABLE
 from sessionpersist.telemetry.recorder import MERGES
+from sessionpersist.upkeep import sockets
 
 ATTEMPTS = 60  # to save over parallel saves; one of the contenders succeeds each time
 KEY_LENGTH = 32
@@ -585,6 +587,8 @@ class SessionStore(Timed):
         ends."""
         if session_key is None:  # each caller has seen to that, unless another task has flushed it meanwhile
             raise UpdateError
+        if serving.get() is None:
+            sockets.note_use()
         try:
             return verb(self._sealer_of(session_key).stored_key, *rest, **named)
         except StoreUnavailable as error:

@@ -3,7 +3,7 @@
 A report says that this process of this node holds this revision to be current, at this time of the database's clock.
 It is made after a request was answered, at most every ``REPORT_SECONDS``, and at once after the process has moved to
 another revision. In between a request pays a comparison or two. A process without requests reports such a move by the
-thread of its upkeep.
+thread of its upkeep. One that serves websockets reports itself where their sessions are used.
 
 So the **last sign of life** is the last request, to within ``REPORT_SECONDS``, or the last switch. It is not a
 heartbeat: a process that nobody asks anything is silent and healthy in between. Management commands answer no requests
@@ -53,9 +53,10 @@ def live_names() -> list[str]:
     return sorted(live.values_list("name", flat=True).distinct())
 
 
-def report() -> None:
+def report(*, aside: bool = False) -> None:
     """Have this process report itself, if that is due. Called after each request; never raises, never waits for
-    another thread, and keeps out of transactions and of tests."""
+    another thread, and keeps out of transactions and of tests. ``aside``: nobody is to wait for it, as in an event
+    loop."""
     held, now = snapshot.held(), monotonic()
     number = _revision if held is None else held.at(now).current.number
     if now < _due and number == _revision:
@@ -63,7 +64,7 @@ def report() -> None:
     overridden = held is not None and number == OVERRIDDEN
     if overridden or conf.tests_are_quiet() or connections[router.db_for_write(Node)].in_atomic_block:
         return
-    if snapshot.in_event_loop():
+    if aside or snapshot.in_event_loop():
         work = leaving_no_connection(_report_once)
         threading.Thread(target=work, name="sessionpersist-report", daemon=True).start()
     else:

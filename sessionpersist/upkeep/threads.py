@@ -1,5 +1,6 @@
 """The threads that do the upkeep in a process that serves requests: one for what all nodes share, one for the memory of
-the node. They begin with the first request and end with the process; a forked child has none until it serves one.
+the node. They begin with the first request, or with the first session of a websocket (see ``sockets.py``), and end with
+the process; a forked child has none until it serves one.
 
 In between they sleep. Every LOOK_SECONDS each looks whether there is anything to do at what this process knows anyhow;
 only where there is, it asks the database for the lease. A process that no request keeps up to date reads the

@@ -101,6 +101,33 @@ def test_a_process_begins_when_it_serves_and_so_does_its_child(tmp_path: Path) -
     assert {len(each) for each in found.values()} == {2}
 
 
+ASK = """
+import django, json, threading
+django.setup()
+from sessionpersist.engine import SessionStore
+
+def running():
+    SessionStore().save()
+    return sorted(each.name for each in threading.enumerate() if each.name.startswith("sessionpersist-upkeep"))
+
+found = {"without an application": running()}
+import django.core.asgi
+found["under ASGI"] = running()
+print(json.dumps(found))
+"""
+
+
+def test_sessions_outside_requests_begin_it_in_a_process_of_an_asgi_server_only(tmp_path: Path) -> None:
+    """Those of websockets: Django sends no signal for them."""
+    site = Site(tmp_path, CLEAR_SECONDS=3600)
+    site.migrate()
+    done = site.python("-c", ASK)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["without an application"] == []
+    assert set(found["under ASGI"]) == THREADS
+
+
 def test_none_begins_where_both_are_turned_off(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.migrate()
