@@ -49,8 +49,15 @@ def dates_in(page: str) -> list[datetime]:
     return found
 
 
-@pytest.mark.parametrize("use_tz", [True, False], ids=["USE_TZ", "no USE_TZ"])
-@pytest.mark.parametrize("server", ["SQLite", "PostgreSQL"])
+@pytest.mark.parametrize(
+    ("server", "use_tz"),
+    [
+        pytest.param("SQLite", False, id="SQLite-no USE_TZ"),
+        pytest.param("SQLite", True, id="SQLite-USE_TZ", marks=pytest.mark.long),
+        pytest.param("PostgreSQL", True, id="PostgreSQL-USE_TZ"),
+        pytest.param("PostgreSQL", False, id="PostgreSQL-no USE_TZ", marks=pytest.mark.long),
+    ],
+)
 def test_every_time_on_the_page_is_the_local_one(server: str, use_tz: bool, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/site.sqlite3"
     if server == "PostgreSQL":

@@ -20,18 +20,28 @@ DB, CACHE = (f"django.contrib.sessions.backends.{name}" for name in ("db", "cach
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def keys(settings: Settings) -> list[str]:
-    """Sessions of users who were logged in before the app was installed."""
-    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ADOPT_FROM": DB}
-    sessions = [DatabaseSession() for _ in range(250)]
+def log_in(users: int) -> list[str]:
+    """Users log in before the app is installed; return their session keys."""
+    sessions = [DatabaseSession() for _ in range(users)]
     for number, session in enumerate(sessions):
         session["visits"] = number
         session.save()
     return [str(session.session_key) for session in sessions]
 
 
-def test_all_move_and_the_setting_can_go(keys: list[str]) -> None:
+@pytest.fixture(autouse=True)
+def adopting(settings: Settings) -> None:
+    settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ADOPT_FROM": DB}
+
+
+@pytest.fixture
+def keys(db: None) -> list[str]:
+    return log_in(25)
+
+
+def test_all_move_and_the_setting_can_go() -> None:
+    """In more than one batch."""
+    keys = log_in(250)
     result = run("drain_sessions")
     assert (result.error, result.output.splitlines()[0]) == (None, f"{DB}: 250 sessions to move.")
     assert f"{DB}: 250 sessions moved. ADOPT_FROM can be removed from the settings." in result.output
@@ -62,7 +72,7 @@ def test_what_can_not_be_read_is_told_and_is_no_failure(keys: list[str]) -> None
     result = run("drain_sessions")
     assert result.error is None
     assert f"{DB}: 2 sessions could not be moved" in result.output
-    assert f"{DB}: 248 sessions moved." in result.output
+    assert f"{DB}: 23 sessions moved." in result.output
 
 
 def test_what_came_meanwhile_is_told(keys: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +86,7 @@ def test_what_came_meanwhile_is_told(keys: list[str], monkeypatch: pytest.Monkey
     monkeypatch.setattr(adoption, "remove", another_logs_in)
     monkeypatch.setattr("sessionpersist.configuration.leftovers.ROWS", 1000)
     result = run("drain_sessions")
-    assert result.error == f"{DB}: 250 sessions moved, 1 arrived in the meantime. Run this again."
+    assert result.error == f"{DB}: 25 sessions moved, 1 arrived in the meantime. Run this again."
 
 
 def test_one_session_is_one(keys: list[str]) -> None:
@@ -90,7 +100,7 @@ def test_one_session_is_one(keys: list[str]) -> None:
 
 def test_giving_up_the_draining_stores_leaves_it_alone(keys: list[str]) -> None:
     run("drain_sessions", "--abandon", "--no-input")
-    assert Session.objects.count() == 250
+    assert Session.objects.count() == 25
 
 
 def test_an_engine_that_can_not_list_its_sessions_says_when_none_is_left(settings: Settings) -> None:

@@ -308,7 +308,14 @@ def who_answers(node: site.Node, page: str, seconds: float = 1.5) -> set[int]:
     return {answer.body["pid"] for browser in browsers for answer in browser.answers}
 
 
-@pytest.mark.parametrize("server", [None, Postgres, MariaDB], ids=["SQLite", "PostgreSQL", "MariaDB"])
+@pytest.mark.parametrize(
+    "server",
+    [
+        pytest.param(None, id="SQLite", marks=pytest.mark.long),
+        pytest.param(Postgres, id="PostgreSQL"),
+        pytest.param(MariaDB, id="MariaDB", marks=pytest.mark.long),
+    ],
+)
 def test_workers_of_a_real_node_report_themselves_and_their_switch(
     server: type[Server] | None, tmp_path: Path
 ) -> None:
