@@ -8,7 +8,7 @@ Tests of Hypothesis run in both, by the profile that conftest.py or the Makefile
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import TypeVar
 
 import pytest
@@ -38,6 +38,11 @@ def is_only_long(item: pytest.Item) -> bool:
     """Whether this is a test that its class has from one of its ``long_parts``."""
     name, parts = getattr(item, "originalname", ""), getattr(getattr(item, "cls", None), "long_parts", ())
     return any(name in vars(part) for part in parts)
+
+
+def long_unless(quick: bool) -> Collection[pytest.MarkDecorator]:
+    """Return the marks of one case of several that go the same way: the quick tests run those that differ most."""
+    return () if quick else (pytest.mark.long,)
 
 
 settings.register_profile("quick", max_examples=15)

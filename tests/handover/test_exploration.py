@@ -18,6 +18,7 @@ from tests.sizes import quick_and_long
 pytestmark = pytest.mark.xdist_group("load")
 
 SEED = 20_261_123
+SOON = 7  # with which it shows soon that a rule is missing
 PORTIONS = 20
 SEARCH = 150_000  # schedules at the most, to find what a missing rule breaks
 
@@ -65,7 +66,7 @@ def test_no_schedule_at_random_breaks_an_invariant(workers: ProcessPoolExecutor,
     assert check(portions) == schedules
 
 
-@pytest.mark.parametrize("schedules", quick_and_long(3_000, 60_000))
+@pytest.mark.parametrize("schedules", quick_and_long(1_000, 60_000))
 def test_no_schedule_in_which_a_drain_sleeps_through_a_second_switch_loses_a_touch(
     workers: ProcessPoolExecutor, schedules: int
 ) -> None:
@@ -88,12 +89,13 @@ def test_no_schedule_with_one_interruption_breaks_an_invariant(
     )
 
 
-@pytest.mark.parametrize("pairs", quick_and_long(DEEPER[:1], DEEPER))
+@pytest.mark.long
 def test_no_schedule_with_one_interruption_in_a_switch_back_breaks_an_invariant(
-    workers: ProcessPoolExecutor, pairs: list[Pair]
+    workers: ProcessPoolExecutor,
 ) -> None:
+    """One in four of the schedules at random, too, is of stores that are switched back to."""
     check_exhaustively(
-        workers, [Plan(("OLD", "NEW", "OLD"), ((one, 0), (other, 1))) for one, other in pairs], 1
+        workers, [Plan(("OLD", "NEW", "OLD"), ((one, 0), (other, 1))) for one, other in DEEPER], 1
     )
 
 
@@ -122,6 +124,7 @@ def test_no_schedule_with_two_interruptions_breaks_an_invariant(workers: Process
 @pytest.mark.parametrize("soon", quick_and_long(True, False))
 def test_with_any_rule_left_out_the_exploration_reports_it(workers: ProcessPoolExecutor, soon: bool) -> None:
     """With a plan that shows it soon, and with any plan."""
-    searches = {rule: workers.submit(first_fault, SEARCH, SEED, rule, soon=soon) for rule in RULES}
+    seed = SOON if soon else SEED
+    searches = {rule: workers.submit(first_fault, SEARCH, seed, rule, soon=soon) for rule in RULES}
     found = {rule: search.result() for rule, search in searches.items()}
     assert [rule for rule, fault in found.items() if fault is None] == []

@@ -25,6 +25,7 @@ from sessionpersist.stores.memory import MemoryStore
 from tests.handover.test_stores import new_session, wait_for_the_guard
 from tests.load import stores
 from tests.servers import MongoDB, Postgres, Redis, Valkey, require, shared
+from tests.sizes import long_unless
 from tests.stores.databases import added_database
 
 pytestmark = [
@@ -50,6 +51,8 @@ def of_jdbc() -> Names:
 
 
 KINDS: dict[str, Callable[[], Names]] = {"REDIS": of_redis, "MONGODB": of_mongodb, "JDBC": of_jdbc}
+# Each kind finds out in its own way where it is; what follows from that is the same for all.
+OF_EACH_KIND = pytest.mark.parametrize("names", KINDS, indirect=True)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -63,7 +66,7 @@ def two_aliases(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> It
         yield
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[pytest.param(kind, marks=long_unless(kind == "REDIS")) for kind in KINDS])
 def names(request: pytest.FixtureRequest) -> Names:
     """The fields that choose one place, and those that choose it under another name."""
     return KINDS[request.param]()
@@ -108,6 +111,7 @@ def visit(session: SessionStore, number: int) -> None:
 
 
 class TestOnThePage:
+    @OF_EACH_KIND
     def test_the_revision_is_updated_in_place_and_nothing_drains(self, names: Names) -> None:
         submit(names[0])
         session, before = new_session(name="ada"), Revision.objects.count()
@@ -220,6 +224,7 @@ class TestWithoutAProbe:
         assert SessionStore(session.session_key).get("name") is None
         assert not SessionStore().exists(str(session.session_key))
 
+    @OF_EACH_KIND
     def test_a_drain_deletes_nothing_and_finds_out(
         self, names: Names, way: Callable[[dict[str, Any]], None]
     ) -> None:
