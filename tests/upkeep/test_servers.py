@@ -71,24 +71,14 @@ def require_server(kind: type[Served]) -> None:
 @pytest.mark.parametrize(
     ("kind", "preload"),
     [
-        (Sync, False),
-        (Gunicorn, False),
-        (Gunicorn, True),
-        (Gevent, False),
-        (Gevent, True),
-        (Uvicorn, False),
-        (GunicornOnLoops, False),
-        (UWSGI, True),
-    ],
-    ids=[
-        "sync",
-        "gthread",
-        "gthread preloaded",
-        "gevent",
-        "gevent preloaded",
-        "uvicorn",
-        "gunicorn asgi",
-        "uWSGI",
+        pytest.param(Sync, False, id="sync", marks=pytest.mark.long),
+        pytest.param(Gunicorn, False, id="gthread", marks=pytest.mark.long),
+        pytest.param(Gunicorn, True, id="gthread preloaded"),
+        pytest.param(Gevent, False, id="gevent"),
+        pytest.param(Gevent, True, id="gevent preloaded", marks=pytest.mark.long),
+        pytest.param(Uvicorn, False, id="uvicorn"),
+        pytest.param(GunicornOnLoops, False, id="gunicorn asgi", marks=pytest.mark.long),
+        pytest.param(UWSGI, True, id="uWSGI"),
     ],
 )
 def test_a_handover_ends_by_itself(
