@@ -50,10 +50,15 @@ class Live:
         if wanted == self.saved:
             return
         self.site.configure(**wanted)
-        self.saved, browser, deadline = wanted, Browser([self.url]), time.monotonic() + SWITCHES_WITHIN
-        told = {"type": kind, "max_sessions": wanted["max_sessions"]}
+        self.saved = wanted
+        self.wait_for(self.node)
+
+    def wait_for(self, node: LiveNode) -> None:
+        """Wait until a node has heard of what was saved."""
+        browser, deadline = Browser([node.url]), time.monotonic() + SWITCHES_WITHIN
+        told = {"type": self.saved["persistence_type"], "max_sessions": self.saved["max_sessions"]}
         while browser.get("/store/").body != told:
-            assert time.monotonic() < deadline, self.node.log.read_text()
+            assert time.monotonic() < deadline, node.log.read_text()
             time.sleep(REFRESH)
 
 
