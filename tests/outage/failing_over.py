@@ -1,6 +1,7 @@
 """A site under load while its servers fail over: who was asked for what, and what is there afterwards.
 
-Ten logged-in clients count their visits at a node of two workers; others log in and out meanwhile.
+Ten logged-in clients count their visits at a node, which has two workers unless a test wants another; others log in and
+out meanwhile.
 """
 
 from __future__ import annotations
@@ -75,14 +76,22 @@ def served(browser: Browser) -> Answer:
     return answer
 
 
+def in_threads(site: Site) -> Node:
+    return Node(site, "node-1", threads=8)
+
+
 def started(
-    folder: Path, stack: ExitStack, fields: dict[str, Any], databases: dict[str, str] | None = None
+    folder: Path,
+    stack: ExitStack,
+    fields: dict[str, Any],
+    databases: dict[str, str] | None = None,
+    make_node: Callable[[Site], Node] = in_threads,
 ) -> Running:
     """A node whose sessions are where these fields of the Login Configuration say, with everybody logged in."""
     site = Site(folder, databases, REFRESH_SECONDS=1, ACTIVATION_SECONDS=0, TIMEOUT_SECONDS=TIMEOUT)
     site.manage("migrate", "--verbosity=0")
     site.configure(**fields)
-    node = stack.enter_context(Node(site, "node-1", threads=8))
+    node = stack.enter_context(make_node(site))
     visitors = [Browser([node.url]) for _ in range(CLIENTS)]
     for number, browser in enumerate(visitors):
         assert browser.post(f"/login/user-{number}/").status == 200
