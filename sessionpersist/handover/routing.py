@@ -358,7 +358,7 @@ async def on_loop(operation: Callable[P, T], *arguments: P.args, **named: P.kwar
 
 def holds_up_the_loop() -> bool:
     """Return whether this runs for a coroutine, and a store in force holds up the thread that asks it."""
-    return in_loop() and _view is not None and _view.blocks
+    return _view is not None and _view.blocks and in_loop()
 
 
 def current_policy() -> Policy:
