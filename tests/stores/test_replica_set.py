@@ -251,6 +251,12 @@ class TestProbe:
         assert "Only one host" in warning
         assert all(address in warning for address in shared(ReplicaSet).nodes)
 
+    def test_a_member_that_has_not_been_asked_yet_is_not_said_to_be_silent(self) -> None:
+        """As those are that a client has just heard of from the first one."""
+        for _ in range(10):
+            with closing(mongo_store(server=ReplicaSet)) as store:
+                assert list(store.warnings()) == []
+
     def test_another_name_of_the_replica_set_is_named(self) -> None:
         step = self.last_step(replica_set="other")
         assert (step.ok, step.field) == (False, "replica_set")

@@ -112,7 +112,7 @@ def check_tls(settings: MongoSettings, timeout: float) -> None:
 def members(settings: MongoSettings, database: Callable[[], Database[dict[str, Any]]]) -> Iterator[Check]:
     """Yield the check that shows each member of a replica set, once one has been logged in to."""
     if not is_alone(database()):
-        yield "See the members", lambda: _described(_settled(database()))
+        yield "See the members", lambda: _described(settled(database()))
 
 
 def warnings(
@@ -184,12 +184,13 @@ def _fault_of(host: Address, timeout: float) -> StoreUnavailable | None:
     return None
 
 
-def _settled(database: Database[dict[str, Any]]) -> TopologyDescription:
-    """The servers that the driver knows, once each has answered or had its time."""
+def settled(database: Database[dict[str, Any]]) -> TopologyDescription:
+    """The servers that the driver knows, once each has answered, or failed to, or had its time."""
     give_up = time.monotonic() + SETTLING
     while True:
         description = database.client.topology_description
-        if time.monotonic() > give_up or all(role != ROLES["Unknown"] for _, role in _roles(description)):
+        servers = description.server_descriptions().values()
+        if time.monotonic() > give_up or all(each.is_server_type_known or each.error for each in servers):
             return description
         time.sleep(0.02)
 

@@ -293,7 +293,7 @@ class MongoStore(Probed):
         with self._translated():
             hello = self._database().command("hello")
             index = self._sessions.index_information().get(TTL_INDEX)
-            description = self._database().client.topology_description
+        description = inspection.settled(self._database())
         yield from inspection.warnings(self.settings, hello, description, self.timeout)
         if index and index.get("expireAfterSeconds", GRACE) < GRACE:
             yield (
