@@ -46,6 +46,12 @@ BEFOREHAND = [
     *("psycopg", "pymongo", "redis", "whitenoise.middleware"),
     *("gunicorn.app.wsgiapp", "gunicorn.workers.gthread", "gunicorn.glogging"),
     *("django.core.handlers.asgi", "uvicorn.main", "uvicorn.lifespan.on", "uvicorn.protocols.http.auto"),
+    *("django.test", "django.contrib.admin", "django.contrib.admin.templatetags.admin_list"),
+    *("django.core.servers.basehttp", "django.conf.urls.i18n", "django.contrib.auth.password_validation"),
+    # Of the app, which may be forked once it is loaded, what needs no models. Its models need settings.
+    *("sessionpersist.engine", "sessionpersist.audit", "sessionpersist.middleware"),
+    *("sessionpersist.configuration.probing", "sessionpersist.configuration.pulse"),
+    *("sessionpersist.stores.memory", "sessionpersist.stores.mongodb.uri", "sessionpersist.handover.routing"),
 ]
 
 
