@@ -67,7 +67,9 @@ except ServerError:
 
 
 @pytest.fixture(
-    scope="module", params=VARIANTS, ids=lambda variant: variant[0].__name__ + ("-tls" if variant[1] else "")
+    scope="module",
+    params=[pytest.param(each, marks=[pytest.mark.long] * each[1]) for each in VARIANTS],
+    ids=lambda variant: variant[0].__name__ + ("-tls" if variant[1] else ""),
 )
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     cls, tls = request.param

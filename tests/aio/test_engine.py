@@ -17,6 +17,8 @@ IN_A_TRANSACTION = [
 ]
 
 
+# One store on a loop shows what the engine does there; each store is tried on one in tests/aio/test_contract.py.
+@pytest.mark.long
 class TestInMemory(InALoop, test_stores.TestInMemory):
     pass
 
@@ -25,6 +27,7 @@ class TestRedis(InALoop, test_stores.TestRedis):
     pass
 
 
+@pytest.mark.long
 class TestMongo(InALoop, test_stores.TestMongo):
     pass
 

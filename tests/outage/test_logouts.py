@@ -45,7 +45,9 @@ class Running(NamedTuple):
 
 
 # Both keep on their disk what they were told, whatever kills them.
-@pytest.fixture(params=[Postgres, MongoDB], ids=lambda cls: cls.__name__)
+@pytest.fixture(
+    params=[Postgres, pytest.param(MongoDB, marks=pytest.mark.long)], ids=lambda cls: cls.__name__
+)
 def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
     require(request.param)
     with ExitStack() as stack:

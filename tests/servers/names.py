@@ -36,7 +36,9 @@ def name_server(records: dict[tuple[str, str], list[str]]) -> Iterator[None]:
     former = dns.resolver.default_resolver
     with socketserver.ThreadingUDPServer(("127.0.0.1", 0), _Answers) as server:
         server.records = records  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, args=(0.02,), daemon=True
+        ).start()  # looks whether it is to end
         resolver = dns.resolver.Resolver(configure=False)
         resolver.nameservers, resolver.port = ["127.0.0.1"], server.server_address[1]
         dns.resolver.default_resolver = resolver

@@ -87,7 +87,17 @@ def test_after_a_restart_no_request_is_refused(store: GuardedStore, server: Post
             assert store.get(key) == record
 
 
-@pytest.mark.parametrize("how", ["gone", "hanging"])
+@pytest.mark.parametrize(
+    ("store", "how"),
+    [
+        (False, "gone"),
+        (True, "hanging"),
+        pytest.param(True, "gone", marks=pytest.mark.long),
+        pytest.param(False, "hanging", marks=pytest.mark.long),
+    ],
+    ids=["gone", "hanging, health checks", "gone, health checks", "hanging"],
+    indirect=["store"],
+)
 def test_while_the_server_is_away_a_request_waits_no_longer_than_the_deadline(
     store: GuardedStore, server: Postgres, how: str
 ) -> None:
@@ -143,6 +153,14 @@ def failure_of(store: DatabaseStore) -> str:
     return str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "store",
+    [
+        pytest.param(True, id="health checks"),
+        pytest.param(False, id="no health checks", marks=pytest.mark.long),
+    ],
+    indirect=True,
+)
 def test_what_is_cut_off_does_not_go_back_to_the_pool(store: GuardedStore, server: Postgres) -> None:
     keys = {a_key(): a_record(str(number).encode()) for number in range(IDLE)}
     store.create_many(keys)

@@ -86,10 +86,21 @@ VERBS: dict[str, Callable[[DatabaseStore], Any]] = {
 }
 
 
-@pytest.mark.parametrize("atomic", [False, True], ids=["by itself", "in a transaction"])
+CASES = [
+    ("get", "looking for the table"),
+    ("get", "making it"),
+    ("create", "making it"),
+    ("end", "marking it"),
+]
+
+
 @pytest.mark.parametrize(
-    ("verb", "moment"),
-    [("get", "looking for the table"), ("get", "making it"), ("create", "making it"), ("end", "marking it")],
+    ("verb", "moment", "atomic"),
+    [
+        *((*case, False) for case in CASES),
+        (*CASES[-1], True),
+        *(pytest.param(*case, True, marks=pytest.mark.long) for case in CASES[:-1]),
+    ],
 )
 def test_a_server_that_hangs_meanwhile_is_given_up_at_the_deadline_of_the_verb(
     relay: HaltingRelay, verb: str, moment: str, atomic: bool

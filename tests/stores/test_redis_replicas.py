@@ -82,22 +82,27 @@ def is_unconfirmed(call: Callable[[], object]) -> None:
     assert (caught.value.answered, caught.value.field) == (True, "wait_replicas")
 
 
+# By the verb: how to ask for it, and what it answers where nothing is left.
+AFTERWARDS: dict[str, tuple[Callable[[RedisStore, str, Any], object], object]] = {
+    "delete": (lambda store, key, record: store.delete(key), False),
+    "delete a version": (lambda store, key, record: store.delete(key, record.version), False),
+    "touch": (lambda store, key, record: store.touch(key, record.expires_at + 1), False),
+    "replace": (lambda store, key, record: store.replace(key, record, record.version), Outcome.MISSING),
+}
+
+
 @pytest.mark.parametrize(
-    ("verb", "answer"),
+    ("how", "name"),
     [
-        (lambda store, key, record: store.delete(key), False),
-        (lambda store, key, record: store.delete(key, record.version), False),
-        (lambda store, key, record: store.touch(key, record.expires_at + 1), False),
-        (lambda store, key, record: store.replace(key, record, record.version), Outcome.MISSING),
+        *(("deleted", name) for name in AFTERWARDS),
+        ("ended", "replace"),
+        *(pytest.param("ended", name, marks=pytest.mark.long) for name in AFTERWARDS if name != "replace"),
     ],
-    ids=["delete", "delete a version", "touch", "replace"],
 )
-@pytest.mark.parametrize("how", ["deleted", "ended"])
-def test_that_nothing_is_left_is_said_once_the_replica_knows_it(
-    pair: Pair, how: str, verb: Callable[[RedisStore, str, Any], object], answer: object
-) -> None:
+def test_that_nothing_is_left_is_said_once_the_replica_knows_it(pair: Pair, how: str, name: str) -> None:
     """The first logout was not confirmed, and what comes after it finds nothing on the primary."""
     store, key, record = pair.store(), a_key(), a_record()
+    verb, answer = AFTERWARDS[name]
     assert store.create(key, record)
     pair.cut()
     is_unconfirmed(lambda: store.delete(key) if how == "deleted" else store.end(key, record.expires_at))
