@@ -10,11 +10,19 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from tests.engine.behaviour import EngineBehaviour
+from tests.engine.behaviour.asynchronous import Asynchronous
+from tests.engine.behaviour.contents import Contents
+from tests.engine.behaviour.expiry import Expiry
+from tests.engine.behaviour.keys import Keys
+from tests.engine.behaviour.time_outs import TimeOuts
 from tests.engine.support import Fields, extra_database, postgres_values, server_fields, sqlite_values
 from tests.servers import MariaDB, MongoDB, Valkey, require, shared
 from tests.stores.databases import added_database
 
 ALIAS = "engine_sessions"
+
+# What the engine does by itself: it is the same on any database.
+BESIDE_RECORDS = (Asynchronous, Contents, Expiry, Keys, TimeOuts)
 
 
 class TestInMemory(EngineBehaviour):
@@ -36,6 +44,8 @@ class TestMongo(EngineBehaviour):
 
 
 class TestSQLite(EngineBehaviour):
+    long_parts = BESIDE_RECORDS
+
     @pytest.fixture
     def fields(self, tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[Fields]:
         with (
@@ -64,6 +74,8 @@ def latin1() -> str:
 
 
 class TestMariaDBInLatin1(EngineBehaviour):
+    long_parts = BESIDE_RECORDS
+
     @pytest.fixture
     def fields(self, latin1: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Fields]:
         with django_db_blocker.unblock(), added_database(ALIAS, latin1):
