@@ -24,6 +24,8 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 OLDEST_PYTHON = {"5.2": "3.11", "6.0": "3.12", "6.1": "3.12"}  # of each Django
 BUILD = ("build", "hatchling", "hatch-fancy-pypi-readme")  # for the tests of the wheel
 TESTS = ("-m", "not long", "--ignore=tests/browser", "--ignore=tests/benchmarks")
+# Daphne brings pyOpenSSL, which PyMongo uses in place of Python's own TLS where its extra is there, too.
+DAPHNE = ("daphne~=4.2", "pymongo[ocsp]")
 # Its release line is that of Django. From 6.0 on it wants MongoDB 7, and the wheel with mongod has 6.0.
 MONGODB_BACKEND = {"5.2": "django-mongodb-backend~=5.2.4"}
 
@@ -73,7 +75,7 @@ def tests(session: nox.Session, django: str, drivers: str) -> None:
     session.install(
         *("-r", "requirements-test.txt", ".[all]", *BUILD),
         f"Django=={django}" if drivers == "lowest" else f"Django~={django}.0",
-        *(others_of_the_site() if drivers == "newest" else oldest_drivers(session)),
+        *((*others_of_the_site(), *DAPHNE) if drivers == "newest" else oldest_drivers(session)),
         *([MONGODB_BACKEND[django]] if django in MONGODB_BACKEND and drivers == "newest" else ()),
     )
     session.run("python", "-m", "tests.engine.django_source")

@@ -149,7 +149,8 @@ INTERNALS = (
     Internal(
         "pymongo_tls",
         "pymongo",
-        "get_ssl_context() makes a context, which takes a certificate and its key apart; opts.__ssl_context of a pool "
+        "get_ssl_context() makes a context, of Python's ssl for asyncio, also where pyOpenSSL is installed; it takes a "
+        "certificate and its key apart; opts.__ssl_context of a pool "
         "wraps its next connections, which resume nothing where its _ssl_session_cache is None",
         "stores/mongodb/pool.py",
     ),

@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -485,7 +486,8 @@ def test_canary_pymongo_tls() -> None:
 
     class Identified(Pool):
         def connect(self, handler: Any = None) -> Connection:
-            context: Any = get_ssl_context(None, None, str(server.ca_file), None, False, False, False, True)
+            context: Any = get_ssl_context(None, None, str(server.ca_file), None, False, False, False, False)
+            assert isinstance(context, ssl.SSLContext)
             context.load_cert_chain(*shown)
             options: Any = self.opts
             options._PoolOptions__ssl_context = context

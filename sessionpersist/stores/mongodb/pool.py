@@ -12,6 +12,7 @@ the whole process, and a loop that was closed while coroutines waited would take
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -43,9 +44,12 @@ class BoundedPool(Pool):
     def __init__(self, *arguments: Any, certificates: Certificates, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._certificates = certificates
+        pool: Any = self
         if certificates != Certificates():
-            pool: Any = self
             pool._ssl_session_cache = None  # a session that is resumed shows nobody a new certificate
+        if self.opts._ssl_context is not None and not isinstance(self.opts._ssl_context, ssl.SSLContext):
+            # The driver prefers pyOpenSSL, which comes with Daphne, and for which a loop can't wait.
+            pool.opts._PoolOptions__ssl_context = _python_s_own(None)
         self._places = Places(MOST_AT_ONCE)
         # How many are being made, by threads (under the key of the pool itself) and by each loop.
         self._connecting: WeakKeyDictionary[object, int] = WeakKeyDictionary()
@@ -135,15 +139,20 @@ class BoundedPool(Pool):
         with for an error, or ends the process. What a file no longer holds is not in it either.
         """
         if self._certificates != Certificates():
-            context: Any = get_ssl_context(
-                None, None, self._certificates.ca_file or None, None, False, False, False, True
-            )
+            context = _python_s_own(self._certificates.ca_file or None)
             self._certificates.load(context)
             options: Any = self.opts
             options._PoolOptions__ssl_context = context  # whole, whoever connects with it
 
     def _get_conn(self, *arguments: Any, **options: Any) -> Connection:
         return _bounded(super()._get_conn(*arguments, **options))
+
+
+def _python_s_own(ca_file: str | None) -> ssl.SSLContext:
+    """Return a context of Python's own TLS as the driver makes it, which for asyncio always is that."""
+    context: Any = get_ssl_context(None, None, ca_file, None, False, False, False, False)
+    assert isinstance(context, ssl.SSLContext)
+    return context
 
 
 class _Bounding:
