@@ -279,6 +279,9 @@ def acquire(lock: Lock, give_up: float) -> bool:
     return True
 
 
+WAITING = 0.75  # of the time that is left is for waiting for a place; whoever has got one needs the rest
+
+
 class AllInUse(TimeoutError):
     """None of ``most`` places became free in time."""
 
@@ -296,8 +299,8 @@ class Places:
 
     @contextmanager
     def one(self, give_up: float) -> Iterator[None]:
-        """Have a place inside. Only where ``in_loop()``. AllInUse where none is free by that time of the monotonic
-        clock."""
+        """Have a place inside, for what is to be done by that time of the monotonic clock. Only where ``in_loop()``.
+        AllInUse where none is free so early that it could be done."""
         loop = asyncio.get_running_loop()
         queue = self._by_loop.get(loop)
         if queue is None:
@@ -321,7 +324,7 @@ class _Queue:
             self._free -= 1
             return
         turn: asyncio.Future[bool] = loop.create_future()
-        timer = loop.call_later(max(0.0, give_up - monotonic()), _settle, turn, False)
+        timer = loop.call_later(WAITING * max(0.0, give_up - monotonic()), _settle, turn, False)
         self._waiting.append(turn)
         try:
             if not wait(turn):

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -19,6 +20,7 @@ from sessionpersist.stores.breaker import FAULTS, PAUSE
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.stores.redis.wire import MOST_AT_ONCE, Wire
+from sessionpersist.stores.servers import Crowded
 from sessionpersist.stores.settings import RedisSettings
 from tests.aio.interrupting import WHEN, cancelled_at
 from tests.aio.looping import on_a_loop, together
@@ -140,7 +142,7 @@ def test_while_a_server_hangs_the_loop_goes_on_and_each_verb_ends_in_time() -> N
         answers = await asyncio.gather(*asked, return_exceptions=True)
         assert TIMEOUT - 0.2 < time.monotonic() - begun < 5 * TIMEOUT
         heart.cancel()
-        assert all(isinstance(each, StoreUnavailable) for each in answers)
+        assert Counter(map(type, answers)) == {StoreUnavailable: MOST_AT_ONCE, Crowded: MOST_AT_ONCE}
         assert max(gaps) < TIMEOUT * 0.9, "one verb that held it up would take all of that"
 
     with hanging() as store:
