@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -340,6 +341,20 @@ class TestTheEndOfTheParent:
         while Path(folder).exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+    def test_unused_data_goes_with_the_next_process_that_makes_some(self) -> None:
+        require(Postgres)
+        with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+            pass
+        left, in_use = (
+            Path(tempfile.mkdtemp(prefix=f"{base.UNUSED_DATA}{pid}-")) for pid in (ended.pid, os.getpid())
+        )
+        started = PARENT.partition("print")[0] + "server.stop()"
+        subprocess.run(
+            [sys.executable, "-c", started, "Postgres", "running"], cwd=ROOT, check=True, timeout=60
+        )
+        assert not left.exists()
+        in_use.rmdir()
 
     def test_thread_that_started_it_ends_and_the_server_stays(self) -> None:
         require(Valkey)

@@ -31,12 +31,21 @@ LOG_LINES = 25
 
 # By class, the data folder of its first server as it was before that started. It takes a second or more to make.
 _unused_data: dict[type["Server"], Path] = {}
+UNUSED_DATA = "sessionpersist-unused-data-"  # followed by the process that it belongs to
 
 
 def _remove(folder: Path, owner: int) -> None:
     """At the end of a process, but not of one that it forked."""
     if os.getpid() == owner:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_what_the_dead_left() -> None:
+    """A process that is killed leaves such folders behind, of a hundred megabytes each, which may lie in memory."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{UNUSED_DATA}*"):
+        process = folder.name.removeprefix(UNUSED_DATA).partition("-")[0]
+        if process.isdigit() and not Path("/proc", process).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class ServerError(RuntimeError):
@@ -268,7 +277,8 @@ class Server(ABC):
             self._give_away(data)
             return
         make()
-        folder = Path(tempfile.mkdtemp(prefix="sessionpersist-unused-data-"))
+        remove_what_the_dead_left()
+        folder = Path(tempfile.mkdtemp(prefix=f"{UNUSED_DATA}{os.getpid()}-"))
         atexit.register(_remove, folder, os.getpid())
         _unused_data[type(self)] = Path(shutil.copytree(data, folder / "data"))
 
