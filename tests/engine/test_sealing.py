@@ -18,6 +18,7 @@ from sessionpersist.session import sealing
 from sessionpersist.session.sealing import beside
 from sessionpersist.stores.base import LIMIT, MAX_PAYLOAD_BYTES, new_version, restamped, revision_of
 from tests.engine.support import patiently
+from tests.sizes import quick_and_long
 
 KEY = "0123456789abcdefghijklmnopqrstuv"
 PLAIN = b'{"cat":"tabby","_auth_user_id":"42"}'
@@ -80,9 +81,10 @@ def test_session_that_only_compression_makes_small_is_too_large() -> None:
         sealing.Sealer(KEY).seal(b"a" * (MAX_PAYLOAD_BYTES + 1))
 
 
-def test_decompression_stops_where_a_session_is_too_large() -> None:
+@pytest.mark.parametrize("size", quick_and_long(80_000_000, 400_000_000))
+def test_decompression_stops_where_a_session_is_too_large(size: int) -> None:
     """A bomb of 400 MB takes a few kilobytes in a store, and costs the limit, not what it promises."""
-    bomb = sealed_as_it_is(zlib.compress(b"A" * 400_000_000, 1), sealing.ALONE["zlib"])
+    bomb = sealed_as_it_is(zlib.compress(b"A" * size, 1), sealing.ALONE["zlib"])
     assert len(bomb) < MAX_PAYLOAD_BYTES
     tracemalloc.start()
     try:

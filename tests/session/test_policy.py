@@ -26,6 +26,7 @@ from sessionpersist.session.policy import (
 )
 from sessionpersist.session.reasons import Reason
 from tests.engine.support import patiently
+from tests.sizes import examples
 
 NOW = 1_000 * DAY
 COOKIE_AGE = 14 * DAY
@@ -238,7 +239,7 @@ VISITS = st.tuples(
 )
 
 
-@settings(patiently, max_examples=1000)
+@settings(patiently, max_examples=examples(10))
 @given(st.lists(VISITS, min_size=4, max_size=12))
 def test_whoever_is_there_stays_and_whoever_is_not_goes(visits: list[tuple[int, int | None, int]]) -> None:
     user = User()
