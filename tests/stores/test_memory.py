@@ -26,6 +26,7 @@ from sessionpersist.stores.memory import store as memory
 from sessionpersist.stores.memory.records import FORMAT, HEAD, encoded
 from sessionpersist.stores.memory.shared_map import SharedMap
 from sessionpersist.stores.memory.store import BATCH
+from tests.sizes import quick_and_long
 from tests.stores.contract import (
     ClearsItself,
     ForeignRecords,
@@ -200,7 +201,8 @@ def test_a_child_of_a_fork_that_python_was_not_told_of_before_opens_the_map(
     store.close()
 
 
-def test_forks_while_other_threads_read_and_write(tmp_path: Path) -> None:
+@pytest.mark.parametrize("forks", quick_and_long(5, 50))
+def test_forks_while_other_threads_read_and_write(tmp_path: Path, forks: int) -> None:
     store, key = opened(tmp_path), a_key()
     store.create(key, record := a_record())
     done = threading.Event()
@@ -216,7 +218,7 @@ def test_forks_while_other_threads_read_and_write(tmp_path: Path) -> None:
 
     def fork() -> int:
         try:
-            for _ in range(10):
+            for _ in range(forks):
                 assert in_processes([lambda: str(store.get(key) == record)] * 2) == ["True"] * 2
         finally:
             done.set()
@@ -275,7 +277,7 @@ def kill_at_any_moment(tmp_path: Path, times: int) -> None:
     for number in range(times):
         with busy(store, shared) as (pid, keys):
             os.read(keys, 64)
-            time.sleep((number % 50) / 10_000)
+            time.sleep((number * 7 % 50) / 10_000)  # all over it, however few they are
             os.kill(pid, signal.SIGKILL)
             while text := os.read(keys, 65_536):
                 created += text.decode()
@@ -294,15 +296,9 @@ def whole(store: MemoryStore, keys: list[str]) -> None:
     assert verify(store.folder / "sessions.lmdb") == []  # type: ignore[no-untyped-call]
 
 
-def test_a_process_that_is_killed_leaves_everything_whole(tmp_path: Path) -> None:
-    kill_at_any_moment(tmp_path, 40)
-
-
-@pytest.mark.long
-def test_a_process_killed_at_a_thousand_moments_leaves_everything_whole(
-    tmp_path: Path,
-) -> None:
-    kill_at_any_moment(tmp_path, 1_000)
+@pytest.mark.parametrize("times", quick_and_long(20, 1_000))
+def test_a_process_that_is_killed_leaves_everything_whole(tmp_path: Path, times: int) -> None:
+    kill_at_any_moment(tmp_path, times)
 
 
 def test_beside_a_process_that_is_stopped_while_it_writes_reads_go_on_and_writes_end_in_time(
@@ -335,14 +331,15 @@ def test_beside_a_process_that_is_stopped_while_it_writes_reads_go_on_and_writes
     store.close()
 
 
-def test_so_they_do_at_whatever_moment_it_is_stopped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", quick_and_long(8, 40))
+def test_so_they_do_at_whatever_moment_it_is_stopped(tmp_path: Path, times: int) -> None:
     store, key, outcomes = opened(tmp_path, timeout=0.3), a_key(), set()
     store.create(key, record := a_record())
-    for number in range(20):
+    for number in range(times):
         with busy(store, key) as (pid, keys):
             os.read(keys, 64)
             assert store.get(key) == record
-            time.sleep(number / 1_000)
+            time.sleep(number * 7 % 20 / 1_000)
             os.kill(pid, signal.SIGSTOP)
             begun = time.monotonic()
             assert store.get(key) == record
