@@ -106,7 +106,7 @@ def missing(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def new_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A site just set up, with one account; it is copied for each test."""
     site = Site(tmp_path_factory.mktemp("new-site"), DJANGO_SUPERUSER_PASSWORD=PASSWORD)
@@ -142,6 +142,12 @@ def site_settings() -> dict[str, Any]:
 
 
 @pytest.fixture
+def processes() -> int:
+    """Of the node. A module whose tests switch stores wants two, each of which has to hear of it."""
+    return 1
+
+
+@pytest.fixture
 def node(
     new_site: Site,
     stores: dict[str, Place],
@@ -149,37 +155,44 @@ def node(
     prefix: str,
     database_url: str,
     site_settings: dict[str, Any],
+    processes: int,
 ) -> Iterator[Node]:
-    """A node with two processes, in In-Memory, that hears of a change soon."""
-    with started_node(new_site, tmp_path, prefix, database_url, site_settings) as node:
+    """A node in In-Memory that hears of a change soon."""
+    with started_node(new_site, tmp_path, prefix, database_url, processes, **site_settings) as node:
         yield node
 
 
 @contextmanager
 def started_node(
-    new_site: Site, folder: Path, prefix: str, database_url: str, settings: dict[str, Any]
+    new_site: Site, folder: Path, prefix: str, database_url: str, processes: int = 1, **settings: Any
 ) -> Iterator[Node]:
     shutil.copy(new_site.folder / "site.sqlite3", folder)
     times = {"REFRESH_SECONDS": 0.2, "ACTIVATION_SECONDS": 0.5}
     site = Site(folder, {ALIAS: database_url}, KEY_PREFIX=prefix, **times, **settings)
-    with Node(site, "node-1") as node:
+    with Node(site, "node-1", workers=processes) as node:
         yield node
 
 
 class Lasting(NamedTuple):
-    """A node that serves all tests of a module that want no other, and its stores."""
+    """A node that serves all tests that want no other, and its stores."""
 
     node: Node
     stores: dict[str, Place]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def lasting(new_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lasting]:
+    with lasting_node(new_site, tmp_path_factory.mktemp("lasting")) as lasting:
+        yield lasting
+
+
+@contextmanager
+def lasting_node(new_site: Site, folder: Path) -> Iterator[Lasting]:
     for server in (Postgres, Valkey, MongoDB):
         require(server)
-    folder, prefix = tmp_path_factory.mktemp("lasting"), f"browser_{secrets.token_hex(4)}"
+    prefix = f"browser_{secrets.token_hex(4)}"
     url = shared(Postgres).create_database(prefix)
-    with started_node(new_site, folder, prefix, url, {}) as node:
+    with started_node(new_site, folder, prefix, url) as node:
         yield Lasting(node, places(folder, prefix, url))
 
 

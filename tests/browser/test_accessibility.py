@@ -48,8 +48,8 @@ class TestStates(OnOneNode):
     @pytest.mark.parametrize(
         ("scheme", "viewport"),
         [
-            pytest.param("light", WIDE, id="light, wide"),
             pytest.param("dark", PHONE, id="dark, phone"),
+            pytest.param("light", WIDE, id="light, wide", marks=pytest.mark.long),
             pytest.param("light", TABLET, id="light, tablet", marks=pytest.mark.long),
             pytest.param("dark", WIDE, id="dark, wide", marks=pytest.mark.long),
             pytest.param("dark", TABLET, id="dark, tablet", marks=pytest.mark.long),
@@ -84,7 +84,7 @@ class TestStates(OnOneNode):
         expect(visitor.report()).to_contain_text("The store works.")
         assert problems(page, CONTENT) == [], "tested and checked"
 
-    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
     def test_nor_before_a_switch_nor_where_nothing_answers(
         self, new_context: NewContext, node: Node, scheme: str
     ) -> None:

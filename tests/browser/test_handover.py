@@ -43,6 +43,11 @@ SESSIONS = quick_and_long(12_000, 20_000)
 
 
 @pytest.fixture
+def processes() -> int:
+    return 2
+
+
+@pytest.fixture
 def user(new_context: Callable[..., BrowserContext], node: Node) -> Visitor:
     """Somebody who is logged in and knows nothing of stores."""
     user = Visitor(new_context().new_page(), node.url)

@@ -26,6 +26,11 @@ POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self
 CONTENT = ("_auth_user", "ModelBackend", "visits")  # what the session of a logged-in user holds
 
 
+@pytest.fixture
+def processes() -> int:
+    return 2
+
+
 def move(visitor: Visitor, place: Place) -> None:
     """Fill in the form, save, and be in the new store with the same session."""
     session_key = visitor.session_key

@@ -77,7 +77,7 @@ def node(themed: Themed) -> Node:
     return themed.node
 
 
-@pytest.fixture(params=["light", "dark"])
+@pytest.fixture(params=["light", pytest.param("dark", marks=pytest.mark.long)])
 def page(request: pytest.FixtureRequest, node: Node, new_context: Callable[..., BrowserContext]) -> Page:
     """The Login Configuration, with a REDIS chosen."""
     page = new_context(color_scheme=request.param).new_page()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.accessibility import looks, problems
-from tests.browser.conftest import Lasting, Screenshot
+from tests.browser.conftest import Screenshot, lasting_node
 from tests.browser.visitor import PASSWORD, USER, Visitor
-from tests.load.site import Node
+from tests.load.site import Node, Site
 
 pytestmark = pytest.mark.xdist_group("browser timeout")
 
@@ -20,10 +20,11 @@ SHORT = 2_500  # and so that they are over soon
 
 
 @pytest.fixture(scope="module")
-def node(lasting: Lasting) -> Node:
+def node(new_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """One for all tests here: each has sessions of its own, and saves nothing."""
-    lasting.node.site.configure(idle_minutes=IDLE)
-    return lasting.node
+    with lasting_node(new_site, tmp_path_factory.mktemp("timeout")) as (node, _):
+        node.site.configure(idle_minutes=IDLE)
+        yield node
 
 
 @pytest.fixture

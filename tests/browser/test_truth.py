@@ -21,18 +21,32 @@ pytestmark = pytest.mark.xdist_group("browser truth")
 Stores = dict[str, Place]
 POLL = 5_000  # milliseconds between two polls of the status, see status.js
 ONE_POLL = POLL + 10_000  # with the time-outs of the store and a busy machine
+SHORTLY_BEFORE = POLL - 1_500
 
 
 def light(page: Page) -> str:
     return page.locator(".sp-light .sp-badge").inner_text()
 
 
+def pass_by(page: Page, milliseconds: int) -> None:
+    """Let time pass for the page's own clock, which goes on by itself, too. A request that is under way meanwhile has
+    taken as long, as the page sees it."""
+    page.clock.run_for(milliseconds)
+
+
 class TestLight(OnOneNode):
+    @pytest.fixture
+    def visitor(self, visitor: Visitor) -> Visitor:
+        """One whose page has a clock that can be put forward."""
+        visitor.page.clock.install()
+        return visitor
+
     def test_its_age_grows_until_it_is_asked_again(self, visitor: Visitor) -> None:
         visitor.log_in()
         visitor.open_configuration()
         page, age = visitor.page, visitor.page.locator(".sp-age")
         expect(age).to_have_text(re.compile(r"asked [0-2] s ago"))
+        pass_by(page, SHORTLY_BEFORE)
         expect(age).to_have_text(re.compile(r"asked [34] s ago"), timeout=ONE_POLL)
         expect(age).to_have_text(re.compile(r"asked [01] s ago"), timeout=ONE_POLL)
         assert light(page) == "✓ Answers"
@@ -42,12 +56,12 @@ class TestLight(OnOneNode):
         visitor.open_configuration()
         expect(visitor.status()).to_contain_text("✓ Answers")
         visitor.page.context.clear_cookies()
+        pass_by(visitor.page, POLL)
         expect(visitor.status()).to_contain_text("You may have been logged out", timeout=ONE_POLL)
 
     def test_a_green_that_nobody_has_asked_again_is_none(self, visitor: Visitor) -> None:
         """As in a tab in the background, which does not ask."""
         page = visitor.page
-        page.clock.install()
         visitor.log_in()
         visitor.open_configuration()
         expect(visitor.status()).to_contain_text("✓ Answers")
@@ -62,6 +76,8 @@ class TestLight(OnOneNode):
         page = visitor.page
         visitor.log_in()
         visitor.open_configuration()
+        expect(visitor.status()).to_contain_text("✓ Answers")
+        pass_by(page, SHORTLY_BEFORE)
         expect(page.locator(".sp-age")).to_have_text(re.compile(r"asked [34] s ago"), timeout=ONE_POLL)
         expect(page.locator(".sp-told")).to_be_empty()
         live = page.locator(".sp-status, .sp-status *").evaluate_all(
@@ -73,9 +89,10 @@ class TestLight(OnOneNode):
         visitor.log_in()
         visitor.open_configuration()
         button = visitor.page.get_by_role("button", name="Check now")
+        expect(visitor.status()).to_contain_text("✓ Answers")
         button.focus()
         with visitor.page.expect_response("**/status/", timeout=ONE_POLL):
-            pass
+            pass_by(visitor.page, POLL)
         expect(visitor.page.locator(".sp-age")).to_have_text(re.compile("asked [12] s ago"))
         expect(button).to_be_focused()
 
@@ -123,9 +140,11 @@ class TestRefreshing(OnOneNode):
         page.unroute_all(behavior="ignoreErrors")
 
     def test_a_switch_to_come_is_counted_down(self, visitor: Visitor) -> None:
+        page = visitor.page
+        page.clock.install()
         visitor.log_in()
         visitor.open_configuration()
-        page = visitor.page
+        expect(visitor.status()).to_contain_text("✓ Answers")
 
         def pending(route: Route) -> None:
             text = route.fetch().text().replace('class="sp-now"', 'class="sp-now" data-pending="30"')
@@ -134,6 +153,7 @@ class TestRefreshing(OnOneNode):
             route.fulfill(body=text[:end] + switch + text[end:])
 
         page.route("**/status/", pending)
+        pass_by(page, POLL)
         expect(page.locator(".sp-pending")).to_have_text(
             re.compile(r"Switches in 2[0-8] s\."), timeout=ONE_POLL
         )
@@ -141,6 +161,10 @@ class TestRefreshing(OnOneNode):
 
 
 class TestOutage:
+    @pytest.fixture
+    def processes(self) -> int:
+        return 2
+
     def test_it_is_red_within_a_poll_of_an_outage_and_green_within_a_poll_of_its_end(
         self, new_context: Callable[..., BrowserContext], node: Node, stores: Stores
     ) -> None:
@@ -169,12 +193,15 @@ class TestOutage:
         self, new_context: Callable[..., BrowserContext], node: Node
     ) -> None:
         visitor = Visitor(new_context(outage=True).new_page(), node.url)
+        visitor.page.clock.install()
         visitor.log_in()
         visitor.open_configuration()
         expect(visitor.status()).to_contain_text("✓ Answers")
         node.kill()
+        pass_by(visitor.page, POLL)
         expect(visitor.status()).to_contain_text("The site does not answer.", timeout=ONE_POLL)
         node.start()
+        pass_by(visitor.page, POLL)
         expect(visitor.status()).to_contain_text("✓ Answers", timeout=ONE_POLL)
 
 
