@@ -42,10 +42,10 @@ run: $(VENV)/.site .env ## Serve the site on http://127.0.0.1:8000 (PORT=… and
 demo: $(VENV)/.dev ## Show two nodes that share real stores (ARGS=--tour: be led through it; --cluster, --sentinel or --replica-set: see one fail over)
 	@$(PYTHON) -m project.demo $(ARGS)
 
-test: $(VENV)/.dev $(VENV)/.django-tests ## Run the tests in minutes, several at once (WORKERS=3; ARGS="tests/site -x" for some, one by one)
+test: $(VENV)/.dev ## Run the tests in minutes, several at once (WORKERS=3; ARGS="tests/site -x" for some, one by one)
 	@$(PYTHON) -m pytest -m "not long" $(or $(ARGS),$(AT_ONCE))
 
-test-long: $(VENV)/.dev $(VENV)/.django-tests ## Run what takes its time: long loads, large explorations, many examples (ARGS=… as above)
+test-long: $(VENV)/.dev ## Run what takes its time: long loads, large explorations, many examples (ARGS=… as above)
 	@$(PYTHON) -m pytest -m "long or hypothesis" --hypothesis-profile=long $(or $(ARGS),$(AT_ONCE_LONG))
 
 floors: $(VENV)/.floors ## Run the tests of the stores on the oldest versions that the wheel allows
@@ -121,6 +121,7 @@ $(VENV)/.site: requirements.lock $(VENV)/.made
 $(VENV)/.dev: requirements-dev.txt requirements-test.txt requirements-docs.txt requirements.txt $(VENV)/.site
 	@echo "Installing requirements-dev.txt into $(VENV) …"
 	@$(PYTHON) -m pip install --quiet --requirement requirements-dev.txt
+	@$(PYTHON) -m tests.engine.django_source || echo "NOTICE: the source of Django could not be fetched; its own tests are left out."
 	@touch $@
 
 $(VENV)/.floors: requirements-floors.txt requirements-test.txt pyproject.toml $(VENV)/.made
@@ -130,11 +131,6 @@ $(VENV)/.floors: requirements-floors.txt requirements-test.txt pyproject.toml $(
 	  --requirement requirements-test.txt django-environ '.[all]'
 	@build/floors/bin/python -m tests.engine.django_source
 	@touch $@
-
-# They are in the source of Django, not in its wheel. Where it is not to be had, one test says so.
-$(VENV)/.django-tests: requirements.lock $(VENV)/.dev
-	@echo "Fetching the tests of Django's own session engines …"
-	@$(PYTHON) -m tests.engine.django_source && touch $@ || echo "NOTICE: they could not be fetched; going on without them."
 
 # Its fork pins an sqlparse that is older than the site's.
 $(VENV)/.djongo: requirements-test.txt requirements.txt pyproject.toml $(VENV)/.made
