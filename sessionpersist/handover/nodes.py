@@ -42,7 +42,8 @@ SWEEP_SECONDS = 3600.0  # between two looks for processes that are long gone
 
 _lock = threading.Lock()
 _revision: int | None = None  # what was last reported
-_due = 0.0  # when the next report is due, on the monotonic clock
+_tried: int | None = None  # what was last to be reported, whatever came of it
+_due = 0.0  # when that is due again, on the monotonic clock
 _sweep_due = 0.0
 _failed = False  # whether the last report failed, so that the log has one line of it
 
@@ -57,18 +58,25 @@ def report(*, aside: bool = False) -> None:
     """Have this process report itself, if that is due. Called after each request; never raises, never waits for
     another thread, and keeps out of transactions and of tests. ``aside``: nobody is to wait for it, as in an event
     loop."""
+    global _tried, _due
     held, now = snapshot.held(), monotonic()
-    number = _revision if held is None else held.at(now).current.number
-    if now < _due and number == _revision:
+    number = _tried if held is None else held.at(now).current.number
+    if now < _due and number == _tried:
         return
     overridden = held is not None and number == OVERRIDDEN
     if overridden or conf.tests_are_quiet() or connections[router.db_for_write(Node)].in_atomic_block:
         return
+    lock = _lock
+    if not lock.acquire(blocking=False):
+        return  # one thread reports; others that come at the same time go on
+    _tried, _due = number, now + REPORT_SECONDS
     if aside or snapshot.in_event_loop():
-        work = leaving_no_connection(_report_once)
-        threading.Thread(target=work, name="sessionpersist-report", daemon=True).start()
+        _report_aside(lock)
     else:
-        _report_once()
+        try:
+            _report_once()
+        finally:
+            lock.release()
 
 
 def report_move() -> None:
@@ -80,18 +88,30 @@ def report_move() -> None:
 
 def reset() -> None:
     """Forget what was reported: the next request reports again. After a fork, and in tests."""
-    global _lock, _revision, _due, _sweep_due, _failed
-    _lock, _revision, _due, _sweep_due, _failed = threading.Lock(), None, 0.0, 0.0, False
+    global _lock, _revision, _tried, _due, _sweep_due, _failed
+    _lock, _revision, _tried, _due, _sweep_due, _failed = threading.Lock(), None, None, 0.0, 0.0, False
+
+
+def _report_aside(lock: threading.Lock) -> None:
+    """Report in a thread of its own, which releases the lock."""
+
+    def work() -> None:
+        try:
+            leaving_no_connection(_report_once)()
+        finally:
+            lock.release()  # that of before a reset, too
+
+    try:
+        threading.Thread(target=work, name="sessionpersist-report", daemon=True).start()
+    except RuntimeError as error:  # the system allows no more threads
+        lock.release()
+        _note_failure(error)
 
 
 def _report_once() -> None:
-    """One thread reports; others that come at the same time go on. Whatever is wrong is noted once and tried later."""
-    global _due, _failed
-    lock = _lock
-    if not lock.acquire(blocking=False):
-        return
+    """Report. Whatever is wrong is noted once and tried later."""
+    global _tried, _failed
     try:
-        _due = monotonic() + REPORT_SECONDS
         if (held := snapshot.held()) is not None and held.kept:
             return  # the database of the configuration can't be asked now: nobody is to wait for that a second time
         known = snapshot.current()
@@ -100,31 +120,34 @@ def _report_once() -> None:
         places.note(known.current, meant["place"])
         if known.ended:
             logouts.carry_out(known)
-        _failed = False
+        _tried, _failed = _revision, False
     except Exception as error:  # noqa: BLE001 - the request has been answered well, whatever happens here
-        _due = monotonic() + RETRY_SECONDS
-        if not _failed:
-            kind = type(error).__name__
-            sentence = f"This process could not report itself ({kind})."
-            lines.say(REPORT_FAILED, sentence, error=kind, exc_info=error)
-        _failed = True
-    finally:
-        lock.release()
+        _note_failure(error)
+
+
+def _note_failure(error: Exception) -> None:
+    global _due, _failed
+    _due = monotonic() + RETRY_SECONDS
+    if not _failed:
+        kind = type(error).__name__
+        sentence = f"This process could not report itself ({kind})."
+        lines.say(REPORT_FAILED, sentence, error=kind, exc_info=error)
+    _failed = True
 
 
 def _write(number: int, meant: dict[str, Any]) -> None:
     """``meant`` are the columns of ``places.meant()``."""
-    global _revision, _sweep_due
-    _revision = number  # even where it can't be written: it is tried again when due, not at each request
+    global _revision, _tried, _sweep_due
     connection = connections[router.db_for_write(Node)]
     try:
         with answers_within(conf.timeout_seconds(), connection), _impatient(connection):
             if number == DEFAULT.number:  # nobody has saved a store: note the one in use
                 Revision.objects.begin()
                 snapshot.expire()
-                number = _revision = snapshot.current().current.number
+                number = _tried = snapshot.current().current.number
             node = Node(name=conf.node_name(), process=os.getpid(), revision=max(number, INITIAL), **meant)
             _upsert(connection, node, meant)
+            _revision = number
             if monotonic() >= _sweep_due:
                 _sweep_due = monotonic() + SWEEP_SECONDS
                 forget_gone()

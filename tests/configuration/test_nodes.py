@@ -25,7 +25,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import path
 from pytest_django import Settings
 
-from sessionpersist.handover import nodes, routing, snapshot
+from sessionpersist.handover import nodes, places, routing, snapshot
 from sessionpersist.models import LoginConfiguration, Node, Revision
 from sessionpersist.testing import override_login_configuration
 from tests.configuration.test_snapshot import in_child
@@ -192,6 +192,86 @@ class TestReport:
             if thread.name == "sessionpersist-report":
                 thread.join(10)
         assert await Node.objects.acount() == 1
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """The threads that were begun to report."""
+    begun: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def noted(self: threading.Thread) -> None:
+        if self.name == "sessionpersist-report":
+            begun.append(self)
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    return begun
+
+
+@pytest.mark.django_db(transaction=True)
+class TestOfWebsockets:
+    """Where their sessions are used, which is once for each verb."""
+
+    def test_one_thread_at_a_time_reports(
+        self, begun: list[threading.Thread], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        snapshot.current()
+        slowly, meant = threading.Event(), places.meant
+
+        def slow(known: snapshot.Snapshot) -> dict[str, Any]:
+            assert slowly.wait(60)
+            return meant(known)
+
+        monkeypatch.setattr(places, "meant", slow)
+        for _ in range(9):
+            nodes.report(aside=True)
+        later = time.monotonic() + 2 * nodes.REPORT_SECONDS
+        monkeypatch.setattr(nodes, "monotonic", lambda: later)
+        nodes.report(aside=True)  # though it is due
+        slowly.set()
+        [thread] = begun
+        thread.join(60)
+        assert len(reports()) == 1
+        nodes.report(aside=True)
+        begun[-1].join(60)
+        assert len(begun) == 2, "it is due, and the lock is free"
+
+    @pytest.mark.parametrize("kept", [True, False], ids=["which is kept", "that can be read"])
+    def test_none_begins_soon_after_a_try_in_vain(
+        self, begun: list[threading.Thread], kept: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        snapshot.current()
+        assert snapshot._held is not None
+        snapshot._held = replace(snapshot._held, kept=kept, fresh_until=time.monotonic() + 600)
+
+        def fail(known: snapshot.Snapshot) -> dict[str, Any]:
+            raise OperationalError("the database is down")
+
+        monkeypatch.setattr(places, "meant", fail)
+        for _ in range(9):
+            nodes.report(aside=True)
+            begun[-1].join(60)
+        assert len(begun) == 1
+        snapshot.reset()
+
+    def test_where_no_thread_can_be_started_a_session_is_used_all_the_same(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refused(self: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        snapshot.current()
+        monkeypatch.setattr(threading.Thread, "start", refused)
+        for _ in range(3):
+            nodes.report(aside=True)
+        [record] = caplog.records
+        assert record.getMessage().startswith("event=report_failed error=RuntimeError ")
+        monkeypatch.undo()
+        assert nodes._due > time.monotonic() + nodes.REPORT_SECONDS
+        monkeypatch.setattr(nodes, "_due", 0.0)
+        nodes.report()
+        assert len(reports()) == 1
 
 
 class TestKeepingOut:
