@@ -26,7 +26,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from sessionpersist.awaiting import result_of, sleep
+from sessionpersist.awaiting import AllInUse, result_of, sleep
 from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.connecting import left
 from sessionpersist.stores.redis.wire import (
@@ -91,6 +91,8 @@ class ClusterLink(Link):
             answers = wire.ask(commands, give_up, most)
             if isinstance(answers[0], redis.ResponseError):
                 return self._follow(commands, answers, slot, wire, give_up or begun + self.timeout, most)
+        except AllInUse:  # which says nothing about the node
+            raise
         except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
             self._look_again(slot, wire, error, give_up or begun + self.timeout)
             raise
