@@ -18,8 +18,8 @@ PRODUCTION := ENV_FILE= DEBUG=false ALLOWED_HOSTS=www.example.org DATABASE_URL=s
 
 # Two processes a core, as half of what tests do is wait; not so where they put the machine under load. Tests that have
 # an expensive fixture in common have the mark xdist_group, and are run by one process.
-AT_ONCE := -n $(or $(WORKERS),auto) --dist loadgroup
-AT_ONCE_LONG := -n $(or $(WORKERS),2) --dist loadgroup
+AT_ONCE := -n $(or $(WORKERS),auto) --dist loadgroup --no-loadscope-reorder
+AT_ONCE_LONG := -n $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder
 
 # The tests start hundreds of Pythons, each of which would compile all of the app again.
 unexport PYTHONDONTWRITEBYTECODE

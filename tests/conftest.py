@@ -71,13 +71,31 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * len(os.sched_getaffinity(0))
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what only `make test-long` runs, and tell ``--dist loadgroup`` the group of each test, as the end of its id.
+# The groups that take longest, which begin first: with what begins late, one process is at work and the others wait.
+BEGIN_FIRST = (
+    *("load", "replica_set", "browser handover", "upkeep", "browser truth", "browser timeout"),
+    *("browser login_configuration", "browser password_again", "wheel", "demo", "tutorial"),
+)
 
-    xdist 3.8 does so in an attribute that pytest no longer reads since 9.2.
+
+def turn_of(item: pytest.Item) -> int:
+    """Return when the group of a test is to begin; tests of no group fill what time is left."""
+    mark = item.get_closest_marker("xdist_group")
+    if mark is None:
+        return len(BEGIN_FIRST) + 1
+    return BEGIN_FIRST.index(mark.args[0]) if mark.args[0] in BEGIN_FIRST else len(BEGIN_FIRST)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what only `make test-long` runs; tell ``--dist loadgroup`` the group of each test, as the end of its id, and
+    the order of the groups.
+
+    xdist 3.8 tells the group in an attribute that pytest no longer reads since 9.2.
     """
     for item in filter(sizes.is_only_long, items):
         item.add_marker(pytest.mark.long)
+    if getattr(config.option, "loadgroup", False):
+        items.sort(key=turn_of)
     for item in items if getattr(config.option, "loadgroup", False) else ():
         mark = item.get_closest_marker("xdist_group")
         if mark and not item.nodeid.endswith(end := f"@{mark.args[0]}"):

@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager
 from http.cookiejar import CookieJar
 from pathlib import Path
 
+import pytest
+
 from tests.docs.pages import DOCS, ROOT, Block, blocks_of
 from tests.servers.places import free_port
 
@@ -29,6 +31,7 @@ PASSWORD = "correct horse battery"
 MATCHES = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
+@pytest.mark.xdist_group("tutorial")
 def test_each_step_does_what_the_page_says(tmp_path: Path) -> None:
     with ExitStack() as stack:
         browser = None

@@ -68,7 +68,7 @@ class Live:
         )
 
 
-QUICK, LONG = quick_and_long(Size(visitors=4, comers=1, stores=2), Size(50, 6))
+QUICK, LONG = quick_and_long(Size(visitors=2, comers=1, stores=2), Size(50, 6))
 
 
 @pytest.fixture(params=[QUICK, LONG])
@@ -125,7 +125,7 @@ EVERYWHERE = ["Valkey", "ReplicaSet", "Cluster", "Sentinel", "ReplicaSet", "Valk
 @pytest.mark.parametrize(
     ("names", "size"),
     [
-        pytest.param(THERE_AND_BACK, Size(visitors=4, comers=1), id="quick"),
+        pytest.param(THERE_AND_BACK, Size(visitors=2, comers=1), id="quick"),
         pytest.param([*EVERYWHERE, "Valkey"], Size(50, 6), id="long", marks=pytest.mark.long),
     ],
 )

@@ -110,6 +110,7 @@ def visits(page: str) -> int:
 LONG = pytest.mark.long
 
 
+@pytest.mark.xdist_group("demo")
 @pytest.mark.parametrize(
     ("name", "store"),
     [
