@@ -272,8 +272,12 @@ class ClusterLink(Link):
 
     def _take(self, found: NodesManager) -> None:
         slots: list[Wire | None] = [None] * SLOTS
-        for slot, (primary, *_) in found.slots_cache.items():
-            slots[slot] = self._wire_at(Address(primary.host, primary.port))
+        wires: dict[str, Wire] = {}  # by the name of a node: there are thousands of slots, and few nodes
+        for slot, owners in found.slots_cache.items():
+            primary = owners[0]
+            if primary.name not in wires:
+                wires[primary.name] = self._wire_at(Address(primary.host, primary.port))
+            slots[slot] = wires[primary.name]
         nodes = [(Address(each.host, each.port), each.server_type) for each in found.nodes_cache.values()]
         self._primaries = [address for address, role in nodes if role == "primary"]
         self.replicas_at = [address for address, role in nodes if role != "primary"]
