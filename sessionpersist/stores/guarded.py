@@ -39,9 +39,8 @@ MOST_PARTS = 1000  # servers of a store of which each has a breaker
 TURNED_AWAY, REFUSED, UNAVAILABLE = "turned_away", "refused", "unavailable"
 OUTCOMES: dict[enum.Enum, str] = {each: each.name.lower() for each in (*Outcome, *Rotation)}
 
-REFUSALS_EVERY = (
-    60.0  # seconds between two lines of the log about requests that a server refused, or was not asked for
-)
+# Seconds between two lines of the log about requests that a server refused, or was not asked for.
+REFUSALS_EVERY = 60.0
 
 
 class GuardedStore(Drainable):

@@ -1,24 +1,37 @@
 """Tells the receivers of ``store_lost`` and ``store_recovered``.
 
 For a coroutine those that are no coroutines have a thread of their own: Django's may be busy for long, and the
-operation that has met the outage would wait for it.
+operation that has met the outage would wait for it. It is one thread, so that nobody hears that a store is back while
+others are still being told that it is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
-from time import monotonic
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from django.dispatch import Signal
 
-from sessionpersist import conf
-from sessionpersist.awaiting import in_loop, send_robust, wait
+from sessionpersist import conf, forks
+from sessionpersist.awaiting import in_loop, result_of, send_robust, wait
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
-from sessionpersist.stores.connecting import aside
 from sessionpersist.stores.transactions import leaving_no_connection
+from sessionpersist.telemetry import lines
+from sessionpersist.telemetry.lines import RECEIVERS_UNTOLD
+
+MOST_WAITING = 100  # signals, while a receiver hangs
+
+_lock = threading.Lock()
+_waiting: deque[Callable[[], None]] = deque()  # what the thread is to do, in order
+_at_work = False  # whether there is a thread: it ends when it has nothing to do
 
 
 def lost(store: type, description: str, error: StoreUnavailable) -> None:
@@ -32,7 +45,7 @@ def recovered(store: type, description: str) -> None:
 
 
 def _send(signal: Signal, **named: Any) -> None:
-    """Send a signal. A coroutine waits for receivers in a thread as long as for a store; the slower ones go on.
+    """Send a signal. A coroutine waits for receivers in the thread as long as for a store; the slower ones go on.
 
     In a project's tests they are called in Django's thread all the same, which is in the transaction of the test.
     """
@@ -60,7 +73,65 @@ def _send_apart(signal: Any, named: dict[str, Any]) -> None:
             signal._log_robust_failure(receiver, error)
 
     if blocking:
-        with suppress(TimeoutError):
-            aside(leaving_no_connection(call), monotonic() + conf.timeout_seconds(), lambda _: None)
+        _call_in_order(
+            call, "store_lost" if signal is store_lost else "store_recovered", named["description"]
+        )
     if coroutines:
         wait(asyncio.gather(*map(call_on_loop, coroutines)))
+
+
+def _call_in_order(call: Callable[[], None], name: str, description: str) -> None:
+    """Have the thread call receivers of the signal of that name, and wait for it."""
+    try:
+        told = _in_order(leaving_no_connection(call))
+    except RuntimeError as error:
+        sentence = f"{description}: receivers of {name} were not called: {error}."
+        lines.say(RECEIVERS_UNTOLD, sentence, store=description, signal=name)
+        return
+    with suppress(TimeoutError):
+        result_of(told, conf.timeout_seconds())
+
+
+def _in_order(call: Callable[[], None]) -> Future[None]:
+    """Have the thread call it after what it was given before. RuntimeError where there can be no thread, or too much
+    waits for it."""
+    global _at_work
+    future: Future[None] = Future()
+    with _lock:
+        if len(_waiting) >= MOST_WAITING:
+            raise RuntimeError(f"{MOST_WAITING} signals wait for a receiver that has not returned")
+        if not _at_work:
+            threading.Thread(target=_work, name="sessionpersist-signals", daemon=True).start()
+            _at_work = True
+        _waiting.append(partial(_settle, future, partial(copy_context().run, call)))
+    return future
+
+
+def _settle(future: Future[None], call: Callable[[], None]) -> None:
+    try:
+        call()
+    except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+        future.set_exception(error)
+    else:
+        future.set_result(None)
+
+
+def _work() -> None:
+    global _at_work
+    while True:
+        with _lock:
+            if not _waiting:
+                _at_work = False
+                return
+            call = _waiting.popleft()
+        call()
+
+
+def _forget() -> None:
+    """In a forked child, which has no such thread."""
+    global _lock, _at_work
+    _lock, _at_work = threading.Lock(), False
+    _waiting.clear()
+
+
+forks.in_child(forks.Layer.CONNECTIONS, _forget)

@@ -42,7 +42,14 @@ STORE_CROWDED = Line(
     MAIN,
     logging.WARNING,
     ("store", "error"),
-    "All connections of this process were in use, so the server was not asked; once a minute at most.",
+    "All connections of an event loop were in use, so the server was not asked; once a minute at most.",
+)
+RECEIVERS_UNTOLD = Line(
+    "receivers_untold",
+    MAIN,
+    logging.ERROR,
+    ("store", "signal"),
+    "Receivers of store_lost or store_recovered could not be called.",
 )
 STORE_UNOPENED = Line(
     "store_unopened",

@@ -17,9 +17,11 @@ from pytest_django import DjangoDbBlocker, Settings
 from sessionpersist.awaiting import awaited
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
+from sessionpersist.stores import telling
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.stores.settings import RedisSettings
+from tests.configuration.test_snapshot import in_child
 from tests.servers import Valkey, require
 from tests.stores.contract import a_key
 
@@ -152,6 +154,109 @@ def test_one_that_takes_long_goes_on_after_the_deadline(
     assert not over.is_set()
     done.set()
     assert over.wait(LONG)
+
+
+def test_nobody_hears_that_it_is_back_while_others_are_told_that_it_is_lost(
+    guarded: GuardedStore, server: Valkey, receive: Receive, settings: Settings
+) -> None:
+    settings.SESSIONPERSIST = {"TIMEOUT_SECONDS": 0.2}
+    heard: list[str] = []
+    done, over = threading.Event(), threading.Event()
+
+    @receive
+    def send_a_letter(signal: Any, **kwargs: Any) -> None:
+        heard.append(NAMES[signal])
+        assert done.wait(LONG)
+        heard.append(f"{NAMES[signal]}, sent")
+        if len(heard) == 8:
+            over.set()
+
+    async def page() -> None:
+        await outage(guarded, server)
+        await outage(guarded, server)
+        workers = [each for each in threading.enumerate() if each.name == "sessionpersist-signals"]
+        assert len(workers) == 1
+
+    asyncio.run(page())
+    assert heard == ["lost"]
+    done.set()
+    assert over.wait(LONG)
+    assert heard == ["lost", "lost, sent", "recovered", "recovered, sent"] * 2
+
+
+def no_thread(monkeypatch: pytest.MonkeyPatch) -> str:
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    return "can't start new thread"
+
+
+def too_many(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(telling, "MOST_WAITING", 0)
+    return "0 signals wait for a receiver that has not returned"
+
+
+@pytest.mark.parametrize("how", [no_thread, too_many])
+def test_where_none_can_be_called_the_log_says_so_and_the_operation_goes_on(
+    how: Callable[[pytest.MonkeyPatch], str],
+    guarded: GuardedStore,
+    server: Valkey,
+    receive: Receive,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @receive
+    def never(**kwargs: Any) -> None:
+        called.append(kwargs)
+
+    called: list[Any] = []
+    said: list[str] = []
+
+    async def page() -> None:
+        await awaited(guarded.get, a_key())
+        server.kill()
+        with monkeypatch.context() as patch:
+            said.append(how(patch))
+            with pytest.raises(StoreUnavailable):
+                await awaited(guarded.get, a_key())
+        server.start()
+        with monkeypatch.context() as patch:
+            how(patch)
+            assert await awaited(guarded.get, a_key()) is None
+
+    asyncio.run(page())
+    for name in NAMES.values():
+        assert f"receivers of store_{name} were not called: {said[0]}." in caplog.text
+    assert caplog.text.count("event=receivers_untold store=") == 2
+    assert called == []
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_tells_its_own(
+    guarded: GuardedStore, server: Valkey, receive: Receive, settings: Settings
+) -> None:
+    settings.SESSIONPERSIST = {"TIMEOUT_SECONDS": 0.2}
+    done, heard = threading.Event(), threading.Event()
+
+    @receive
+    def hang(**kwargs: Any) -> None:
+        heard.set()
+        done.wait(LONG)
+
+    def tell() -> bool:
+        heard.clear()
+        asyncio.run(awaited_lost())
+        return heard.is_set()
+
+    async def awaited_lost() -> None:
+        await awaited(telling.lost, RedisStore, "The store", StoreUnavailable("It is gone."))
+
+    assert tell()
+    try:
+        assert in_child(tell)
+    finally:
+        done.set()
 
 
 def test_one_that_fails_makes_an_outage_no_worse(
