@@ -161,7 +161,7 @@ class RoutedStore:
         return self.replace(key, record, expected)
 
     def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
-        """Save a record and then another one. What a switch comes between is a conflict."""
+        """Save a record, and in steady state another one with it. What a switch comes between is a conflict."""
         view, both = self._view(), (first, second)
         if (
             view.steady_from < monotonic() < view.steady_until
@@ -176,8 +176,7 @@ class RoutedStore:
                 return outcome, then if _is_final(second, then) else saved(self, second)
             if _is_final(first, outcome):
                 return outcome, None
-        outcome = saved(self, first)
-        return outcome, saved(self, second) if outcome is Outcome.SAVED else None
+        return saved(self, first), None
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
         """Return the records of several keys, ended ones too, but for those of before everybody was logged out: in one

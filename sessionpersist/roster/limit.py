@@ -71,7 +71,10 @@ def entered(
     saved. Raises SessionLimitReached (nothing is changed then), StoreUnavailable.
     """
 
-    limit, along = Limit.of(policy), Along(over, session)
+    limit = Limit.of(policy)
+    # Where a switch comes, both may be saved to where nobody looks, the list is read again, and the login refused: its
+    # session must not be saved by then.
+    along = Along(over, None if limit is not None and limit.refuses else session)
 
     def change(roster: Roster) -> Rule[tuple[Roster, None]]:
         aside = [each for each in roster.entries if not set(gone).isdisjoint(each.keys)]

@@ -231,13 +231,12 @@ class Store(ABC):
         return self.replace(key, record, expected)
 
     def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
-        """Save two records: the list of a user's sessions, and the session that logs in. See ``saved``.
+        """Save a record and, if that is SAVED, another one with the same exchange, where the server can do that: the
+        list of a user's sessions, and the session that logs in. See ``saved``.
 
-        The second is left alone unless the first is SAVED; its outcome is None then. In one exchange where the server
-        can do that; here, one after the other.
+        The outcome of the second is None where it was left alone, as here.
         """
-        outcome = saved(self, first)
-        return outcome, saved(self, second) if outcome is Outcome.SAVED else None
+        return saved(self, first), None
 
     @abstractmethod
     def close(self) -> None:

@@ -29,6 +29,7 @@ from sessionpersist.stores.base import (
     new_version,
     now_ms,
     revision_of,
+    saved,
 )
 
 KEY = "session"  # the one that all share; those that log in have one more of their own
@@ -48,7 +49,7 @@ class Fault(enum.Enum):
 
 
 class Dictionary(Drainable):
-    """A store of the contract whose every verb is one atomic step; but for a rotate, if it does one thing at a time
+    """A store of the contract whose every verb is one atomic step; but for a few, if it does one thing at a time
     (``apart``). Nothing expires."""
 
     def __init__(self, *, apart: bool = False) -> None:
@@ -85,6 +86,10 @@ class Dictionary(Drainable):
 
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         self.records[key] = ended_record(expires_at, reason)
+
+    def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
+        outcome = saved(self, first)
+        return outcome, saved(self, second) if outcome is Outcome.SAVED else None
 
     def close(self) -> None:
         pass
@@ -347,9 +352,7 @@ def answered(request: Call) -> Operation[Any]:
                 yield Call(store.end, (key, until, reason), {})
             return (yield Call(store.replace, tuple(rest), {}))
         case "save_both" if store.apart:
-            first, second = request.arguments
-            outcome = yield from put(store, first)
-            return outcome, (yield from put(store, second)) if outcome is Outcome.SAVED else None
+            return (yield from put(store, request.arguments[0])), None
     return (yield request)
 
 

@@ -27,7 +27,7 @@ VERBS = {
 
 BOTH = [
     *((Outcome.SAVED, outcome) for outcome in Outcome),
-    *((outcome, None) for outcome in Outcome if outcome is not Outcome.SAVED),
+    *((outcome, None) for outcome in Outcome),
 ]
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
+from sessionpersist.exceptions import SessionLimitReached
 from sessionpersist.handover.driving import Call, Outside, Rule, Wait
 from sessionpersist.roster import limit, records
 from sessionpersist.roster.records import Entry, Owner
-from sessionpersist.session.policy import Policy
+from sessionpersist.session.policy import REFUSE, Policy
 from sessionpersist.session.reasons import Reason
 from sessionpersist.stores.base import (
     Outcome,
@@ -34,9 +36,9 @@ T = TypeVar("T")
 
 USER = "user"  # what their stored keys begin with
 MOST = 1  # sessions
-POLICY = Policy(max_sessions=MOST)
+ENDING, REFUSING = Policy(max_sessions=MOST), Policy(max_sessions=MOST, at_limit=REFUSE)
 STORES = [("OLD",), ("OLD", "NEW"), ("OLD", "NEW"), ("OLD", "NEW", "OLD"), ("OLD", "NEW", "THIRD")]
-KINDS = ["sign_in", "sign_in_over", "sign_in_and_move", "end_all", "drain"]
+KINDS = ("sign_in", "sign_in_over", "sign_in_and_move", "end_all", "drain")
 
 
 class Store:
@@ -64,6 +66,8 @@ class Store:
 class Rules(RulesOfHandover):
     """How logins are put together: the code as it is."""
 
+    policy = ENDING
+    kinds = KINDS
     ends = True  # whoever is too many is ended
     enters_first = True  # before the session is saved
     compares = True  # a roster that others have changed is read again
@@ -78,7 +82,20 @@ class Rules(RulesOfHandover):
 
     @property
     def operations(self) -> dict[str, Callable[[World, Process, int], Operation[None]]]:
-        return {each.__name__: each for each in (sign_in, sign_in_over, sign_in_and_move, end_all)}
+        return {
+            each.__name__: until_refused(each) for each in (sign_in, sign_in_over, sign_in_and_move, end_all)
+        }
+
+
+class Refusing(Rules):
+    """The code as it is, where one session more is refused."""
+
+    policy = REFUSING
+    kinds = ("sign_in", "sign_in_over", "sign_in_over", "sign_in_over", "drain")
+
+
+class RefusingOneOfTwo(Refusing):
+    plan = Plan(("OLD", "NEW"), (("sign_in_over", 1), ("sign_in_over", 0)))
 
 
 class WithoutEnding(Rules):
@@ -125,6 +142,16 @@ LEFT_OUT: dict[str, type[Rules]] = {
     "looking again": WithoutLookAgain,
     "looking at the old key": WithoutLookAtOldKey,
 }
+
+
+def until_refused(
+    operation: Callable[[World, Process, int], Operation[None]],
+) -> Callable[[World, Process, int], Operation[None]]:
+    def run(world: World, process: Process, number: int) -> Operation[None]:
+        with suppress(SessionLimitReached):
+            yield from operation(world, process, number)
+
+    return run
 
 
 def listing(world: World, process: Process, rule: Rule[T]) -> Operation[T]:
@@ -204,7 +231,7 @@ def begun(world: World, process: Process, number: int) -> Operation[Record | Non
     store, owner = cast(records.Store, Store(process)), Owner.of(USER)
 
     def enter() -> Rule[bool | None]:
-        yield from limit.entered(store, owner, entry, EXPIRES, POLICY, {})
+        yield from limit.entered(store, owner, entry, EXPIRES, rules.policy, {})
         return None
 
     def create(record: Record) -> Operation[bool]:
@@ -253,9 +280,10 @@ def sign_in_over(world: World, process: Process, number: int) -> Operation[None]
         return
     entry, entered = Entry(str(number), (key,), now, now, LIFE), -1
     store, owner = cast(records.Store, Store(process)), Owner.of(USER)
+    policy = cast(Rules, world.rules).policy
 
     def enter(session: Saving | None) -> Rule[Outcome | None]:
-        return limit.entered(store, owner, entry, EXPIRES, POLICY, {}, session=session)
+        return limit.entered(store, owner, entry, EXPIRES, policy, {}, session=session)
 
     outcome: Outcome | None = Outcome.CONFLICT
     while outcome is Outcome.CONFLICT:
@@ -325,7 +353,7 @@ def without(store: records.Store, owner: Owner, key: str) -> Rule[None]:
 
 def end_all(world: World, process: Process, number: int) -> Operation[None]:
     store, owner = cast(records.Store, Store(process)), Owner.of(USER)
-    rule = records.ended(store, owner, POLICY, lambda entry: True, Reason.BY_USER, {})
+    rule = records.ended(store, owner, ENDING, lambda entry: True, Reason.BY_USER, {})
     yield from listing(world, process, rule)
 
 
@@ -355,9 +383,9 @@ def wrong(world: World, reader: Process) -> str | None:
 # Exploring at random.
 
 
-def random_plan(source: random.Random) -> Plan:
+def random_plan(source: random.Random, rules: Rules) -> Plan:
     processes = 2 if source.random() < 0.6 else 3
-    kinds = (source.choice(KINDS) for _ in range(source.choice([2, 3, 3, 4])))
+    kinds = (source.choice(rules.kinds) for _ in range(source.choice([2, 3, 3, 4])))
     return Plan(
         source.choice(STORES),
         tuple((kind, int(source.random() * processes)) for kind in kinds),
@@ -368,21 +396,20 @@ def random_plan(source: random.Random) -> Plan:
     )
 
 
-def at_random(runs: int, seed: int, left_out: str = "") -> Iterator[str]:
+def at_random(runs: int, seed: int, rules: Rules) -> Iterator[str]:
     """Run so many plans; yield what each broke, in words."""
     source = random.Random(seed)
-    rules = LEFT_OUT[left_out]() if left_out else Rules()
     for _ in range(runs):
-        plan = rules.plan or random_plan(source)
+        plan = rules.plan or random_plan(source, rules)
         schedule = run(plan, chooser(source, plan), rules)
         if fault := broken(schedule):
             steps = ", ".join(f"{kind} {getattr(which, 'name', which)}" for kind, which in schedule.steps)
             yield f"{fault}: {plan}: {steps}"
 
 
-def faults(runs: int, seed: int) -> list[str]:
-    return list(at_random(runs, seed))
+def faults(runs: int, seed: int, rules: Rules) -> list[str]:
+    return list(at_random(runs, seed, rules))
 
 
 def first_fault(runs: int, seed: int, left_out: str) -> str | None:
-    return next(at_random(runs, seed, left_out), None)
+    return next(at_random(runs, seed, LEFT_OUT[left_out]()), None)

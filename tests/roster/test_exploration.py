@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.roster.exploring import LEFT_OUT, faults, first_fault
+from tests.roster.exploring import LEFT_OUT, Refusing, RefusingOneOfTwo, Rules, faults, first_fault
 
 pytestmark = pytest.mark.xdist_group("load")
 
@@ -13,14 +13,16 @@ SOON = 46  # with which it shows soon that a rule is missing
 SEARCH = 6_000  # schedules at the most, to find what a missing rule breaks
 
 
-def test_no_schedule_leaves_a_session_unlisted_or_one_too_many() -> None:
-    assert faults(400, SEED) == []
+@pytest.mark.parametrize("rules", [Rules, RefusingOneOfTwo])
+def test_no_schedule_leaves_a_session_unlisted_or_one_too_many(rules: type[Rules]) -> None:
+    assert faults(400, SEED, rules()) == []
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("rules", [Rules, Refusing])
 @pytest.mark.parametrize("seed", [SEED, 62, 63, 64])
-def test_nor_does_any_of_very_many(seed: int) -> None:
-    assert faults(25_000, seed) == []
+def test_nor_does_any_of_very_many(rules: type[Rules], seed: int) -> None:
+    assert faults(25_000 if rules is Rules else 10_000, seed, rules()) == []
 
 
 @pytest.mark.parametrize("rule", LEFT_OUT)

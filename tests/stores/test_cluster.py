@@ -57,7 +57,6 @@ class TestClusterStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, Foreign
     several: ClassVar = {
         "rotate": 2,
         "end_and_replace": 2,
-        "save_both": 2,
     }  # no script takes keys of two slots
 
     def make_store(self) -> Probed:

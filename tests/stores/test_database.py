@@ -34,7 +34,6 @@ ROUNDS = 4  # in each of which the faulty statement failed more often than not
 
 
 class DatabaseContract(StoreContract, HasAPlace, ClearsItself, RoundTrips):
-    several: ClassVar = {"save_both": 2}
     alias: ClassVar[str]
 
     @pytest.fixture(autouse=True)
@@ -53,7 +52,7 @@ class DatabaseContract(StoreContract, HasAPlace, ClearsItself, RoundTrips):
 
 class TestDatabaseStoreOnSqlite(DatabaseContract):
     alias = "contract_sqlite"
-    several: ClassVar = {"end_and_replace": 2, "save_both": 2}
+    several: ClassVar = {"end_and_replace": 2}
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
@@ -92,7 +91,7 @@ class TestDatabaseStoreOnPostgresql(DatabaseContract):
 
 class TestDatabaseStoreOnMariadb(DatabaseContract):
     alias = "contract_mariadb"
-    several: ClassVar = {"end_and_replace": 2, "save_both": 2}
+    several: ClassVar = {"end_and_replace": 2}
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 from lmdb.verify import verify
@@ -89,6 +89,8 @@ FOREIGN = {
 
 
 class TestMemoryStore(StoreContract, HasAPlace, ClearsItself, RoundTrips, ForeignRecords):
+    saves_both: ClassVar = True
+
     @pytest.fixture(autouse=True)
     def directory(self, tmp_path: Path) -> None:
         self.path = tmp_path

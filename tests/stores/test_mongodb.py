@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 import bson
 import pytest
@@ -55,8 +55,6 @@ monitoring.register(LISTENER)
 
 
 class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords):
-    several: ClassVar[Mapping[str, int]] = {"save_both": 2}
-
     def make_store(self) -> Probed:
         require(MongoDB)
         server = shared(MongoDB)

@@ -52,6 +52,8 @@ def foreign_values() -> dict[str, bytes]:
 
 
 class TestRedisStoreOnValkey(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords):
+    saves_both: ClassVar = True
+
     server: ClassVar[type[Redis]] = Valkey
 
     def make_store(self) -> Probed:
