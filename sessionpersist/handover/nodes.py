@@ -54,17 +54,32 @@ def live_names() -> list[str]:
     return sorted(live.values_list("name", flat=True).distinct())
 
 
+def is_due() -> bool:
+    """Return whether this process is to report itself: it is time, or it has moved. Costs a comparison or two."""
+    now = monotonic()
+    return now >= _due or _number(now) != _tried
+
+
+def _number(now: float) -> int | None:
+    """Return which revision is in force, as far as is known without asking anybody."""
+    held = snapshot.held()
+    return _tried if held is None else held.at(now).current.number
+
+
 def report(*, aside: bool = False) -> None:
     """Have this process report itself, if that is due. Called after each request; never raises, never waits for
     another thread, and keeps out of transactions and of tests. ``aside``: nobody is to wait for it, as in an event
     loop."""
     global _tried, _due
-    held, now = snapshot.held(), monotonic()
-    number = _tried if held is None else held.at(now).current.number
-    if now < _due and number == _tried:
+    if not is_due():
         return
-    overridden = held is not None and number == OVERRIDDEN
-    if overridden or conf.tests_are_quiet() or connections[router.db_for_write(Node)].in_atomic_block:
+    now = monotonic()
+    number = _number(now)
+    if (
+        number == OVERRIDDEN
+        or conf.tests_are_quiet()
+        or connections[router.db_for_write(Node)].in_atomic_block
+    ):
         return
     lock = _lock
     if not lock.acquire(blocking=False):

@@ -136,6 +136,8 @@ class Snapshot:
 
     def at(self, now: float) -> Snapshot:
         """The same knowledge at a later moment: pending revisions whose time has come are in force."""
+        if not self.pending:
+            return self
         due = [each for each in self.pending if each.activates_at <= now + self.clock + ROUNDING]
         if not due:
             return self
