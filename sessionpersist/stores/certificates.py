@@ -49,6 +49,10 @@ class Certificates:
         """Give a context what these files hold now. Raises OSError, of which ssl.SSLError is one."""
         if self.ca_file:
             context.load_verify_locations(self.ca_file)
+        self.load_own(context)
+
+    def load_own(self, context: ssl.SSLContext) -> None:
+        """Do this for the client certificate and its key alone."""
         if self.client_certificate:
             context.load_cert_chain(self.client_certificate, self.own_key, _no_password)
 

@@ -153,13 +153,13 @@ def test_connections_that_are_made_at_a_time_do_not_read_into_one_context(
 ) -> None:
     """OpenSSL is not made for that: it takes the key for that of another certificate, or ends the process."""
     contexts: list[ssl.SSLContext] = []
-    load = certificates.Certificates.load
+    load = certificates.Certificates.load_own
 
     def watched(self: certificates.Certificates, context: ssl.SSLContext) -> None:
         contexts.append(context)
         load(self, context)
 
-    monkeypatch.setattr(certificates.Certificates, "load", watched)
+    monkeypatch.setattr(certificates.Certificates, "load_own", watched)
     with closing(by_certificate(files)) as store, ThreadPoolExecutor(8) as threads:
         for _ in range(5):
             assert not any(threads.map(store.get, [a_key() for _ in range(8)]))

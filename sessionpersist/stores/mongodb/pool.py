@@ -140,7 +140,7 @@ class BoundedPool(Pool):
         """
         if self._certificates != Certificates():
             context = _python_s_own(self._certificates.ca_file or None)
-            self._certificates.load(context)
+            self._certificates.load_own(context)
             options: Any = self.opts
             options._PoolOptions__ssl_context = context  # whole, whoever connects with it
 
