@@ -7,7 +7,7 @@ thread of its upkeep. One that serves websockets reports itself where their sess
 
 So the **last sign of life** is the last request, to within ``REPORT_SECONDS``, or the last switch. It is not a
 heartbeat: a process that nobody asks anything is silent and healthy in between. Management commands answer no requests
-and are not nodes.
+and are not nodes, but for the workers of Channels (see ``upkeep/sockets.py``).
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from sessionpersist.handover.rules import MISSED
 from sessionpersist.initial import initial_policy, initial_settings
 from sessionpersist.session.policy import AS_DJANGO, Policy
 from sessionpersist.stores.base import INITIAL
+from sessionpersist.stores.connecting import begin_thread
 from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
 from sessionpersist.stores.transactions import leaving_no_connection, may_see_the_past, outside
@@ -289,16 +290,16 @@ def _refreshed_aside() -> Snapshot:
     if reading is None:
         reading = _reading = Future()
         # Of its own: Django's may be busy for long, and with what waits for this coroutine.
-        threading.Thread(
-            target=leaving_no_connection(partial(_read_for, reading)),
-            name="sessionpersist-refresh",
-            daemon=True,
-        ).start()
+        try:
+            begin_thread("sessionpersist-refresh", leaving_no_connection(partial(_read_for, reading)))
+        except OSError as error:
+            _reading = None
+            reading.set_exception(error)
     if _is_bearable(held) and held.fresh_until > EXPIRED:
         return held.at(monotonic())
     try:
         return result_of(reading, 2 * conf.timeout_seconds())  # to connect, and to read
-    except TimeoutError as error:
+    except OSError as error:  # too late, or there was no thread to read
         raise StoreUnavailable(MISSED) from error
 
 

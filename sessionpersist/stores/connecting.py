@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
+from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -103,7 +104,7 @@ def aside(call: Callable[[], T], give_up: float, throw_away: Callable[[T], None]
         if late.exception() is None:
             throw_away(late.result())
 
-    threading.Thread(target=run, name="sessionpersist-connect", daemon=True).start()
+    begin_thread("sessionpersist-connect", run)
     try:
         return result_of(future, max(0.0, give_up - monotonic()))
     except TimeoutError:
@@ -122,6 +123,14 @@ def apart(call: Callable[[], T], give_up: float, throw_away: Callable[[T], None]
     return aside(call, give_up, throw_away) if in_loop() else call()
 
 
+def begin_thread(name: str, work: Callable[[], object]) -> None:
+    """Begin a thread that no process waits for as it ends. OSError where the system allows no more threads."""
+    try:
+        threading.Thread(target=work, name=name, daemon=True).start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from error
+
+
 def left(give_up: float) -> float:
     """How many seconds are left until then; TimeoutError where none are."""
     seconds = give_up - monotonic()
@@ -134,10 +143,9 @@ def _lookup(host: str, port: int) -> Future[list[AddressInfo]]:
     with _lock:
         running = _lookups.get((host, port))
         if running is None:
-            running = _lookups[host, port] = Future()
-            threading.Thread(
-                target=_look_up, args=(host, port, running), name="sessionpersist-resolve", daemon=True
-            ).start()
+            running = Future()
+            begin_thread("sessionpersist-resolve", partial(_look_up, host, port, running))
+            _lookups[host, port] = running
         return running
 
 

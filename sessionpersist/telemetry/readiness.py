@@ -95,7 +95,10 @@ def _asked(settings: StoreSettings | None, before: Readiness | None, last: Readi
         return known or Readiness(False, monotonic(), settings)
     if patience >= timeout or not _may_ask_aside():
         return _probe_in_turn(lock, before)
-    asking = _aside(lambda: _probe_in_turn(lock, before))
+    try:
+        asking = _aside(lambda: _probe_in_turn(lock, before))
+    except RuntimeError:  # the system allows no more threads
+        return _probe_in_turn(lock, before)
     asking.join(patience)
     if asking.is_alive():
         _last = Readiness(False, monotonic(), settings)
@@ -152,7 +155,8 @@ def _read_again() -> None:
     if not _may_ask_aside():
         _read()
     elif _reading is None or not _reading.is_alive():
-        _reading = _aside(_read)
+        with suppress(RuntimeError):  # the system allows no more threads: the next probe may have one
+            _reading = _aside(_read)
 
 
 def _read() -> None:

@@ -15,6 +15,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from pytest_django import Settings
 
 from sessionpersist.awaiting import awaited
+from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import snapshot
 from tests.configuration.test_snapshot import REFRESH, Clock, Database, hold_up, in_force
 from tests.engine.support import in_event_loop
@@ -89,6 +90,26 @@ def test_it_is_read_where_all_sync_code_is_busy(
 
     done = threading.Event()
     asyncio.run(asyncio.wait_for(page(), 5))
+    assert database.reads == 2
+
+
+@in_event_loop
+async def test_where_no_thread_can_be_started_it_is_read_once_there_are_threads_again(
+    clock: Clock, database: Database, go_on: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    known, new = in_force(), database.switch(2, clock.now)
+    go_on.set()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        clock.now += BEARABLE
+        assert await awaited(in_force) == known
+        clock.now += TOO_OLD
+        with pytest.raises(StoreUnavailable):
+            await awaited(in_force)
+    assert await awaited(in_force) == new
     assert database.reads == 2
 
 

@@ -185,6 +185,20 @@ def test_a_store_that_can_not_be_opened_is_not_ready(client: Client, settings: S
         assert client.get(READY).status_code == 503
 
 
+def test_where_no_thread_can_be_started_the_probe_asks_itself(
+    client: Client, flaky: FlakyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(readiness, "_patience", lambda: 0.1)
+    monkeypatch.setattr(readiness, "PROBE_SECONDS", 0.0)  # what was found before is old
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    for down in (False, True, False):
+        flaky.down = down
+        assert client.get(READY).status_code == (503 if down else 200)
+
+
 def test_nothing_secret_is_told(client: Client) -> None:
     fields = {
         "redis_host": "redis.internal.example.org",

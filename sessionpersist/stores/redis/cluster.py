@@ -28,7 +28,7 @@ from redis.exceptions import (
 
 from sessionpersist.awaiting import AllInUse, result_of, sleep
 from sessionpersist.stores.addresses import Address
-from sessionpersist.stores.connecting import left
+from sessionpersist.stores.connecting import begin_thread, left
 from sessionpersist.stores.redis.wire import (
     ADDRESS,
     SMALL,
@@ -224,9 +224,11 @@ class ClusterLink(Link):
             if running is None:
                 running = self._loading = Future()
                 self._moves = 0
-                threading.Thread(
-                    target=self._run, args=(running,), name="sessionpersist-topology", daemon=True
-                ).start()
+                try:
+                    begin_thread("sessionpersist-topology", partial(self._run, running))
+                except OSError as error:
+                    self._loading = None
+                    running.set_exception(error)
             return running
 
     def _run(self, running: Future[None]) -> None:
