@@ -788,6 +788,10 @@ class DrainContract:
         assert dict(store.scan()).keys() == {live[0], ended}
         assert store.get(live[0]) == live[1]
 
+    def test_of_none_there_is_nothing_to_do(self, store: Drainable, live: tuple[str, Record]) -> None:
+        assert (store.get_many([]), store.create_many({}), store.delete_many({})) == ({}, set(), set())
+        assert store.get(live[0]) == live[1]
+
     def test_delete_many_with_all_of_their_versions_leaves_nothing(self, store: Drainable) -> None:
         records = {a_key(): a_record(), a_key(): a_record()}
         store.create_many(records)

@@ -166,11 +166,15 @@ class DatabaseStore(Probed):
         return int(self._ask(self._sql.count, (now, int(rosters), limit), monotonic() + PATIENCE).rows[0][0])
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
+        if not keys:
+            return {}  # SQL knows no empty list
         rows = self._rows(sql.get_many(self._table, len(keys), self._dialect), now_ms(), *keys)
         return {key: record for key, record in sql.records_of(rows) if record is not None}
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         """See Drainable.create_many(). In the order of their keys: two drains must not lock each other out."""
+        if not records:
+            return set()
         keys, until = sorted(records), self._until()
         values = [value for key in keys for value in (key, *sql.values_of(records[key]))]
         statement = sql.insert_many(self._table, len(keys), self._dialect)
@@ -184,6 +188,8 @@ class DatabaseStore(Probed):
         return {key for key, version in held if version == records[key].version}
 
     def delete_many(self, versions: Mapping[str, int]) -> set[str]:
+        if not versions:
+            return set()
         keys, until = sorted(versions), self._until()
         pairs = tuple(value for key in keys for value in (key, versions[key]))
         if self._ask(sql.delete_many(self._table, len(keys)), pairs, until).changed == len(keys):

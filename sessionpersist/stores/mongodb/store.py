@@ -237,6 +237,8 @@ class MongoStore(Probed):
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         """See Drainable.create_many(). What the server refuses is not created: whoever tries it alone is told why."""
+        if not records:
+            return set()  # the driver takes no empty batch
         documents = [{"_id": key, **document_of(record)} for key, record in records.items()]
         with self._translated():
             self._prepare_once()
@@ -250,6 +252,8 @@ class MongoStore(Probed):
         return set(records)
 
     def delete_many(self, versions: Mapping[str, int]) -> set[str]:
+        if not versions:
+            return set()
         deletions = [DeleteOne({"_id": key, "version": version}) for key, version in versions.items()]
         with self._translated():
             if self._sessions.bulk_write(deletions, ordered=False).deleted_count == len(versions):
