@@ -38,10 +38,6 @@ PAUSE_BEYOND = """(moving, number) => {
 }"""
 
 
-# Enough for several steps, so that a pause comes in time.
-SESSIONS = quick_and_long(12_000, 20_000)
-
-
 @pytest.fixture
 def processes() -> int:
     return 2
@@ -75,7 +71,8 @@ def move_until(page: Page, number: int) -> None:
     expect(moving.get_by_role("button", name="Move the rest now")).to_be_visible(timeout=LONG)
 
 
-@pytest.mark.parametrize("sessions", SESSIONS)
+# Enough for several steps, so that a pause comes in time.
+@pytest.mark.parametrize("sessions", quick_and_long(12_000, 20_000))
 def test_thousands_of_sessions_move_and_the_page_shows_it(
     visitor: Visitor,
     user: Visitor,
@@ -94,44 +91,45 @@ def test_thousands_of_sessions_move_and_the_page_shows_it(
     expect(handover(page)).to_contain_text("The handover is over")
     fill(node.site, prefix, sessions)
     move(visitor, stores["JDBC"])
-    visitor.open_configuration()
-    expect(handover(page)).to_contain_text(
-        f"{sessions + 1:,} of {sessions + 1:,} sessions left"
-    )  # one is the user's
+    with strict_policy(page):
+        visitor.open_configuration()
+        expect(handover(page)).to_contain_text(
+            f"{sessions + 1:,} of {sessions + 1:,} sessions left"
+        )  # one is the user's
 
-    heard(page)
-    move_until(page, beyond := sessions * 2 // 5)
-    begin, *shares, end = heard(page)
-    assert (begin, end) == ("The sessions are being moved.", "Stopped.")
-    assert shares, "not each step is said, but each quarter"
-    assert all(re.fullmatch(r"\d+ % moved", each) for each in shares)
-    paused_at = moved(page)
-    assert beyond < paused_at < sessions
-    screenshot(page, "handover")
-    user.visit_home()
-    user.check_logged_in()
+        heard(page)
+        move_until(page, beyond := sessions * 2 // 5)
+        begin, *shares, end = heard(page)
+        assert (begin, end) == ("The sessions are being moved.", "Stopped.")
+        assert shares, "not each step is said, but each quarter"
+        assert all(re.fullmatch(r"\d+ % moved", each) for each in shares)
+        paused_at = moved(page)
+        assert beyond < paused_at < sessions
+        screenshot(page, "handover")
+        user.visit_home()
+        user.check_logged_in()
 
-    handover(page).get_by_role("button", name="Move the rest now").click()
-    expect(handover(page)).to_contain_text("The handover is over", timeout=LONG)
-    assert heard(page)[-1] == "The handover is over"
-    assert stores["REDIS"].look() == {}
-    assert len(stores["JDBC"].look()) >= sessions
-    expect(page.get_by_role("region", name="Nodes")).to_contain_text("All nodes have switched.")
-    expect(visitor.history().first).to_contain_text("all moved")
-    screenshot(page, "handover-over")
+        handover(page).get_by_role("button", name="Move the rest now").click()
+        expect(handover(page)).to_contain_text("The handover is over", timeout=LONG)
+        assert heard(page)[-1] == "The handover is over"
+        assert stores["REDIS"].look() == {}
+        assert len(stores["JDBC"].look()) >= sessions
+        expect(page.get_by_role("region", name="Nodes")).to_contain_text("All nodes have switched.")
+        expect(visitor.history().first).to_contain_text("all moved")
+        screenshot(page, "handover-over")
     user.visit_home()
     assert (user.session_key, user.visits()) == (session_key, visits + 2)
 
 
-@pytest.mark.parametrize("sessions", SESSIONS)
+@pytest.mark.long
 def test_on_a_dark_phone_under_a_strict_policy(
     new_context: Callable[..., BrowserContext],
     node: Node,
     stores: Stores,
     prefix: str,
     screenshot: Screenshot,
-    sessions: int,
 ) -> None:
+    sessions = 20_000
     options = {"viewport": PHONE, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
     page = new_context(**options).new_page()
     visitor = Visitor(page, node.url)
