@@ -101,8 +101,7 @@ class GuardedStore(Drainable):
             return self.store.end_and_replace(ended, until, key, record, expected)
 
         def again() -> Outcome:
-            outcome = once()
-            return Outcome.SAVED if outcome is Outcome.CONFLICT and self._wrote(key, record) else outcome
+            return self._unless_written(once(), key, record)
 
         return self._guarded("end_and_replace", once, again)
 
@@ -154,9 +153,11 @@ class GuardedStore(Drainable):
 
     def _saved_again(self, saving: Saving) -> Outcome:
         """Save what may have been saved by a first try."""
-        outcome = saved(self.store, saving)
-        taken = outcome is Outcome.CONFLICT
-        return Outcome.SAVED if taken and self._wrote(saving.key, saving.record) else outcome
+        return self._unless_written(saved(self.store, saving), saving.key, saving.record)
+
+    def _unless_written(self, outcome: Outcome, key: str, record: Record) -> Outcome:
+        """Return what came of a second try: a conflict with what the first one has written is none."""
+        return Outcome.SAVED if outcome is Outcome.CONFLICT and self._wrote(key, record) else outcome
 
     def _wrote(self, key: str, record: Record) -> bool:
         return self.store.replace(key, record, record.version) is Outcome.SAVED
@@ -306,7 +307,7 @@ class PartedStore(Drainable):
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         self._part(key).end(key, expires_at, reason)
 
-    # rotate, end_and_replace and save_both: one verb after the other, as the keys may lie on different servers.
+    # rotate, end_and_replace and save_both have the default, as the keys may lie on different servers.
 
     def clearing(self) -> Iterator[int]:
         return self.whole.clearing()
@@ -375,7 +376,7 @@ def outcome_of(verb: str, answer: object) -> str:
         return "ended" if answer.ended else "found"
     if answer is None:
         return "missing" if verb == "get" else "done"
-    if isinstance(answer, tuple):  # of two replacements, the last that was tried
+    if isinstance(answer, tuple):  # of two savings, the last that was tried
         first, second = answer
         answer = second or first
     if isinstance(answer, Outcome | Rotation):

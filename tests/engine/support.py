@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from asgiref.sync import async_to_sync
 from django.db import connections
 from hypothesis import HealthCheck
@@ -19,6 +20,7 @@ from sessionpersist.handover import routing
 from sessionpersist.handover.routing import RoutedStore
 from sessionpersist.session.sealing import stored_key
 from sessionpersist.stores.base import Outcome, Record, Rotation
+from sessionpersist.testing import override_login_configuration
 from tests.servers import MongoDB, Postgres, Server, Valkey, require, shared
 
 Fields = dict[str, Any]
@@ -36,6 +38,19 @@ VERBS = (
 )
 # For properties: a busy machine is no failure, and nothing is left in the working folder.
 patiently = hypothesis_settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+class InForce:
+    """Tests on a store. A subclass says in ``fields`` which one is in force."""
+
+    @pytest.fixture
+    def fields(self) -> Iterator[Fields]:
+        raise NotImplementedError
+
+    @pytest.fixture(autouse=True)
+    def in_force(self, fields: Fields) -> Iterator[None]:
+        with override_login_configuration(**fields):
+            yield
 
 
 def server_fields(cls: type[Server]) -> Fields:

@@ -11,11 +11,17 @@ from django.test import SimpleTestCase
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.engine import SessionStore
-from sessionpersist.testing import override_login_configuration
 from tests.engine import django_source
-from tests.engine.support import Fields, extra_database, postgres_values, server_fields, sqlite_values
+from tests.engine.support import (
+    Fields,
+    InForce,
+    extra_database,
+    postgres_values,
+    server_fields,
+    sqlite_values,
+)
+from tests.load.stores import fields_on
 from tests.servers import Cluster, MariaDB, MongoDB, Valkey, Watched, require, shared
-from tests.servers.sentinel import NAME
 from tests.stores.databases import added_database
 
 ALIAS = "django_suite"
@@ -23,27 +29,18 @@ IS_HERE = django_source.KEPT.exists()
 Suite: Any = django_source.mixin() if IS_HERE else object
 
 
-def test_source_of_django_is_here() -> None:
-    """Without it the classes below have no tests."""
-    if not IS_HERE:  # a mirror of packages may have no sources
-        pytest.skip("python -m tests.engine.django_source fetches it")
-    assert IS_HERE
+# A mirror of packages may have no sources.
+@pytest.mark.skipif(not IS_HERE, reason="python -m tests.engine.django_source fetches it")
+def test_source_of_django_has_its_tests() -> None:
+    """Without it the classes below have none."""
+    assert any(name.startswith("test_") for name in dir(Suite))
 
 
-class OnAStore(Suite):
-    """All of Django's tests. A subclass says in ``fields`` which store is in force."""
+class OnAStore(InForce, Suite):
+    """All of Django's tests."""
 
     backend = SessionStore
     databases: Any = "__all__"
-
-    @pytest.fixture
-    def fields(self) -> Iterator[Fields]:
-        raise NotImplementedError
-
-    @pytest.fixture(autouse=True)
-    def in_force(self, fields: Fields) -> Iterator[None]:
-        with override_login_configuration(**fields):
-            yield
 
 
 class TestInMemory(OnAStore, SimpleTestCase):
@@ -64,16 +61,7 @@ class TestRedis(OnAStore, SimpleTestCase):
 class TestSentinel(OnAStore, SimpleTestCase):
     @pytest.fixture
     def fields(self) -> Fields:
-        require(Watched)
-        watched = shared(Watched)
-        return {
-            "persistence_type": "REDIS",
-            "redis_mode": "SENTINEL",
-            "redis_nodes": watched.nodes,
-            "redis_sentinel_name": NAME,
-            "redis_sentinel_password": watched.sentinel_password,
-            "redis_password": watched.password,
-        }
+        return fields_on(Watched)
 
 
 @pytest.mark.long
@@ -81,10 +69,7 @@ class TestSentinel(OnAStore, SimpleTestCase):
 class TestCluster(OnAStore, SimpleTestCase):
     @pytest.fixture
     def fields(self) -> Fields:
-        require(Cluster)
-        cluster = shared(Cluster)
-        given = {"redis_mode": "CLUSTER", "redis_nodes": cluster.nodes, "redis_password": cluster.password}
-        return {"persistence_type": "REDIS", **given}
+        return fields_on(Cluster)
 
 
 @pytest.mark.long

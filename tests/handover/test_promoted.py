@@ -11,8 +11,9 @@ from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.engine import SessionStore
 from sessionpersist.models import LoginConfiguration, Revision
 from tests.handover.test_stores import new_session
+from tests.load.stores import fields
 from tests.servers import Cluster, Valkey, Watched, require
-from tests.servers.sentinel import NAME, Replica
+from tests.servers.sentinel import Replica
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -29,27 +30,6 @@ def save(**fields: Any) -> None:
     form.save()
 
 
-def on(server: Valkey) -> dict[str, Any]:
-    return {
-        "persistence_type": "REDIS",
-        "redis_mode": "STANDALONE",
-        "redis_host": server.host,
-        "redis_port": server.port,
-        "redis_password": server.password,
-    }
-
-
-def by_sentinel(watched: Watched) -> dict[str, Any]:
-    return {
-        "persistence_type": "REDIS",
-        "redis_mode": "SENTINEL",
-        "redis_nodes": watched.nodes,
-        "redis_sentinel_name": NAME,
-        "redis_sentinel_password": watched.sentinel_password,
-        "redis_password": watched.password,
-    }
-
-
 def logged_in() -> str:
     return str(new_session(user="ada").session_key)
 
@@ -57,7 +37,7 @@ def logged_in() -> str:
 def test_the_new_primary_named_by_hand() -> None:
     require(Valkey)
     with Valkey() as server, Replica(server) as replica:
-        save(**on(server))
+        save(**fields(server))
         revision = Revision.objects.latest("pk").pk
         key = logged_in()
         with server.connect() as client, replica.connect() as follower:
@@ -66,7 +46,7 @@ def test_the_new_primary_named_by_hand() -> None:
         server.kill()
         with replica.connect() as client:
             client.replicaof("NO", "ONE")
-        save(**on(replica))
+        save(**fields(replica))
         assert Revision.objects.latest("pk").pk == revision
         assert SessionStore(key)["user"] == "ada"
 
@@ -74,16 +54,16 @@ def test_the_new_primary_named_by_hand() -> None:
 def test_sentinels_put_beside_a_server_and_taken_away_again() -> None:
     require(Watched)
     with Watched(replicas=1) as watched:
-        save(**on(watched))
+        save(**fields(watched))
         revision = Revision.objects.latest("pk").pk
         key = logged_in()
-        save(**by_sentinel(watched))
+        save(**fields(watched))
         assert SessionStore(key)["user"] == "ada"
         old = watched.primary()
         watched.fail_over(coordinated=True)
         new = watched.wait_for_primary(old)
         watched.wait_until(lambda: SessionStore(key).get("user") == "ada")
-        save(**on(new))
+        save(**fields(new))
         assert SessionStore(key)["user"] == "ada"
         assert Revision.objects.latest("pk").pk == revision
 
