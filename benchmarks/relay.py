@@ -53,6 +53,11 @@ class Relay:
             thread.join(5)
         self._listener.close()
 
+    def wait_until_clients_are_gone(self) -> None:
+        """Wait until what they have sent last, such as that they leave, has been counted."""
+        for thread in self._threads[1:]:  # the first is the one that waits for clients
+            thread.join(5)
+
     def _begin(self, work: Callable[..., None], *arguments: Any) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
         self._threads.append(thread)

@@ -127,6 +127,7 @@ def test_configuration_in_steady_state_is_no_round_trip(tmp_path: Path) -> None:
         database = url.replace(f":{server.port}/", f":{relay.port}/")
         site = Site(tmp_path, {"default": database}, REFRESH_SECONDS=600)
         site.migrate()
+        relay.wait_until_clients_are_gone()
         counted = [trips_of_process(site, relay, sessions) for sessions in (1, 100)]
     assert 0 < counted[0] == counted[1]
 
@@ -135,4 +136,5 @@ def trips_of_process(site: Site, relay: Relay, sessions: int) -> int:
     """Return the round trips of a process of the site that reads that many sessions."""
     before = relay.trips
     site.manage("shell", "-c", READ.format(sessions))
+    relay.wait_until_clients_are_gone()
     return relay.trips - before
