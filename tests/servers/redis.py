@@ -44,7 +44,10 @@ class Redis(Server):
             "bind": self.host,
             "dir": self.folder / "data",
             "requirepass": f'"{self.password}"',
+            # Each write is in the file before it is answered, and survives the death of the process. With "everysec" it
+            # is not for up to two seconds, while an fsync takes its time.
             "appendonly": "yes",
+            "appendfsync": "no",
             "save": '""',
             "port": 0 if self.tls else self.port,
             "tls-port": self.port if self.tls else 0,
