@@ -66,11 +66,12 @@ NEED_NO_HOOK = {
     "stores.redis.cluster": "its locks are those of a wire, and wire.py has each wire forget",
     "stores.redis.sentinel": "its locks are those of a wire, and wire.py has each wire forget",
     "stores.redis.several": "the threads of a probe end with it",
+    "threads": "who begins a thread registers",
     "stores.transactions": "the thread ends with the call that began it",
 }
 PRIMITIVES = {
     *("Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Event", "Barrier"),
-    *("Thread", "Timer", "ThreadPoolExecutor", "threading.local"),
+    *("Thread", "Timer", "begin_thread", "ThreadPoolExecutor", "threading.local"),
 }
 
 

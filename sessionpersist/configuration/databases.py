@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
 from django.db import connections
+from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 
 from sessionpersist import conf
 from sessionpersist.stores.database.tables import read_only_reason
 from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.sql import DIALECTS
+from sessionpersist.threads import NoThread, begin_thread, leaving_no_connection, settle
 
 ENGINE_NAMES = {"sqlite3": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL", "oracle": "Oracle"}
 
@@ -36,30 +39,31 @@ def look_at_databases() -> list[DatabaseState]:
     A SQLite file is looked at right here, as it needs no waiting, and one in memory belongs to this thread.
     """
     aliases = list(connections)
-    looks = {alias: _Look(alias) for alias in aliases if _engine_name(alias) != "SQLite"}
-    for look in looks.values():
-        look.start()
+    looks = {alias: _look_at(alias) for alias in aliases if _engine_name(alias) != "SQLite"}
     deadline = monotonic() + conf.timeout_seconds()
     states = {alias: _state_of(alias) for alias in aliases if alias not in looks}
     for alias, look in looks.items():
-        look.join(max(0.0, deadline - monotonic()))
-        states[alias] = look.state
+        try:
+            states[alias] = look.result(max(0.0, deadline - monotonic()))
+        except OSError:  # too late, or there was no thread to look
+            states[alias] = DatabaseState(alias, _engine_name(alias), _("it does not answer"))
     return [states[alias] for alias in aliases]
 
 
-class _Look(threading.Thread):
-    """Looks at one database on a connection of its own. A daemon: no process waits for it to end."""
+def _look_at(alias: str) -> Future[DatabaseState]:
+    """Have a thread look at a database, on a connection of its own, and say what it sees in this one's language."""
+    look: Future[DatabaseState] = Future()
+    language = get_language()
 
-    def __init__(self, alias: str) -> None:
-        super().__init__(name=f"sessionpersist-look-{alias}", daemon=True)
-        self.alias = alias
-        self.state = DatabaseState(alias, _engine_name(alias), _("it does not answer"))
+    def state() -> DatabaseState:
+        with override(language):
+            return _state_of(alias)
 
-    def run(self) -> None:
-        try:
-            self.state = _state_of(self.alias)
-        finally:
-            connections.close_all()  # those of this thread
+    try:
+        begin_thread(f"sessionpersist-look-{alias}", partial(settle, look, leaving_no_connection(state)))
+    except NoThread as error:
+        look.set_exception(error)
+    return look
 
 
 def _state_of(alias: str) -> DatabaseState:

@@ -30,9 +30,9 @@ from sessionpersist.handover.snapshot import DEFAULT, OVERRIDDEN
 from sessionpersist.models import LIVE, Node, Revision
 from sessionpersist.stores.base import INITIAL
 from sessionpersist.stores.deadlines import answers_within
-from sessionpersist.stores.transactions import leaving_no_connection
 from sessionpersist.telemetry import lines
 from sessionpersist.telemetry.lines import REPORT_FAILED
+from sessionpersist.threads import NoThread, begin_thread, leaving_no_connection
 
 REPORT_SECONDS = 10.0  # between two reports of a process
 RETRY_SECONDS = 60.0  # after a report that failed
@@ -117,8 +117,8 @@ def _report_aside(lock: threading.Lock) -> None:
             lock.release()  # that of before a reset, too
 
     try:
-        threading.Thread(target=work, name="sessionpersist-report", daemon=True).start()
-    except RuntimeError as error:  # the system allows no more threads
+        begin_thread("sessionpersist-report", work)
+    except NoThread as error:
         lock.release()
         _note_failure(error)
 

@@ -30,12 +30,12 @@ from sessionpersist.handover.rules import MISSED
 from sessionpersist.initial import initial_policy, initial_settings
 from sessionpersist.session.policy import AS_DJANGO, Policy
 from sessionpersist.stores.base import INITIAL
-from sessionpersist.stores.connecting import begin_thread
 from sessionpersist.stores.deadlines import answers_within
 from sessionpersist.stores.settings import MemorySettings, StoreSettings
-from sessionpersist.stores.transactions import leaving_no_connection, may_see_the_past, outside
+from sessionpersist.stores.transactions import may_see_the_past, outside
 from sessionpersist.telemetry import lines, recorder
 from sessionpersist.telemetry.lines import CONFIGURATION_BACK, CONFIGURATION_LOST
+from sessionpersist.threads import NoThread, begin_thread, leaving_no_connection, settle
 
 ROUNDING = 0.0001  # seconds; more than Unix times lose as floats: a revision of this very instant is due
 OVERRIDDEN = -1  # as the number of what a test has put in force, which is no revision
@@ -291,8 +291,9 @@ def _refreshed_aside() -> Snapshot:
         reading = _reading = Future()
         # Of its own: Django's may be busy for long, and with what waits for this coroutine.
         try:
-            begin_thread("sessionpersist-refresh", leaving_no_connection(partial(_read_for, reading)))
-        except OSError as error:
+            read = leaving_no_connection(partial(settle, reading, _read_for_coroutines))
+            begin_thread("sessionpersist-refresh", read)
+        except NoThread as error:
             _reading = None
             reading.set_exception(error)
     if _is_bearable(held) and held.fresh_until > EXPIRED:
@@ -303,16 +304,12 @@ def _refreshed_aside() -> Snapshot:
         raise StoreUnavailable(MISSED) from error
 
 
-def _read_for(coroutines: Future[Snapshot]) -> None:
+def _read_for_coroutines() -> Snapshot:
     global _reading
     try:
-        known = current()
-    except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+        return current()
+    finally:
         _reading = None
-        coroutines.set_exception(error)
-    else:
-        _reading = None
-        coroutines.set_result(known)
 
 
 def _read_in_turn(lock: threading.Lock, held: Snapshot | None) -> Snapshot:
@@ -364,7 +361,7 @@ def _read_or_keep(held: Snapshot | None) -> Snapshot:
     global _lost
     try:
         fresh = _read_where_possible()
-    except Error as error:
+    except (Error, StoreUnavailable) as error:
         if not _lost:
             kind = type(error).__name__
             sentence = f"The login configuration could not be read ({kind})."

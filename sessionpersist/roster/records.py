@@ -457,6 +457,7 @@ def _written(
 
 
 def _saved(store: Store, listed: Saving) -> Rule[Outcome]:
+    """What ``stores.base.saved`` does, as a rule: each verb is yielded."""
     key, record, expected = listed
     if expected is not None:
         return (yield from call(store.replace, key, record, expected))

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from sessionpersist import forks
 from sessionpersist.awaiting import in_loop, result_of, writable
+from sessionpersist.threads import begin_thread, settle
 
 T = TypeVar("T")
 AddressInfo = tuple[Any, ...]
@@ -90,21 +91,15 @@ def _connect(sock: socket.socket, address: Any, seconds: float) -> None:
 
 def aside(call: Callable[[], T], give_up: float, throw_away: Callable[[T], None]) -> T:
     """Call what connects in a way that nobody can cut short, in a thread of its own, and return what it returns.
-    TimeoutError at that time of the monotonic clock; what comes later is thrown away."""
+    TimeoutError at that time of the monotonic clock; what comes later is thrown away. Raises NoThread."""
     future: Future[T] = Future()
     context = copy_context()
-
-    def run() -> None:
-        try:
-            future.set_result(context.run(call))
-        except BaseException as error:  # noqa: BLE001 - the caller is told
-            future.set_exception(error)
 
     def too_late(late: Future[T]) -> None:
         if late.exception() is None:
             throw_away(late.result())
 
-    begin_thread("sessionpersist-connect", run)
+    begin_thread("sessionpersist-connect", partial(settle, future, partial(context.run, call)))
     try:
         return result_of(future, max(0.0, give_up - monotonic()))
     except TimeoutError:
@@ -123,14 +118,6 @@ def apart(call: Callable[[], T], give_up: float, throw_away: Callable[[T], None]
     return aside(call, give_up, throw_away) if in_loop() else call()
 
 
-def begin_thread(name: str, work: Callable[[], object]) -> None:
-    """Begin a thread that no process waits for as it ends. OSError where the system allows no more threads."""
-    try:
-        threading.Thread(target=work, name=name, daemon=True).start()
-    except RuntimeError as error:
-        raise OSError(errno.EAGAIN, str(error)) from error
-
-
 def left(give_up: float) -> float:
     """How many seconds are left until then; TimeoutError where none are."""
     seconds = give_up - monotonic()
@@ -144,25 +131,17 @@ def _lookup(host: str, port: int) -> Future[list[AddressInfo]]:
         running = _lookups.get((host, port))
         if running is None:
             running = Future()
-            begin_thread("sessionpersist-resolve", partial(_look_up, host, port, running))
+            begin_thread("sessionpersist-resolve", partial(settle, running, partial(_look_up, host, port)))
             _lookups[host, port] = running
         return running
 
 
-def _look_up(host: str, port: int, answer: Future[list[AddressInfo]]) -> None:
+def _look_up(host: str, port: int) -> list[AddressInfo]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except BaseException as error:  # noqa: BLE001 - whoever waits raises it
-        _done(host, port)
-        answer.set_exception(error)
-    else:
-        _done(host, port)
-        answer.set_result(found)
-
-
-def _done(host: str, port: int) -> None:
-    with _lock:
-        _lookups.pop((host, port), None)
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    finally:
+        with _lock:
+            _lookups.pop((host, port), None)
 
 
 def _forget() -> None:

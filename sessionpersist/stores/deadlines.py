@@ -31,6 +31,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from sessionpersist import forks
 from sessionpersist.stores.connecting import aside
+from sessionpersist.threads import NoThread, begin_thread
 
 T = TypeVar("T")
 
@@ -50,6 +51,10 @@ class NoneFree(OperationalError):
     def __init__(self, most: int) -> None:
         super().__init__(f"none of {most} connections of the pool is free")
         self.most = most
+
+
+class Unwatched(OperationalError):
+    """There is no thread that could cut it off at the deadline."""
 
 
 class ConnectionLost(OperationalError):
@@ -106,7 +111,11 @@ class _CutOff:
         number = _socket_of(self.raw)
         if number is not None:
             self.duplicate = os.dup(number)
-            _watch.begin(self)
+            try:
+                _watch.begin(self)
+            except Unwatched:
+                os.close(self.duplicate)
+                raise
         return self
 
     def __exit__(
@@ -141,10 +150,11 @@ class _Watch:
         self._running = False
 
     def begin(self, use: _CutOff) -> None:
+        """Raises Unwatched."""
         with self._changed:
-            self._watched.add(use)
             if self._wakes_at is None or use.give_up < self._wakes_at:
                 self._wake_at(use.give_up)
+            self._watched.add(use)
 
     def end(self, use: _CutOff) -> None:
         with self._changed:
@@ -152,7 +162,10 @@ class _Watch:
 
     def _wake_at(self, moment: float) -> None:
         if not self._running:
-            threading.Thread(target=self._run, name="sessionpersist-deadlines", daemon=True).start()
+            try:
+                begin_thread("sessionpersist-deadlines", self._run)
+            except NoThread as error:
+                raise Unwatched(str(error)) from error
             self._running = True
         self._wakes_at = moment
         self._changed.notify()
@@ -210,7 +223,11 @@ def _connect(connection: Any, give_up: float) -> None:
         make = partial(as_django_does, impatient)
         raw = make() if _comes_in_time(connection) else _in_time(make, give_up, _throw_away)
         _restore_patience(raw, parameters)
-        stack.enter_context(_CutOff(connection, raw, give_up))  # for what Django says on a new connection
+        try:  # for what Django says on a new connection
+            stack.enter_context(_CutOff(connection, raw, give_up))
+        except Unwatched:
+            _throw_away(raw)
+            raise
         return raw
 
     try:
@@ -238,11 +255,13 @@ def _closed_on_failure(connection: Any) -> Iterator[None]:
 
 
 def _in_time(call: Callable[[], T], give_up: float, throw_away: Callable[[T], None]) -> T:
-    """Return what it returns, or raise TimedOut and have it thrown away when it comes."""
+    """Return what it returns, or raise TimedOut and have it thrown away when it comes. Raises Unwatched."""
     try:
         return aside(call, give_up, throw_away)
     except TimeoutError as error:
         raise TimedOut("timed out") from error
+    except NoThread as error:
+        raise Unwatched(str(error)) from error
 
 
 def _throw_away(raw: Any) -> None:

@@ -23,11 +23,16 @@ from sessionpersist import conf, forks
 from sessionpersist.awaiting import in_loop, result_of, send_robust, wait
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.signals import store_lost, store_recovered
-from sessionpersist.stores.transactions import leaving_no_connection
 from sessionpersist.telemetry import lines
 from sessionpersist.telemetry.lines import RECEIVERS_UNTOLD
+from sessionpersist.threads import NoThread, begin_thread, leaving_no_connection, settle
 
 MOST_WAITING = 100  # signals, while a receiver hangs
+
+
+class TooManyWait(Exception):
+    """Signals wait for a receiver that has not returned."""
+
 
 _lock = threading.Lock()
 _waiting: deque[Callable[[], None]] = deque()  # what the thread is to do, in order
@@ -84,7 +89,7 @@ def _call_in_order(call: Callable[[], None], name: str, description: str) -> Non
     """Have the thread call receivers of the signal of that name, and wait for it."""
     try:
         told = _in_order(leaving_no_connection(call))
-    except RuntimeError as error:
+    except (NoThread, TooManyWait) as error:
         sentence = f"{description}: receivers of {name} were not called: {error}."
         lines.say(RECEIVERS_UNTOLD, sentence, store=description, signal=name)
         return
@@ -93,27 +98,17 @@ def _call_in_order(call: Callable[[], None], name: str, description: str) -> Non
 
 
 def _in_order(call: Callable[[], None]) -> Future[None]:
-    """Have the thread call it after what it was given before. RuntimeError where there can be no thread, or too much
-    waits for it."""
+    """Have the thread call it after what it was given before. Raises NoThread and TooManyWait."""
     global _at_work
     future: Future[None] = Future()
     with _lock:
         if len(_waiting) >= MOST_WAITING:
-            raise RuntimeError(f"{MOST_WAITING} signals wait for a receiver that has not returned")
+            raise TooManyWait(f"{MOST_WAITING} signals wait for a receiver that has not returned")
         if not _at_work:
-            threading.Thread(target=_work, name="sessionpersist-signals", daemon=True).start()
+            begin_thread("sessionpersist-signals", _work)
             _at_work = True
-        _waiting.append(partial(_settle, future, partial(copy_context().run, call)))
+        _waiting.append(partial(settle, future, partial(copy_context().run, call)))
     return future
-
-
-def _settle(future: Future[None], call: Callable[[], None]) -> None:
-    try:
-        call()
-    except BaseException as error:  # noqa: BLE001 - whoever waits raises it
-        future.set_exception(error)
-    else:
-        future.set_result(None)
 
 
 def _work() -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 from django.db import connections, transaction
+
+from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.threads import NoThread, begin_thread, leaving_no_connection, settle
 
 T = TypeVar("T")
 View = TypeVar("View", bound=Callable[..., Any])
@@ -46,18 +50,11 @@ def may_see_the_past(using: str) -> bool:
 
 
 def outside(call: Callable[[], T]) -> T:
-    """Run it in a thread of its own, which takes part in no transaction of this one and sees what others committed."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(leaving_no_connection(call)).result()
-
-
-def leaving_no_connection(call: Callable[[], T]) -> Callable[[], T]:
-    """Return it for a thread of its own: what it opens to databases ends with it."""
-
-    def run() -> T:
-        try:
-            return call()
-        finally:
-            connections.close_all()
-
-    return run
+    """Run it in a thread of its own, which takes part in no transaction of this one and sees what others committed.
+    StoreUnavailable where no thread can be had."""
+    future: Future[T] = Future()
+    try:
+        begin_thread("sessionpersist-outside", partial(settle, future, leaving_no_connection(call)))
+    except NoThread as error:
+        raise StoreUnavailable("No thread can be started to ask outside this transaction.") from error
+    return future.result()

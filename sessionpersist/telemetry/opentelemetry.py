@@ -20,6 +20,7 @@ from sessionpersist.telemetry.recorder import (
     Kind,
     Metric,
 )
+from sessionpersist.threads import is_ending
 
 Figures = Callable[[], Mapping[str, float]]
 
@@ -86,12 +87,7 @@ def _observations(figures: Figures) -> list[Observation]:
 def _of_site(figures: Figures) -> list[Observation]:
     """Return what is true wherever it is asked, so that one process of a node says it. It is asked in a thread of its
     own: connections of the thread that exports would stay open. As the interpreter ends, when an SDK exports for the
-    last time, no thread can begin, and nothing is said."""
-    if not node.speaks():
+    last time, that may not be possible, and nothing is said."""
+    if is_ending() or not node.speaks():
         return []
-    try:
-        return outside(lambda: _observations(figures))
-    except RuntimeError as error:
-        if "shutdown" in str(error):
-            return []
-        raise
+    return outside(lambda: _observations(figures))

@@ -24,8 +24,7 @@ from sessionpersist.handover import snapshot
 from sessionpersist.stores import open_store
 from sessionpersist.stores.guarded import GuardedStore, PartedStore
 from sessionpersist.stores.settings import StoreSettings
-from sessionpersist.stores.transactions import leaving_no_connection
-from sessionpersist.upkeep.threads import threads_run
+from sessionpersist.threads import NoThread, begin_thread, leaving_no_connection, threads_run
 
 PROBE_SECONDS = 1.0  # between two probes of a process, and how long an answer counts
 TRIES = 8  # for a store of several servers: the users of the others do not notice that one of them is down
@@ -97,7 +96,7 @@ def _asked(settings: StoreSettings | None, before: Readiness | None, last: Readi
         return _probe_in_turn(lock, before)
     try:
         asking = _aside(lambda: _probe_in_turn(lock, before))
-    except RuntimeError:  # the system allows no more threads
+    except NoThread:
         return _probe_in_turn(lock, before)
     asking.join(patience)
     if asking.is_alive():
@@ -119,12 +118,8 @@ def _may_ask_aside() -> bool:
 
 
 def _aside(work: Callable[[], object]) -> threading.Thread:
-    """Begin work in a thread of its own, and return that."""
-    thread = threading.Thread(
-        target=leaving_no_connection(work), name="sessionpersist-readiness", daemon=True
-    )
-    thread.start()
-    return thread
+    """Begin work in a thread of its own, and return that. Raises NoThread."""
+    return begin_thread("sessionpersist-readiness", leaving_no_connection(work))
 
 
 def _probe_in_turn(lock: threading.Lock, before: Readiness | None) -> Readiness:
@@ -155,7 +150,7 @@ def _read_again() -> None:
     if not _may_ask_aside():
         _read()
     elif _reading is None or not _reading.is_alive():
-        with suppress(RuntimeError):  # the system allows no more threads: the next probe may have one
+        with suppress(NoThread):  # the next probe may have one
             _reading = _aside(_read)
 
 

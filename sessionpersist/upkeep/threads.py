@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import math
 import random
-import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any
 
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
@@ -30,6 +28,7 @@ from sessionpersist.handover.draining import NotNow
 from sessionpersist.handover.snapshot import Known
 from sessionpersist.telemetry import lines
 from sessionpersist.telemetry.lines import UPKEEP_LOST, UPKEEP_OFF, UPKEEP_WAITS
+from sessionpersist.threads import threads_run
 from sessionpersist.upkeep import clearing, lease, mover, trials
 from sessionpersist.upkeep.lease import LeaseLost
 
@@ -252,13 +251,6 @@ def serves(sender: object) -> bool:
     """Return whether it is a server that this class handles requests of."""
     is_handler = isinstance(sender, type) and issubclass(sender, WSGIHandler | ASGIHandler)
     return is_handler and not conf.tests_are_quiet()
-
-
-def threads_run() -> bool:
-    """Return whether threads run here: those of uWSGI do so only with ``enable-threads``. One that is held up in the
-    midst of a change would hold up others."""
-    uwsgi: Any = sys.modules.get("uwsgi")  # a module of that server alone
-    return uwsgi is None or bool(uwsgi.opt.get("enable-threads") or uwsgi.opt.get("threads"))
 
 
 exits.at_exit(exits.Layer.WORK, end)

@@ -266,7 +266,7 @@ class TestOfWebsockets:
         for _ in range(3):
             nodes.report(aside=True)
         [record] = caplog.records
-        assert record.getMessage().startswith("event=report_failed error=RuntimeError ")
+        assert record.getMessage().startswith("event=report_failed error=NoThread ")
         monkeypatch.undo()
         assert nodes._due > time.monotonic() + nodes.REPORT_SECONDS
         monkeypatch.setattr(nodes, "_due", 0.0)

@@ -28,7 +28,7 @@ from redis.exceptions import (
 
 from sessionpersist.awaiting import AllInUse, result_of, sleep
 from sessionpersist.stores.addresses import Address
-from sessionpersist.stores.connecting import begin_thread, left
+from sessionpersist.stores.connecting import left
 from sessionpersist.stores.redis.wire import (
     ADDRESS,
     SMALL,
@@ -40,6 +40,7 @@ from sessionpersist.stores.redis.wire import (
     pool_of_one,
     time_left,
 )
+from sessionpersist.threads import NoThread, begin_thread, settle
 
 SLOTS = 16384
 REDIRECTIONS = 16  # that one exchange follows, as in the driver
@@ -225,22 +226,18 @@ class ClusterLink(Link):
                 running = self._loading = Future()
                 self._moves = 0
                 try:
-                    begin_thread("sessionpersist-topology", partial(self._run, running))
-                except OSError as error:
+                    begin_thread("sessionpersist-topology", partial(settle, running, self._load_in_time))
+                except NoThread as error:
                     self._loading = None
                     running.set_exception(error)
             return running
 
-    def _run(self, running: Future[None]) -> None:
+    def _load_in_time(self) -> None:
         try:
             with in_time(monotonic() + self.timeout):
                 self._load()
-        except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+        finally:
             self._loading = None
-            running.set_exception(error)
-        else:
-            self._loading = None
-            running.set_result(None)
 
     def _load(self) -> None:
         """Have the driver ask the nodes, one after the other, until one knows who has which slot."""

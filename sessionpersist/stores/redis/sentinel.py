@@ -41,6 +41,7 @@ from sessionpersist.stores.redis.wire import (
 )
 from sessionpersist.telemetry import lines
 from sessionpersist.telemetry.lines import SENTINELS_SILENT
+from sessionpersist.threads import NoThread, begin_thread, is_ending
 
 # Of another primary; the Sentinel that makes it says so a second earlier.
 ANNOUNCEMENTS = ("+switch-master", "+promoted-slave")
@@ -219,7 +220,7 @@ class PrimaryWire(Wire):
             sleep(AGAIN)
         if last not in (None, self._pool.master_address):
             self.give_up_connections()  # they lead to the one before
-        if self._listener is None:
+        if self._listener is None or not self._listener.begun:
             self._begin_to_listen()
         return connection
 
@@ -238,8 +239,8 @@ class PrimaryWire(Wire):
 
     def _begin_to_listen(self) -> None:
         with self._lock:
-            if self._listener is None:
-                self._listener = Listener(self).begin()
+            self._listener = self._listener or Listener(self)
+            self._listener.begin()
 
 
 class Listener:
@@ -252,10 +253,18 @@ class Listener:
         self._stopped = threading.Event()
         self._connection: Any = None
         self._silent = False  # and the log knows it
+        self.begun = False
 
-    def begin(self) -> Listener:
-        threading.Thread(target=self._run, name="sessionpersist-sentinel", daemon=True).start()
-        return self
+    def begin(self) -> None:
+        """Begin, unless it has. Where no thread can be had the log has it once; the next connection tries again."""
+        if self.begun:
+            return
+        try:
+            begin_thread("sessionpersist-sentinel", self._run)
+        except NoThread as error:
+            self._note_silence(error)
+        else:
+            self.begun = True
 
     def stop(self) -> None:
         self._stopped.set()
@@ -267,13 +276,15 @@ class Listener:
             try:
                 self._listen_to_any()
             except Exception as error:  # noqa: BLE001 - it tries again, and the log has it once
-                ending = self._stopped.is_set() or not threading.main_thread().is_alive()
-                if not self._silent and not ending:
-                    name, kind = self._name, type(error).__name__
-                    sentence = f"No Sentinel of “{name}” can be listened to ({kind})."
-                    lines.say(SENTINELS_SILENT, sentence, name=name, error=kind)
-                self._silent = True
+                self._note_silence(error)
                 self._stopped.wait(PAUSE)
+
+    def _note_silence(self, error: Exception) -> None:
+        if not self._silent and not self._stopped.is_set() and not is_ending():
+            name, kind = self._name, type(error).__name__
+            sentence = f"No Sentinel of “{name}” can be listened to ({kind})."
+            lines.say(SENTINELS_SILENT, sentence, name=name, error=kind)
+        self._silent = True
 
     def _listen_to_any(self) -> None:
         """Raises the last error where no Sentinel can be listened to."""
