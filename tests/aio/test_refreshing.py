@@ -12,11 +12,11 @@ from functools import partial
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from pytest_django import Settings
 
 from sessionpersist.awaiting import awaited
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import snapshot
+from tests.configuration import test_snapshot
 from tests.configuration.test_snapshot import REFRESH, Clock, Database, hold_up, in_force
 from tests.engine.support import in_event_loop
 
@@ -24,20 +24,7 @@ MANY = 64
 BEARABLE, TOO_OLD = 1.5 * REFRESH, 3 * REFRESH  # ages of what is known, when somebody asks
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(snapshot, "monotonic", clock)
-    return clock
-
-
-@pytest.fixture
-def database(clock: Clock, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Database:
-    settings.SESSIONPERSIST = {"REFRESH_SECONDS": REFRESH}
-    snapshot.reset()
-    database = Database(clock)
-    monkeypatch.setattr(snapshot, "_read", database.read)
-    return database
+clock, database = test_snapshot.clock, test_snapshot.database  # the fixtures
 
 
 @pytest.fixture

@@ -22,20 +22,10 @@ from sessionpersist.session.sealing import stored_key
 from sessionpersist.stores.base import Outcome, Record, Rotation
 from sessionpersist.testing import override_login_configuration
 from tests.servers import MongoDB, Postgres, Server, Valkey, require, shared
+from tests.stores.verbs import OF_A_REQUEST
 
 Fields = dict[str, Any]
-VERBS = (
-    "get",
-    "get_many",
-    "create",
-    "replace",
-    "touch",
-    "delete",
-    "end",
-    "rotate",
-    "end_and_replace",
-    "save_both",
-)
+VERBS = OF_A_REQUEST | {"get_many"}
 # For properties: a busy machine is no failure, and nothing is left in the working folder.
 patiently = hypothesis_settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -15,11 +15,9 @@ from sessionpersist.stores.breaker import Breaker
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.settings import MemorySettings
+from tests.stores.verbs import OF_A_REQUEST
 
-VERBS = {
-    *("get", "create", "replace", "touch", "delete", "end", "rotate", "end_and_replace"),
-    *("save_both", "count", "clear_expired"),
-}
+VERBS = OF_A_REQUEST | {"count", "clear_expired"}
 
 
 class FlakyStore(MemoryStore):

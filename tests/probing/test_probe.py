@@ -17,14 +17,10 @@ from sessionpersist.stores.base import LONGEST_USER_ID, Outcome, Record, Rotatio
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.probe import Step
 from sessionpersist.stores.settings import MemorySettings
+from tests.stores.verbs import CLEARING, OF_A_DRAIN, OF_A_REQUEST
 
 SECRET = "hunter2-and-more"
-VERBS = {
-    *("get", "create", "replace", "touch", "delete", "end", "rotate", "end_and_replace", "scan", "count"),
-    *("save_both", "get_many", "create_many", "delete_many"),
-}
-
-
+VERBS = OF_A_REQUEST | OF_A_DRAIN - CLEARING
 BOTH = [
     *((Outcome.SAVED, outcome) for outcome in Outcome),
     *((outcome, None) for outcome in Outcome),

@@ -34,6 +34,7 @@ from sessionpersist.stores.base import (
     saved,
 )
 from tests.stores.parallel import in_processes, in_threads, killed_in_a_loop
+from tests.stores.verbs import OF_A_REQUEST
 
 T = TypeVar("T")
 
@@ -887,7 +888,9 @@ class RoundTrips:
                 (Outcome.SAVED, Outcome.SAVED if self.saves_both else None),
             ),
             ("delete", lambda: store.delete(moved), True),
+            ("end", lambda: store.end(moved, later), None),
         ]
+        assert {name for name, *_ in verbs} == OF_A_REQUEST
         self._warm_up(store)
         for name, verb, answer in verbs:
             answers: list[object] = []
@@ -905,6 +908,7 @@ class RoundTrips:
         store.end_and_replace({}, now_ms() + MINUTE, other, record, record.version)
         store.save_both(Saving(other, record, record.version), Saving(key, record, record.version))
         store.delete(other)
+        store.end(other, record.expires_at)
 
 
 class GetsAPlace:
