@@ -15,7 +15,7 @@ import pytest
 
 from tests.load.clients import Browser, Load
 from tests.load.operator import Operator
-from tests.load.places import Place, places, several
+from tests.load.places import Place, places, servers
 from tests.load.site import AsgiNode, Node, Site
 from tests.load.users import Comer, Visitor
 from tests.sizes import quick_and_long
@@ -31,7 +31,7 @@ AnyUser = TypeVar("AnyUser", Visitor, Comer)
 DOWN = 3.0  # seconds that a killed node stays away
 
 
-def every_pair(kinds: Sequence[Place]) -> list[Place]:
+def every_pair(kinds: Sequence[str]) -> list[str]:
     """A walk that begins and ends at the first, and goes from each to each other exactly once, such as ABACBCA."""
     return [*itertools.chain.from_iterable(itertools.combinations(kinds, 2)), kinds[0]]
 
@@ -74,8 +74,8 @@ QUICK, LONG = quick_and_long(Size(visitors=2, comers=1, stores=2), Size(50, 6))
 @pytest.fixture(params=[QUICK, LONG])
 def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Live]:
     size: Size = request.param
-    walk = every_pair(places(tmp_path.name)[: size.stores])
-    with used(walk, size, tmp_path) as live:
+    walk = every_pair(servers()[: size.stores])
+    with used(places(walk, tmp_path.name), size, tmp_path) as live:
         yield live
 
 
@@ -111,8 +111,8 @@ def test_nobody_is_logged_out_and_every_visit_counts(live: Live) -> None:
     assert all(visitor.lost_in_all == 0 for visitor in live.visitors)
 
 
-def test_the_walk_has_every_ordered_pair_once(tmp_path: Path) -> None:
-    kinds = places(tmp_path.name)
+def test_the_walk_has_every_ordered_pair_once() -> None:
+    kinds = servers()
     steps = list(itertools.pairwise(every_pair(kinds)))
     assert set(steps) == set(itertools.permutations(kinds, 2))
     assert len(steps) == len(set(steps))
@@ -132,9 +132,8 @@ EVERYWHERE = ["Valkey", "ReplicaSet", "Cluster", "Sentinel", "ReplicaSet", "Valk
 def test_nor_on_the_way_from_one_server_to_several_and_back(
     names: list[str], size: Size, tmp_path: Path
 ) -> None:
-    kinds = several(tmp_path.name)
     sleepers: list[Visitor] = []
-    with used([kinds[name] for name in names], size, tmp_path) as live:
+    with used(places(names, tmp_path.name), size, tmp_path) as live:
 
         def some_fall_asleep(switch: int) -> None:
             """In each store, just before it is left; nothing but a drain moves their sessions."""

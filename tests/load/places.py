@@ -26,20 +26,20 @@ class Place:
     databases: dict[str, str] = field(default_factory=dict)
 
 
-def places(prefix: str) -> list[Place]:
-    """Valkey, PostgreSQL, MongoDB, and MariaDB where it is installed; with a database or a prefix of this site."""
+def servers() -> list[str]:
+    """The names of what is one server: Valkey, PostgreSQL, MongoDB, and MariaDB where it is installed."""
     for server in (Valkey, Postgres, MongoDB):
         require(server)
-    found = [valkey(prefix), postgres(), mongodb(prefix)]
-    return found if MariaDB.available() else [*found, mariadb()]
+    found = ["Valkey", "PostgreSQL", "MongoDB"]
+    return found if MariaDB.available() else [*found, "MariaDB"]
 
 
-def several(prefix: str) -> dict[str, Place]:
-    """One Valkey, and what is more than one server, by their names."""
-    for server in (Valkey, Cluster, Watched, ReplicaSet):
-        require(server)
-    found = [valkey(prefix), cluster(prefix), sentinel(prefix), mongodb(prefix, ReplicaSet)]
-    return {place.name: place for place in found}
+def places(names: Iterable[str], prefix: str) -> list[Place]:
+    """What has these names, with a database or a prefix of this site; nothing else is started. A name that occurs
+    twice is one place."""
+    names = list(names)
+    found = {name: PLACES[name](prefix) for name in names}
+    return [found[name] for name in names]
 
 
 def valkey(prefix: str) -> Place:
@@ -69,9 +69,10 @@ def count_on(servers: Iterable[Valkey], prefix: str) -> int:
     return found
 
 
-def postgres() -> Place:
+def postgres(prefix: str) -> Place:
     import psycopg
 
+    require(Postgres)
     url = shared(Postgres).create_database(new_name())
 
     def count() -> int:
@@ -82,7 +83,8 @@ def postgres() -> Place:
     return Place("PostgreSQL", jdbc("on_postgres"), count, {"on_postgres": url})
 
 
-def mariadb() -> Place:
+def mariadb(prefix: str) -> Place:
+    require(MariaDB)
     server, name = shared(MariaDB), new_name()
     url = server.create_database(name)
 
@@ -107,6 +109,17 @@ def mongodb(prefix: str, kind: type[MongoDB] = MongoDB) -> Place:
             return sessions.count_documents({"_id": {"$lt": ROSTER, "$ne": PLACE}, "version": {"$ne": 0}})
 
     return Place(kind.__name__, stores.fields_on(kind), count)
+
+
+PLACES: dict[str, Callable[[str], Place]] = {
+    "Valkey": valkey,
+    "PostgreSQL": postgres,
+    "MongoDB": mongodb,
+    "MariaDB": mariadb,
+    "Cluster": cluster,
+    "Sentinel": sentinel,
+    "ReplicaSet": lambda prefix: mongodb(prefix, ReplicaSet),
+}
 
 
 def jdbc(alias: str) -> dict[str, Any]:
