@@ -1,6 +1,7 @@
 """Under load from logged-in clients a real server is killed, hangs, and comes back. Nobody is logged out.
 
-Two workers of four threads each, and beside them an event loop, serve twenty clients that count their visits.
+Two workers of four threads each, and beside them an event loop, serve clients that count their visits: twenty that keep
+all of them busy, or eight in the quick tests.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -19,19 +21,30 @@ from tests.load import stores
 from tests.load.clients import Answer, Browser, Load
 from tests.load.site import AsgiNode, Node, Site
 from tests.servers import MongoDB, Postgres, Server, Valkey, require
+from tests.sizes import long_unless
 
 pytestmark = pytest.mark.xdist_group("load")  # one at a time: they take all that the machine has
 
-CLIENTS = 20
 TIMEOUT = 1.0  # seconds, the site's TIMEOUT_SECONDS
 HANGS, HANGS_FOR_A_MOMENT = 10.0, 3.0  # seconds
 # A trial may be waiting for the server as it comes back; the rest is for a busy machine.
 BACK_WITHIN = PAUSE + TIMEOUT + 1.5
 
 
+class Users(NamedTuple):
+    """How many there are, and how many seconds each of them waits between two visits."""
+
+    number: int
+    pause: float
+
+
+FEW, MANY = Users(8, 0.25), Users(20, 0.02)
+
+
 @dataclass
 class Running:
     server: Server
+    users: Users
     nodes: list[Node]
     browsers: list[Browser]
 
@@ -61,14 +74,15 @@ class Outage:
 
 @pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    require(request.param)
-    with request.param() as server:
+    kind, users = request.param
+    require(kind)
+    with kind() as server:
         site = site_on(server, tmp_path_factory.mktemp("site"))
         with Node(site, "node-1") as threads, AsgiNode(site, "node-2") as loop:
-            browsers = [Browser([threads.url, loop.url]) for _ in range(CLIENTS)]
+            browsers = [Browser([threads.url, loop.url]) for _ in range(users.number)]
             for number, browser in enumerate(browsers):
                 assert browser.post(f"/login/user-{number}/").status == 200
-            yield Running(server, [threads, loop], browsers)
+            yield Running(server, users, [threads, loop], browsers)
 
 
 def site_on(server: Server, folder: Path) -> Site:
@@ -107,15 +121,16 @@ def hang_for_a_moment(server: Server) -> None:
     server.resume()
 
 
-def case(server: type[Server], fault: Callable[[Server], None], *marks: pytest.MarkDecorator) -> ParameterSet:
-    return pytest.param(server, fault, id=f"{server.__name__}-{fault.__name__}", marks=marks)
+def case(server: type[Server], fault: Callable[[Server], None], users: Users) -> ParameterSet:
+    name = f"{server.__name__}-{fault.__name__}-{users.number}"
+    return pytest.param((server, users), fault, id=name, marks=long_unless(users is FEW))
 
 
 OUTAGES = [
-    case(Valkey, kill_and_start),
-    case(Postgres, hang_for_a_moment),
-    *(case(server, kill_and_start, pytest.mark.long) for server in stores.SERVERS if server is not Valkey),
-    *(case(server, hang_and_go_on, pytest.mark.long) for server in stores.SERVERS),
+    case(Valkey, kill_and_start, FEW),
+    case(Postgres, hang_for_a_moment, FEW),
+    case(Postgres, hang_for_a_moment, MANY),
+    *(case(server, fault, MANY) for fault in (kill_and_start, hang_and_go_on) for server in stores.SERVERS),
 ]
 
 
@@ -126,7 +141,7 @@ def outage(request: pytest.FixtureRequest, running: Running) -> Outage:
     before = [browser.get("/whoami/").body["visits"] for browser in running.browsers]
     for browser in running.browsers:
         browser.answers.clear()
-    with Load(running.browsers, visit):
+    with Load(running.browsers, visit, running.users.pause):
         time.sleep(1)
         begun = time.monotonic()
         request.param(running.server)
@@ -139,7 +154,7 @@ def outage(request: pytest.FixtureRequest, running: Running) -> Outage:
 
 @pytest.mark.parametrize(("running", "outage"), OUTAGES, indirect=True)
 def test_an_outage_under_load_logs_nobody_out(running: Running, outage: Outage) -> None:
-    users = [f"user-{number}" for number in range(CLIENTS)]
+    users = [f"user-{number}" for number in range(running.users.number)]
     assert running.whoami() == users
     for user, visits in zip(users, outage.visits, strict=True):
         assert {answer.body["user"] for answer in visits if answer.status == 200} == {user}
