@@ -95,8 +95,9 @@ def read_configuration() -> LoginConfiguration:
 
 
 def ask(question: str) -> str:
-    """Return the answer; none where nobody is there to give one, or whoever is presses Ctrl-C."""
+    """Return the answer; "" where nobody is there to give one, or somebody presses Ctrl-C."""
     try:
         return input(question)
     except (EOFError, KeyboardInterrupt):
+        print()  # the end of the line with the question  # noqa: T201
         return ""

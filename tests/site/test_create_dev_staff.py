@@ -81,3 +81,11 @@ def test_a_user_from_elsewhere_is_left_alone(password_file: Path) -> None:
     assert user.check_password("her own")
     assert not user.is_superuser
     assert not password_file.exists()
+
+
+def test_a_file_that_cannot_be_written_is_a_sentence_and_no_account(tmp_path: Path) -> None:
+    with pytest.raises(
+        CommandError, match=r"can't be kept in .*/missing/password: No such file or directory"
+    ):
+        create(tmp_path / "missing" / "password")
+    assert not User.objects.exists()

@@ -27,11 +27,14 @@ class Command(BaseCommand):
             raise CommandError(
                 "An account with a printed password is for development: this needs DEBUG=true."
             )
-        password = read_password(password_file)
         user = User.objects.filter(username=username).first()
-        if user is None:
-            password = password or write_password(password_file)
-            user = User.objects.create_superuser(username, password=password)
+        try:
+            password = read_password(password_file)
+            if user is None:
+                password = password or write_password(password_file)
+        except OSError as error:
+            raise CommandError(f"The password can't be kept in {password_file}: {error.strerror}.") from error
+        user = user or User.objects.create_superuser(username, password=password)
         self.stdout.write(f"User name: {username}")
         self.stdout.write(f"Password:  {describe_password(user, password)}")
 

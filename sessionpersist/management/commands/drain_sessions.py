@@ -25,7 +25,7 @@ INTERRUPTED = 130  # the exit code that a shell gives a program ended by Ctrl-C
 
 class Command(SessionCommand):
     help = (
-        "Moves the sessions that are still in the stores used before into the current one. Safe beside live traffic, "
+        "Move the sessions that are still in the stores used before into the current one. Safe beside live traffic, "
         "beside a second copy of itself, and to start again after it was stopped. In-Memory is the memory of a node: "
         "run it on each."
     )
@@ -37,7 +37,9 @@ class Command(SessionCommand):
             action="store_true",
             help="give the draining stores up: sessions that are still there are logged out",
         )
-        parser.add_argument("--no-input", action="store_false", dest="interactive", help="ask nothing")
+        parser.add_argument(
+            "--yes", "--no-input", action="store_false", dest="interactive", help="ask nothing"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         read_configuration()

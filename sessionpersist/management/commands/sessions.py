@@ -47,7 +47,7 @@ class Command(SessionCommand):
             "enter", help="list the sessions that were saved before they were listed; may be repeated"
         )
         for each in (ending, everybody):
-            each.add_argument("--yes", action="store_true", help="ask nothing")
+            each.add_argument("--yes", "--no-input", action="store_true", help="ask nothing")
         for each in (listing, ending, everybody, entering):
             each.add_argument("--json", action="store_true", help="print JSON, for programs")
 

@@ -20,7 +20,8 @@ class Command(SessionCommand):
     help = (
         "Try from this node whether session stores work: resolve, connect, log in, and everything that the site and "
         "a drain do with sessions. By default the one that is configured. Changes nothing and leaves nothing behind. "
-        "With -v 2 a failure comes with the words of the driver. The exit code is 1 if one fails; a warning is none."
+        "With -v 2 a failure comes with the words of the driver. The exit code is 1 if a store fails; a warning is "
+        "not a failure."
     )
     requires_system_checks = []  # it is for the day when something is wrong
 
