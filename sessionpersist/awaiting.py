@@ -279,18 +279,18 @@ def acquire(lock: Lock, give_up: float) -> bool:
     return True
 
 
-WAITING = 0.75  # of the time that is left is for waiting for a place; whoever has got one needs the rest
+WAITING = 0.75  # of the time that is left is for waiting for a turn; whoever has it needs the rest
 
 
 class AllInUse(TimeoutError):
-    """None of ``most`` places became free in time."""
+    """None of ``most`` turns came in time."""
 
     def __init__(self, most: int) -> None:
         super().__init__(f"all {most} are in use")
         self.most = most
 
 
-class Places:
+class Turns:
     """So many coroutines of one loop at a time; threads are bounded already. For each loop by itself."""
 
     def __init__(self, most: int) -> None:
@@ -299,8 +299,8 @@ class Places:
 
     @contextmanager
     def one(self, give_up: float) -> Iterator[None]:
-        """Have a place inside, for what is to be done by that time of the monotonic clock. Only where ``in_loop()``.
-        AllInUse where none is free so early that it could be done."""
+        """Have a turn inside, for what is to be done by that time of the monotonic clock. Only where ``in_loop()``.
+        AllInUse where it does not come so early that it could be done."""
         loop = asyncio.get_running_loop()
         queue = self._by_loop.get(loop)
         if queue is None:
@@ -313,7 +313,7 @@ class Places:
 
 
 class _Queue:
-    """Who waits for a place, in the order of their coming. A place that is left is the next one's at once."""
+    """Who waits for a turn, in the order of their coming. When one is over, it is the next one's at once."""
 
     def __init__(self, most: int) -> None:
         self._most = self._free = most

@@ -1,7 +1,7 @@
 """What holds under one view: how a session is found, and how it is carried to the current store.
 
 A session is found in the current place or in a draining one, and carried: written to the current place, then deleted
-where it was. Five rules make that safe; ``tests/handover`` explores their interleavings.
+where it was. Six rules make that safe; ``tests/handover`` explores their interleavings.
 
 1. Of two copies the one of the later era is right: every write is stamped with the revision in force (see
    ``new_version``), and a carry is a write. In a place that was emptied since, what is older is a leftover.

@@ -1,8 +1,8 @@
-"""What the rules of the handover may ask for, and the few lines that do it for them in a thread.
+"""What the rules of the handover may ask for, and the few lines that do it for them.
 
 The rules do no I/O. They are generators: each yields what it wants done, is sent the answer or has the error thrown in,
-and returns what it has come to. Whoever drives them decides how things are done: here a thread that blocks; one day
-an event loop that awaits; in ``tests/handover`` a scheduler that tries every order.
+and returns what it has come to. Whoever drives them decides how things are done: here by calls that wait as
+``awaiting`` has it, in a thread and for a coroutine; in ``tests/handover`` by a scheduler that tries every order.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def drive(
     sleep: Callable[[float], None] = awaiting.sleep,
     before: Callable[[], None] | None = None,
 ) -> T:
-    """Run a rule to its end in this thread, and return what it returns. ``before`` is called right before each call of
+    """Run a rule to its end, and return what it returns. ``before`` is called right before each call of
     a store; what it raises is not for the rule to judge, and leaves the rule where it is."""
     try:
         request = next(rule)

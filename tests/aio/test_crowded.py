@@ -95,7 +95,7 @@ def test_mongodb(caplog: pytest.LogCaptureFixture) -> None:
     mongod = pausable(MongoDB)
     with closing(MongoStore(mongo_settings(mongod), mongod.password, PATIENT, "crowded")) as store:
         store.prepare()
-        assert pool_of(store)._places.most == MOST
+        assert pool_of(store)._turns.most == MOST
         crowd(store, lambda seconds: setattr(store, "timeout", seconds), mongod)
     assert caplog.text.count("event=store_crowded") == 1
     assert f"MONGODB at {mongod.host}:{mongod.port} was not asked" in caplog.text
@@ -118,7 +118,7 @@ def test_a_node_of_a_cluster_is_not_lost_by_that(
         )
 
         def hold(until: asyncio.Event) -> None:
-            with wire._places.one(monotonic() + PATIENT):
+            with wire._turns.one(monotonic() + PATIENT):
                 wait(until.wait())
 
         async def page() -> None:

@@ -170,9 +170,9 @@ def sizes(seconds: float, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     deleted: list[int] = []
     monkeypatch.setattr(clearing, "monotonic", lambda: clock[0])
 
-    answers: list[list[clearing.Place]] = [[], [], [(1, f"{number:064d}") for number in range(5_000)]]
+    answers: list[list[clearing.Position]] = [[], [], [(1, f"{number:064d}") for number in range(5_000)]]
 
-    def find(place: clearing.Place) -> Sequence[clearing.Place]:
+    def find(place: clearing.Position) -> Sequence[clearing.Position]:
         return answers.pop()
 
     def delete(keys: list[str]) -> int:

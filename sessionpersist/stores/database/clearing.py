@@ -17,13 +17,15 @@ BRISK, SLOW = (
     0.06,
 )  # seconds: after a statement that took less, or more, the next has more rows, or fewer
 
-Place = tuple[int, str]  # in the index: when a row expired, and its key
+Position = tuple[int, str]  # in the index: when a row expired, and its key
 
 
-def by_key(find: Callable[[Place], Sequence[Place]], delete: Callable[[list[str]], int]) -> Iterator[int]:
+def by_key(
+    find: Callable[[Position], Sequence[Position]], delete: Callable[[list[str]], int]
+) -> Iterator[int]:
     """Yield how many rows each statement has deleted.
 
-    ``find`` returns the places of up to FOUND expired rows that follow a place in the index. That goes ahead whatever
+    ``find`` returns the positions of up to FOUND expired rows that follow on a position. That goes ahead whatever
     becomes of the rows: in a transaction of the caller those that another process has deleted are still to be seen.
     """
     size, last = FIRST, (-1, "")
@@ -39,8 +41,8 @@ def by_key(find: Callable[[Place], Sequence[Place]], delete: Callable[[list[str]
             yield deleted
 
 
-def _found(find: Callable[[Place], Sequence[Place]], after: Place) -> list[Place]:
-    """Look until there is nothing more to be found, or there are SORTED places."""
+def _found(find: Callable[[Position], Sequence[Position]], after: Position) -> list[Position]:
+    """Look until there is nothing more to be found, or there are SORTED positions."""
     found = list(find(after))
     more = len(found)
     while more == FOUND and len(found) < SORTED:

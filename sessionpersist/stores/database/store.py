@@ -33,7 +33,7 @@ from sessionpersist.stores.base import (
     now_ms,
 )
 from sessionpersist.stores.database import clearing, meanings, replication, tables
-from sessionpersist.stores.database.clearing import Place
+from sessionpersist.stores.database.clearing import Position
 from sessionpersist.stores.database.meanings import (
     Duplicate,
     GaveWay,
@@ -310,9 +310,9 @@ class DatabaseStore(Probed):
         except Duplicate:
             return False
 
-    def _expired_after(self, place: Place) -> Sequence[Place]:
-        at, key = place
-        rows: Sequence[Place] = self._rows(self._sql.clear, at, now_ms(), at, key, clearing.FOUND)
+    def _expired_after(self, position: Position) -> Sequence[Position]:
+        at, key = position
+        rows: Sequence[Position] = self._rows(self._sql.clear, at, now_ms(), at, key, clearing.FOUND)
         return rows
 
     def _delete_expired(self, keys: list[str]) -> int:

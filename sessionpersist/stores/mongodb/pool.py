@@ -24,7 +24,7 @@ from pymongo import _csot, errors
 from pymongo.ssl_support import get_ssl_context
 from pymongo.synchronous.pool import Connection, Pool
 
-from sessionpersist.awaiting import Places, in_loop, sleep
+from sessionpersist.awaiting import Turns, in_loop, sleep
 from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.connecting import apart, ip_addresses, resolve
 from sessionpersist.stores.hosts import HostNotAllowed, check_addresses
@@ -50,7 +50,7 @@ class BoundedPool(Pool):
         if self.opts._ssl_context is not None and not isinstance(self.opts._ssl_context, ssl.SSLContext):
             # The driver prefers pyOpenSSL, which comes with Daphne, and for which a loop can't wait.
             pool.opts._PoolOptions__ssl_context = _python_s_own(None)
-        self._places = Places(MOST_AT_ONCE)
+        self._turns = Turns(MOST_AT_ONCE)
         # How many are being made, by threads (under the key of the pool itself) and by each loop.
         self._connecting: WeakKeyDictionary[object, int] = WeakKeyDictionary()
 
@@ -59,7 +59,7 @@ class BoundedPool(Pool):
 
     @contextmanager
     def _in_its_place(self, handler: Any) -> Iterator[Connection]:
-        with self._places.one(self._give_up()), super().checkout(handler) as connection:
+        with self._turns.one(self._give_up()), super().checkout(handler) as connection:
             yield connection
 
     def connect(self, handler: Any = None) -> Connection:

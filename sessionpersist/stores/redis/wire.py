@@ -24,7 +24,7 @@ from redis.connection import DefaultParser, SSLConnection
 from redis.retry import Retry
 
 from sessionpersist import forks
-from sessionpersist.awaiting import AllInUse, Places, in_loop, once_ready, readable, send_all
+from sessionpersist.awaiting import AllInUse, Turns, in_loop, once_ready, readable, send_all
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.certificates import Certificates
@@ -251,7 +251,7 @@ class Wire(Link):
         # the last here.
         self._idle: list[tuple[float, int, Any]] = []
         self._process = os.getpid()
-        self._places = Places(MOST_AT_ONCE)
+        self._turns = Turns(MOST_AT_ONCE)
         self._age = 0  # how often its connections were given up
         super().__init__(timeout, replicas)
 
@@ -268,7 +268,7 @@ class Wire(Link):
             return self._exchange(commands, give_up, most)
         give_up = give_up or monotonic() + self.timeout
         try:
-            with self._places.one(give_up):
+            with self._turns.one(give_up):
                 return self._exchange(commands, give_up, most)
         except AllInUse as error:
             vars(error).setdefault(ADDRESS, self.address)
