@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,13 @@ from sessionpersist.models import LoginConfiguration
 from sessionpersist.stores.settings import TYPES
 from tests.commands.running import Result, run
 from tests.engine.support import server_fields
+from tests.load.warm import warm
 from tests.probing.answering import Answering
 from tests.servers import MongoDB, Postgres, Valkey, require, shared
 from tests.servers.places import free_port
 from tests.stores.databases import added_database
 
-ROOT = Path(__file__).resolve().parents[2]
 WRONG = "a-wrong-password"
-
 pytestmark = pytest.mark.django_db
 
 
@@ -233,8 +231,7 @@ def test_exit_code_and_help_in_a_real_process(tmp_path: Path) -> None:
     environment = {**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path / 'not-migrated.sqlite3'}"}
 
     def manage(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "manage.py", "validate_connections", *arguments]
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        return warm().run(["manage.py", "validate_connections", *arguments], environment, "", 60)
 
     failed, helped = manage(), manage("--help")
     assert failed.returncode == 1

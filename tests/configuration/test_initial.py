@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -28,7 +27,8 @@ from sessionpersist.initial import initial_policy, initial_settings
 from sessionpersist.models import LoginConfiguration, Revision
 from sessionpersist.session.policy import MINUTE
 from sessionpersist.stores.settings import TYPES, DatabaseSettings, MemorySettings, RedisSettings
-from tests.load.site import ROOT, Site
+from tests.load.site import Site
+from tests.load.warm import TalkingProcess, warm
 from tests.servers import Postgres, require, shared
 
 REDIS = {"persistence_type": "REDIS", "redis_host": "redis.example.org", "redis_password": "env:SECRET"}
@@ -117,6 +117,8 @@ def test_after_a_flush_the_first_switch_logs_nobody_out() -> None:
 
 
 SAVE = """
+import sys
+sys.stderr = sys.stdout
 import django
 django.setup()
 from django.db import transaction
@@ -130,17 +132,13 @@ with transaction.atomic():
 
 
 @contextmanager
-def saving(site: Site) -> Iterator[subprocess.Popen[str]]:
+def saving(site: Site) -> Iterator[TalkingProcess]:
     """A process that saves the configuration, says so, and commits when it is sent a line."""
-    pipe = subprocess.PIPE
-    command = [sys.executable, "-c", SAVE]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=site.environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    process = warm().talk(["-c", SAVE], site.environment)
+    try:
+        yield process
+    finally:
+        process.kill()
 
 
 def test_two_first_saves_at_the_same_moment_both_succeed(tmp_path: Path) -> None:
@@ -151,10 +149,10 @@ def test_two_first_saves_at_the_same_moment_both_succeed(tmp_path: Path) -> None
     with saving(site) as first, saving(site) as second, psycopg.connect(url, autocommit=True) as watcher:
         wait_until_one_waits_for_the_other(watcher)
         for process in (first, second):
-            assert process.stdin is not None
             print(file=process.stdin, flush=True)
-        said = [process.communicate(timeout=30) for process in (first, second)]
-        assert said == [("saved\n", "")] * 2
+        assert [(process.wait(30), process.stdout.read()) for process in (first, second)] == [
+            (0, "saved\n")
+        ] * 2
     assert site.manage("shell", "--no-imports", "-c", COUNT).split() == ["1", "2"]
 
 

@@ -1,8 +1,8 @@
 """A process in which one user logs in again and again, beside others, and what it saw of that.
 
-``python -m tests.load.logins JOURNAL USER SEED`` runs until its standard input is closed, or it is killed. It appends
-to JOURNAL a line for each thing that it has seen: what, the key, and between which two moments of the machine's clock.
-A key is written down before anything is stored under it.
+``python -m tests.load.logins JOURNAL USER SEED PAUSE`` runs until its standard input is closed, or it is killed. It
+does something each PAUSE seconds, and appends to JOURNAL a line for each thing that it has seen: what, the key, and
+between which two moments of the machine's clock. A key is written down before anything is stored under it.
 """
 
 from __future__ import annotations
@@ -131,10 +131,11 @@ class Process:
 
 def main() -> None:
     django.setup()
-    process = Process(Path(sys.argv[1]), *sys.argv[2:])
+    journal, user, seed, pause = sys.argv[1:]
+    process = Process(Path(journal), user, seed)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    while not select.select([sys.stdin], [], [], 0)[0]:
+    while not select.select([sys.stdin], [], [], float(pause))[0]:
         process.step()
 
 

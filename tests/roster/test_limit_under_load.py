@@ -52,24 +52,26 @@ print(json.dumps({
 
 
 class Effort(NamedTuple):
-    """How long it takes, how many processes are killed meanwhile, and how many sessions the user may have."""
+    """How long it takes, how many processes are killed meanwhile, how many sessions the user may have, and how many
+    seconds a process waits between two things that it does."""
 
     seconds: float
     kills: int
     limit: int
+    pause: float = 0.0
 
 
 class Logins:
     """The processes in which the user logs in."""
 
-    def __init__(self, site: Site) -> None:
-        self.site, self.journals = site, list[Path]()
+    def __init__(self, site: Site, pause: float) -> None:
+        self.site, self.pause, self.journals = site, pause, list[Path]()
         self.running = [self.start() for _ in range(PROCESSES)]
 
     def start(self) -> TalkingProcess:
         journal = self.site.folder / f"journal-{len(self.journals)}"
         self.journals.append(journal)
-        command = ["-m", "tests.load.logins", str(journal), USER, journal.name]
+        command = ["-m", "tests.load.logins", str(journal), USER, journal.name, str(self.pause)]
         return warm().talk(command, {**self.site.environment, "NODE_NAME": "one"})
 
     def wait(self) -> None:
@@ -176,8 +178,8 @@ def site_of(walk: list[Place], folder: Path, limit: int) -> Site:
 
 
 def run(site: Site, effort: Effort, switches: list[Place]) -> None:
-    seconds, kills, limit = effort
-    logins, chance = Logins(site), random.Random(seconds)
+    seconds, kills, limit, pause = effort
+    logins, chance = Logins(site, pause), random.Random(seconds)
     logins.wait()
     until, steps = time.monotonic() + seconds, kills + len(switches)
     for number in range(steps):
@@ -192,14 +194,18 @@ def run(site: Site, effort: Effort, switches: list[Place]) -> None:
 
 
 # What a list needs of a store is in the contract of stores; the quick tests have one store here, and two below.
-@pytest.mark.parametrize("effort", quick_and_long(Effort(1.5, 2, limit=1), Effort(60.0, 60, limit=2)))
+@pytest.mark.parametrize(
+    "effort", quick_and_long(Effort(1.5, 2, limit=1, pause=0.02), Effort(60.0, 60, limit=2))
+)
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=long_unless(kind == "Valkey")) for kind in KINDS])
 def test_no_more_than_the_limit_live_at_any_moment(tmp_path: Path, kind: str, effort: Effort) -> None:
     place = place_of(kind, tmp_path.name)
     run(site_of([place], tmp_path, effort.limit), effort, [])
 
 
-@pytest.mark.parametrize("effort", quick_and_long(Effort(6.0, 2, limit=2), Effort(60.0, 30, limit=1)))
+@pytest.mark.parametrize(
+    "effort", quick_and_long(Effort(6.0, 2, limit=2, pause=0.05), Effort(60.0, 30, limit=1))
+)
 def test_no_more_than_the_limit_live_while_the_store_is_switched(tmp_path: Path, effort: Effort) -> None:
     first, second = (place_of(kind, tmp_path.name) for kind in ("Valkey", "PostgreSQL"))
     site = site_of([first, second], tmp_path, effort.limit)
