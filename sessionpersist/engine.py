@@ -18,7 +18,7 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, 
 from django.http import HttpRequest
 
 from sessionpersist import audit
-from sessionpersist.awaiting import in_thread, sleep
+from sessionpersist.awaiting import in_loop, in_thread, sleep
 from sessionpersist.exceptions import SessionLimitReached, StoreUnavailable
 from sessionpersist.handover import logouts, routing
 from sessionpersist.handover.driving import backoff
@@ -43,8 +43,10 @@ from sessionpersist.stores.base import (
     new_version,
     now_ms,
     revision_of,
+    token_of,
 )
 from sessionpersist.stores.secret import Secret, SecretBytes
+from sessionpersist.stores.transactions import outside
 from sessionpersist.telemetry import lines, recorder
 from sessionpersist.telemetry.lines import SESSION_PROLONGED, SESSION_UNOPENED, SESSION_UNREADABLE
 from sessionpersist.telemetry.recorder import MERGES
@@ -78,15 +80,32 @@ class SessionStore(Timed):
         self._sealer: Sealer | None = None
         self._key_is_new = False  # drawn by this object
         self._logs_out: str | None = None  # the id of the user who is logging out
+        self.saved_with_response = False  # the middleware will see to that
+        self._moves = False  # to a new key, with the next save
         self._entering = Entering()
         self._life_before: int | None = None  # of the session as it was read, until it is saved
         self._reading: asyncio.Lock | None = None
 
+    @property
+    def session_key(self) -> str | None:
+        """The key of the session. One that is about to move to a new key does so now: it may be looked for there.
+
+        Raises as save() does.
+        """
+        if self._moves:
+            # Where a view on a loop asks, as none of the middleware does, Django lets nobody ask a database.
+            outside(self._move) if on_a_loop() else self._move()
+        return self._session_key
+
+    def is_empty(self) -> bool:
+        """Return whether there is nothing to save: no key, and no content."""
+        return not self._moves and super().is_empty()
+
     def load(self) -> dict[str, Any]:
         """Read the session; where there is none, the object becomes a new, empty one. Creates nothing."""
-        found = self._read(self.session_key) or self._adopted(self.session_key)
+        found = self._read(self._session_key) or self._adopted(self._session_key)
         if found is None:
-            self._missed, self._session_key, self._held = self.session_key, None, None
+            self._missed, self._session_key, self._held = self._session_key, None, None
             return {}
         self._held, data = found
         return data
@@ -103,6 +122,8 @@ class SessionStore(Timed):
     def create(self) -> None:
         """Save as a new session under a fresh random key. It is not looked up first: a clash is next to impossible, and
         the store would refuse it."""
+        if self._moves:
+            self._move()
         self._create()
 
     def save(self, must_create: bool = False) -> None:
@@ -113,13 +134,13 @@ class SessionStore(Timed):
         """
         if routing.holds_up_the_loop():
             return in_thread(self.save, must_create)  # once for all that it asks
-        if self.session_key is None:
-            return self.create()
+        if self._moves or self._session_key is None:
+            return self._move() if self._moves else self.create()
         data = self._get_session(no_load=must_create)
         if must_create:
             self._save_new(data)
             return None
-        if self.session_key is None:  # loaded just now, and deleted before that
+        if self._session_key is None:  # loaded just now, and deleted before that
             self._get_or_create_session_key()  # as Django has it: one that leads nowhere, and no way back to the old
             raise UpdateError
         if self._held is None:
@@ -135,7 +156,8 @@ class SessionStore(Timed):
         A session that is not there is deleted, too: it may be gone from the primary only, by a logout that no replica
         has confirmed. Only the store can say that it will not come back.
         """
-        key = (self.session_key or self._missed) if session_key is None else session_key
+        key = (self._session_key or self._missed) if session_key is None else session_key
+        self._moves = self._moves and session_key not in (None, self._session_key)
         if is_key(key):
             key = session_key = Secret(key)
             try:
@@ -149,19 +171,17 @@ class SessionStore(Timed):
             self._noting_outage(adoption.remove, key)
 
     def cycle_key(self) -> None:
-        """Move the session to a new key. What another request saved under the old key meanwhile comes along."""
-        data, old_key, held = self._session, self.session_key, self._held
-        if old_key and held and held.user_id and held.user_id == user_of(data):
-            self._entering.moves_from = stored_key(old_key)
-        try:
-            left = self._create(held, old_key) is Rotation.LEFT
-        finally:
-            self._entering.moves_from = None
-        self._session_cache = data
-        if old_key:
-            if left:
-                self._retire(old_key, held)
-            audit.moved(stored_key(old_key), stored_key(str(self.session_key)))
+        """Move the session to a new key. What another request saved under the old key meanwhile comes along.
+
+        The session of a request that is being served moves when it is saved with the response, in one exchange with
+        what else has changed, such as its user at a login; or before that, when somebody asks for its key. A limit that
+        refuses a login needs the key before.
+        """
+        self._get_session()
+        self._moves = self.modified = self._key_is_new = True
+        limit = entering.limit()
+        if not self.saved_with_response or (limit is not None and limit.refuses):
+            self._move()
 
     def seen_from(self, request: HttpRequest) -> None:
         """Note what the roster of the user is to say of a login by this request."""
@@ -179,10 +199,10 @@ class SessionStore(Timed):
         if getattr(self, "_session_cache", {}).get(USER_ID) != user_id:
             return
         self._logs_in = True
-        if self.session_key is not None and not self._key_is_new:
+        if self._session_key is not None and not self._key_is_new:
             self.cycle_key()
         if (limit := entering.limit()) is not None and limit.refuses:
-            if self.session_key is None:
+            if self._session_key is None:
                 self.create()
             else:
                 self._enter(self._session_cache, self._held.user_id if self._held else "")
@@ -228,8 +248,10 @@ class SessionStore(Timed):
         await self._on_loop(self.delete, session_key)
 
     async def acycle_key(self) -> None:
-        """See cycle_key()."""
+        """See cycle_key(). On a loop nobody could move the session when its key is asked for, so it moves at once."""
         await self._on_loop(self.cycle_key)
+        if self._moves:
+            await self._on_loop(self._move)
 
     @classmethod
     async def aclear_expired(cls) -> None:
@@ -244,6 +266,24 @@ class SessionStore(Timed):
         """Delete the expired sessions of the current store."""
         routing.current_store().clear_expired()
 
+    def _move(self) -> None:
+        """Save the session under a new key, and delete what lies under the old one."""
+        old_key, held, self._moves = self._session_key, self._held, False
+        if old_key and held and held.user_id and held.user_id == user_of(self._session):
+            self._entering.moves_from = stored_key(old_key)
+        try:
+            left = self._create(held, old_key) is Rotation.LEFT
+        except UpdateError:  # it is over
+            raise
+        except BaseException:
+            # It is where it was, and must not be saved there: somebody may know that key.
+            self._session_key, self._moves = old_key, True
+            raise
+        finally:
+            self._entering.moves_from = None
+        if old_key and left:
+            self._retire(old_key, held)
+
     def _create(self, before: Held | None = None, old_key: str | None = None) -> Rotation:
         """Save as a new session under a fresh key, in place of the one under the old key, if there is any; ``before``
         is what was held of it.
@@ -256,12 +296,22 @@ class SessionStore(Timed):
             try:
                 done = self._save_new(data, before, base, old_key)
             except CreateError:
+                if user_of(data):
+                    self._require_not_ended()
                 continue
             except SessionLimitReached:
                 self._session_key = None  # nothing was saved under it
                 raise
             self.modified = self._key_is_new = True
             return done
+
+    def _require_not_ended(self) -> None:
+        """Raise UpdateError where a new key is taken because this very session was ended: it is listed before it is
+        saved."""
+        record = self._ask(routing.current_store().get, self._session_key)
+        if record is not None and record.ended:
+            self.ended_reason = Reason(record.reason)
+            raise UpdateError
 
     def _save_new(
         self,
@@ -272,32 +322,60 @@ class SessionStore(Timed):
     ) -> Rotation:
         """Save as a new session, with the version ``base`` of what it is made out of; if that has a key of its own, it
         is deleted with the same exchange. Raises CreateError where the key is taken."""
-        plain, begun, again = self._with_life(data), self._begun(before), False
+        plain, begun, earlier = self._with_life(data), self._begun(before), None
         while True:
             # The stamp comes first, so that the session is listed and created under one revision.
             record, held = self._record(plain, begun)
             self._require(base)  # once the record has its stamp: see RoutedStore.create
-            self._enter(data, "")
-            # Listed under an earlier revision, it may have been ended then. That mark is where sessions were then, and
-            # a new session is looked for nowhere else.
-            if again and self._ask(routing.current_store().get, self.session_key) is not None:
-                raise CreateError
+            along = None if earlier else self._along(record, base, old_key)
+            if self._enter(data, "", along) is Outcome.SAVED:
+                done = Rotation.DONE
+                break
+            if earlier and (found := self._saved_as_a_switch_came(earlier)):
+                held, done = found, Rotation.LEFT
+                break
             if (done := self._put_new(record, base, old_key)) is not Rotation.TAKEN:
                 break
             if revision_of(record.version) == routing.current_store().revision():
                 raise CreateError
-            again = True
+            earlier = held
         self._held = held
+        if old_key:
+            audit.moved(stored_key(old_key), self._sealer_of(str(self._session_key)).stored_key)
         self._note_saved("", began=self._entering.moves_from is None and not self._entering.adopts)
         return done
+
+    def _saved_as_a_switch_came(self, earlier: Held) -> Held | None:
+        """Return what was saved of this new session under an earlier revision, if it was; None where it is yet to be.
+
+        Listed under that one, it may also have been ended then, which raises CreateError: the mark is where sessions
+        were then, and a new session is looked for nowhere else.
+        """
+        found = self._ask(routing.current_store().get, self._session_key)
+        if found is None:
+            return None
+        if token_of(found.version) != token_of(earlier.version):
+            raise CreateError
+        return earlier._replace(version=found.version)
+
+    def _along(self, record: Record, base: int | None, old_key: str | None) -> Saving | None:
+        """Return how a new session can be saved along with the list of its user; None where that comes first. Of one
+        that moves within the list it must be known that it lives."""
+        if self._entering.moves_from is not None or (old_key is not None and base is None):
+            return None
+        assert self._session_key is not None
+        name = self._sealer_of(self._session_key).stored_key
+        if old_key is None:
+            return Saving(name, record, None)
+        return Saving(name, record, base, stored_key(old_key))
 
     def _put_new(self, record: Record, base: int | None, old_key: str | None) -> Rotation:
         store = routing.current_store()
         if old_key is None:
-            created = self._ask(store.create, self.session_key, record, base)
+            created = self._ask(store.create, self._session_key, record, base)
             return Rotation.DONE if created else Rotation.TAKEN
-        assert self.session_key is not None
-        name = self._sealer_of(self.session_key).stored_key
+        assert self._session_key is not None
+        name = self._sealer_of(self._session_key).stored_key
         return self._noting_outage(
             lambda old_name: store.rotate(old_name, base, name, record), stored_key(old_key)
         )
@@ -307,7 +385,7 @@ class SessionStore(Timed):
         if (expires_at := self._expires_at()) > self._held.end or self._is_too_late(expires_at):
             return self._save_over(data, plain)
         self._require(self._held.version)
-        if not self._ask(routing.current_store().touch, self.session_key, expires_at):
+        if not self._ask(routing.current_store().touch, self._session_key, expires_at):
             raise self._gone()
         self._held = self._held._replace(expires_at=max(expires_at, self._held.expires_at))
         return None
@@ -317,11 +395,12 @@ class SessionStore(Timed):
         assert self._held is not None
         for attempt in range(ATTEMPTS):
             record, held = self._record(plain, self._begun(self._held))
-            outcome = self._enter(data, self._held.user_id, record)
+            session = Saving(self._sealer_of(str(self._session_key)).stored_key, record, self._held.version)
+            outcome = self._enter(data, self._held.user_id, session)
             self._relist(data, saved=False)
             if outcome is None:
                 outcome = self._ask(
-                    routing.current_store().replace, self.session_key, record, self._held.version
+                    routing.current_store().replace, self._session_key, record, self._held.version
                 )
             if outcome is Outcome.SAVED:
                 self._before, self._held = self._held, held
@@ -339,7 +418,7 @@ class SessionStore(Timed):
 
         Raises StoreUnavailable.
         """
-        self._read(self.session_key)
+        self._read(self._session_key)
         return UpdateError()
 
     def _require(self, version: int | None) -> None:
@@ -348,15 +427,14 @@ class SessionStore(Timed):
             self.ended_reason = Reason.EVERYBODY
             raise UpdateError
 
-    def _enter(self, data: dict[str, Any], before: str, record: Record | None = None) -> Outcome | None:
-        """Have the session listed for its user, if that is another one than ``before``. ``record`` is to be saved over
-        the version that is held; return what became of that, None where it is yet to be saved. See Entering.enter()."""
+    def _enter(self, data: dict[str, Any], before: str, session: Saving | None = None) -> Outcome | None:
+        """Have the session listed for its user, if that is another one than ``before``. ``session`` is how it is to be
+        saved; return what became of that, None where it is yet to be saved. See Entering.enter()."""
         user_id = user_of(data)
         if user_id in ("", before):
             return None
-        assert self.session_key is not None
-        key = self._sealer_of(self.session_key).stored_key
-        session = Saving(key, record, self._held.version) if record and self._held else None
+        assert self._session_key is not None
+        key = self._sealer_of(self._session_key).stored_key
         try:
             outcome = self._entering.enter(key, data, self._expires_at(), self._tell_ended, session)
         except SessionLimitReached as error:
@@ -371,7 +449,7 @@ class SessionStore(Timed):
 
     def _note_saved(self, before: str, *, began: bool = True) -> None:
         """The session is saved; it was the user's ``before``. ``began``: with another user, one has logged in."""
-        assert self.session_key is not None
+        assert self._session_key is not None
         assert self._held is not None
         user_id, was = self._held.user_id, self._before
         if user_id and user_id == before and was is not None:
@@ -384,20 +462,20 @@ class SessionStore(Timed):
         self._life_before = None
         if self._logs_in and user_id:
             self._logs_in = False
-            audit.login(self._sealer_of(self.session_key).stored_key, storable_user_id(user_id))
+            audit.login(self._sealer_of(self._session_key).stored_key, storable_user_id(user_id))
 
     def _enter_again(self, before: str) -> None:
         """See that the session is listed, if it has been saved so late that somebody may have taken it off before."""
         try:
             self._enter(self._session_cache, before)
         except SessionLimitReached:
-            self._ask(routing.current_store().delete, self.session_key)
+            self._ask(routing.current_store().delete, self._session_key)
             raise
 
     def _go_on_listing(self, was: Held, held: Held) -> None:
         """Have the roster list a session that was saved by an earlier release, and live as long as the session."""
-        assert self.session_key is not None
-        key = self._sealer_of(self.session_key).stored_key
+        assert self._session_key is not None
+        key = self._sealer_of(self._session_key).stored_key
         if was.recorded.startswith(HASHED):
             self._entering.extend(key, self._session_cache, was.end, held.end)
             return
@@ -409,12 +487,12 @@ class SessionStore(Timed):
 
     def _relist(self, data: dict[str, Any], *, saved: bool) -> None:
         """See Entering.relist()."""
-        assert self.session_key is not None
+        assert self._session_key is not None
         assert self._held is not None
         lives = (self._life_before or 0, self._life_or_age(data.get(LIFE)))
         if lives[0] == lives[1] or not self._held.user_id or self._held.user_id != user_of(data):
             return
-        key = self._sealer_of(self.session_key).stored_key
+        key = self._sealer_of(self._session_key).stored_key
         try:
             self._entering.relist(key, data, self._expires_at(), lives, saved=saved)
         except StoreUnavailable as error:
@@ -432,7 +510,7 @@ class SessionStore(Timed):
         store, held = routing.current_store(), self._held
         if store.locks_others_out():
             self._entering.gone.add(self._sealer_of(session_key).stored_key)
-        if held is None or not held.user_id or session_key != self.session_key or entering.limit() is None:
+        if held is None or not held.user_id or session_key != self._session_key or entering.limit() is None:
             return self._ask(store.delete, session_key)
         self._ask(store.end, session_key, now_ms() + FORGOTTEN)
         return True
@@ -447,7 +525,7 @@ class SessionStore(Timed):
             tell_ended(type(self), Reason.BY_USER, user_id)
 
     def _merge_newer(self, data: dict[str, Any]) -> None:
-        found = self._read(self.session_key)
+        found = self._read(self._session_key)
         if found is None:
             raise UpdateError
         newer, theirs = found
@@ -467,7 +545,7 @@ class SessionStore(Timed):
 
     def _base_of_unread(self) -> Held:
         """A session that was cleared without having been read: read what the clearing is to replace."""
-        found = self._read(self.session_key)
+        found = self._read(self._session_key)
         if found is None:
             raise UpdateError
         return found[0]
@@ -531,7 +609,7 @@ class SessionStore(Timed):
         return opened
 
     def _note_end(self, session_key: str, reason: Reason) -> None:
-        if session_key == self.session_key:
+        if session_key == self._session_key:
             self.ended_reason = reason
 
     def _adopted(self, session_key: str | None) -> tuple[Held, dict[str, Any]] | None:
@@ -603,7 +681,7 @@ class SessionStore(Timed):
 
     def _record(self, plain: bytes, created_at: int) -> tuple[Record, Held]:
         """Seal the session as it is to be stored; with what this object holds once it is."""
-        assert self.session_key is not None
+        assert self._session_key is not None
         store = routing.current_store()
         version = new_version(store.revision())
         recorded, expires_at = recorded_user(user_of(self._session_cache)), self._expires_at()
@@ -611,7 +689,7 @@ class SessionStore(Timed):
         held = Held(version, plain, created_at, end, expires_at, self._session_cache.get(USER_ID), recorded)
         # Beside nodes of 0.2.0 as those can open it.
         bound = None if store.mixed() else beside(version, created_at, recorded)
-        payload = self._sealer_of(self.session_key).seal(plain, bound, held.end)
+        payload = self._sealer_of(self._session_key).seal(plain, bound, held.end)
         check_size(payload)
         return Record(payload, version, created_at, expires_at, recorded), held
 
@@ -641,6 +719,11 @@ class SessionStore(Timed):
         sentence = f"A stored session could not be read by {settings.SESSION_SERIALIZER} ({name})."
         lines.say(SESSION_UNREADABLE, sentence, error=name)
         return None
+
+
+def on_a_loop() -> bool:
+    """Return whether a loop runs in this thread, and this is not what ``awaiting.py`` runs there."""
+    return asyncio._get_running_loop() is not None and not in_loop()
 
 
 def is_key(session_key: object) -> TypeGuard[str]:

@@ -32,8 +32,10 @@ class SessionMiddleware(middleware.SessionMiddleware):
         """Do what Django does, with a session key that no crash report shows."""
         has_one = settings.SESSION_COOKIE_NAME in request.COOKIES
         session_key = Secret(request.COOKIES[settings.SESSION_COOKIE_NAME]) if has_one else None
-        request.session = self.SessionStore(session_key)
-        serving.set(request.session)
+        request.session = session = self.SessionStore(session_key)
+        if isinstance(session, SessionStore):
+            session.saved_with_response = not self.async_mode
+        serving.set(session)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Do the same under ASGI, on the loop itself: nothing here takes a thread unless a store or a page does. What a
@@ -65,6 +67,8 @@ class SessionMiddleware(middleware.SessionMiddleware):
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Save the session as Django does, unless its store could not be asked, now or earlier in this request."""
         serving.set(None)
+        if isinstance(session := getattr(request, "session", None), SessionStore):
+            session.saved_with_response = False
         outage = getattr(getattr(request, "session", None), "outage", None)
         if outage is None:
             try:

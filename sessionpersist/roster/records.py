@@ -458,14 +458,14 @@ def _written(
 
 def _saved(store: Store, listed: Saving) -> Rule[Outcome]:
     """What ``stores.base.saved`` does, as a rule: each verb is yielded."""
-    key, record, expected = listed
+    key, record, expected, _ = listed
     if expected is not None:
         return (yield from call(store.replace, key, record, expected))
     return Outcome.SAVED if (yield from call(store.create, key, record)) else Outcome.CONFLICT
 
 
 def _saved_after_ending(store: Store, listed: Saving, along: Along) -> Rule[Outcome]:
-    key, record, expected = listed
+    key, record, expected, _ = listed
     until = now_ms() + KEPT
     try:  # where that fails, they may have been ended, and nobody would tell
         if expected is not None:

@@ -131,7 +131,7 @@ class Timed(SessionBase):
         """Return when the session began: with the login of its user, whatever keys it has had since."""
         user = getattr(self, "_session_cache", {}).get(USER_ID)
         logs_in = self._logs_in or (user is not None and held is not None and user != held.user)
-        if held is None or self.session_key is None or logs_in:
+        if held is None or self._session_key is None or logs_in:
             return now_ms()
         return held.created_at
 

@@ -163,11 +163,16 @@ class Rotation(enum.Enum):
 
 
 class Saving(NamedTuple):
-    """A record that is to be saved: over the version that is ``expected`` there, or as a new one (None)."""
+    """A record that is to be saved: over the version that is ``expected`` there, or as a new one (None).
+
+    With an ``old_key`` it takes the place of the version that is expected under that one, as a session does that moves
+    to a new key: it is saved as a new one, and the other is deleted. Only as the second of ``Store.save_both``.
+    """
 
     key: str
     record: Record
     expected: int | None
+    old_key: str = ""
 
 
 # A check is its name and what to run; it returns a remark, or None, and raises StoreUnavailable where it fails.
@@ -250,7 +255,8 @@ class Savable(Protocol):
 
 def saved(store: Savable, saving: Saving) -> Outcome:
     """Create or replace a record. That the key of a new one is taken is a conflict."""
-    key, record, expected = saving
+    key, record, expected, old_key = saving
+    assert not old_key
     if expected is not None:
         return store.replace(key, record, expected)
     return Outcome.SAVED if store.create(key, record) else Outcome.CONFLICT

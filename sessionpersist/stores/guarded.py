@@ -113,6 +113,8 @@ class GuardedStore(Drainable):
             both = once()
             if both[0] is not Outcome.CONFLICT or not self._wrote(first.key, first.record):
                 return both
+            if second.old_key:  # it went along with the first, or is left alone
+                return Outcome.SAVED, Outcome.SAVED if self._wrote(second.key, second.record) else None
             return Outcome.SAVED, self._saved_again(second)
 
         return self._guarded("save_both", once, again)

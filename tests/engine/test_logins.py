@@ -111,7 +111,7 @@ class TestNewKey:
         asked.clear()
         post_login(client)
         # Its new key is listed before the session moves there.
-        assert (len(first), len(asked)) == (4, 5)
+        assert (len(first), len(asked)) == (3, 4)
 
     def test_login_by_a_token_leaves_the_session_alone_and_unread(
         self, client: Client, user: User, asked: list[str], caplog: pytest.LogCaptureFixture

@@ -89,7 +89,15 @@ class Dictionary(Drainable):
 
     def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
         outcome = saved(self, first)
-        return outcome, saved(self, second) if outcome is Outcome.SAVED else None
+        if outcome is not Outcome.SAVED or not second.old_key:
+            return outcome, saved(self, second) if outcome is Outcome.SAVED else None
+        held, (key, record, expected, old_key) = self.live(second.old_key), second
+        if held is None:
+            return outcome, Outcome.MISSING
+        if held.version != expected or not self.create(key, record):
+            return outcome, Outcome.CONFLICT
+        self.delete(old_key)
+        return outcome, Outcome.SAVED
 
     def close(self) -> None:
         pass
@@ -357,7 +365,7 @@ def answered(request: Call) -> Operation[Any]:
 
 
 def put(store: Dictionary, saving: Saving) -> Operation[Outcome]:
-    key, record, expected = saving
+    key, record, expected, _ = saving
     if expected is not None:
         return cast(Outcome, (yield Call(store.replace, (key, record, expected), {})))
     created = yield Call(store.create, (key, record), {})

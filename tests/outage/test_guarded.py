@@ -21,7 +21,7 @@ from tests.stores.contract import VerbsContract
 
 from .flaky import FlakyStore
 
-KEY, NEW = "a" * 64, "b" * 64
+KEY, NEW, OLD = "a" * 64, "b" * 64, "c" * 64
 Pair = tuple[FlakyStore, GuardedStore]
 
 
@@ -133,6 +133,29 @@ class TestOneBrokenConnection:
         self.break_once(store, when)
         late = Saving(KEY, record(b"late"), first.version)
         assert guarded.save_both(late, both[1]) == (Outcome.CONFLICT, None)
+
+    def test_one_is_saved_and_the_other_moves(self, pair: Pair, when: str) -> None:
+        store, guarded = pair
+        store.create(KEY, first := record())
+        store.create(OLD, moving := record())
+        self.break_once(store, when)
+        one, two = Saving(KEY, record(b"new"), first.version), Saving(NEW, record(), moving.version, OLD)
+        assert guarded.save_both(one, two) == (Outcome.SAVED, Outcome.SAVED)
+        assert [guarded.get(key) for key in (KEY, NEW, OLD)] == [one.record, two.record, None]
+        self.break_once(store, when)
+        late = Saving(OLD, record(b"late"), two.record.version, NEW)
+        assert guarded.save_both(one._replace(record=record()), late) == (Outcome.CONFLICT, None)
+
+    def test_where_one_was_saved_and_the_other_did_not_move_it_is_left_alone(
+        self, pair: Pair, when: str
+    ) -> None:
+        store, guarded = pair
+        store.create(KEY, saved := record(b"saved"))
+        store.create(OLD, moving := record())
+        self.break_once(store, when)
+        both = Saving(KEY, saved, 7), Saving(NEW, record(), moving.version, OLD)
+        assert guarded.save_both(*both) == (Outcome.SAVED, None)
+        assert (guarded.get(NEW), guarded.get(OLD)) == (None, moving)
 
     def test_where_one_of_two_was_saved_the_other_is_saved_too(self, pair: Pair, when: str) -> None:
         """As in a store that does one thing at a time."""

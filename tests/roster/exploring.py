@@ -38,7 +38,7 @@ USER = "user"  # what their stored keys begin with
 MOST = 1  # sessions
 ENDING, REFUSING = Policy(max_sessions=MOST), Policy(max_sessions=MOST, at_limit=REFUSE)
 STORES = [("OLD",), ("OLD", "NEW"), ("OLD", "NEW"), ("OLD", "NEW", "OLD"), ("OLD", "NEW", "THIRD")]
-KINDS = ("sign_in", "sign_in_over", "sign_in_and_move", "end_all", "drain")
+KINDS = ("sign_in", "sign_in_over", "sign_in_moving", "sign_in_and_move", "end_all", "drain")
 
 
 class Store:
@@ -67,7 +67,7 @@ class Rules(RulesOfHandover):
     """How logins are put together: the code as it is."""
 
     policy = ENDING
-    kinds = KINDS
+    kinds: tuple[str, ...] = KINDS
     ends = True  # whoever is too many is ended
     enters_first = True  # before the session is saved
     compares = True  # a roster that others have changed is read again
@@ -83,7 +83,8 @@ class Rules(RulesOfHandover):
     @property
     def operations(self) -> dict[str, Callable[[World, Process, int], Operation[None]]]:
         return {
-            each.__name__: until_refused(each) for each in (sign_in, sign_in_over, sign_in_and_move, end_all)
+            each.__name__: until_refused(each)
+            for each in (sign_in, sign_in_over, sign_in_moving, sign_in_and_move, end_all)
         }
 
 
@@ -197,8 +198,9 @@ def both(
 ) -> Operation[tuple[Outcome, Outcome | None]]:
     outcomes = yield from world.at(process).save_both(listed, session)
     if outcomes[0] is Outcome.CONFLICT and not rules.compares:
-        key, record, expected = session
+        key, record, expected, old_key = session
         assert expected is not None
+        assert not old_key
         return Outcome.SAVED, (yield from world.at(process).replace(key, record, expected))
     return outcomes
 
@@ -298,6 +300,35 @@ def sign_in_over(world: World, process: Process, number: int) -> Operation[None]
         outcome = outcome or (yield from world.at(process).replace(key, record, held.version))
     if outcome is Outcome.SAVED and entered != process.view.number:
         yield from listing(world, process, enter(None))
+
+
+def sign_in_moving(world: World, process: Process, number: int) -> Operation[None]:
+    """Log in with a session that was there before, as nobody's, and has a new key from then on."""
+    old, nobodys = f"nobody's {number}", saved(process, number)._replace(user_id="")
+    yield from world.at(process).create(old, nobodys)
+    held = yield from world.at(process).get(old)
+    if held is None or held.ended:
+        return
+    now, new = now_ms(), f"{USER} {number}"
+    entry, policy = Entry(str(number), (new,), now, now, LIFE), cast(Rules, world.rules).policy
+    store, owner = cast(records.Store, Store(process)), Owner.of(USER)
+
+    def enter(session: Saving | None = None) -> Rule[Outcome | None]:
+        return limit.entered(store, owner, entry, EXPIRES, policy, {}, session=session)
+
+    record = saved(process, number)
+    session: Saving | None = Saving(new, record, held.version, old)
+    while (yield from listing(world, process, enter(session))) is not Outcome.SAVED:
+        if session is None and (yield from world.at(process).get(new)) is not None:
+            return  # it was ended, or saved as a switch came
+        yield from sleep()
+        if (yield from world.at(process).rotate(old, held.version, new, record)) is not Rotation.TAKEN:
+            break
+        if revision_of(record.version) == process.view.number:
+            return
+        record, session = saved(process, number), None
+    if process.view.number != revision_of(record.version):
+        yield from listing(world, process, enter())
 
 
 def sleep() -> Operation[None]:

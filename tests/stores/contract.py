@@ -500,6 +500,42 @@ class VerbsContract:
             held = new
         assert store.get(live[0]) == live[1]
 
+    def test_save_both_moves_the_second(self, store: Store, live: tuple[str, Record]) -> None:
+        (first, held), old, moving = live, a_key(), a_record(b"other")
+        store.create(old, moving)
+        one, two = (
+            Saving(first, a_record(b"1"), held.version),
+            Saving(a_key(), a_record(b"2"), moving.version, old),
+        )
+        outcome, then = store.save_both(one, two)
+        assert (outcome, store.get(first)) == (Outcome.SAVED, one.record)
+        there = (moving, None) if then is None else (None, two.record)
+        assert (store.get(old), store.get(two.key)) == there
+        assert then in (None, Outcome.SAVED)
+
+    def test_save_both_moves_nothing_over_another_record_nor_what_has_changed(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        (taken, held), first = live, a_key()
+        store.create(first, listed := a_record())
+        store.create(old := a_key(), moving := a_record(b"moving"))
+        cases = [
+            ((taken, moving.version, old), Outcome.CONFLICT),
+            ((ended, moving.version, old), Outcome.CONFLICT),
+            ((a_key(), moving.version ^ 1, old), Outcome.CONFLICT),
+            ((a_key(), moving.version, a_key()), Outcome.MISSING),
+            ((a_key(), expired[1].version, expired[0]), Outcome.MISSING),
+            ((a_key(), ENDED, ended), Outcome.MISSING),
+        ]
+        for (key, version, old_key), refused in cases:
+            before, new = store.get(key), a_record(b"list")
+            moved = Saving(key, a_record(b"new"), version, old_key)
+            outcome, then = store.save_both(Saving(first, new, listed.version), moved)
+            assert (outcome, store.get(first)) == (Outcome.SAVED, new)
+            assert then in (None, refused)
+            assert (store.get(key), store.get(old), store.get(taken)) == (before, moving, held)
+            listed = new
+
     def _both(self, store: Store, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
         """Save both, the second by itself where the store has left it alone."""
         outcome, then = store.save_both(first, second)
@@ -884,6 +920,13 @@ class RoundTrips:
                 "save_both",
                 lambda: store.save_both(
                     Saving(moved, second, first.version), Saving(other, third, fourth.version)
+                ),
+                (Outcome.SAVED, Outcome.SAVED if self.saves_both else None),
+            ),
+            (
+                "save_both",
+                lambda: store.save_both(
+                    Saving(moved, first, second.version), Saving(a_key(), fourth, third.version, other)
                 ),
                 (Outcome.SAVED, Outcome.SAVED if self.saves_both else None),
             ),

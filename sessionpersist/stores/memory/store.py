@@ -54,6 +54,7 @@ from sessionpersist.stores.settings import MemorySettings
 from sessionpersist.stores.texts import printable
 
 FILE = "sessions.lmdb"
+SAVED = Outcome.SAVED
 PLACE_KEY, OF_ROSTERS = PLACE.encode(), ROSTER.encode()
 BATCH = 100  # records that one clearing looks at, and one transaction deletes
 PAGE = 100  # records that a scan reads at a time
@@ -175,14 +176,15 @@ class MemoryStore(Probed):
     def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
         now = now_ms()
         one, other = (
-            (each.key.encode(), self._encoded(each.record), each.expected) for each in (first, second)
+            (each.key.encode(), self._encoded(each.record), each.expected, each.old_key.encode())
+            for each in (first, second)
         )
 
         def change(shared: SharedMap, transaction: Transaction) -> tuple[Outcome, Outcome | None]:
-            outcome = saved(shared, transaction, *one, now)
-            return outcome, saved(shared, transaction, *other, now) if outcome is Outcome.SAVED else None
+            outcome = saved(shared, transaction, now, *one)
+            return outcome, saved(shared, transaction, now, *other) if outcome is Outcome.SAVED else None
 
-        new = sum(len(value) for _, value, expected in (one, other) if expected is None)
+        new = sum(len(value) for _, value, expected, old in (one, other) if old or expected is None)
         return self._added(change, new, now) if new else self._written(change)
 
     def clearing(self) -> Iterator[int]:
@@ -372,12 +374,24 @@ def created(shared: SharedMap, transaction: Transaction, name: bytes, value: byt
 
 
 def saved(
-    shared: SharedMap, transaction: Transaction, name: bytes, value: bytes, expected: int | None, now: int
+    shared: SharedMap,
+    transaction: Transaction,
+    now: int,
+    name: bytes,
+    value: bytes,
+    expected: int | None,
+    old: bytes,
 ) -> Outcome:
-    """Write over a live record of the version that is expected; with None a new one."""
-    if expected is not None:
+    """Save a record as it is to be. See Saving."""
+    if expected is not None and not old:
         return replaced(shared, transaction, name, value, expected, now)
-    return Outcome.SAVED if created(shared, transaction, name, value, now) else Outcome.CONFLICT
+    if expected is not None and (outcome := outcome_of(transaction.get(old), expected, now)) is not SAVED:
+        return outcome
+    if not created(shared, transaction, name, value, now):
+        return Outcome.CONFLICT
+    if old:
+        transaction.delete(old)
+    return SAVED
 
 
 def replaced(
@@ -385,14 +399,18 @@ def replaced(
 ) -> Outcome:
     """Write over a live record of the version that is expected."""
     held = transaction.get(name)
+    outcome = outcome_of(held, expected, now)
+    if outcome is SAVED:
+        shared.put(transaction, name, value, held)
+    return outcome
+
+
+def outcome_of(held: memoryview | None, expected: int, now: int) -> Outcome:
+    """Return what comes of a change of what is there, if that is to have a version."""
     head = None if held is None else head_of(held)
-    if not is_live(head, now):
+    if head is None or not is_live(head, now):
         return Outcome.MISSING
-    assert head is not None
-    if head[0] != expected:
-        return Outcome.CONFLICT
-    shared.put(transaction, name, value, held)
-    return Outcome.SAVED
+    return SAVED if head[0] == expected else Outcome.CONFLICT
 
 
 def delete_live(transaction: Transaction, name: bytes, now: int, version: int | None) -> bool:

@@ -95,22 +95,28 @@ return 2
 # one of the ends is refused, as the server is full, nothing is replaced.
 END_AND_REPLACE = script(f"""for at = 2, #KEYS do redis.call('SET', KEYS[at], ARGV[at + 4], 'PX', ARGV[5]) end
 {REPLACE.text}""")
-# KEYS: two records. ARGV: time; for each the expected version or an empty string for a new record, its value, its TTL.
-# Returns what REPLACE does where the first is not saved, and 2 more than that for the second. That there is none of the
-# first is not confirmed by replicas: it is read again then.
-SAVE_BOTH = script(f"""{LOOK}local function save(name, expected, value, life)
-    local head = look(name)
+# KEYS: two records, and the one that the second takes the place of, if any. ARGV: time; for each the expected version
+# (of that one, where there is one) or an empty string for a new record, its value, its TTL. Returns what REPLACE does
+# where the first is not saved, and 2 more than that for the second. That there is none of the first is not confirmed by
+# replicas: it is read again then.
+SAVE_BOTH = script(f"""{LOOK}local function save(name, expected, value, life, old)
+    local head = look(old or name)
     local absent = head and (head == '' or expiry(head) <= now)
     if expected == '' then
         if not absent then return 1 end
     elseif not head or absent or string.sub(head, 1, 8) == ENDED then return 0
     elseif string.sub(head, 1, 8) ~= expected then return 1 end
+    if old then
+        local new = look(name)
+        if not new or (new ~= '' and expiry(new) > now) then return 1 end
+        redis.call('DEL', old)
+    end
     redis.call('SET', name, value, 'PX', life)
     return 2
 end
 local first = save(KEYS[1], ARGV[2], ARGV[3], ARGV[4])
 if first < 2 then return first end
-return 2 + save(KEYS[2], ARGV[5], ARGV[6], ARGV[7])
+return 2 + save(KEYS[2], ARGV[5], ARGV[6], ARGV[7], KEYS[3])
 """)
 # ARGV: time, new expires_at, its TTL.
 TOUCH = script(f"""{LIVE}if tonumber(ARGV[2]) > expiry(head) then

@@ -172,11 +172,13 @@ class RedisStore(Probed):
         return self._meaning(self._script(scripts.END_AND_REPLACE, names, *own, ttl(until), *ends), OUTCOMES)
 
     def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
+        if second.old_key and self.settings.wait_replicas:
+            return super().save_both(first, second)  # see rotate()
+        names = [self._name(each) for each in (first.key, second.key, second.old_key) if each]
         own: list[Any] = [now_ms()]
-        for _, record, expected in (first, second):
+        for _, record, expected, _ in (first, second):
             own += (b"" if expected is None else packed(expected), pack(record), ttl(record.expires_at))
-        answer = self._script(scripts.SAVE_BOTH, [self._name(first.key), self._name(second.key)], *own)
-        return self._meaning(answer, OUTCOMES_OF_BOTH)
+        return self._meaning(self._script(scripts.SAVE_BOTH, names, *own), OUTCOMES_OF_BOTH)
 
     def scan(self) -> Iterator[tuple[str, Record | None]]:
         """See Drainable.scan(). While the server resizes its table, a record may come twice."""

@@ -11,10 +11,11 @@ from tests.engine.behaviour.contents import Contents
 from tests.engine.behaviour.expiry import Expiry
 from tests.engine.behaviour.keys import Keys
 from tests.engine.behaviour.lifecycle import Lifecycle
+from tests.engine.behaviour.moving import Moving
 from tests.engine.behaviour.rosters import Rosters
 from tests.engine.behaviour.time_outs import TimeOuts
 from tests.engine.support import InForce
 
 
-class EngineBehaviour(InForce, Contents, Keys, Lifecycle, Expiry, TimeOuts, Asynchronous, Rosters):
+class EngineBehaviour(InForce, Contents, Keys, Moving, Lifecycle, Expiry, TimeOuts, Asynchronous, Rosters):
     """All of it."""
