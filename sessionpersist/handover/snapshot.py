@@ -24,7 +24,7 @@ from django.db import Error, connections, router
 
 from sessionpersist import conf, forks
 from sessionpersist.awaiting import in_loop, in_thread, result_of
-from sessionpersist.exceptions import StoreUnavailable
+from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.handover import announcing, quiet, times
 from sessionpersist.handover.rules import MISSED
 from sessionpersist.initial import initial_policy, initial_settings
@@ -361,6 +361,8 @@ def _read_or_keep(held: Snapshot | None) -> Snapshot:
     global _lost
     try:
         fresh = _read_where_possible()
+    except StoreMisconfigured:  # it was read, and what it names can't be used
+        raise
     except (Error, StoreUnavailable) as error:
         if not _lost:
             kind = type(error).__name__
