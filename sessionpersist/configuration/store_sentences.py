@@ -177,6 +177,7 @@ HANDOVER = (
     _("The login configuration could not be read for too long to be sure of the store."),
     _("The login configuration could not be read. Has “migrate” been run?"),
     _("A logout could be noted neither in the store nor in the site's database."),
+    _("This process can't start another thread right now."),
     _("The list of a user's sessions was being changed {number} times in a row."),
     _("The sessions of the engine used before could not be {done}."),
     _("SESSIONPERSIST['INITIAL'] can't be used. {problem}"),

@@ -56,5 +56,5 @@ def outside(call: Callable[[], T]) -> T:
     try:
         begin_thread("sessionpersist-outside", partial(settle, future, leaving_no_connection(call)))
     except NoThread as error:
-        raise StoreUnavailable("No thread can be started to ask outside this transaction.") from error
+        raise StoreUnavailable("This process can't start another thread right now.") from error
     return future.result()

@@ -135,6 +135,7 @@ def test_clearing_ends_in_a_transaction_that_still_sees_what_another_process_has
     assert len(batches) < 20
 
 
+@pytest.mark.django_db(databases="__all__")  # the upkeep forgets old leases, too
 def test_what_was_interrupted_goes_on_where_it_was(
     store: DatabaseStore, asked: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
