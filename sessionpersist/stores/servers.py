@@ -23,7 +23,9 @@ class Crowded(StoreUnavailable):
 
 def check_address(label: str, host: str, port: int) -> None:
     """Raise StoreMisconfigured for what can't be an address. A URL may have a password in it: it is not repeated."""
-    if not host or set(host) & set("/@ "):
+    if not host:
+        raise StoreMisconfigured("No host is entered.", "host")
+    if set(host) & set("/@ "):
         raise StoreMisconfigured(
             f"{label} needs the name or the address of a host, without anything else.", "host"
         )

@@ -52,6 +52,13 @@ def test_configured_store_that_works() -> None:
     ]
 
 
+@pytest.mark.parametrize("store_type", ["REDIS", "MONGODB"])
+def test_a_store_that_nobody_has_filled_in_is_said_to_have_no_host(store_type: str) -> None:
+    result = validate("--type", store_type)
+    assert result.output.splitlines()[-1].endswith("No host is entered.")
+    assert result.error is not None
+
+
 @pytest.mark.parametrize("server", [Valkey, MongoDB])
 def test_real_server_that_works(server: type[Valkey] | type[MongoDB]) -> None:
     configure(**server_fields(server))
