@@ -54,6 +54,7 @@ from sessionpersist.upkeep import sockets
 
 ATTEMPTS = 60  # to save over parallel saves; one of the contenders succeeds each time
 KEY_LENGTH = 32
+UNREAD = -1  # as a life, which is 0 or more
 KEY_CHARACTERS = bytes(ord(VALID_KEY_CHARS[byte % len(VALID_KEY_CHARS)]) for byte in range(256))
 UNEVEN = bytes(range(256 - 256 % len(VALID_KEY_CHARS), 256))  # bytes that would favour the first characters
 
@@ -83,7 +84,7 @@ class SessionStore(Timed):
         self.saved_with_response = False  # the middleware will see to that
         self._moves = False  # to a new key, with the next save
         self._entering = Entering()
-        self._life_before: int | None = None  # of the session as it was read, until it is saved
+        self._life_before: int | None = UNREAD  # what the session said of it as it was read, until it is saved
         self._reading: asyncio.Lock | None = None
 
     @property
@@ -459,7 +460,7 @@ class SessionStore(Timed):
             self._enter_again(before)
             if began:
                 tell_started(type(self), user_id)
-        self._life_before = None
+        self._life_before = UNREAD
         if self._logs_in and user_id:
             self._logs_in = False
             audit.login(self._sealer_of(self._session_key).stored_key, storable_user_id(user_id))
@@ -489,9 +490,10 @@ class SessionStore(Timed):
         """See Entering.relist()."""
         assert self._session_key is not None
         assert self._held is not None
-        lives = (self._life_before or 0, self._life_or_age(data.get(LIFE)))
-        if lives[0] == lives[1] or not self._held.user_id or self._held.user_id != user_of(data):
+        before, after = self._life_before, data.get(LIFE)
+        if before == after or not self._held.user_id or self._held.user_id != user_of(data):
             return
+        lives = self._life_or_age(before), self._life_or_age(after)
         key = self._sealer_of(self._session_key).stored_key
         try:
             self._entering.relist(key, data, self._expires_at(), lives, saved=saved)
@@ -695,10 +697,9 @@ class SessionStore(Timed):
 
     def _with_life(self, data: dict[str, Any]) -> bytes:
         """Serialise the session as it is to be saved: with the life that the policy gives it, if any."""
-        before = data.get(LIFE)
+        if self._life_before == UNREAD:
+            self._life_before = data.get(LIFE)
         self._set_life(data)
-        if self._life_before is None:
-            self._life_before = self._life_or_age(before)
         return self._serialized(data)
 
     def _life_or_age(self, life: int | None) -> int:
