@@ -84,9 +84,7 @@ class SessionStore(Timed):
         self.saved_with_response = False  # the middleware will see to that
         self._moves = False  # to a new key, with the next save
         self._entering = Entering()
-        self._life_before: int | None = (
-            UNREAD  # what the session said of it as it was read, until it is saved
-        )
+        self._life_before: int | None = UNREAD  # of the session as it was read, until it is saved
         self._reading: asyncio.Lock | None = None
 
     @property

@@ -128,7 +128,10 @@ def is_gone(request: HttpRequest) -> bool:
     """Return whether it was the session of this request that could not be saved, and no other. Raises
     StoreUnavailable."""
     session = getattr(request, "session", None)
-    return isinstance(session, SessionStore) and not session.exists(session.session_key)
+    try:
+        return isinstance(session, SessionStore) and not session.exists(session.session_key)
+    except UpdateError:  # it was about to move to a new key
+        return True
 
 
 def pass_on_reason(request: HttpRequest, response: HttpResponse) -> None:

@@ -9,6 +9,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import login
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.base import UpdateError
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
@@ -16,6 +17,9 @@ from django.urls import path
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing
+from sessionpersist.session.reasons import Reason
+from sessionpersist.session.sealing import stored_key
+from sessionpersist.stores.base import now_ms
 from sessionpersist.testing import override_login_configuration
 from tests.engine import urls, views
 from tests.engine.support import RecordingStore, key_of, new_session
@@ -50,13 +54,24 @@ def only_cycle(request: HttpRequest) -> HttpResponse:
     return HttpResponse()
 
 
+def ended_by_then(request: HttpRequest) -> HttpResponse:
+    """A slow page, which draws a new key, and during which staff end the session."""
+    request.session.cycle_key()
+    key = stored_key(request.COOKIES[COOKIE])
+    routing.current_store().end(key, now_ms() + 60_000, Reason.BY_STAFF)
+    raise UpdateError
+
+
 urlpatterns = [
     *urls.urlpatterns,
     path("key/", key_after_login),
     path("async-key/", key_after_async_login),
     path("fail-after-login/", fail),
     path("cycle/", only_cycle),
-    path("", views.ignore, name="home"),  # to which the pages about errors lead
+    path("ended/", ended_by_then),
+    *(
+        path(f"{name}-page/", views.ignore, name=name) for name in ("home", "login")
+    ),  # of the pages about errors
 ]
 
 pytestmark = [pytest.mark.urls(__name__), pytest.mark.django_db(transaction=True)]
@@ -110,6 +125,13 @@ class TestMoving:
     def test_a_visitor_without_a_session_gets_one(self, client: Client, user: User) -> None:
         client.get("/cycle/")
         assert SessionStore().exists(cookie(client))
+
+    def test_a_session_that_was_ended_before_it_moves_is_over(self, client: Client, user: User) -> None:
+        post_login(client)
+        before = cookie(client)
+        assert client.get("/ended/").status_code < 500
+        assert not SessionStore().exists(before)
+        assert text(client.get("/whoami/")) == ""
 
     def test_a_new_password_ends_the_key_before(self, client: Client, user: User) -> None:
         post_login(client)
