@@ -146,11 +146,10 @@ def test_a_transaction_goes_on_with_the_configuration_that_is_known(monkeypatch:
     assert not snapshot.current().kept
 
 
-def test_a_database_that_nobody_can_look_at_does_not_answer(
-    monkeypatch: pytest.MonkeyPatch, django_db_blocker: DjangoDbBlocker
-) -> None:
+@pytest.mark.django_db(databases="__all__")
+def test_a_database_that_nobody_can_look_at_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"postgres://nobody@127.0.0.1:{free_port()}/none"
-    with django_db_blocker.unblock(), added_database("starved", url), translation.override("de"):
+    with added_database("starved", url), translation.override("de"):
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refused)
             assert problem_of("starved") == "antwortet nicht"

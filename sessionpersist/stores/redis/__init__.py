@@ -1,1 +1,1 @@
-"""REDIS: one Redis or Valkey server."""
+"""REDIS: Redis or Valkey, on one server, behind Sentinels or as a Cluster."""
