@@ -46,6 +46,22 @@ def test_each_site_has_its_own_settings(tmp_path: Path) -> None:
         assert f"{tmp_path / name}" in Site(tmp_path / name).python("-c", SETTINGS).stdout
 
 
+NOT_SET_UP = """
+import django
+from django.apps import apps
+from django.conf import settings
+print(settings.configured, apps.ready, list(apps.app_configs))
+django.setup()
+print(apps.is_installed("sessionpersist"), settings.LANGUAGE_CODE, settings.SESSIONPERSIST["KEY_PREFIX"])
+"""
+
+
+def test_a_process_of_a_site_finds_nothing_set_up_and_sets_up_its_own(tmp_path: Path) -> None:
+    for prefix in ("a", "b"):
+        said = Site(tmp_path, KEY_PREFIX=prefix).python("-c", NOT_SET_UP).stdout
+        assert said == f"False False []\nTrue en {prefix}\n"
+
+
 def test_a_script_runs_as_main_and_nothing_of_it_is_left_for_the_next(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

@@ -5,6 +5,10 @@ A start and an end take half a second of a core, and the tests of the long way (
 process that knows nothing of the test) take hundreds of them. What reads settings is not imported beforehand, so a
 fork has the environment that it is given, and nothing of another's. Tests of how a process begins and ends start a
 Python of their own.
+
+Most of these processes are of a site with the settings of tests/load. They are forked from a second process, itself a
+fork, which has imported the modules of that site's apps as well. Each of them begins with neither settings nor apps,
+and sets up Django as its own environment says.
 """
 
 from __future__ import annotations
@@ -36,6 +40,8 @@ from tests.servers.process import Guarded
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 1 << 20  # bytes of a request: arguments and an environment
+SITE = "tests.load.settings"
+SETTINGS = [SITE, "project.settings"]  # modules that read the environment
 LIBC = ctypes.CDLL(None)  # loaded before the forks
 
 BEFOREHAND = [
@@ -52,6 +58,12 @@ BEFOREHAND = [
     *("sessionpersist.engine", "sessionpersist.audit", "sessionpersist.middleware"),
     *("sessionpersist.configuration.probing", "sessionpersist.configuration.pulse"),
     *("sessionpersist.stores.memory", "sessionpersist.stores.mongodb.uri", "sessionpersist.handover.routing"),
+]
+# What needs them, and is imported as an app gets ready.
+WITH_MODELS = [
+    *("django.contrib.auth.admin", "sessionpersist.admin"),
+    *("sessionpersist.checks", "sessionpersist.receivers", "sessionpersist.account.changes"),
+    "sessionpersist.telemetry.opentelemetry",
 ]
 
 
@@ -108,9 +120,7 @@ class Warm:
     """The process that forks. It ends with the one that started it."""
 
     def __init__(self) -> None:
-        self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (self._socket, other):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LONGEST)
+        self._socket, other = _socket_pair()
         with other:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.load.warm", str(other.fileno())],
@@ -172,13 +182,37 @@ class Warm:
         standard: Sequence[int],
         folder: Path | None,
     ) -> AnyProcess:
+        requests = self._of_site if environment.get("DJANGO_SETTINGS_MODULE") == SITE else self._socket
         request = {"argv": arguments, "environment": dict(environment), "folder": str(folder or "")}
         read, write = os.pipe()
         try:
-            socket.send_fds(self._socket, [json.dumps(request).encode()], [*standard, write])
+            socket.send_fds(requests, [json.dumps(request).encode()], [*standard, write])
         finally:
             os.close(write)
         return kind(arguments, os.fdopen(read))
+
+    @functools.cached_property
+    def _of_site(self) -> socket.socket:
+        """What takes the requests for processes of a site."""
+        requests, other = _socket_pair()
+        with other:
+            own = {
+                "PYTHONPATH": str(ROOT),
+                "ENV_FILE": "",
+                "DEBUG": "true",
+                "DATABASE_URL": "sqlite://:memory:",
+            }
+            environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "", **own}
+            arguments = ["-m", "tests.load.warm", "0", SITE]
+            self._site = self.start(arguments, environment, (other.fileno(), 2, 2))
+        return requests
+
+
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (one, other):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LONGEST)
+    return one, other
 
 
 @functools.cache
@@ -217,7 +251,8 @@ def keep_one(request: dict[str, Any], given: int, out: int, err: int, answer: in
         be(request["argv"], request["environment"], (given, out, err))
     for number in (given, out, err):
         os.close(number)
-    with os.fdopen(answer, "w") as told:
+    # Whoever asked may have gone meanwhile.
+    with suppress(BrokenPipeError), os.fdopen(answer, "w") as told:
         print(pid, file=told, flush=True)
         print(
             guard.watch(pid, functools.partial(ended, pid), parent, request["folder"]), file=told, flush=True
@@ -272,6 +307,7 @@ def begin(arguments: list[str], environment: dict[str, str]) -> None:
     """Run what a Python with these arguments does."""
     os.environ.clear()
     os.environ.update(environment)
+    forget_site()
     sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
@@ -288,8 +324,54 @@ def begin(arguments: list[str], environment: dict[str, str]) -> None:
         runpy.run_path(first, run_name="__main__")
 
 
-if __name__ == "__main__":
-    for name in BEFOREHAND:
+def import_all(names: Sequence[str]) -> None:
+    for name in names:
         with suppress(ImportError):  # a driver that is not installed
             importlib.import_module(name)
-    serve(socket.socket(fileno=int(sys.argv[1])))
+
+
+def load_site(settings: str) -> None:
+    """Import what Django imports as it is set up. No app gets ready: that reads settings."""
+    import django
+    from django.apps import AppConfig
+
+    os.environ["DJANGO_SETTINGS_MODULE"] = settings
+    create = AppConfig.create
+
+    def idle(entry: str) -> AppConfig:
+        config = create(entry)
+        config.ready = lambda: None  # type: ignore[method-assign]
+        return config
+
+    AppConfig.create = staticmethod(idle)  # type: ignore[method-assign]
+    django.setup()
+    AppConfig.create = create  # type: ignore[method-assign]
+    import_all(WITH_MODELS)
+
+
+def forget_site() -> None:
+    """Have Django know neither settings nor apps; their modules stay imported."""
+    from django.apps import apps
+    from django.conf import settings
+    from django.db import connections
+    from django.utils.functional import empty
+    from django.utils.translation import trans_real
+
+    settings._wrapped = empty
+    vars(connections).clear()
+    type(connections).__init__(connections)
+    vars(trans_real)["_default"] = None
+    for name in SETTINGS:
+        sys.modules.pop(name, None)
+    apps.app_configs.clear()
+    apps.apps_ready = apps.models_ready = apps.ready = apps.loading = False
+    apps.ready_event.clear()
+    apps.clear_cache()
+
+
+if __name__ == "__main__":
+    import_all(BEFOREHAND)
+    number, *sites = sys.argv[1:]
+    for name in sites:
+        load_site(name)
+    serve(socket.socket(fileno=int(number)))
