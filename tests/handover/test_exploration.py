@@ -18,7 +18,7 @@ from tests.sizes import quick_and_long
 pytestmark = pytest.mark.xdist_group("load")
 
 SEED = 20_261_123
-SOON = 7  # with which it shows soon that a rule is missing
+SOON = 78  # with which it shows soon that a rule is missing
 PORTIONS = 20
 SEARCH = 150_000  # schedules at the most, to find what a missing rule breaks
 
