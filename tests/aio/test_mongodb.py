@@ -137,7 +137,7 @@ class TestConnections:
     ) -> None:
         store.create(key := a_key(), record := a_record())
         pool = pool_of(store)
-        monkeypatch.setattr(pool._places, "most", 3)
+        monkeypatch.setattr(pool._turns, "most", 3)
 
         async def test() -> None:
             found = await asyncio.gather(*(awaited(store.get, key) for _ in range(100)))
@@ -183,7 +183,7 @@ class TestConnections:
         """Its turn, which may just have come, is the next one's."""
         store.create(key := a_key(), record := a_record())
         pool = pool_of(store)
-        monkeypatch.setattr(pool._places, "most", 1)
+        monkeypatch.setattr(pool._turns, "most", 1)
 
         async def test() -> None:
             tasks = [asyncio.ensure_future(awaited(store.get, key)) for _ in range(30)]
