@@ -39,7 +39,6 @@ gc.disable()  # until all tests are collected: nothing of them is garbage
 django.setup()
 
 from sessionpersist import conf, stores  # now that Django is set up
-from sessionpersist.stores.settings import MemorySettings
 from tests import sizes
 from tests.aio.looping import on_a_loop
 from tests.servers import ALL
@@ -119,12 +118,12 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_memory_stays_open() -> Iterator[None]:
-    """Close the In-Memory stores that a test has used: most have a folder of their own, with four files open in it, and
-    a process may have so many."""
+def no_store_stays_open() -> Iterator[None]:
+    """Close the stores that a test has used: most tests have a folder or a prefix, and so stores, of their own. An
+    In-Memory store keeps four files open, and a client of MongoDB three threads that ask the server every few seconds.
+    """
     yield
-    for key in [each for each in stores._open if isinstance(each[0], MemorySettings)]:
-        stores._open.pop(key).close()
+    stores.reset()
 
 
 @pytest.fixture
