@@ -41,7 +41,7 @@ django.setup()
 from sessionpersist import conf, stores  # now that Django is set up
 from tests import sizes
 from tests.aio.looping import on_a_loop
-from tests.servers import ALL
+from tests.servers import ALL, stop_those_of_several
 
 # These tests are about what other projects want to be spared under a test runner (see handover/quiet.py).
 conf.DEFAULTS["QUIET_TESTS"] = False
@@ -77,12 +77,18 @@ BEGIN_FIRST = (
 )
 
 
+def group_of(item: pytest.Item) -> str | None:
+    """Return the group of tests that one process is to run; None: any process may."""
+    mark = item.get_closest_marker("xdist_group")
+    return mark.args[0] if mark else None
+
+
 def turn_of(item: pytest.Item) -> int:
     """Return when the group of a test is to begin; tests of no group fill what time is left."""
-    mark = item.get_closest_marker("xdist_group")
-    if mark is None:
+    group = group_of(item)
+    if group is None:
         return len(BEGIN_FIRST) + 1
-    return BEGIN_FIRST.index(mark.args[0]) if mark.args[0] in BEGIN_FIRST else len(BEGIN_FIRST)
+    return BEGIN_FIRST.index(group) if group in BEGIN_FIRST else len(BEGIN_FIRST)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -96,9 +102,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if getattr(config.option, "loadgroup", False):
         items.sort(key=turn_of)
     for item in items if getattr(config.option, "loadgroup", False) else ():
-        mark = item.get_closest_marker("xdist_group")
-        if mark and not item.nodeid.endswith(end := f"@{mark.args[0]}"):
+        group = group_of(item)
+        if group and not item.nodeid.endswith(end := f"@{group}"):
             item._id = NodeId.parse(item.nodeid + end)  # type: ignore[attr-defined, unused-ignore]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After the last test of a group, stop the servers that it had in common: no other test here needs them."""
+    if nextitem is not None and group_of(item) not in (None, group_of(nextitem)):
+        stop_those_of_several()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,7 +9,7 @@
 Tests run in several processes, each with servers of its own, so that no test meets what another has put on a server,
 paused or killed: one starts in a second at the most. Several servers that make one, such as a cluster, take longer:
 give all tests that use it the same group, `pytest.mark.xdist_group("cluster")`, and one process runs them, with the one
-cluster that `shared` starts there.
+cluster that `shared` starts there, and that conftest.py stops after the last of them.
 """
 
 import atexit
@@ -43,9 +43,11 @@ __all__ = [
     "Watched",
     "require",
     "shared",
+    "stop_those_of_several",
 ]
 
 ALL: tuple[type[Server], ...] = (Valkey, Redis, Postgres, MariaDB, MongoDB)
+SEVERAL = (Cluster, Galera, ReplicaSet, Watched)
 
 AnyServer = TypeVar("AnyServer", bound=Server)
 
@@ -65,6 +67,13 @@ def shared(cls: type[AnyServer], *, tls: bool = False) -> AnyServer:
             atexit.register(server.stop)
     assert isinstance(server, cls)
     return server
+
+
+def stop_those_of_several() -> None:
+    """Stop what is shared and is several servers in one: members that talk to each other are never idle."""
+    with _lock:
+        for key in [each for each in _shared if issubclass(each[0], SEVERAL)]:
+            _shared.pop(key).stop()
 
 
 def require(cls: type[Server], *, tls: bool = False) -> None:
