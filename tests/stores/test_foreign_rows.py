@@ -8,6 +8,7 @@ import sqlite3
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ LOOSE = {
     "an ended record with a payload": {"version": 0},
     "a user of 300 letters": {"user_id": "u" * 300},
 }
+SERVERS: dict[str, type[Postgres | MariaDB]] = {"postgresql": Postgres, "mysql": MariaDB}
 CASES = [
     *(pytest.param("sqlite", each, id=f"SQLite-{name}") for name, each in ODD.items()),
     *(pytest.param("postgresql", each, id=f"PostgreSQL-{name}") for name, each in LOOSE.items()),
@@ -80,47 +82,48 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def place(
-    kind: str, tmp_path: Path, django_db_blocker: DjangoDbBlocker, loose: dict[str, str]
-) -> Iterator[tuple[Probed, Write]]:
+def place(kind: str, tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[tuple[Probed, Write]]:
     """A store, and a way to write anything into it."""
     if kind == "memory":
         memory = MemoryStore(tmp_path, "site", timeout=5)
         yield memory, lambda key, row: None  # what is foreign there is in test_memory.py
         memory.close()
         return
-    url = loose.get(kind) or f"sqlite:///{tmp_path}/foreign.sqlite3"
-    with django_db_blocker.unblock(), added_database("foreign", url) as alias:
-        store = DatabaseStore(DatabaseSettings(database=alias), timeout=5)
-        store.prepare()
-        yield store, writer(alias)
+    with django_db_blocker.unblock():
+        url = loosened(SERVERS[kind]) if kind in SERVERS else f"sqlite:///{tmp_path}/foreign.sqlite3"
+        with added_database("foreign", url) as alias:
+            store = DatabaseStore(DatabaseSettings(database=alias), timeout=5)
+            store.prepare()
+            yield store, writer(alias)
+            with connections[alias].cursor() as cursor:
+                cursor.execute("DELETE FROM sessionpersist_storedsession")
 
 
-@pytest.fixture
-def loose(kind: str, django_db_blocker: DjangoDbBlocker) -> dict[str, str]:
-    """Databases whose table somebody has changed, so that it takes nulls and long texts."""
-    servers: dict[str, type[Postgres | MariaDB]] = {"postgresql": Postgres, "mysql": MariaDB}
-    if kind not in servers:
-        return {}
-    require(servers[kind])
-    url = shared(servers[kind]).create_database(f"foreign_{secrets.token_hex(4)}")
-    changes = {
-        "postgresql": ["ALTER {} DROP NOT NULL", "ALTER user_id TYPE text"],
-        "mysql": ["MODIFY {} {} NULL"],
-    }[kind]
+def loosened(server: type[Postgres | MariaDB]) -> str:
+    """Return the URL of a database whose table somebody has changed, so that it takes nulls and long texts."""
+    require(server)
+    return _loosened(server)
+
+
+@cache
+def _loosened(server: type[Postgres | MariaDB]) -> str:
+    url = shared(server).create_database(f"foreign_{secrets.token_hex(4)}")
+    changes = ["MODIFY {} {} NULL"]
+    if server is Postgres:
+        changes = ["ALTER {} DROP NOT NULL", "ALTER user_id TYPE text"]
     types = {
         "payload": "longblob",
         "version": "bigint",
         "created_at": "bigint",
         "user_id": "text",
     }
-    with django_db_blocker.unblock(), added_database("loosened", url) as alias:
+    with added_database("loosened", url) as alias:
         DatabaseStore(DatabaseSettings(database=alias), timeout=5).prepare()
         with connections[alias].cursor() as cursor:
             for column, type_ in types.items():
                 for change in changes:
                     cursor.execute(f"ALTER TABLE sessionpersist_storedsession {change.format(column, type_)}")
-    return {kind: url}
+    return url
 
 
 def write_sqlite(connection: Any, table: str, key: str, row: dict[str, Any]) -> None:

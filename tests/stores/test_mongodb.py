@@ -54,41 +54,8 @@ LISTENER = Commands()
 monitoring.register(LISTENER)
 
 
-class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords):
-    def make_store(self) -> Probed:
-        require(MongoDB)
-        server = shared(MongoDB)
-        settings = MongoSettings(
-            database=server.database,
-            host=server.host,
-            port=server.port,
-            username=server.username,
-            auth_source=server.auth_source,
-        )
-        return MongoStore(settings, server.password, timeout=5, prefix="contract")
-
-    def make_store_of_a_new_place(self) -> Probed:
-        return mongo_store(prefix=f"place_{a_key()[:8]}")
-
-    def foreign(self, store: MongoStore) -> dict[str, Callable[[str], object]]:
-        whole = document_of(a_record())
-        other: dict[str, list[Any]] = {
-            "payload": ["text", 7, {"$": b""}, [b"", b"x"]],
-            "version": ["7", 1.5, True, -1, Decimal128("7"), DatetimeMS(7), [7]],
-            "created_at": ["now", now_ms(), DatetimeMS(-1), Timestamp(1, 1), [DatetimeMS(7)]],
-            "expires_at": ["never", now_ms() + 60_000, 2**62, Int64(2**62), MaxKey(), [DatetimeMS(2**50)]],
-            "user_id": [7, b"7", ["7"], {"id": "7"}],
-        }
-        documents: dict[str, dict[str, Any]] = {"nothing": {}}
-        for field, values in other.items():
-            documents[f"without {field}"] = {name: whole[name] for name in whole if name != field}
-            for value in (None, *values):
-                documents[f"{field}: {value!r}"] = whole | {field: value}
-
-        def writer(document: dict[str, Any]) -> Callable[[str], object]:
-            return lambda key: store._sessions.insert_one({"_id": key, **document})
-
-        return {what: writer(document) for what, document in documents.items()}
+class ReadsOfADrain:
+    """Documents of which a page is to hold none, or few."""
 
     @pytest.mark.parametrize(
         "change",
@@ -124,6 +91,43 @@ class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRe
         assert dict(store.scan()) == records
         assert store.get_many([*records, a_key()]) == records
         assert store.count() == 5
+
+
+class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords, ReadsOfADrain):
+    def make_store(self) -> Probed:
+        require(MongoDB)
+        server = shared(MongoDB)
+        settings = MongoSettings(
+            database=server.database,
+            host=server.host,
+            port=server.port,
+            username=server.username,
+            auth_source=server.auth_source,
+        )
+        return MongoStore(settings, server.password, timeout=5, prefix="contract")
+
+    def make_store_of_a_new_place(self) -> Probed:
+        return mongo_store(prefix=f"place_{a_key()[:8]}")
+
+    def foreign(self, store: MongoStore) -> dict[str, Callable[[str], object]]:
+        whole = document_of(a_record())
+        other: dict[str, list[Any]] = {
+            "payload": ["text", 7, {"$": b""}, [b"", b"x"]],
+            "version": ["7", 1.5, True, -1, Decimal128("7"), DatetimeMS(7), [7]],
+            "created_at": ["now", now_ms(), DatetimeMS(-1), Timestamp(1, 1), [DatetimeMS(7)]],
+            "expires_at": ["never", now_ms() + 60_000, 2**62, Int64(2**62), MaxKey(), [DatetimeMS(2**50)]],
+            "user_id": [7, b"7", ["7"], {"id": "7"}],
+        }
+        documents: dict[str, dict[str, Any]] = {"nothing": {}}
+        for field, values in other.items():
+            documents[f"without {field}"] = {name: whole[name] for name in whole if name != field}
+            for value in (None, *values):
+                documents[f"{field}: {value!r}"] = whole | {field: value}
+
+        def writer(document: dict[str, Any]) -> Callable[[str], object]:
+            return lambda key: store._sessions.insert_one({"_id": key, **document})
+
+        return {what: writer(document) for what, document in documents.items()}
 
     def commands(self, store: Probed, action: Callable[[], object]) -> int:
         before = len(LISTENER.names)

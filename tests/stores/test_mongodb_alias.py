@@ -24,10 +24,11 @@ from sessionpersist.stores.mongodb.store import MongoStore
 from sessionpersist.stores.settings import MongoSettings
 from sessionpersist.testing import override_login_configuration
 from tests.servers import MongoDB, ReplicaSet, require, shared
-from tests.stores.contract import BESIDE_REQUESTS, a_key, a_record
+from tests.stores.contract import BESIDE_ANOTHER, VerbsContract, a_key, a_record
 from tests.stores.databases import imported
 from tests.stores.parallel import in_threads
 from tests.stores.places import mongo_store
+from tests.stores.test_mongodb import ReadsOfADrain
 from tests.stores.test_mongodb import TestMongoStore as OneServer
 
 pytestmark = pytest.mark.xdist_group("replica_set")
@@ -110,7 +111,11 @@ def store_on(alias: str, prefix: str = "alias", timeout: float = 5) -> MongoStor
 
 
 class TestContract(OneServer):
-    long_parts = BESIDE_REQUESTS
+    long_parts = (
+        *BESIDE_ANOTHER,
+        VerbsContract,
+        ReadsOfADrain,
+    )  # whose commands are those of any other MongoDB
 
     @pytest.fixture(autouse=True)
     def on_the_database_of_the_project(self, alias: str, monkeypatch: pytest.MonkeyPatch) -> None:

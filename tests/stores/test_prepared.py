@@ -17,7 +17,7 @@ from sessionpersist.stores.database import prepared
 from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import Postgres, require, shared
-from tests.stores.contract import a_key, a_record
+from tests.stores.contract import BESIDE_ANOTHER, ClearsItself, a_key, a_record
 from tests.stores.databases import added_database
 from tests.stores.test_database import TestDatabaseStoreOnPostgresql as OnPostgresql
 
@@ -170,9 +170,10 @@ def interrupted() -> NoReturn:
 
 
 class TestThroughCursors(OnPostgresql):
-    """The whole contract as well for connections that do without."""
+    """The contract of requests as well for connections that do without: all other statements go the same way."""
 
     alias = "contract_cursors"
+    long_parts = (*BESIDE_ANOTHER, ClearsItself, OnPostgresql)
 
     @pytest.fixture(autouse=True)
     def watched(self, database: None, unblocked: None) -> Iterator[None]:

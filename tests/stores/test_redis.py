@@ -18,7 +18,7 @@ from sessionpersist.stores.redis.wire import Wire
 from sessionpersist.stores.settings import RedisSettings
 from tests.servers import Redis, Valkey, require, shared
 from tests.stores.contract import (
-    BESIDE_REQUESTS,
+    BESIDE_ANOTHER,
     ForeignRecords,
     GetsAPlace,
     HasAPlace,
@@ -218,4 +218,4 @@ def connections(client: Any) -> set[str]:
 
 class TestRedisStoreOnRedis(TestRedisStoreOnValkey):
     server = Redis
-    long_parts = BESIDE_REQUESTS
+    long_parts = BESIDE_ANOTHER

@@ -13,6 +13,7 @@ from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.stores.settings import RedisSettings
 from tests.servers import Cluster, Server, Valkey, Watched, require, shared
+from tests.sizes import first_of_each
 from tests.stores.contract import a_key
 from tests.stores.parallel import in_processes
 from tests.stores.test_cluster import cluster_store
@@ -26,18 +27,19 @@ def single() -> RedisStore:
     return RedisStore(RedisSettings(host=server.host, port=server.port), server.password, 5, "tests")
 
 
-KINDS = pytest.mark.parametrize(
-    ("server", "make"),
-    [(Valkey, single), (Watched, sentinel_store), (Cluster, cluster_store)],
-    ids=["Valkey", "Sentinel", "Cluster"],  # functions have no name that is the same in each process
-)
+KINDS: list[tuple[type[Server], Callable[[], RedisStore]]] = [
+    (Valkey, single),
+    (Watched, sentinel_store),
+    (Cluster, cluster_store),
+]
+IDS = ["Valkey", "Sentinel", "Cluster"]  # functions have no name that is the same in each process
 
 
 def reads(store: RedisStore) -> str:
     return str(store.get(a_key()))
 
 
-@KINDS
+@pytest.mark.parametrize(("server", "make"), first_of_each(KINDS, lambda case: "the driver's pool"), ids=IDS)
 def test_a_child_asks_while_threads_of_the_parent_are_in_the_drivers_pool(
     server: type[Server], make: Callable[[], RedisStore]
 ) -> None:
@@ -66,7 +68,7 @@ def test_a_child_asks_while_threads_of_the_parent_are_in_the_drivers_pool(
         store.close()
 
 
-@KINDS
+@pytest.mark.parametrize(("server", "make"), KINDS, ids=IDS)
 def test_a_lock_that_is_held_at_the_fork_is_another_in_the_child(
     server: type[Server], make: Callable[[], RedisStore]
 ) -> None:

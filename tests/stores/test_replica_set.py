@@ -20,8 +20,9 @@ from sessionpersist.stores.mongodb.store import MongoStore
 from sessionpersist.stores.settings import MongoSettings
 from tests.servers import ReplicaSet, require, shared
 from tests.servers.places import free_port
-from tests.stores.contract import BESIDE_REQUESTS, a_key, a_record
+from tests.stores.contract import BESIDE_ANOTHER, a_key, a_record
 from tests.stores.places import mongo_store
+from tests.stores.test_mongodb import ReadsOfADrain
 from tests.stores.test_mongodb import TestMongoStore as OneServer
 
 pytestmark = pytest.mark.xdist_group("replica_set")
@@ -62,7 +63,7 @@ class TestReplicaSet(OneServer):
 
     rotates_at_once = False  # the new record is confirmed before the old one goes
     several: ClassVar = {"rotate": 2}
-    long_parts = BESIDE_REQUESTS
+    long_parts = (*BESIDE_ANOTHER, ReadsOfADrain)
 
     @pytest.fixture(autouse=True)
     def on_the_replica_set(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from sessionpersist.stores.settings import RedisSettings
 from tests.servers import Watched, require, shared
 from tests.servers.places import free_port
 from tests.servers.sentinel import NAME
-from tests.stores.contract import BESIDE_REQUESTS, a_key, a_record
+from tests.stores.contract import BESIDE_ANOTHER, a_key, a_record
 from tests.stores.parallel import in_threads
 from tests.stores.test_cluster import asked, fault
 from tests.stores.test_redis import TestRedisStoreOnValkey as OnValkey
@@ -48,7 +48,7 @@ def sentinel_store(
 
 class TestSentinelStore(OnValkey):
     server = Watched
-    long_parts = BESIDE_REQUESTS
+    long_parts = BESIDE_ANOTHER
 
     def make_store(self) -> Probed:
         return sentinel_store(prefix="[contract]*")
