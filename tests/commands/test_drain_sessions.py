@@ -124,7 +124,7 @@ class TestOnARealSite:
     ) -> None:
         drain = start(site, "--rate", "1000")
         while source.count() > SESSIONS - 500:
-            time.sleep(0.01)
+            time.sleep(0.05)
         drain.kill()
         assert drain.wait() == -signal.SIGKILL
         assert 0 < source.count() < SESSIONS
@@ -141,7 +141,7 @@ class TestOnARealSite:
         drain = warm().start(command, site.environment, (end, end, end))
         os.close(end)
         while source.count() > SESSIONS - 500:
-            time.sleep(0.01)
+            time.sleep(0.05)
         os.kill(drain.pid, signal.SIGINT)
         said = read_all(output).decode()
         os.close(output)

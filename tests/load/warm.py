@@ -59,11 +59,18 @@ BEFOREHAND = [
     *("sessionpersist.configuration.probing", "sessionpersist.configuration.pulse"),
     *("sessionpersist.stores.memory", "sessionpersist.stores.mongodb.uri", "sessionpersist.handover.routing"),
 ]
-# What needs them, and is imported as an app gets ready.
+# What needs them, and is imported as an app gets ready, or with the first page.
 WITH_MODELS = [
     *("django.contrib.auth.admin", "sessionpersist.admin"),
     *("sessionpersist.checks", "sessionpersist.receivers", "sessionpersist.account.changes"),
-    "sessionpersist.telemetry.opentelemetry",
+    *("sessionpersist.telemetry.opentelemetry", "sessionpersist.account.views", "sessionpersist.health"),
+    *("django.contrib.auth.views", "django.contrib.auth.backends", "django.contrib.auth.middleware"),
+    *("django.contrib.messages.middleware", "django.contrib.messages.storage.fallback"),
+    *("django.contrib.sessions.serializers", "django.contrib.contenttypes.views"),
+    *("django.contrib.staticfiles.views", "django.contrib.staticfiles.storage"),
+    *("django.middleware.clickjacking", "django.middleware.common", "django.middleware.locale"),
+    *("django.middleware.security", "django.template.loaders.cached", "django.conf.locale.en.formats"),
+    *("sessionpersist.templatetags.sessionpersist", "sessionpersist.templatetags.sessionpersist_times"),
 ]
 
 
