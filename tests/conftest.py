@@ -72,8 +72,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 # The groups that take longest, which begin first: with what begins late, one process is at work and the others wait.
 BEGIN_FIRST = (
-    *("load", "replica_set", "browser handover", "upkeep", "browser truth", "browser timeout"),
-    *("browser login_configuration", "browser password_again", "wheel", "demo", "tutorial"),
+    *("browser stores", "browser page", "browser users", "load", "replica_set", "upkeep"),
+    *("wheel", "demo", "tutorial"),
 )
 
 

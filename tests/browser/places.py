@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from sessionpersist.stores.base import PLACE, is_roster
+from tests.load.warm import warm
 from tests.servers import MongoDB, Valkey, shared
 
 ALIAS = "sessions"
@@ -58,7 +58,8 @@ def in_memory(folder: Path) -> Found:
     files = list(folder.glob("sessionpersist-*/sessions.lmdb"))
     if not files:
         return {}
-    said = subprocess.run([sys.executable, "-c", READ, files[0]], capture_output=True, text=True, check=True)
+    said = warm().run(["-c", READ, str(files[0])], os.environ, "", seconds=30)
+    assert said.returncode == 0, said.stderr
     return dict(line.split(" ", 1) for line in said.stdout.splitlines())
 
 

@@ -15,7 +15,7 @@ from tests.browser.places import Place
 from tests.browser.visitor import PASSWORD, Visitor
 from tests.load.site import Node
 
-pytestmark = pytest.mark.xdist_group("browser accessibility")
+pytestmark = pytest.mark.xdist_group("browser page")
 
 Stores = dict[str, Place]
 NewContext = Callable[..., BrowserContext]
@@ -225,7 +225,10 @@ class TestWithoutScript(OnOneNode):
 
 
 class TestKeyboard(OnOneNode):
-    @pytest.mark.parametrize("viewport", [PHONE, WIDE], ids=["phone", "wide"])
+    @pytest.mark.parametrize(
+        "viewport",
+        [pytest.param(PHONE, id="phone"), pytest.param(WIDE, id="wide", marks=pytest.mark.long)],
+    )
     def test_what_has_the_focus_is_in_sight(
         self, new_context: NewContext, node: Node, viewport: dict[str, int]
     ) -> None:

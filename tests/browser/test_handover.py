@@ -21,7 +21,7 @@ from tests.load.site import Node
 from tests.servers import Valkey
 from tests.sizes import quick_and_long
 
-pytestmark = pytest.mark.xdist_group("browser handover")
+pytestmark = pytest.mark.xdist_group("browser stores")
 
 Stores = dict[str, Place]
 LONG = 120_000  # milliseconds, for all of them to move on a busy machine

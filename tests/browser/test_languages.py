@@ -13,7 +13,7 @@ from tests.browser.visitor import PASSWORD, USER
 from tests.languages.test_catalogues import path_of
 from tests.load.site import Node
 
-pytestmark = pytest.mark.xdist_group("browser accessibility")
+pytestmark = pytest.mark.xdist_group("browser page")
 
 ADDRESS = "/admin/sessionpersist/loginconfiguration/"
 WIDTHS = (320, 768, 1600)
@@ -26,7 +26,8 @@ def words(language: str) -> dict[str, str]:
 
 class TestLanguage(OnOneNode):
     @pytest.mark.parametrize(
-        ("language", "direction", "scheme"), [("de", "ltr", "light"), ("ar", "rtl", "dark")]
+        ("language", "direction", "scheme"),
+        [pytest.param("de", "ltr", "light", marks=pytest.mark.long), ("ar", "rtl", "dark")],
     )
     def test_the_page_and_what_a_store_says(
         self,

@@ -5,9 +5,9 @@ Each test that saves has a site of its own, which begins in In-Memory.
 
 from __future__ import annotations
 
-import json
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
@@ -17,7 +17,7 @@ from tests.browser.places import TYPES, Place
 from tests.browser.visitor import PASSWORD, USER, Visitor
 from tests.load.site import Node
 
-pytestmark = pytest.mark.xdist_group("browser login_configuration")
+pytestmark = pytest.mark.xdist_group("browser stores")
 
 Stores = dict[str, Place]
 
@@ -33,9 +33,14 @@ def processes() -> int:
 
 def move(visitor: Visitor, place: Place) -> None:
     """Fill in the form, save, and be in the new store with the same session."""
-    session_key = visitor.session_key
     visitor.open_configuration()
     visitor.choose(place)
+    save_and_move(visitor, place)
+
+
+def save_and_move(visitor: Visitor, place: Place) -> None:
+    """Save what the form says, and be in that store with the same session."""
+    session_key = visitor.session_key
     visitor.save()
     visitor.check_saved(place)
     visitor.wait_until_in_force(place)
@@ -67,9 +72,11 @@ def strict_policy(page: Page) -> Iterator[None]:
         page.unroute_all(behavior="ignoreErrors")  # the page may be asking for its panels at this moment
 
 
-def configured(node: Node) -> dict[str, object]:
-    found: dict[str, object] = json.loads(node.site.manage("login_configuration", "show", "--json"))
-    return found
+def configured(node: Node) -> list[tuple[object, ...]]:
+    """All that is saved."""
+    tables = ("loginconfiguration", "revision", "policychange")
+    with closing(sqlite3.connect(node.site.file)) as site:
+        return [row for each in tables for row in site.execute(f"SELECT * FROM sessionpersist_{each}")]  # noqa: S608
 
 
 def try_and_move(visitor: Visitor, place: Place, screenshot: Screenshot) -> None:
@@ -82,7 +89,7 @@ def try_and_move(visitor: Visitor, place: Place, screenshot: Screenshot) -> None
     expect(visitor.verdict()).to_have_text("The connection works.")
     assert place.look() == before, "a test leaves nothing behind"
 
-    move(visitor, place)
+    save_and_move(visitor, place)
     screenshot(visitor.page, f"home-{name}")
     visitor.open_configuration()
     expect(visitor.status()).to_contain_text(place.label)

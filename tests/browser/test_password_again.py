@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
+from tests.browser.conftest import OnOneNode
 from tests.browser.places import Place
 from tests.browser.test_login_configuration import configured, move, strict_policy
 from tests.browser.visitor import PASSWORD, Visitor
 from tests.load.site import Node
 
-pytestmark = pytest.mark.xdist_group("browser password_again")
+pytestmark = pytest.mark.xdist_group("browser page")
 
 Stores = dict[str, Place]
 
@@ -95,20 +96,22 @@ class TestAlways:
         expect(page.locator(".messagelist .success")).to_contain_text("was abandoned")
 
 
-def test_shortly_after_the_login_it_is_not_asked_for_and_an_open_page_asks_once_it_is_due(
-    visitor: Visitor, stores: Stores
-) -> None:
-    page = visitor.page
-    visitor.log_in()
-    page.clock.install()
-    visitor.open_configuration()
-    visitor.choose(stores["REDIS"])
-    expect(own_password(page)).to_be_hidden()
-    page.clock.fast_forward("10:01")
-    expect(own_password(page)).to_be_visible()
-    expect(visitor.field(stores["REDIS"], "Password")).to_have_value(re.compile(".+"))
+class TestShortlyAfterTheLogin(OnOneNode):
+    def test_it_is_not_asked_for_and_an_open_page_asks_once_it_is_due(
+        self, visitor: Visitor, stores: Stores
+    ) -> None:
+        page = visitor.page
+        visitor.log_in()
+        page.clock.install()
+        visitor.open_configuration()
+        visitor.choose(stores["REDIS"])
+        expect(own_password(page)).to_be_hidden()
+        page.clock.fast_forward("10:01")
+        expect(own_password(page)).to_be_visible()
+        expect(visitor.field(stores["REDIS"], "Password")).to_have_value(re.compile(".+"))
 
 
+@pytest.mark.long  # as tests of a handover do again and again
 def test_shortly_after_the_login_a_store_is_saved_without_it(visitor: Visitor, stores: Stores) -> None:
     visitor.log_in()
     move(visitor, stores["REDIS"])

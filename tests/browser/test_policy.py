@@ -9,7 +9,7 @@ from tests.browser.conftest import PHONE, Screenshot
 from tests.browser.test_login_configuration import strict_policy
 from tests.browser.visitor import Visitor
 
-pytestmark = pytest.mark.xdist_group("browser policy")
+pytestmark = pytest.mark.xdist_group("browser page")
 
 NUMBER = "Enter a whole number from 1 to 52,596,000, or leave this empty."
 

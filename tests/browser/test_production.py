@@ -14,7 +14,7 @@ from tests.browser.secure import key_pin, production
 from tests.browser.visitor import USER, Visitor
 from tests.servers.certificates import Certificates, make_certificates
 
-pytestmark = pytest.mark.xdist_group("browser production")
+pytestmark = pytest.mark.xdist_group("browser users")
 
 LINKS = "Array.from(document.links, each => each.href)"
 INLINE_SCRIPT = """() => {

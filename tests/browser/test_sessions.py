@@ -13,7 +13,7 @@ from tests.browser.conftest import Screenshot
 from tests.browser.visitor import PASSWORD, USER, Visitor
 from tests.load.site import Node
 
-pytestmark = pytest.mark.xdist_group("browser sessions")
+pytestmark = pytest.mark.xdist_group("browser users")
 
 PHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "

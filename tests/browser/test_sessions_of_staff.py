@@ -13,7 +13,7 @@ from tests.browser.test_login_configuration import strict_policy
 from tests.browser.visitor import USER, Visitor
 from tests.load.site import Node
 
-pytestmark = pytest.mark.xdist_group("browser sessions_of_staff")
+pytestmark = pytest.mark.xdist_group("browser users")
 
 CONTENT = "#content-main"  # around it are Django's own breadcrumbs
 ON_A_PHONE = (

@@ -14,7 +14,7 @@ from tests.browser.conftest import THEMES, Screenshot
 from tests.browser.visitor import PASSWORD, USER
 from tests.load.site import Node, Site
 
-pytestmark = pytest.mark.xdist_group("browser themes")
+pytestmark = pytest.mark.xdist_group("browser page")
 
 WIDTHS = (320, 480, 640, 768, 1024, 1280, 1600)
 ADDRESS = "/admin/sessionpersist/loginconfiguration/"

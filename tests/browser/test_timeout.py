@@ -12,7 +12,7 @@ from tests.browser.conftest import Screenshot, lasting_node
 from tests.browser.visitor import PASSWORD, USER, Visitor
 from tests.load.site import Node, Site
 
-pytestmark = pytest.mark.xdist_group("browser timeout")
+pytestmark = pytest.mark.xdist_group("browser users")
 
 IDLE = 30  # minutes: what staff have set
 WARNED_AT_ONCE = 19_000  # milliseconds that a session lasts, so that its pages warn as they are opened

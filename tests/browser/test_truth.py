@@ -16,7 +16,7 @@ from tests.browser.visitor import Visitor
 from tests.load.site import Node
 from tests.servers import Valkey
 
-pytestmark = pytest.mark.xdist_group("browser truth")
+pytestmark = pytest.mark.xdist_group("browser page")
 
 Stores = dict[str, Place]
 POLL = 5_000  # milliseconds between two polls of the status, see status.js
@@ -218,10 +218,12 @@ class TestVerdict(OnOneNode):
         expect(visitor.page.locator("#sp-result")).to_contain_text("Tried: REDIS at 127.0.0.1:")
         return visitor
 
+    @pytest.mark.long
     def test_it_goes_as_a_field_is_edited(self, tested: Visitor, stores: Stores) -> None:
         tested.field(stores["REDIS"], "Port").press("1")
         expect(tested.page.locator("#sp-result")).to_be_empty()
 
+    @pytest.mark.long
     def test_it_goes_as_a_box_is_ticked(self, tested: Visitor, stores: Stores) -> None:
         tested.field(stores["REDIS"], "Use TLS").check()
         expect(tested.page.locator("#sp-result")).to_be_empty()
