@@ -21,8 +21,8 @@ from tests.stores.databases import added_database
 
 ALIAS = "engine_sessions"
 
-# What the engine does by itself: it is the same on any database.
-BESIDE_RECORDS = (Asynchronous, Contents, Expiry, Keys, TimeOuts)
+# What the engine does by itself: it is the same on any store.
+BESIDE_RECORDS = (Contents, Expiry, Keys, TimeOuts)
 
 
 class TestInMemory(EngineBehaviour):
@@ -32,19 +32,23 @@ class TestInMemory(EngineBehaviour):
 
 
 class TestRedis(EngineBehaviour):
+    long_parts = (Asynchronous, *BESIDE_RECORDS)
+
     @pytest.fixture
     def fields(self) -> Fields:
         return server_fields(Valkey)
 
 
 class TestMongo(EngineBehaviour):
+    long_parts = (Asynchronous, *BESIDE_RECORDS)
+
     @pytest.fixture
     def fields(self) -> Fields:
         return server_fields(MongoDB)
 
 
 class TestSQLite(EngineBehaviour):
-    long_parts = BESIDE_RECORDS
+    long_parts = (Asynchronous, *BESIDE_RECORDS)
 
     @pytest.fixture
     def fields(self, tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[Fields]:
@@ -56,6 +60,8 @@ class TestSQLite(EngineBehaviour):
 
 
 class TestPostgreSQL(EngineBehaviour):
+    long_parts = BESIDE_RECORDS  # a database has a connection for each thread that a coroutine meets
+
     @pytest.fixture
     def fields(self, django_db_blocker: DjangoDbBlocker) -> Iterator[Fields]:
         with django_db_blocker.unblock(), extra_database(ALIAS, **postgres_values()):
@@ -74,7 +80,7 @@ def latin1() -> str:
 
 
 class TestMariaDBInLatin1(EngineBehaviour):
-    long_parts = BESIDE_RECORDS
+    long_parts = (Asynchronous, *BESIDE_RECORDS)
 
     @pytest.fixture
     def fields(self, latin1: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Fields]:
