@@ -91,11 +91,16 @@ class SessionStore(Timed):
     def session_key(self) -> str | None:
         """The key of the session. One that is about to move to a new key does so now: it may be looked for there.
 
-        Raises as save() does.
+        Once the request has been served it is the key under which the session is, moved or not. Raises as save() does.
         """
-        if self._moves:
+        if self._moves and self.saved_with_response:
             # Where a view on a loop asks, as none of the middleware does, Django lets nobody ask a database.
             outside(self._move) if on_a_loop() else self._move()
+        return self._session_key
+
+    @property
+    def key_in_store(self) -> str | None:
+        """The key under which the store has the session, which may be about to move to another one."""
         return self._session_key
 
     def is_empty(self) -> bool:
@@ -122,10 +127,11 @@ class SessionStore(Timed):
 
     def create(self) -> None:
         """Save as a new session under a fresh random key. It is not looked up first: a clash is next to impossible, and
-        the store would refuse it."""
+        the store would refuse it. One that was about to move to such a key is there then."""
         if self._moves:
             self._move()
-        self._create()
+        else:
+            self._create()
 
     def save(self, must_create: bool = False) -> None:
         """Save the session: a changed one over the version that was read, an unchanged one as a new expiry only.
@@ -136,7 +142,7 @@ class SessionStore(Timed):
         if routing.holds_up_the_loop():
             return in_thread(self.save, must_create)  # once for all that it asks
         if self._moves or self._session_key is None:
-            return self._move() if self._moves else self.create()
+            return self.create()
         data = self._get_session(no_load=must_create)
         if must_create:
             self._save_new(data)
@@ -157,8 +163,11 @@ class SessionStore(Timed):
         A session that is not there is deleted, too: it may be gone from the primary only, by a logout that no replica
         has confirmed. Only the store can say that it will not come back.
         """
+        if self._moves and session_key is not None and session_key == self._session_key:
+            self._move()  # it is another one by now
         key = (self._session_key or self._missed) if session_key is None else session_key
-        self._moves = self._moves and session_key not in (None, self._session_key)
+        if self._moves and session_key is None:
+            self._moves, self._session_key = False, self._session_key or new_key()  # which leads nowhere
         if is_key(key):
             key = session_key = Secret(key)
             try:
@@ -174,19 +183,20 @@ class SessionStore(Timed):
     def cycle_key(self) -> None:
         """Move the session to a new key. What another request saved under the old key meanwhile comes along.
 
-        The session of a request that is being served moves when it is saved with the response, in one exchange with
-        what else has changed, such as its user at a login; or before that, when somebody asks for its key. A limit that
-        refuses a login needs the key before.
+        Nobody's session, in a request that is being served, moves when it is saved with the response, in one exchange
+        with what else has changed, such as its user at a login; or before that, when somebody asks for its key. A limit
+        that refuses a login needs the key before. That of a user may be ended meanwhile under the key that it has.
         """
-        self._get_session()
+        data, limit = self._get_session(), entering.limit()
         self._moves = self.modified = self._key_is_new = True
-        limit = entering.limit()
-        if not self.saved_with_response or (limit is not None and limit.refuses):
+        if not self.saved_with_response or user_of(data) or (limit is not None and limit.refuses):
             self._move()
 
     def seen_from(self, request: HttpRequest) -> None:
-        """Note what the roster of the user is to say of a login by this request."""
-        self._entering.seen = Seen.of(request)
+        """Note what the roster of the user is to say of a login by this request; say it at once where the login is
+        listed already, as somebody has asked for its key."""
+        if self._entering.sees(Seen.of(request)):
+            self._enter(self._session_cache, "")
 
     def note_login(self, user_id: str) -> None:
         """A user has just logged in: take a key that nobody can have known before.
@@ -203,7 +213,7 @@ class SessionStore(Timed):
         if self._session_key is not None and not self._key_is_new:
             self.cycle_key()
         if (limit := entering.limit()) is not None and limit.refuses:
-            if self._session_key is None:
+            if self._session_key is None or self._moves:
                 self.create()
             else:
                 self._enter(self._session_cache, self._held.user_id if self._held else "")
@@ -266,6 +276,12 @@ class SessionStore(Timed):
     def clear_expired(cls) -> None:
         """Delete the expired sessions of the current store."""
         routing.current_store().clear_expired()
+
+    def _get_or_create_session_key(self) -> str:
+        """Return the key, drawn first if there is none: in Django's engines, the one that the session will have."""
+        if self._moves:
+            self._move()
+        return str(super()._get_or_create_session_key())  # type: ignore[misc] # which its types lack
 
     def _move(self) -> None:
         """Save the session under a new key, and delete what lies under the old one."""

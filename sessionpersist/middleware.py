@@ -128,10 +128,7 @@ def is_gone(request: HttpRequest) -> bool:
     """Return whether it was the session of this request that could not be saved, and no other. Raises
     StoreUnavailable."""
     session = getattr(request, "session", None)
-    try:
-        return isinstance(session, SessionStore) and not session.exists(session.session_key)
-    except UpdateError:  # it was about to move to a new key
-        return True
+    return isinstance(session, SessionStore) and not session.exists(session.key_in_store)
 
 
 def pass_on_reason(request: HttpRequest, response: HttpResponse) -> None:

@@ -41,7 +41,7 @@ def done_all_the_same(request: HttpRequest) -> HttpResponse | None:
     Raises StoreUnavailable where the site's database can't be asked either.
     """
     session, match = request.session, request.resolver_match
-    if not isinstance(session, SessionStore) or session.session_key is None or match is None:
+    if not isinstance(session, SessionStore) or session.key_in_store is None or match is None:
         return None
     session.flush()
     session.outage = None  # whose session it was could not be told; that it is over could

@@ -83,6 +83,13 @@ class Entering:
         self._entered: tuple[str, str, int] | None = None
         self._until = 0.0  # on the monotonic clock: for so long that holds without another look
 
+    def sees(self, seen: Seen) -> bool:
+        """Note what the login came with; return whether the session is listed already, and that is to be added."""
+        adds, self.seen = self._entered is not None and seen != self.seen, seen
+        if adds:
+            self._entered = None
+        return adds
+
     def enter(
         self,
         key: str,

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth import login
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.auth import login, user_logged_in
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import UpdateError
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
+from pytest_django import Settings
 
+from sessionpersist import receivers, sessions
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing
-from sessionpersist.session.reasons import Reason
-from sessionpersist.session.sealing import stored_key
-from sessionpersist.stores.base import now_ms
 from sessionpersist.testing import override_login_configuration
 from tests.engine import urls, views
 from tests.engine.support import RecordingStore, key_of, new_session
@@ -54,12 +54,40 @@ def only_cycle(request: HttpRequest) -> HttpResponse:
     return HttpResponse()
 
 
-def ended_by_then(request: HttpRequest) -> HttpResponse:
-    """A slow page, which draws a new key, and during which staff end the session."""
-    request.session.cycle_key()
-    key = stored_key(request.COOKIES[COOKIE])
-    routing.current_store().end(key, now_ms() + 60_000, Reason.BY_STAFF)
-    raise UpdateError
+def delete_the_old_one_too(request: HttpRequest) -> HttpResponse:
+    """As a project does that trusts nobody."""
+    old_key = request.session.session_key
+    log_in(request)
+    request.session.delete(old_key)
+    return HttpResponse()
+
+
+def delete_the_old_one_elsewhere(request: HttpRequest) -> HttpResponse:
+    old_key = request.session.session_key
+    log_in(request)
+    SessionStore(old_key).delete()
+    return HttpResponse()
+
+
+def log_in_and_delete(request: HttpRequest) -> HttpResponse:
+    log_in(request)
+    request.session.delete()
+    return HttpResponse()
+
+
+def miss_another(request: HttpRequest) -> HttpResponse:
+    """Log in, and then save another session, which is gone."""
+    log_in(request)
+    other = SessionStore(key_of(new_session(cat="tabby")))
+    other["cat"] = "siamese"
+    SessionStore(other.session_key).delete()
+    other.save()
+    return HttpResponse()
+
+
+def answer_500(request: HttpRequest) -> HttpResponse:
+    log_in(request)
+    return HttpResponse(status=500)
 
 
 urlpatterns = [
@@ -68,7 +96,11 @@ urlpatterns = [
     path("async-key/", key_after_async_login),
     path("fail-after-login/", fail),
     path("cycle/", only_cycle),
-    path("ended/", ended_by_then),
+    path("delete-too/", delete_the_old_one_too),
+    path("delete-elsewhere/", delete_the_old_one_elsewhere),
+    path("log-in-and-delete/", log_in_and_delete),
+    path("miss-another/", miss_another),
+    path("500/", answer_500),
     *(
         path(f"{name}-page/", views.ignore, name=name) for name in ("home", "login")
     ),  # of the pages about errors
@@ -82,6 +114,25 @@ def in_force(request: pytest.FixtureRequest) -> Iterator[None]:
     jdbc: dict[str, Any] = {"jdbc_database": "default"} if request.param == "JDBC" else {}
     with override_login_configuration(persistence_type=request.param, **jdbc):
         yield
+
+
+def logs_the_key(get_response: Callable[[HttpRequest], HttpResponse]) -> Any:
+    """A middleware outside ours, as for a log of all requests."""
+
+    def middleware(request: Any) -> HttpResponse:
+        response = get_response(request)
+        request.logged = request.session.session_key
+        return response
+
+    return middleware
+
+
+def logged(client: Client, settings: Settings) -> Client:
+    """The same browser, on a site with such a middleware."""
+    settings.MIDDLEWARE = [f"{__name__}.logs_the_key", *settings.MIDDLEWARE]
+    again = Client()
+    again.cookies = client.cookies
+    return again
 
 
 def cookie(client: Client) -> str:
@@ -126,12 +177,39 @@ class TestMoving:
         client.get("/cycle/")
         assert SessionStore().exists(cookie(client))
 
-    def test_a_session_that_was_ended_before_it_moves_is_over(self, client: Client, user: User) -> None:
-        post_login(client)
-        before = cookie(client)
-        assert client.get("/ended/").status_code < 500
+    @pytest.mark.parametrize("page", ["/delete-too/", "/delete-elsewhere/"])
+    @pytest.mark.parametrize("known", [True, False])
+    def test_a_view_may_delete_what_lay_under_the_key_before(
+        self, visitor: Client, page: str, known: bool
+    ) -> None:
+        if known:
+            post_login(visitor)
+        before = cookie(visitor)
+        assert visitor.get(page).status_code == 200
+        assert text(visitor.get("/whoami/")) == "ada"
         assert not SessionStore().exists(before)
+
+    @pytest.mark.parametrize("visited", [True, False])
+    def test_a_login_that_the_view_deletes_is_none(self, client: Client, user: User, visited: bool) -> None:
+        if visited:
+            client.get("/visit/")
+        assert client.get("/log-in-and-delete/").status_code < 500
         assert text(client.get("/whoami/")) == ""
+
+    def test_that_another_session_is_gone_is_a_crash_and_moves_none(self, visitor: Client) -> None:
+        before = cookie(visitor)
+        with pytest.raises(UpdateError):
+            visitor.get("/miss-another/")
+        assert text(visitor.get("/visit/")) == "2"
+        assert cookie(visitor) == before
+
+    def test_whoever_asks_once_the_request_has_been_served_moves_nothing(
+        self, visitor: Client, settings: Settings
+    ) -> None:
+        before = cookie(visitor)
+        response: Any = logged(visitor, settings).get("/500/")
+        assert (response.status_code, response.wsgi_request.logged) == (500, before)
+        assert text(visitor.get("/visit/")) == "2"
 
     def test_a_new_password_ends_the_key_before(self, client: Client, user: User) -> None:
         post_login(client)
@@ -146,13 +224,14 @@ class TestMoving:
 @pytest.mark.usefixtures("own_memory", "in_memory")
 class TestOutage:
     def test_a_login_that_can_t_be_saved_is_a_503_and_the_visitor_keeps_the_session(
-        self, client: Client, user: User, monkeypatch: pytest.MonkeyPatch
+        self, client: Client, user: User, monkeypatch: pytest.MonkeyPatch, settings: Settings
     ) -> None:
         client.get("/visit/")
         before = cookie(client)
         with monkeypatch.context() as lost:
             lose_the_store(lost)
             assert client.get("/key/").status_code == 503
+            client = logged(client, settings)
             assert client.post("/login/", {"username": "ada", "password": PASSWORD}).status_code == 503
         assert cookie(client) == before
         assert text(client.get("/visit/")) == "2"
@@ -169,6 +248,38 @@ class TestOutage:
         session.save()
         assert not SessionStore().exists(old_key)
         assert SessionStore(session.session_key)["cat"] == "tabby"
+
+
+@pytest.mark.usefixtures("own_memory", "in_memory")
+def test_a_login_that_is_listed_early_has_its_device_all_the_same(
+    client: Client, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another app hears of the login before ours does, and asks for the key."""
+    received: list[str | None] = []
+
+    def receive(request: HttpRequest, **kwargs: Any) -> None:
+        received.append(request.session.session_key)
+
+    monkeypatch.setattr(user_logged_in, "receivers", [])
+    user_logged_in.connect(receive)
+    user_logged_in.connect(receivers.pass_on_login)
+    client.get("/visit/")
+    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
+    client.get("/key/", headers={"user-agent": firefox})
+    assert received == [cookie(client)]
+    assert "Firefox" in sessions.of(user)[0].device
+
+
+@pytest.mark.usefixtures("own_memory", "in_memory")
+def test_a_limit_that_comes_during_a_login_counts_it_once(user: User) -> None:
+    session = SessionStore(key_of(new_session(cat="tabby")))
+    session.saved_with_response = True
+    session.cycle_key()
+    session[USER_ID] = str(user.pk)
+    with override_login_configuration(persistence_type="IN_MEMORY", max_sessions=1, at_limit="REFUSE"):
+        session.note_login(str(user.pk))
+        session.save()
+        assert SessionStore(session.session_key)[USER_ID] == str(user.pk)
 
 
 class Lost(RecordingStore):

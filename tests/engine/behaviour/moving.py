@@ -83,13 +83,26 @@ class Moving:
         assert (session.is_empty(), session.session_key) == (True, None)
         assert not SessionStore().exists(old_key)
 
-    @pytest.mark.parametrize("named", [True, False])
-    def test_nor_is_a_session_that_was_deleted_saved_after_that(self, old_key: str, named: bool) -> None:
+    def test_nor_is_a_session_that_was_deleted_saved_after_that(self, old_key: str) -> None:
+        for key in (old_key, None):
+            session = moving(key)
+            session.delete()
+            with pytest.raises(UpdateError):
+                session.save()
+            assert not SessionStore().exists(session.session_key)
+
+    def test_the_key_that_is_drawn_is_the_one_that_it_has(self, old_key: str) -> None:
         session = moving(old_key)
-        session.delete(old_key if named else None)
-        with pytest.raises(UpdateError):
-            session.save()
-        assert not SessionStore().exists(session.session_key)
+        drawn: str = session._get_or_create_session_key()
+        session.save()
+        assert session.session_key == drawn != old_key
+
+    def test_the_key_that_it_had_leads_nowhere_whoever_deletes_it(self, old_key: str) -> None:
+        session = moving(old_key)
+        session.delete(old_key)
+        session.save()
+        assert SessionStore(key_of(session))["cat"] == "tabby"
+        assert not SessionStore().exists(old_key)
 
     def test_another_session_that_is_deleted_meanwhile_is_another(self, old_key: str) -> None:
         session, other = moving(old_key), new_session(cat="siamese")
@@ -134,13 +147,14 @@ class Moving:
         assert session.ended_reason is Reason.BY_STAFF
         assert not SessionStore().exists(session.session_key)
 
-    def test_one_that_was_ended_meanwhile_does_not_move(self) -> None:
-        session = new_session(cat="tabby", **{USER_ID: "7"})
-        again = moving(old_key := key_of(session))
+    def test_that_of_a_user_moves_at_once(self) -> None:
+        """It may be ended under the key that it has, by the view itself."""
+        old_key = key_of(new_session(cat="tabby", **{USER_ID: "7"}))
+        session = moving(old_key)
+        assert not SessionStore().exists(old_key)
         routing.current_store().end(stored_key(old_key), now_ms() + 60_000, Reason.BY_STAFF)
-        with pytest.raises(UpdateError):
-            again.save()
-        assert not SessionStore().exists(again.session_key)
+        session.save()
+        assert SessionStore(session.session_key)[USER_ID] == "7"
 
     @in_event_loop
     async def test_on_a_loop_it_moves_at_once(self) -> None:
