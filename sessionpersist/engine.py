@@ -292,7 +292,7 @@ class SessionStore(Timed):
             left = self._create(held, old_key) is Rotation.LEFT
         except UpdateError:  # it is over
             raise
-        except BaseException:
+        except Exception:
             # It is where it was, and must not be saved there: somebody may know that key.
             self._session_key, self._moves = old_key, True
             raise
