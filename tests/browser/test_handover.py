@@ -209,6 +209,7 @@ def test_an_old_store_that_died_is_abandoned(visitor: Visitor, user: Visitor, st
     user.type_in()
 
 
+@pytest.mark.long  # each thing that it does is tried in tests/admin/test_panels.py, too
 def test_switching_back_is_asked_tried_and_done(visitor: Visitor, user: Visitor, stores: Stores) -> None:
     page = visitor.page
     visitor.log_in()
@@ -229,11 +230,12 @@ def test_switching_back_is_asked_tried_and_done(visitor: Visitor, user: Visitor,
     expect(visitor.history().nth(1)).to_contain_text("in use again")
 
 
+@pytest.mark.long  # as is this in tests/admin/test_node_local.py
 def test_in_memory_on_two_nodes_has_to_be_confirmed(visitor: Visitor, node: Node, stores: Stores) -> None:
     page = visitor.page
     visitor.log_in()
     move(visitor, stores["REDIS"])
-    with Node(node.site, "node-2") as other:
+    with Node(node.site, "node-2", workers=1) as other:
         Visitor(page, other.url).visit_home()
         visitor.open_configuration()
         expect(page.get_by_role("region", name="Nodes")).to_contain_text("node-2")

@@ -16,6 +16,7 @@ from tests.browser.conftest import PHONE, OnOneNode, Screenshot
 from tests.browser.places import TYPES, Place
 from tests.browser.visitor import PASSWORD, USER, Visitor
 from tests.load.site import Node
+from tests.sizes import first_of_each
 
 pytestmark = pytest.mark.xdist_group("browser stores")
 
@@ -82,7 +83,7 @@ def configured(node: Node) -> list[tuple[object, ...]]:
 def try_and_move(visitor: Visitor, place: Place, screenshot: Screenshot) -> None:
     """Try a store before it is chosen, move there, and try it again with what was saved."""
     name = place.type.lower()
-    visitor.find_configuration()
+    visitor.open_configuration()
     visitor.choose(place)
     before = place.look()
     visitor.test_connection()
@@ -161,24 +162,24 @@ def check_only_the_fields_of_the_chosen_type_are_shown(visitor: Visitor, stores:
 
 
 class TestNothingSaved(OnOneNode):
+    @pytest.mark.parametrize("chosen", first_of_each(["REDIS", "MONGODB"], lambda chosen: "a password"))
     def test_a_wrong_password_is_told_at_its_field_and_nothing_is_saved(
-        self, visitor: Visitor, node: Node, stores: Stores, screenshot: Screenshot
+        self, visitor: Visitor, node: Node, stores: Stores, screenshot: Screenshot, chosen: str
     ) -> None:
-        before = configured(node)
+        before, place = configured(node), stores[chosen]
         visitor.log_in()
-        for place in (stores["REDIS"], stores["MONGODB"]):
-            visitor.open_configuration()
-            visitor.choose(place, Password="not-the-password")
-            for press in (visitor.test_connection, visitor.save):
-                press()
-                expect(visitor.errors(place, "Password")).to_contain_text(
-                    f"{place.type} refused the user name or the password."
-                )
-                expect(visitor.page.locator("ul.errorlist")).to_have_count(1)
-                expect(visitor.verdict()).to_have_text("The connection does not work.")
-                assert "not-the-password" not in visitor.page.content()
-                screenshot(visitor.page, f"wrong-password-{place.type.lower()}")
-            assert place.look() == {}
+        visitor.open_configuration()
+        visitor.choose(place, Password="not-the-password")
+        for press in (visitor.test_connection, visitor.save):
+            press()
+            expect(visitor.errors(place, "Password")).to_contain_text(
+                f"{place.type} refused the user name or the password."
+            )
+            expect(visitor.page.locator("ul.errorlist")).to_have_count(1)
+            expect(visitor.verdict()).to_have_text("The connection does not work.")
+            assert "not-the-password" not in visitor.page.content()
+            screenshot(visitor.page, f"wrong-password-{place.type.lower()}")
+        assert place.look() == {}
         assert configured(node) == before
         visitor.open_configuration()
         expect(visitor.page.get_by_text("No change yet.")).to_be_visible()

@@ -13,6 +13,7 @@ from tests.browser.conftest import started
 from tests.browser.secure import key_pin, production
 from tests.browser.visitor import USER, Visitor
 from tests.servers.certificates import Certificates, make_certificates
+from tests.sizes import first_of_each
 
 pytestmark = pytest.mark.xdist_group("browser users")
 
@@ -140,7 +141,7 @@ def test_what_is_inline_neither_runs_nor_shows(chromium: Browser, url: str) -> N
     context.close()
 
 
-@pytest.mark.parametrize("logout", ["/", "/admin/"])
+@pytest.mark.parametrize("logout", first_of_each(["/", "/admin/"], lambda page: "one middleware"))
 def test_a_logout_leaves_nothing_of_the_site_in_the_browser(
     new_context: NewContext, url: str, logout: str
 ) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from secrets import token_hex
 from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.accessibility import check_every_look, problems
-from tests.browser.conftest import Screenshot
+from tests.browser.accessibility import LOOKS, Looks, check_looks, problems
+from tests.browser.conftest import OnOneNode, Screenshot
 from tests.browser.visitor import PASSWORD, USER, Visitor
 from tests.load.site import Node
 
@@ -21,16 +24,26 @@ PHONE = (
 )
 LAPTOP = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36"
 ADDRESS = "/account/sessions/"
+LIKE_USER = """
+INSERT INTO auth_user (username, password, first_name, last_name, email, is_staff, is_superuser, is_active, date_joined)
+SELECT ?, password, first_name, last_name, email, is_staff, is_superuser, is_active, date_joined
+FROM auth_user WHERE username = ?
+"""
 
 NewVisitor = Callable[..., Visitor]
 
 
 @pytest.fixture
-def new_visitor(new_context: Callable[..., BrowserContext], node: Node) -> NewVisitor:
-    """Somebody with a device of their own."""
+def user() -> str:
+    return USER
+
+
+@pytest.fixture
+def new_visitor(new_context: Callable[..., BrowserContext], node: Node, user: str) -> NewVisitor:
+    """The user at a device."""
 
     def make(agent: str = LAPTOP, **options: Any) -> Visitor:
-        return Visitor(new_context(user_agent=agent, **options).new_page(), node.url)
+        return Visitor(new_context(user_agent=agent, **options).new_page(), node.url, user)
 
     return make
 
@@ -66,49 +79,58 @@ def try_to_log_in(visitor: Visitor) -> Page:
     return page
 
 
-def test_one_device_ends_the_other_which_reads_why(
-    laptop: Visitor, phone: Visitor, screenshot: Screenshot
-) -> None:
-    page = open_list(laptop)
-    here, there = page.get_by_role("listitem").all()
-    expect(here).to_contain_text("Chrome")
-    expect(here).to_contain_text("This device")
-    expect(there).to_contain_text("Safari")
-    screenshot(page, "your-sessions")
-    there.get_by_role("button", name="Log out there").click()
-    expect(page.get_by_role("status")).to_contain_text("Logged out:")
-    expect(page.get_by_role("listitem")).to_have_count(1)
+class TestDevices(OnOneNode):
+    """Each test is of a user of its own."""
 
-    phone.page.goto(f"{phone.url}{ADDRESS}")
-    expect(phone.page.get_by_role("heading", level=1)).to_have_text("Log in")
-    why = "You have been logged out here from another of your sessions."
-    expect(phone.page.get_by_role("status")).to_have_text(why)
-    assert problems(phone.page) == []
-    screenshot(phone.page, "logged-out-elsewhere")
-    phone.page.get_by_label("Username").fill(USER)
-    phone.page.get_by_label("Password").fill(PASSWORD)
-    phone.page.get_by_role("button", name="Log in").click()
-    expect(phone.page.get_by_role("heading", level=1)).to_have_text("Your sessions")
+    @pytest.fixture
+    def user(self, node: Node) -> str:
+        """Somebody who has USER's password, and nobody's sessions."""
+        name = f"user-{token_hex(4)}"
+        with closing(sqlite3.connect(node.site.file)) as site, site:
+            site.execute(LIKE_USER, (name, USER))
+        return name
 
+    def test_one_device_ends_the_other_which_reads_why(
+        self, laptop: Visitor, phone: Visitor, screenshot: Screenshot
+    ) -> None:
+        page = open_list(laptop)
+        here, there = page.get_by_role("listitem").all()
+        expect(here).to_contain_text("Chrome")
+        expect(here).to_contain_text("This device")
+        expect(there).to_contain_text("Safari")
+        screenshot(page, "your-sessions")
+        there.get_by_role("button", name="Log out there").click()
+        expect(page.get_by_role("status")).to_contain_text("Logged out:")
+        expect(page.get_by_role("listitem")).to_have_count(1)
 
-def test_all_others_end_at_once_by_the_keyboard(laptop: Visitor, phone: Visitor) -> None:
-    page = open_list(laptop)
-    page.get_by_role("button", name="Log out everywhere else").focus()
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_have_text("1 other session has ended.")
-    expect(page.get_by_text("You are logged in nowhere else.")).to_be_visible()
-    laptop.visit_home()
-    laptop.check_logged_in()
-    phone.visit_home()
-    expect(phone.page.get_by_role("heading", name="You are not logged in")).to_be_visible()
+        phone.page.goto(f"{phone.url}{ADDRESS}")
+        expect(phone.page.get_by_role("heading", level=1)).to_have_text("Log in")
+        why = "You have been logged out here from another of your sessions."
+        expect(phone.page.get_by_role("status")).to_have_text(why)
+        assert problems(phone.page) == []
+        screenshot(phone.page, "logged-out-elsewhere")
+        phone.page.get_by_label("Username").fill(phone.user)
+        phone.page.get_by_label("Password").fill(PASSWORD)
+        phone.page.get_by_role("button", name="Log in").click()
+        expect(phone.page.get_by_role("heading", level=1)).to_have_text("Your sessions")
 
+    def test_all_others_end_at_once_by_the_keyboard(self, laptop: Visitor, phone: Visitor) -> None:
+        page = open_list(laptop)
+        page.get_by_role("button", name="Log out everywhere else").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_have_text("1 other session has ended.")
+        expect(page.get_by_text("You are logged in nowhere else.")).to_be_visible()
+        laptop.visit_home()
+        laptop.check_logged_in()
+        phone.visit_home()
+        expect(phone.page.get_by_role("heading", name="You are not logged in")).to_be_visible()
 
-def test_it_works_without_the_script(laptop: Visitor, new_visitor: NewVisitor) -> None:
-    plain = new_visitor(java_script_enabled=False)
-    plain.log_in()
-    page = open_list(plain)
-    page.get_by_role("button", name="Log out there").click()
-    expect(page.get_by_role("status")).to_contain_text("Logged out:")
+    def test_it_works_without_the_script(self, laptop: Visitor, new_visitor: NewVisitor) -> None:
+        plain = new_visitor(java_script_enabled=False)
+        plain.log_in()
+        page = open_list(plain)
+        page.get_by_role("button", name="Log out there").click()
+        expect(page.get_by_role("status")).to_contain_text("Logged out:")
 
 
 class TestPassword:
@@ -156,11 +178,12 @@ class TestLimit:
         expect(laptop.page.get_by_role("heading", name="You are not logged in")).to_be_visible()
 
 
+@pytest.mark.parametrize("looks", LOOKS)
 def test_axe_finds_nothing_in_any_look(
-    laptop: Visitor, phone: Visitor, new_visitor: NewVisitor, node: Node
+    laptop: Visitor, phone: Visitor, new_visitor: NewVisitor, node: Node, looks: Looks
 ) -> None:
-    check_every_look(open_list(phone))
+    check_looks(open_list(phone), looks)
     node.site.configure(max_sessions=1, at_limit="REFUSE")
     page = try_to_log_in(new_visitor())
     expect(page.get_by_role("listitem")).to_have_count(2)
-    check_every_look(page)
+    check_looks(page, looks)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from tests.browser.accessibility import looks, problems
+from tests.browser.accessibility import LOOKS, Looks, problems, shown
 from tests.browser.conftest import Screenshot, lasting_node
 from tests.browser.visitor import PASSWORD, USER, Visitor
 from tests.load.site import Node, Site
@@ -212,14 +212,15 @@ class TestTabs:
         assert asked == []
 
 
-def test_axe_finds_nothing_in_any_look(at_note: Page) -> None:
-    for look in looks(at_note):
+@pytest.mark.parametrize("looks", LOOKS)
+def test_axe_finds_nothing_in_any_look(at_note: Page, looks: Looks) -> None:
+    for look in shown(at_note, looks):
         last(at_note, WARNED_AT_ONCE)
         expect(warning(at_note)).to_be_visible()
         assert problems(at_note) == [], look
     last(at_note, SHORT)
     expect(over(at_note).get_by_label("Username")).to_be_visible()
-    for look in looks(at_note):
+    for look in shown(at_note, looks):
         assert problems(at_note) == [], look
 
 

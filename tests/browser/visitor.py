@@ -17,8 +17,8 @@ PATIENCE = 15_000  # milliseconds, on a busy machine
 class Visitor:
     """Somebody of the staff, with a page of a browser before them."""
 
-    def __init__(self, page: Page, url: str) -> None:
-        self.page, self.url = page, url
+    def __init__(self, page: Page, url: str, user: str = USER) -> None:
+        self.page, self.url, self.user = page, url, user
 
     @property
     def session_key(self) -> str:
@@ -42,7 +42,7 @@ class Visitor:
         (token,) = (each["value"] for each in self.page.context.cookies() if each["name"] == "csrftoken")
         answer = self.page.request.post(
             address,
-            form={"username": USER, "password": PASSWORD, "csrfmiddlewaretoken": token},
+            form={"username": self.user, "password": PASSWORD, "csrfmiddlewaretoken": token},
             max_redirects=0,
         )
         assert answer.status == 302, answer.text()
@@ -50,13 +50,13 @@ class Visitor:
     def type_in(self) -> None:
         """Log in by hand, and end on the home page."""
         self.page.goto(f"{self.url}/login/")
-        self.page.get_by_label("Username").fill(USER)
+        self.page.get_by_label("Username").fill(self.user)
         self.page.get_by_label("Password").fill(PASSWORD)
         self.page.get_by_role("button", name="Log in").click()
         self.check_logged_in()
 
     def check_logged_in(self) -> None:
-        expect(self.page.get_by_role("heading", level=1)).to_have_text(f"You are logged in as {USER}")
+        expect(self.page.get_by_role("heading", level=1)).to_have_text(f"You are logged in as {self.user}")
 
     def visits(self) -> int:
         """The count that the home page shows."""
