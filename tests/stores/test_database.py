@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,6 +27,7 @@ from tests.stores.contract import (
     StoreContract,
     a_key,
     a_record,
+    empty,
 )
 from tests.stores.databases import added_database
 from tests.stores.parallel import in_threads
@@ -33,7 +35,19 @@ from tests.stores.parallel import in_threads
 ROUNDS = 4  # in each of which the faulty statement failed more often than not
 
 
+@contextmanager
+def database_with_a_table(alias: str, url: str, blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Have one more database in the project, with the table in it: to look for it each time takes longer than most
+    tests."""
+    with added_database(alias, url):
+        with blocker.unblock():
+            DatabaseStore(DatabaseSettings(database=alias), timeout=5).prepare()
+        yield
+
+
 class DatabaseContract(StoreContract, HasAPlace, ClearsItself, RoundTrips):
+    """The contract on a database that the class has to itself."""
+
     alias: ClassVar[str]
 
     @pytest.fixture(autouse=True)
@@ -43,6 +57,9 @@ class DatabaseContract(StoreContract, HasAPlace, ClearsItself, RoundTrips):
 
     def make_store(self) -> Probed:
         return DatabaseStore(DatabaseSettings(database=self.alias), timeout=5)
+
+    def make_ready(self, store: Probed) -> None:
+        empty(store)
 
     def commands(self, store: Probed, action: Callable[[], object]) -> int:
         with CaptureQueriesContext(connections[self.alias]) as queries:
@@ -56,9 +73,11 @@ class TestDatabaseStoreOnSqlite(DatabaseContract):
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
-    def database(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    def database(
+        cls, tmp_path_factory: pytest.TempPathFactory, django_db_blocker: DjangoDbBlocker
+    ) -> Iterator[None]:
         path: Path = tmp_path_factory.mktemp("sqlite") / "sessions.sqlite3"
-        with added_database(cls.alias, f"sqlite:///{path}"):
+        with database_with_a_table(cls.alias, f"sqlite:///{path}", django_db_blocker):
             yield
 
     def test_counting_makes_a_table_that_is_missing(self, tmp_path: Path) -> None:
@@ -71,9 +90,10 @@ class TestDatabaseStoreOnPostgresql(DatabaseContract):
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
-    def database(cls) -> Iterator[None]:
+    def database(cls, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
         require(Postgres)
-        with added_database(cls.alias, shared(Postgres).create_database(f"contract_{secrets.token_hex(4)}")):
+        url = shared(Postgres).create_database(f"contract_{secrets.token_hex(4)}")
+        with database_with_a_table(cls.alias, url, django_db_blocker):
             yield
 
     def test_several_can_clear_at_once_where_the_server_takes_the_table_for_small(
@@ -95,9 +115,10 @@ class TestDatabaseStoreOnMariadb(DatabaseContract):
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
-    def database(cls) -> Iterator[None]:
+    def database(cls, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
         require(MariaDB)
-        with added_database(cls.alias, shared(MariaDB).create_database(f"contract_{secrets.token_hex(4)}")):
+        url = shared(MariaDB).create_database(f"contract_{secrets.token_hex(4)}")
+        with database_with_a_table(cls.alias, url, django_db_blocker):
             yield
 
 

@@ -31,7 +31,13 @@ assert os.waitpid(child, 0)[1] == 0
 """
 
 
-@pytest.mark.parametrize("code", [VISIT, VISIT + IN_A_CHILD_TOO], ids=["alone", "forked"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(VISIT, id="alone", marks=pytest.mark.long),
+        pytest.param(VISIT + IN_A_CHILD_TOO, id="forked"),
+    ],
+)
 def test_process_ends_without_an_unclosed_client(code: str) -> None:
     require(MongoDB)
     server = shared(MongoDB)
