@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import os
 import pwd
+import select
 import shutil
 import signal
 import subprocess
@@ -127,12 +128,30 @@ def watch(pid: int, poll: Callable[[], int | None], parent: int, folder: str) ->
     child is killed with all its processes, and the folder removed, if one is named. SIGCHLD is blocked."""
     while (code := poll()) is None:
         if os.getppid() == parent:
-            signal.sigtimedwait({signal.SIGCHLD}, LOOK_SECONDS)
+            _wait_for_end(pid, parent)
         else:
             destroy(pid)
     if os.getppid() != parent and folder:
         shutil.rmtree(folder, ignore_errors=True)
     return code
+
+
+def _wait_for_end(child: int, parent: int) -> None:
+    """Waits until one of the two ends, or for a moment where the system can't say."""
+    with contextlib.ExitStack() as stack:
+        waiting = select.poll()
+        try:
+            for pid in (child, parent):
+                file = os.pidfd_open(pid)
+                stack.callback(os.close, file)
+                waiting.register(file, select.POLLIN)
+        except ProcessLookupError:  # the parent has just ended; the child stays a zombie until it is polled
+            return
+        except OSError:  # a system without such files, or no room for one
+            signal.sigtimedwait({signal.SIGCHLD}, LOOK_SECONDS)
+            return
+        if os.getppid() == parent:  # it was not another one that has got its number
+            waiting.poll()
 
 
 def main(parent: int, report: int, folder: str, user: str, command: list[str]) -> int:
