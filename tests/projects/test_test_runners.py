@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.docs.pages import blocks
 from tests.projects.running import run_tests_of
@@ -24,6 +25,11 @@ PLUGIN = ["-p", "sessionpersist" if INSTALLED else "sessionpersist.pytest_plugin
 ON_ITS_DATABASE = {"persistence_type": "JDBC", "jdbc_database": "default"}
 
 
+def long_case(*values: str) -> ParameterSet:
+    """A case that goes the way of another one."""
+    return pytest.param(*values, marks=pytest.mark.long)
+
+
 def run(runner: str, module: str, folder: Path, engine: str = OURS, **options: Any) -> tuple[int, str]:
     """Run the tests of one module of the small project; return the exit code and what was said."""
     target = f"small.{module}" if runner == "Django" else f"small/{module}.py"
@@ -31,8 +37,10 @@ def run(runner: str, module: str, folder: Path, engine: str = OURS, **options: A
     return run_tests_of("small", folder, [*RUNNERS[runner], target], **variables)
 
 
-@pytest.mark.parametrize("engine", [DJANGOS, OURS])
-@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize(
+    ("runner", "engine"),
+    [("Django", DJANGOS), ("Django", OURS), ("pytest", OURS), long_case("pytest", DJANGOS)],
+)
 def test_page_makes_as_many_queries_as_with_the_engine_of_django(
     runner: str, engine: str, tmp_path: Path
 ) -> None:
@@ -71,7 +79,7 @@ IN_A_RUN = {
 }
 
 
-@pytest.mark.parametrize("runner", IN_A_RUN)
+@pytest.mark.parametrize("runner", [long_case("Django"), "Django in several processes", "pytest"])
 def test_run_begins_each_test_with_a_store_of_its_choice(
     runner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -331,8 +331,9 @@ class Server(ABC):
         finally:
             process.kill()
 
-    def _wait(self, check: Callable[[], None]) -> None:
-        """Calls `check` until it raises nothing; gives up if the process ends or the time is over."""
+    def _wait(self, check: Callable[[], None], pause: float = 0.03) -> None:
+        """Calls `check` until it raises nothing, and waits for `pause` seconds in between; gives up if the process ends
+        or the time is over."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -342,7 +343,7 @@ class Server(ABC):
                     raise self._failure("ended while it started") from error
                 if time.monotonic() > deadline:
                     raise self._failure(f"did not answer within {START_SECONDS:.0f} s ({error})") from error
-            time.sleep(0.03)
+            time.sleep(pause)
 
     def _end(self) -> None:
         if self._process is not None:

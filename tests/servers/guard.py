@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 1.0  # whether the parent is still there; the end of the child is noticed at once
 SETTLE_SECONDS = 10.0
 
 

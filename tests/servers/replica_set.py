@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
 
 NAME = "rs"
+LOOK_SECONDS = 0.15  # between two looks at members, each of which takes a new client of the driver
 ELECTION_MILLISECONDS = 2000  # the default, 10,000, would make the tests of a fail-over slow
 
 
@@ -61,7 +62,7 @@ class Member(MongoDB):
 
     def wait_to_follow(self) -> None:
         """Return once it is part of its set again."""
-        self._wait(self._follows)
+        self._wait(self._follows, LOOK_SECONDS)
 
     def _follows(self) -> None:
         hello = self.hello()
@@ -137,7 +138,7 @@ class ReplicaSet(Member):
         while time.monotonic() < give_up:
             if (found := self.primary(other_than)) is not None:
                 return found
-            time.sleep(0.05)
+            time.sleep(LOOK_SECONDS)
         raise self._failure("has no primary")
 
     def wait_for_majority(self) -> None:
