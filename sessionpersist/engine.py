@@ -167,7 +167,7 @@ class SessionStore(Timed):
             self._move()  # it is another one by now
         key = (self._session_key or self._missed) if session_key is None else session_key
         if self._moves and session_key is None:
-            self._moves, self._session_key = False, self._session_key or new_key()  # which leads nowhere
+            self._moves, self._session_key = False, new_key()  # which leads nowhere, and nobody knows
         if is_key(key):
             key = session_key = Secret(key)
             try:
@@ -190,6 +190,12 @@ class SessionStore(Timed):
         data, limit = self._get_session(), entering.limit()
         self._moves = self.modified = self._key_is_new = True
         if not self.saved_with_response or user_of(data) or (limit is not None and limit.refuses):
+            self._move()
+
+    def move_at_once(self) -> None:
+        """Have the session move whenever it gets a new key, now if it is about to: not as it is saved."""
+        self.saved_with_response = False
+        if self._moves:
             self._move()
 
     def seen_from(self, request: HttpRequest) -> None:
@@ -348,37 +354,44 @@ class SessionStore(Timed):
             if self._enter(data, "", along) is Outcome.SAVED:
                 done = Rotation.DONE
                 break
-            if earlier and (found := self._saved_as_a_switch_came(earlier)):
+            if earlier and (found := self._saved_already(earlier)):
                 held, done = found, Rotation.LEFT
                 break
             if (done := self._put_new(record, base, old_key)) is not Rotation.TAKEN:
                 break
-            if revision_of(record.version) == routing.current_store().revision():
+            if revision_of(record.version) != routing.current_store().revision():
+                earlier = held
+            elif along is None or not self._saved_already(held):
                 raise CreateError
-            earlier = held
+            else:
+                done = Rotation.LEFT
+                break
         self._held = held
         if old_key:
             audit.moved(stored_key(old_key), self._sealer_of(str(self._session_key)).stored_key)
         self._note_saved("", began=self._entering.moves_from is None and not self._entering.adopts)
         return done
 
-    def _saved_as_a_switch_came(self, earlier: Held) -> Held | None:
-        """Return what was saved of this new session under an earlier revision, if it was; None where it is yet to be.
+    def _saved_already(self, held: Held) -> Held | None:
+        """Return what was saved of this new session with its list, as a switch came or with an answer that was lost;
+        None where it is yet to be saved.
 
-        Listed under that one, it may also have been ended then, which raises CreateError: the mark is where sessions
-        were then, and a new session is looked for nowhere else.
+        Listed under an earlier revision, it may also have been ended then, which raises CreateError: the mark is where
+        sessions were then, and a new session is looked for nowhere else.
         """
         found = self._ask(routing.current_store().get, self._session_key)
         if found is None:
             return None
-        if token_of(found.version) != token_of(earlier.version):
+        if token_of(found.version) != token_of(held.version):
             raise CreateError
-        return earlier._replace(version=found.version)
+        return held._replace(version=found.version)
 
     def _along(self, record: Record, base: int | None, old_key: str | None) -> Saving | None:
-        """Return how a new session can be saved along with the list of its user; None where that comes first. Of one
-        that moves within the list it must be known that it lives."""
-        if self._entering.moves_from is not None or (old_key is not None and base is None):
+        """Return how a new session can be saved along with the list of its user; None for nobody's, and where the list
+        comes first. Of one that moves within the list it must be known that it lives."""
+        if not user_of(self._session_cache) or self._entering.moves_from is not None:
+            return None
+        if old_key is not None and base is None:
             return None
         assert self._session_key is not None
         name = self._sealer_of(self._session_key).stored_key

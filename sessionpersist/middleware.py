@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.contrib.sessions import middleware
 from django.contrib.sessions.backends.base import UpdateError
@@ -28,6 +32,11 @@ class SessionMiddleware(middleware.SessionMiddleware):
     answer is 503 with Retry-After, the cookie stays, and no user appears to be logged out.
     """
 
+    def __init__(self, get_response: Any) -> None:
+        super().__init__(get_response)
+        if not self.async_mode and not hasattr(self, "process_view"):  # under ASGI it would take a thread
+            self.process_view = self._before_the_view
+
     def process_request(self, request: HttpRequest) -> None:
         """Do what Django does, with a session key that no crash report shows."""
         has_one = settings.SESSION_COOKIE_NAME in request.COOKIES
@@ -46,6 +55,13 @@ class SessionMiddleware(middleware.SessionMiddleware):
         self.process_request(request)
         response: HttpResponse = await self.get_response(request)  # type: ignore[misc] # it is a coroutine function
         return await awaited(self.process_response, request, response)
+
+    def _before_the_view(
+        self, request: HttpRequest, view: Callable[..., Any], arguments: Any, named: Any
+    ) -> None:
+        """An async view may ask for the key on a loop, which must not wait: its session moves at once."""
+        if iscoroutinefunction(view) and isinstance(session := request.session, SessionStore):
+            session.move_at_once()
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer a fault in a view or in a deferred template here, so that it is not logged as a crash of the view.

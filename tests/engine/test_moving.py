@@ -11,6 +11,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.auth import login, user_logged_in
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import UpdateError
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
@@ -20,6 +21,7 @@ from sessionpersist import receivers, sessions
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.handover import routing
+from sessionpersist.stores.base import Outcome, Saving
 from sessionpersist.testing import override_login_configuration
 from tests.engine import urls, views
 from tests.engine.support import RecordingStore, key_of, new_session
@@ -158,6 +160,11 @@ class TestMoving:
         assert text(visitor.get("/async-key/")) == cookie(visitor) != before
         assert text(visitor.get("/whoami/")) == "ada"
 
+    def test_an_async_view_in_the_transaction_of_a_test_finds_it_there(self, visitor: Client) -> None:
+        with transaction.atomic():
+            before = cookie(visitor)
+            assert text(visitor.get("/async-key/")) == cookie(visitor) != before
+
     def test_a_crash_after_a_login_leaves_the_visitor_with_what_was_there(self, visitor: Client) -> None:
         before = cookie(visitor)
         visitor.raise_request_exception = False
@@ -280,6 +287,33 @@ def test_a_limit_that_comes_during_a_login_counts_it_once(user: User) -> None:
         session.note_login(str(user.pk))
         session.save()
         assert SessionStore(session.session_key)[USER_ID] == str(user.pk)
+
+
+@pytest.mark.usefixtures("own_memory", "in_memory")
+@pytest.mark.parametrize("visited", [True, False])
+def test_a_login_whose_answer_was_lost_is_one_all_the_same(
+    user: User, monkeypatch: pytest.MonkeyPatch, visited: bool
+) -> None:
+    session = SessionStore(key_of(new_session(cat="tabby")) if visited else None)
+    session.saved_with_response = True
+    session.cycle_key()
+    session[USER_ID] = str(user.pk)
+    store = LosesAnAnswer(routing.current_store())
+    monkeypatch.setattr(routing, "current_store", lambda: store)
+    session.save()
+    assert SessionStore(session.session_key)[USER_ID] == str(user.pk)
+    assert len(sessions.of(user)) == 1
+    session["dog"] = "rex"
+    session.save()
+    assert SessionStore(session.session_key)["dog"] == "rex"
+
+
+class LosesAnAnswer(RecordingStore):
+    """A store whose answer to a list and a session does not arrive; both are saved."""
+
+    def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
+        self.inner.save_both(first, second)
+        raise StoreUnavailable("no answer")
 
 
 class Lost(RecordingStore):

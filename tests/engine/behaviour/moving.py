@@ -89,7 +89,16 @@ class Moving:
             session.delete()
             with pytest.raises(UpdateError):
                 session.save()
-            assert not SessionStore().exists(session.session_key)
+            session.save(must_create=True)
+            assert session.session_key not in (old_key, None)
+            assert not SessionStore().exists(old_key)
+
+    def test_one_that_moves_at_once_has_moved(self, old_key: str) -> None:
+        session = moving(old_key)
+        session.move_at_once()
+        assert not SessionStore().exists(old_key)
+        session.cycle_key()
+        assert SessionStore(session._session_key)["cat"] == "tabby"
 
     def test_the_key_that_is_drawn_is_the_one_that_it_has(self, old_key: str) -> None:
         session = moving(old_key)
