@@ -5,7 +5,10 @@ import gc
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import django
 import pytest
@@ -75,6 +78,22 @@ def pytest_xdist_auto_num_workers() -> int:
     if any(os.environ.get(server.variable) for server in ALL if server.variable):
         return 1
     return 3 * len(os.sched_getaffinity(0))
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Have each of the processes import other tests first, all of which it has to import anyway.
+
+    The first to import a file compiles it, with its assertions rewritten, and saves that for the others. In one order
+    all of them would compile everything at the same time, as nothing is compiled yet in a fresh clone.
+    """
+    worker: dict[str, Any] = getattr(session.config, "workerinput", {})
+    if not worker or session.config.args != session.config.getini("testpaths"):
+        return
+    number, folder = int(worker["workerid"].removeprefix("gw")), Path(__file__).parent
+    for file in sorted(folder.rglob("test_*.py"))[number :: worker["workercount"]]:
+        name = ".".join(("tests", *file.relative_to(folder).with_suffix("").parts))
+        with suppress(pytest.skip.Exception, ImportError):  # which is told when it is collected
+            import_module(name)
 
 
 # The groups that take longest, which begin first: with what begins late, one process is at work and the others wait.
