@@ -6,7 +6,7 @@ import pytest
 
 from tests.aio.looping import InALoop
 from tests.stores import test_cluster, test_memory, test_redis, test_sentinel
-from tests.stores.contract import BESIDE_REQUESTS, ClearsItself
+from tests.stores.contract import BESIDE_ANOTHER, BESIDE_REQUESTS, ClearsItself
 
 
 class TestMemory(InALoop, test_memory.TestMemoryStore):
@@ -30,4 +30,4 @@ class TestSentinel(InALoop, test_sentinel.TestSentinelStore):
 
 @pytest.mark.xdist_group("cluster")
 class TestCluster(InALoop, test_cluster.TestClusterStore):
-    long_parts = BESIDE_REQUESTS
+    long_parts = BESIDE_ANOTHER

@@ -28,7 +28,7 @@ from sessionpersist.stores.settings import TYPES, DatabaseSettings
 from tests.handover.test_stores import RING
 from tests.servers import Postgres, Valkey, require, shared
 from tests.sizes import long_unless
-from tests.stores.contract import VerbsContract, empty
+from tests.stores.contract import CostlyContract, VerbsContract, empty
 from tests.stores.databases import added_database
 from tests.stores.places import mongo_store, redis_store
 
@@ -197,7 +197,7 @@ class HandoverContract(VerbsContract):
 # All that the old store has to say here is that it has nothing: one pair will do.
 @pytest.mark.parametrize("pair", pairs(RING[1::2][:1]), indirect=True, scope="class")
 class TestSessionsFromAfterTheSwitch(HandoverContract):
-    pass
+    long_parts = (CostlyContract,)
 
 
 # The rules are the same for all pairs, and each type has its own contract: one pair.

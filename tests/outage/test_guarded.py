@@ -17,7 +17,7 @@ from sessionpersist.stores.base import Outcome, Record, Rotation, Saving, Store,
 from sessionpersist.stores.breaker import FAULTS, PAUSE
 from sessionpersist.stores.guarded import GuardedStore, Parted, PartedStore
 from sessionpersist.stores.memory import MemoryStore
-from tests.stores.contract import VerbsContract
+from tests.stores.contract import CostlyContract, VerbsContract
 
 from .flaky import FlakyStore
 
@@ -196,6 +196,7 @@ class TestTheContract(VerbsContract):
 class TestTheContractOfSeveralServers(TestTheContract):
     """So does one with a breaker for each server. It asks the two that a login may need one after the other."""
 
+    long_parts = (CostlyContract,)
     rotates_at_once = False
 
     def make_store(self) -> Store:
