@@ -201,7 +201,8 @@ class SessionStore(Timed):
     def seen_from(self, request: HttpRequest) -> None:
         """Note what the roster of the user is to say of a login by this request; say it at once where the login is
         listed already, as somebody has asked for its key."""
-        if self._entering.sees(Seen.of(request)):
+        key = self._session_key and self._sealer_of(self._session_key).stored_key
+        if self._entering.sees(Seen.of(request), key, user_of(getattr(self, "_session_cache", {}))):
             self._enter(self._session_cache, "")
 
     def note_login(self, user_id: str) -> None:

@@ -83,9 +83,11 @@ class Entering:
         self._entered: tuple[str, str, int] | None = None
         self._until = 0.0  # on the monotonic clock: for so long that holds without another look
 
-    def sees(self, seen: Seen) -> bool:
-        """Note what the login came with; return whether the session is listed already, and that is to be added."""
-        adds, self.seen = self._entered is not None and seen != self.seen, seen
+    def sees(self, seen: Seen, key: str | None, user_id: str) -> bool:
+        """Note what the login came with; return whether that session of the user is listed already, and that is to be
+        added."""
+        is_listed = self._entered is not None and self._entered[:2] == (key, user_id)
+        adds, self.seen = is_listed and seen != self.seen, seen
         if adds:
             self._entered = None
         return adds

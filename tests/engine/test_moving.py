@@ -87,6 +87,12 @@ def miss_another(request: HttpRequest) -> HttpResponse:
     return HttpResponse()
 
 
+def log_another_in(request: HttpRequest) -> HttpResponse:
+    request.session.cycle_key()
+    login(request, User.objects.get(username="bob"), "django.contrib.auth.backends.ModelBackend")
+    return HttpResponse()
+
+
 def answer_500(request: HttpRequest) -> HttpResponse:
     log_in(request)
     return HttpResponse(status=500)
@@ -103,6 +109,7 @@ urlpatterns = [
     path("log-in-and-delete/", log_in_and_delete),
     path("miss-another/", miss_another),
     path("500/", answer_500),
+    path("another/", log_another_in),
     *(
         path(f"{name}-page/", views.ignore, name=name) for name in ("home", "login")
     ),  # of the pages about errors
@@ -275,6 +282,15 @@ def test_a_login_that_is_listed_early_has_its_device_all_the_same(
     client.get("/key/", headers={"user-agent": firefox})
     assert received == [cookie(client)]
     assert "Firefox" in sessions.of(user)[0].device
+
+
+@pytest.mark.usefixtures("own_memory", "in_memory")
+def test_another_user_may_log_in_after_the_session_has_moved(client: Client, user: User) -> None:
+    other = User.objects.create_user("bob")
+    post_login(client)
+    assert client.get("/another/").status_code == 200
+    assert text(client.get("/whoami/")) == "bob"
+    assert [len(sessions.of(each)) for each in (user, other)] == [0, 1]
 
 
 @pytest.mark.usefixtures("own_memory", "in_memory")
