@@ -53,6 +53,7 @@ def cluster_store(
 
 
 class TestClusterStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords):
+    long_parts: ClassVar[tuple[type, ...]] = (ForeignRecords,)  # they are read as those of one server are
     rotates_at_once = False
     several: ClassVar = {
         "rotate": 2,
