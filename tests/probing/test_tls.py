@@ -16,6 +16,8 @@ from tests.servers import Redis
 from tests.servers.certificates import make_certificates
 from tests.stores.places import mongo_store, redis_store
 
+pytestmark = pytest.mark.xdist_group("tls")
+
 STORES: dict[str, Any] = {
     "REDIS": lambda **own: redis_store(Redis, **own),
     "MONGODB": lambda **own: mongo_store(**own),

@@ -85,6 +85,7 @@ class TestDatabaseStoreOnSqlite(DatabaseContract):
             assert DatabaseStore(DatabaseSettings(database=alias), timeout=5).count() == 0
 
 
+@pytest.mark.xdist_group("contract on PostgreSQL")
 class TestDatabaseStoreOnPostgresql(DatabaseContract):
     alias = "contract_postgresql"
 
@@ -109,6 +110,7 @@ class TestDatabaseStoreOnPostgresql(DatabaseContract):
             assert sum(in_threads([store.clear_expired] * 4)) == MORE_THAN_A_BATCH
 
 
+@pytest.mark.xdist_group("contract on MariaDB")
 class TestDatabaseStoreOnMariadb(DatabaseContract):
     alias = "contract_mariadb"
     several: ClassVar = {"end_and_replace": 2}

@@ -369,12 +369,14 @@ class TestMongo:
         password = shared(MongoDB).password
         assert failed(type(store)(MongoSettings(**settings), password, 0.5, "tests")) == "tls"
 
+    @pytest.mark.xdist_group("tls")
     def test_a_server_that_wants_tls_is_named(self) -> None:
         store = mongo_store(tls=True)
         settings = {**vars(store.settings), "tls": False}
         password = shared(MongoDB, tls=True).password
         assert failed(type(store)(MongoSettings(**settings), password, 0.5, "tests")) == "tls"
 
+    @pytest.mark.xdist_group("tls")
     def test_tls_works(self) -> None:
         store = mongo_store(tls=True)
         assert [step for step in probe.run(store, prepare=True) if not step.ok] == []

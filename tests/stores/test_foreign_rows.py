@@ -34,6 +34,9 @@ from tests.stores.contract import MINUTE, a_key, a_record
 from tests.stores.databases import added_database
 from tests.stores.test_memory import put
 
+# One process makes the databases.
+pytestmark = pytest.mark.xdist_group("foreign rows")
+
 Write = Callable[[str, dict[str, Any]], None]
 
 # What SQLite takes in any column.

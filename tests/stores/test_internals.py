@@ -477,6 +477,7 @@ def test_canary_pymongo_deadline() -> None:
         assert 0 < _csot.clamp_remaining(7.0) <= 1.0
 
 
+@pytest.mark.xdist_group("tls")
 def test_canary_pymongo_tls() -> None:
     """The server is shown the certificate of the context that was set last, and knows no user of its name."""
     require(MongoDB, tls=True)

@@ -23,6 +23,8 @@ from tests.servers.certificates import Certificates, make_certificates
 from tests.stores.contract import a_key, a_record
 from tests.stores.places import mongo_settings, mongo_store
 
+pytestmark = pytest.mark.xdist_group("tls")
+
 
 @pytest.fixture
 def server() -> MongoDB:
