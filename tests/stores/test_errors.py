@@ -289,7 +289,7 @@ class TestRepliesOfRedis:
     )
     def test_other_replies_are_told(self, reply: str, said: str, field: str | None, answered: bool) -> None:
         with serving(redis_that_answers(f"-{reply}\r\n".encode())) as port:
-            store = RedisStore(RedisSettings(host="127.0.0.1", port=port), SECRET, 2, "tests")
+            store = RedisStore(RedisSettings(host="127.0.0.1", port=port), SECRET, 10, "tests")
             with pytest.raises(StoreUnavailable, match=said) as raised:
                 store.create(a_key(), a_record())
             store.close()
