@@ -48,11 +48,11 @@ class Browser:
         return self._request("POST", path)
 
     def _request(self, method: str, path: str) -> Answer:
-        """Ask the next node; one that refuses the connection is passed over. Raises Lost."""
+        """Ask the next node; one that refuses the connection, or ends as it is made, is passed over. Raises Lost."""
         for _ in self.urls[1:]:
             try:
                 return self._ask(method, path)
-            except ConnectionRefusedError:
+            except (ConnectionRefusedError, ConnectionResetError):
                 continue
         return self._ask(method, path)
 
