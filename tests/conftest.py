@@ -16,6 +16,7 @@ import sqlparse
 from _pytest.nodeid import NodeId
 from django.conf import settings
 from django.db import connections
+from django.utils import translation
 from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
@@ -163,6 +164,13 @@ def no_store_stays_open() -> Iterator[None]:
     """
     yield
     stores.reset()
+
+
+@pytest.fixture(autouse=True)
+def no_language_stays() -> Iterator[None]:
+    """Forget the language of the last request: the middleware leaves it to the thread, and so the test client does."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture

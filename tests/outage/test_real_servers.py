@@ -1,7 +1,7 @@
 """Under load from logged-in clients a real server is killed, hangs, and comes back. Nobody is logged out.
 
-Two workers of four threads each, and beside them an event loop, serve clients that count their visits: twenty that keep
-all of them busy, or eight in the quick tests.
+Two workers of four threads each, and beside them an event loop, serve twenty clients that count their visits, and keep
+all of them busy or, in the quick tests, wait a while between two visits.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Users(NamedTuple):
     pause: float
 
 
-FEW, MANY = Users(8, 0.25), Users(20, 0.02)
+CALM, BUSY = Users(20, 0.2), Users(20, 0.02)
 
 
 @dataclass
@@ -122,15 +122,15 @@ def hang_for_a_moment(server: Server) -> None:
 
 
 def case(server: type[Server], fault: Callable[[Server], None], users: Users) -> ParameterSet:
-    name = f"{server.__name__}-{fault.__name__}-{users.number}"
-    return pytest.param((server, users), fault, id=name, marks=long_unless(users is FEW))
+    name = f"{server.__name__}-{fault.__name__}-{users.pause}"
+    return pytest.param((server, users), fault, id=name, marks=long_unless(users is CALM))
 
 
 OUTAGES = [
-    case(Valkey, kill_and_start, FEW),
-    case(Postgres, hang_for_a_moment, FEW),
-    case(Postgres, hang_for_a_moment, MANY),
-    *(case(server, fault, MANY) for fault in (kill_and_start, hang_and_go_on) for server in stores.SERVERS),
+    case(Valkey, kill_and_start, CALM),
+    case(Postgres, hang_for_a_moment, CALM),
+    case(Postgres, hang_for_a_moment, BUSY),
+    *(case(server, fault, BUSY) for fault in (kill_and_start, hang_and_go_on) for server in stores.SERVERS),
 ]
 
 
