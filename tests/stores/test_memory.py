@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -561,6 +562,25 @@ def test_a_map_that_stays_locked_is_an_outage_in_time(tmp_path: Path) -> None:
         assert time.monotonic() - begun < 2
         assert store.get(key) is not None  # readers don't wait
     store.close()
+
+
+def test_whoever_is_interrupted_as_a_turn_ends_keeps_no_other_thread_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a handler of a signal, which may raise anywhere."""
+    store, lockf = opened(tmp_path, timeout=0.5), fcntl.lockf
+    store.prepare()
+
+    def interrupted(descriptor: int, command: int) -> None:
+        lockf(descriptor, command)
+        if command == fcntl.LOCK_UN:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as until_its_end:
+        until_its_end.setattr(fcntl, "lockf", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.create(a_key(), a_record())
+    assert store.create(a_key(), a_record())
 
 
 def test_a_folder_that_was_removed_is_made_again_and_shared_by_all(tmp_path: Path) -> None:

@@ -216,8 +216,10 @@ class SharedMap:
         return False
 
     def _end_turn(self) -> None:
-        fcntl.lockf(self._turn, fcntl.LOCK_UN)
-        self._writing.release()
+        try:
+            fcntl.lockf(self._turn, fcntl.LOCK_UN)
+        finally:
+            self._writing.release()
 
     def _room(self) -> int:
         """Return how many bytes are left, in the file system or in pages that are no longer used."""
