@@ -95,7 +95,10 @@ class TestAtRandom:
     def test_it_is_as_if_it_had_moved_at_once(self, visited: bool, steps: Steps) -> None:
         _, _, at_once = served(AtOnce, visited, steps)
         old_key, key, found = served(SessionStore, visited, steps)
-        assert found == at_once
+        # Whoever has asked for the key has had the user saved under it, and what is deleted then is never revived. A
+        # session that moves at once is nobody's at that time.
+        was_deleted = found == {} and {"delete", "ask for the key"} <= set(steps)
+        assert found == at_once or was_deleted
         if USER_ID in found:
             assert key != old_key
             assert USER_ID not in SessionStore(old_key)
