@@ -293,10 +293,11 @@ class SessionStore(Timed):
     def _move(self) -> None:
         """Save the session under a new key, and delete what lies under the old one."""
         old_key, held, self._moves = self._session_key, self._held, False
-        if old_key and held and held.user_id and held.user_id == user_of(self._session):
-            self._entering.moves_from = stored_key(old_key)
+        old_name = stored_key(old_key) if old_key else None
+        if held and held.user_id and held.user_id == user_of(self._session):
+            self._entering.moves_from = old_name
         try:
-            left = self._create(held, old_key) is Rotation.LEFT
+            left = self._create(held, old_name) is Rotation.LEFT
         except UpdateError:  # it is over
             raise
         except Exception:
@@ -308,9 +309,9 @@ class SessionStore(Timed):
         if old_key and left:
             self._retire(old_key, held)
 
-    def _create(self, before: Held | None = None, old_key: str | None = None) -> Rotation:
-        """Save as a new session under a fresh key, in place of the one under the old key, if there is any; ``before``
-        is what was held of it.
+    def _create(self, before: Held | None = None, old_name: str | None = None) -> Rotation:
+        """Save as a new session under a fresh key, in place of the one under the old stored key, if there is any;
+        ``before`` is what was held of it.
 
         Raises UpdateError where everybody was logged out since that was read.
         """
@@ -318,7 +319,7 @@ class SessionStore(Timed):
             self._session_key = new_key()
             data, base = self._get_session(no_load=True), before and before.version
             try:
-                done = self._save_new(data, before, base, old_key)
+                done = self._save_new(data, before, base, old_name)
             except CreateError:
                 if user_of(data):
                     self._require_not_ended()
@@ -342,23 +343,23 @@ class SessionStore(Timed):
         data: dict[str, Any],
         before: Held | None = None,
         base: int | None = None,
-        old_key: str | None = None,
+        old_name: str | None = None,
     ) -> Rotation:
-        """Save as a new session, with the version ``base`` of what it is made out of; if that has a key of its own, it
-        is deleted with the same exchange. Raises CreateError where the key is taken."""
+        """Save as a new session, with the version ``base`` of what it is made out of; if that has a stored key of its
+        own, it is deleted with the same exchange. Raises CreateError where the key is taken."""
         plain, begun, earlier = self._with_life(data), self._begun(before), None
         while True:
             # The stamp comes first, so that the session is listed and created under one revision.
             record, held = self._record(plain, begun)
             self._require(base)  # once the record has its stamp: see RoutedStore.create
-            along = None if earlier else self._along(record, base, old_key)
+            along = None if earlier else self._along(record, base, old_name)
             if self._enter(data, "", along) is Outcome.SAVED:
                 done = Rotation.DONE
                 break
             if earlier and (found := self._saved_already(earlier)):
                 held, done = found, Rotation.LEFT
                 break
-            if (done := self._put_new(record, base, old_key)) is not Rotation.TAKEN:
+            if (done := self._put_new(record, base, old_name)) is not Rotation.TAKEN:
                 break
             if revision_of(record.version) != routing.current_store().revision():
                 earlier = held
@@ -368,8 +369,8 @@ class SessionStore(Timed):
                 done = Rotation.LEFT
                 break
         self._held = held
-        if old_key:
-            audit.moved(stored_key(old_key), self._sealer_of(str(self._session_key)).stored_key)
+        if old_name:
+            audit.moved(old_name, self._sealer_of(str(self._session_key)).stored_key)
         self._note_saved("", began=self._entering.moves_from is None and not self._entering.adopts)
         return done
 
@@ -387,29 +388,25 @@ class SessionStore(Timed):
             raise CreateError
         return held._replace(version=found.version)
 
-    def _along(self, record: Record, base: int | None, old_key: str | None) -> Saving | None:
+    def _along(self, record: Record, base: int | None, old_name: str | None) -> Saving | None:
         """Return how a new session can be saved along with the list of its user; None for nobody's, and where the list
         comes first. Of one that moves within the list it must be known that it lives."""
         if not user_of(self._session_cache) or self._entering.moves_from is not None:
             return None
-        if old_key is not None and base is None:
+        if old_name is not None and base is None:
             return None
         assert self._session_key is not None
         name = self._sealer_of(self._session_key).stored_key
-        if old_key is None:
-            return Saving(name, record, None)
-        return Saving(name, record, base, stored_key(old_key))
+        return Saving(name, record, base, old_name) if old_name else Saving(name, record, None)
 
-    def _put_new(self, record: Record, base: int | None, old_key: str | None) -> Rotation:
+    def _put_new(self, record: Record, base: int | None, old_name: str | None) -> Rotation:
         store = routing.current_store()
-        if old_key is None:
+        if old_name is None:
             created = self._ask(store.create, self._session_key, record, base)
             return Rotation.DONE if created else Rotation.TAKEN
         assert self._session_key is not None
         name = self._sealer_of(self._session_key).stored_key
-        return self._noting_outage(
-            lambda old_name: store.rotate(old_name, base, name, record), stored_key(old_key)
-        )
+        return self._noting_outage(lambda old_name: store.rotate(old_name, base, name, record), old_name)
 
     def _slide(self, data: dict[str, Any], plain: bytes) -> None:
         assert self._held is not None

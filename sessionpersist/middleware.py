@@ -83,9 +83,10 @@ class SessionMiddleware(middleware.SessionMiddleware):
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Save the session as Django does, unless its store could not be asked, now or earlier in this request."""
         serving.set(None)
-        if isinstance(session := getattr(request, "session", None), SessionStore):
+        session = getattr(request, "session", None)
+        if isinstance(session, SessionStore):
             session.saved_with_response = False
-        outage = getattr(getattr(request, "session", None), "outage", None)
+        outage = getattr(session, "outage", None)
         if outage is None:
             try:
                 note_use(request)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -25,26 +24,20 @@ from tests.sizes import long_unless
 
 pytestmark = pytest.mark.xdist_group("load")  # one at a time: they take all that the machine has
 
+CLIENTS = 20
 TIMEOUT = 1.0  # seconds, the site's TIMEOUT_SECONDS
 HANGS, HANGS_FOR_A_MOMENT = 10.0, 3.0  # seconds
 # A trial may be waiting for the server as it comes back; the rest is for a busy machine.
 BACK_WITHIN = PAUSE + TIMEOUT + 1.5
 
 
-class Users(NamedTuple):
-    """How many there are, and how many seconds each of them waits between two visits."""
-
-    number: int
-    pause: float
-
-
-CALM, BUSY = Users(20, 0.2), Users(20, 0.02)
+CALM, BUSY = 0.2, 0.02  # seconds for which each client waits between two visits
 
 
 @dataclass
 class Running:
     server: Server
-    users: Users
+    pause: float
     nodes: list[Node]
     browsers: list[Browser]
 
@@ -74,15 +67,15 @@ class Outage:
 
 @pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    kind, users = request.param
+    kind, pause = request.param
     require(kind)
     with kind() as server:
         site = site_on(server, tmp_path_factory.mktemp("site"))
         with Node(site, "node-1") as threads, AsgiNode(site, "node-2") as loop:
-            browsers = [Browser([threads.url, loop.url]) for _ in range(users.number)]
+            browsers = [Browser([threads.url, loop.url]) for _ in range(CLIENTS)]
             for number, browser in enumerate(browsers):
                 assert browser.post(f"/login/user-{number}/").status == 200
-            yield Running(server, users, [threads, loop], browsers)
+            yield Running(server, pause, [threads, loop], browsers)
 
 
 def site_on(server: Server, folder: Path) -> Site:
@@ -121,9 +114,9 @@ def hang_for_a_moment(server: Server) -> None:
     server.resume()
 
 
-def case(server: type[Server], fault: Callable[[Server], None], users: Users) -> ParameterSet:
-    name = f"{server.__name__}-{fault.__name__}-{users.pause}"
-    return pytest.param((server, users), fault, id=name, marks=long_unless(users is CALM))
+def case(server: type[Server], fault: Callable[[Server], None], pause: float) -> ParameterSet:
+    name = f"{server.__name__}-{fault.__name__}-{pause}"
+    return pytest.param((server, pause), fault, id=name, marks=long_unless(pause == CALM))
 
 
 OUTAGES = [
@@ -141,7 +134,7 @@ def outage(request: pytest.FixtureRequest, running: Running) -> Outage:
     before = [browser.get("/whoami/").body["visits"] for browser in running.browsers]
     for browser in running.browsers:
         browser.answers.clear()
-    with Load(running.browsers, visit, running.users.pause):
+    with Load(running.browsers, visit, running.pause):
         time.sleep(1)
         begun = time.monotonic()
         request.param(running.server)
@@ -154,7 +147,7 @@ def outage(request: pytest.FixtureRequest, running: Running) -> Outage:
 
 @pytest.mark.parametrize(("running", "outage"), OUTAGES, indirect=True)
 def test_an_outage_under_load_logs_nobody_out(running: Running, outage: Outage) -> None:
-    users = [f"user-{number}" for number in range(running.users.number)]
+    users = [f"user-{number}" for number in range(CLIENTS)]
     assert running.whoami() == users
     for user, visits in zip(users, outage.visits, strict=True):
         assert {answer.body["user"] for answer in visits if answer.status == 200} == {user}

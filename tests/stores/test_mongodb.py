@@ -20,8 +20,7 @@ from pymongo.database import Database
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.base import LONGEST_USER_ID, MAX_PAYLOAD_BYTES, PLACE, Probed, Record, now_ms
 from sessionpersist.stores.mongodb.store import GRACE, TTL_INDEX, MongoStore, document_of
-from sessionpersist.stores.settings import MongoSettings
-from tests.servers import MongoDB, require, shared
+from tests.servers import MongoDB, shared
 from tests.stores.contract import (
     ForeignRecords,
     GetsAPlace,
@@ -95,16 +94,7 @@ class ReadsOfADrain:
 
 class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords, ReadsOfADrain):
     def make_store(self) -> Probed:
-        require(MongoDB)
-        server = shared(MongoDB)
-        settings = MongoSettings(
-            database=server.database,
-            host=server.host,
-            port=server.port,
-            username=server.username,
-            auth_source=server.auth_source,
-        )
-        return MongoStore(settings, server.password, timeout=5, prefix="contract")
+        return mongo_store(prefix="contract")
 
     def make_store_of_a_new_place(self) -> Probed:
         return mongo_store(prefix=f"place_{a_key()[:8]}")
