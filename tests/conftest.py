@@ -97,29 +97,40 @@ def pytest_collection(session: pytest.Session) -> None:
             import_module(name)
 
 
-# The groups that take longest, which begin first: with what begins late, one process is at work and the others wait.
-BEGIN_FIRST = (
-    *("browser stores", "browser page", "browser users", "load", "replica_set", "upkeep"),
-    *("wheel", "demo", "tutorial"),
+# What one process runs, group after group: the lanes that take longest, which begin first, as with what begins late one
+# process is at work and the others wait. In the first of them tests wait most of the time, for servers that hang, or that
+# elect another primary. All at once they would leave the processors idle; so others are at work beside them.
+LANES = (
+    ("hanging", "tls"),
+    ("outage", "upkeep"),
+    ("replica_set", "replicas", "sentinel", "cluster"),
+    *(("browser stores",), ("browser page",), ("browser users",), ("load",), ("servers",)),
+    *(("wheel",), ("demo",), ("tutorial",)),
 )
+IN_TURN = [group for lane in LANES for group in lane]
 
 
 def group_of(item: pytest.Item) -> str | None:
-    """Return the group of tests that one process is to run; None: any process may."""
+    """Return the group of tests that have servers, or time, in common, which one process is to run; None: any may."""
     mark = item.get_closest_marker("xdist_group")
     return mark.args[0] if mark else None
+
+
+def lane_of(group: str) -> str:
+    """Return the name of all groups that the same process runs: that of the first."""
+    return next((lane[0] for lane in LANES if group in lane), group)
 
 
 def turn_of(item: pytest.Item) -> int:
     """Return when the group of a test is to begin; tests of no group fill what time is left."""
     group = group_of(item)
     if group is None:
-        return len(BEGIN_FIRST) + 1
-    return BEGIN_FIRST.index(group) if group in BEGIN_FIRST else len(BEGIN_FIRST)
+        return len(IN_TURN) + 1
+    return IN_TURN.index(group) if group in IN_TURN else len(IN_TURN)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what only `make test-long` runs; tell ``--dist loadgroup`` the group of each test, as the end of its id, and
+    """Mark what only `make test-long` runs; tell ``--dist loadgroup`` the lane of each test, as the end of its id, and
     the order of the groups.
 
     xdist 3.8 tells the group in an attribute that pytest no longer reads since 9.2.
@@ -130,7 +141,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=turn_of)
     for item in items if getattr(config.option, "loadgroup", False) else ():
         group = group_of(item)
-        if group and not item.nodeid.endswith(end := f"@{group}"):
+        if group and not item.nodeid.endswith(end := f"@{lane_of(group)}"):
             item._id = NodeId.parse(item.nodeid + end)  # type: ignore[attr-defined, unused-ignore]
 
 

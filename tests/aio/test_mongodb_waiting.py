@@ -29,6 +29,8 @@ from tests.stores.places import mongo_store
 from tests.stores.test_hostile import every_verb, mongo_at
 from tests.stores.test_outages import SLACK, paused
 
+pytestmark = pytest.mark.xdist_group("hanging")
+
 T = TypeVar("T")
 TIMEOUT = 0.5  # seconds
 ENOUGH = 5  # times that a loop comes round meanwhile, on a busy machine

@@ -7,6 +7,8 @@ import pytest
 from tests.aio.looping import InALoop
 from tests.stores import test_hostile
 
+pytestmark = pytest.mark.xdist_group("hanging")
+
 
 class TestDeadline(InALoop, test_hostile.TestDeadlineOfRedis):
     pass

@@ -14,6 +14,8 @@ from tests.load.clients import Answer, Browser
 from tests.load.site import Node, Site
 from tests.servers import MongoDB, Postgres, Server, Valkey, require
 
+pytestmark = pytest.mark.xdist_group("outage")
+
 TIMEOUT, REFRESH = 1.0, 0.5  # seconds
 SETTLED = REFRESH + 0.6  # after a switch at once: every process knows of it, and the guard time is over
 RECOVERY = 5.0  # for all workers to try a store again that is back

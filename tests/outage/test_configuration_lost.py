@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.load import stores
 from tests.load.clients import Browser
 from tests.load.site import Node, Site
 from tests.servers import Postgres, Valkey, require, shared
+
+pytestmark = pytest.mark.xdist_group("outage")
 
 PATIENCE = 1.5  # seconds that a process waits for the configuration
 

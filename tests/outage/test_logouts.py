@@ -20,6 +20,8 @@ from tests.load.clients import Browser
 from tests.load.site import Node, Site
 from tests.servers import MongoDB, Postgres, Server, require
 
+pytestmark = pytest.mark.xdist_group("outage")
+
 REFRESH = 0.5  # seconds
 SETTLED = REFRESH + 0.6  # after a switch at once: every process knows of it, and the guard time is over
 END_EVERYBODY = """

@@ -21,6 +21,8 @@ from tests.probing.answering import Answering
 from tests.sizes import examples
 from tests.stores.databases import added_database
 
+pytestmark = pytest.mark.xdist_group("hanging")
+
 PASSWORD = "a-password-that-no-text-shows"
 TIMEOUT = 0.3  # seconds
 

@@ -26,6 +26,8 @@ from tests.stores.databases import added_database
 from tests.stores.dripping import DrippingRelay, dripping
 from tests.stores.parallel import in_processes
 
+pytestmark = pytest.mark.xdist_group("hanging")
+
 TIMEOUT = 1.0  # seconds
 SLACK = 1.0  # seconds that a busy machine may add
 

@@ -28,6 +28,8 @@ from tests.stores.contract import MINUTE, a_key, a_record
 from tests.stores.databases import added_database
 from tests.stores.dripping import dripping
 
+pytestmark = pytest.mark.xdist_group("hanging")
+
 TIMEOUT, PATIENT = 0.4, 10.0  # seconds; the second where nothing is garbled
 SLACK = 2.0
 

@@ -37,6 +37,8 @@ from tests.stores.fake import Talk, commands, mongo_message, mongo_that_answers,
 from tests.stores.parallel import in_threads, join_lookups
 from tests.stores.places import redis_store
 
+pytestmark = pytest.mark.xdist_group("hanging")
+
 TIMEOUT = 0.5  # seconds
 SLACK = 0.5  # seconds that a busy machine may add
 DRIP = 0.1  # seconds between two bytes

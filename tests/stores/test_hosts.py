@@ -28,6 +28,8 @@ from tests.servers.places import free_port
 from tests.stores.contract import a_key
 from tests.stores.parallel import join_lookups
 
+pytestmark = pytest.mark.xdist_group("hanging")
+
 ELSEWHERE = "127.0.0.2"  # an address of this machine, as all of 127.0.0.0/8
 
 

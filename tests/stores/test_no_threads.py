@@ -94,7 +94,7 @@ def test_sentinels_are_listened_to_from_the_next_connection_on(
                 assert store.get(a_key()) is None
                 store._wire.give_up_connections()
         assert [each.getMessage().split()[0] for each in caplog.records] == ["event=sentinels_silent"]
-        assert listeners() == before
+        assert listeners() <= before
         assert store.get(a_key()) is None
         assert len(listeners() - before) == 1
 

@@ -23,6 +23,8 @@ from tests.stores.databases import added_database
 from tests.stores.parallel import in_threads
 from tests.stores.places import mongo_store, redis_store
 
+pytestmark = pytest.mark.xdist_group("outage")
+
 TIMEOUT = 0.5  # seconds
 PATIENT = 10.0  # where nothing is about time: ten that connect at once may take a while
 SLACK = 1.7  # seconds that a busy machine may add; and libpq waits two at least for a connection

@@ -21,6 +21,8 @@ from tests.stores.contract import a_key, a_record
 from tests.stores.databases import added_database
 from tests.stores.parallel import in_threads
 
+pytestmark = pytest.mark.xdist_group("hanging")
+
 pytest.importorskip("psycopg_pool", reason="Install psycopg-pool.")
 
 TIMEOUT = 1.0  # seconds

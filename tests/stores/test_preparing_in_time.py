@@ -26,6 +26,8 @@ from tests.stores.fake import mongo_that_answers, serving
 from tests.stores.test_hostile import TIMEOUT as MONGO_TIMEOUT
 from tests.stores.test_hostile import given_up_in_time, mongo_at
 
+pytestmark = pytest.mark.xdist_group("hanging")
+
 TIMEOUT, SLACK = 1.0, 1.0  # seconds; what a busy machine may add
 TABLE = "sessionpersist_storedsession"
 

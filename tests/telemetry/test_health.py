@@ -40,7 +40,11 @@ MIDDLEWARE = [
 LOGIN_REQUIRED = [*MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
 LIVE, READY = "/health/live/", "/health/ready/"
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.telemetry.urls")]
+pytestmark = [
+    pytest.mark.xdist_group("outage"),
+    pytest.mark.django_db,
+    pytest.mark.urls("tests.telemetry.urls"),
+]
 
 
 @pytest.fixture(autouse=True)
