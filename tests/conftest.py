@@ -97,9 +97,9 @@ def pytest_collection(session: pytest.Session) -> None:
             import_module(name)
 
 
-# What one process runs, group after group: the lanes that take longest, which begin first, as with what begins late one
-# process is at work and the others wait. In the first of them tests wait most of the time, for servers that hang, or that
-# elect another primary. All at once they would leave the processors idle; so others are at work beside them.
+# What one process runs, group after group. The lanes that take longest begin first: with what begins late, one process
+# is at work and the others wait. In the first of them tests wait most of the time, for servers that hang, or that elect
+# another primary. All at once they would leave the processors idle; so others are at work beside them.
 LANES = (
     ("hanging", "tls"),
     ("outage", "upkeep"),
