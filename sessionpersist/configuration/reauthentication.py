@@ -77,7 +77,9 @@ class Reauthentication:
             return float("inf")
         note = note_of(self._request, self._user)
         proved = note.get("password", 0) if self.by_password else note.get("login", self._logged_in)
-        return max(0.0, float(proved) + seconds - time())
+        left = float(proved) + seconds - time()
+        # Clocks of nodes differ; but one that was wrong could have dated it so far ahead that it counts for days.
+        return left if 0 < left <= 2 * seconds else 0.0
 
     @property
     def due(self) -> bool:

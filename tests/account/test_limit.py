@@ -101,6 +101,15 @@ def test_it_is_good_for_one_login(laptop: Client, phone: Client, ada: User) -> N
     assert not is_logged_in(phone)
 
 
+def test_a_node_whose_clock_is_behind_completes_it(
+    laptop: Client, phone: Client, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limit, "time", lambda: time() - 2)
+    assert "too many devices" in text_of(phone.get(LIMIT))
+    assert phone.post(LIMIT, {"id": only_id(ada)})["Location"] == "/"
+    assert is_logged_in(phone)
+
+
 def test_it_is_good_for_ten_minutes(
     laptop: Client, phone: Client, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

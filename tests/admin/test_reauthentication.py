@@ -99,6 +99,14 @@ class TestSaving:
         assert response.context_data["form"].steps == []
         assert not Revision.objects.exists()
 
+    def test_a_password_that_a_wrong_clock_has_dated_ahead_is_asked_for(
+        self, logged_in: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pass_time(monkeypatch, -5)
+        assert not is_asked(logged_in), "clocks of nodes differ"
+        pass_time(monkeypatch, -86_400)
+        assert is_asked(logged_in)
+
     def test_what_was_typed_is_still_there_but_for_passwords(self, later: Client) -> None:
         typed_in = {"redis_host": "cache.example", "redis_password": "store-pw", "your_password": "mine-pw"}
         html = save(later, persistence_type="REDIS", **typed_in).content.decode()
