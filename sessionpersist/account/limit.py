@@ -67,7 +67,7 @@ def refused(request: HttpRequest, error: SessionLimitReached, came_for: str = ""
     the login form says what.
     """
     if preferred_media_type(request) == "application/json":
-        message = _("You are logged in on as many devices as you may be. Log out on one of them first.")
+        message = _("You are logged in on as many devices as you are allowed. Log out on one of them first.")
         told = JsonResponse({"error": "session_limit_reached", "message": message}, status=403)
         add_never_cache_headers(told)
         return told

@@ -54,14 +54,14 @@ def check_variable(password: str, field: str = "password") -> None:
         except (StoreMisconfigured, ValueError):
             there = False
         if not there:
-            text = _("This file can't be read on this node, or may not be used here. Allowed are {names}.")
+            text = _("This file can't be read on this node, or may not be used here. Allowed: {names}.")
             raise StoreMisconfigured(text.format(names=names_in_words()), field)
     if not password.startswith(ENVIRONMENT):
         return
     name = password.removeprefix(ENVIRONMENT)
     is_set, may = name in os.environ, may_name(name)
     if not (is_set and may):
-        text = _("This variable is not set on this node, or may not be used here. Allowed are {names}.")
+        text = _("This variable is not set on this node, or may not be used here. Allowed: {names}.")
         raise StoreMisconfigured(text.format(names=names_in_words()), field)
 
 

@@ -203,7 +203,7 @@ def test_by_hand_only_no_rate_is_noted(browser: Client, number: int, settings: S
     settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "DRAIN_RATE": 0}
     browser.post(url("pace", number), {"pace": "faster"})
     assert Revision.objects.get(pk=number).drain_rate is None
-    assert not LogEntry.objects.filter(change_message__contains="go faster").exists()
+    assert not LogEntry.objects.filter(change_message__contains="Sped up").exists()
 
 
 def test_the_facts_that_a_step_brings_have_the_buttons_too(

@@ -226,7 +226,7 @@ class TestWhatIsShown:
     def test_what_empty_means_has_its_figure(self, browser: Client, settings: Settings) -> None:
         settings.SESSION_COOKIE_AGE = 5400
         page = browser.get(PAGE).text
-        assert "90 minutes after the session was changed last" in page
+        assert "90 minutes after the last change to the session" in page
         assert "the cookie stays for 90 minutes" in page
         settings.SESSION_SAVE_EVERY_REQUEST = settings.SESSION_EXPIRE_AT_BROWSER_CLOSE = True
         page = browser.get(PAGE).text

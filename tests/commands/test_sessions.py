@@ -90,7 +90,7 @@ class TestList:
         assert json.loads(manage("list", "--user", "grace.hopper", "--json").output) == []
 
     def test_a_user_who_is_not_there(self) -> None:
-        assert manage("list", "--user", "nobody").error == "There is no user of this name or primary key."
+        assert manage("list", "--user", "nobody").error == "There is no user with this name or primary key."
 
     def test_a_site_without_a_list(self, grace: User, settings: Settings) -> None:
         settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "ROSTER": False}

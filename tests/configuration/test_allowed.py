@@ -26,7 +26,7 @@ from tests.servers import Valkey, require, shared
 from tests.servers.certificates import Certificates as MadeCertificates
 from tests.servers.certificates import make_certificates
 
-SENTENCE = "This variable is not set on this node, or may not be used here. Allowed are SESSIONPERSIST_*."
+SENTENCE = "This variable is not set on this node, or may not be used here. Allowed: SESSIONPERSIST_*."
 
 MAILERS = {"default": {"OPTIONS": {"password": "secret-of-the-mail-server"}}, "local": {}}
 
@@ -128,11 +128,11 @@ def test_entry_with_an_underscore_or_a_star_at_its_end_is_a_prefix(
 def test_help_names_what_is_allowed(settings: Settings) -> None:
     settings.SESSIONPERSIST = {"SECRETS_ALLOWED": ["REDIS_PASSWORD", "SITE_", "SHOP*"]}
     assert (
-        "Allowed are REDIS_PASSWORD, SITE_*, SHOP*."
+        "Allowed: REDIS_PASSWORD, SITE_*, SHOP*."
         in shown(LoginConfigurationForm())["redis_password"].help_text
     )
     settings.SESSIONPERSIST = {"SECRETS_ALLOWED": []}
-    assert "Allowed are none." in shown(LoginConfigurationForm())["redis_password"].help_text
+    assert "Allowed: none." in shown(LoginConfigurationForm())["redis_password"].help_text
 
 
 def test_setting_that_is_no_list_is_told() -> None:

@@ -63,7 +63,7 @@ def life_in_django() -> str:
     """Say when a session ends where no policy says so."""
     every = _("{span} after the last request")
     changed = _(
-        "{span} after the session was changed last, which is the login where nothing else is kept in it"
+        "{span} after the last change to the session, which is the login unless something else is kept in it"
     )
     text = every if settings.SESSION_SAVE_EVERY_REQUEST else changed
     return text.format(span=span_in_words(settings.SESSION_COOKIE_AGE))

@@ -242,7 +242,7 @@ class StoreForm(forms.Form):
 
     def _set_up_secrets(self) -> None:
         text = _(
-            "Or env:NAME or file:/path, to read it on each node from that variable or file. Allowed are {names}."
+            "Or env:NAME or file:/path, to read it on each node from that variable or file. Allowed: {names}."
         )
         for name in self.secrets:
             field = self.fields[name]

@@ -107,8 +107,8 @@ def pace_chosen(button: str) -> PaceChosen | None:
     """Return what a button does; None where there is no such button."""
     buttons = {
         "pause": PaceChosen(mover.paused, "handover paused", _("Paused the handover from {store}.")),
-        "resume": PaceChosen(mover.resumed, "handover resumed", _("Went on with the handover from {store}.")),
-        "faster": PaceChosen(mover.faster, "handover faster", _("Had the handover from {store} go faster.")),
+        "resume": PaceChosen(mover.resumed, "handover resumed", _("Resumed the handover from {store}.")),
+        "faster": PaceChosen(mover.faster, "handover faster", _("Sped up the handover from {store}.")),
     }
     return buttons.get(button)
 

@@ -108,7 +108,7 @@ def listed_user(text: str) -> Any:
         raise CommandError(str(NOT_LISTED))
     user = accounts.by_name_or_key(text)
     if user is None:
-        raise CommandError("There is no user of this name or primary key.")
+        raise CommandError("There is no user with this name or primary key.")
     return user
 
 
