@@ -105,6 +105,13 @@ class TestList:
         assert "not signed in" not in result.everything
         assert "s3cret" not in result.everything
 
+    def test_in_the_place_of_its_number_it_says_what_is_wrong(self) -> None:
+        LoginConfiguration(persistence_type="REDIS", redis_host="127.0.0.1", redis_port=free_port()).save()
+        redis, memory = json.loads(manage("list", "--json").output)
+        assert (redis["sessions"], redis["at_least"], memory["sessions"]) == (None, False, 0)
+        assert "the connection was refused" in redis["problem"]
+        assert manage("list").output.startswith(f"{redis['store']}: {redis['problem']}\n")
+
     def test_another_memory_than_that_of_the_site_is_no_empty_one(self, grace: User) -> None:
         Node.objects.create(name="here", process=1, revision=0, memory="0" * 32)
         assert "This is not the memory" in str(manage("list", "--user", "grace.hopper").error)

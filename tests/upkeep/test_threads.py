@@ -313,6 +313,22 @@ class TestATurn:
         assert monotonic() - begun > 0.8 * SESSIONS / 400
         assert left() == 0
 
+    def test_it_notes_how_many_a_second_it_has_moved_lately(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings.SESSIONPERSIST = {**settings.SESSIONPERSIST, "DRAIN_RATE": 400}
+        monkeypatch.setattr(mover, "TELL_SECONDS", 0.05)
+        upkeep, rates = Upkeep(SITE), [0.0]
+        wait = upkeep.ending.wait
+
+        def noted(seconds: float) -> bool:
+            rates.append(progress.read([source()])[source()].rate)
+            return wait(seconds)
+
+        monkeypatch.setattr(upkeep.ending, "wait", noted)
+        upkeep.turn()
+        assert 0 < max(rates) < 4000
+
     def test_the_memory_of_the_node_is_another_scope(self) -> None:
         assert Upkeep(lease.scope_of_node()).turn() == threads.LOOK_SECONDS
         assert left() == SESSIONS
