@@ -43,6 +43,12 @@ INTERNALS = (
         "stores/redis/wire.py",
     ),
     Internal(
+        "redis_reader",
+        "redis",
+        "the parser on hiredis reads into _buffer, and what is fed to its _reader is its next answer",
+        "stores/redis/wire.py",
+    ),
+    Internal(
         "redis_parser",
         "redis",
         "DefaultParser is the parser in use, and its parse_error() makes the error of an error reply",

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import hiredis
 import lmdb
 import psycopg
 import pymongo
@@ -40,6 +41,7 @@ from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 from pymongo import _csot
 from pymongo.ssl_support import get_ssl_context
 from pymongo.synchronous.pool import Connection, Pool
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.cluster import ClusterNode, NodesManager
 from redis.connection import DefaultParser, SSLConnection
 from redis.exceptions import AskError, MovedError
@@ -167,6 +169,27 @@ def test_canary_redis_exchange(valkey: Any) -> None:
     with pytest.raises(redis.ResponseError):
         valkey.read_response()
     assert valkey.read_response() == b"2"
+
+
+def test_canary_redis_reader(valkey: Any) -> None:
+    valkey.connect()
+    sock, parser = valkey._sock, valkey._parser
+    assert parser._reader.gets() is NOT_ENOUGH_DATA
+    asked: list[tuple[tuple[Any, ...], Any]] = [
+        (("ECHO", b"\0\xff"), b"\0\xff"),
+        (("STRLEN", "none"), 0),
+        (("GET", "none"), None),
+    ]
+    for command, answer in asked:
+        sock.sendall(hiredis.pack_command(command))
+        parser._reader.feed(parser._buffer, 0, sock.recv_into(parser._buffer))
+        assert parser._reader.gets() == answer
+    parser._reader.feed(b"$2\r\nab")  # a part, and the driver reads the rest
+    assert parser._reader.gets() is NOT_ENOUGH_DATA
+    parser._reader.feed(b"\r\n-NO such\r\n")
+    assert valkey.read_response() == b"ab"
+    with pytest.raises(redis.ResponseError):
+        valkey.read_response()
 
 
 def test_canary_redis_parser(valkey: Any) -> None:

@@ -25,7 +25,7 @@ from redis.sentinel import (
     SentinelManagedConnection,
 )
 
-from sessionpersist.awaiting import sleep
+from sessionpersist.awaiting import in_loop, sleep
 from sessionpersist.stores.addresses import Address
 from sessionpersist.stores.connecting import left
 from sessionpersist.stores.redis.wire import (
@@ -145,7 +145,7 @@ def _reason(failures: Sequence[Exception]) -> Exception:
 
 def is_primary(connection: Any, give_up: float) -> bool:
     """Ask a server on a new connection of the driver; one that does not tell this user is believed to be."""
-    connection._sock.allow(give_up, SMALL, left(give_up))
+    connection._sock.allow(give_up, SMALL, left(give_up), in_loop())
     connection.send_command("ROLE", check_health=False)
     try:
         role = connection.read_response()
@@ -310,7 +310,7 @@ class Listener:
                 connection.read_response()
             self._silent = False
             self._give_up_the_last()  # it may have been announced before
-            connection._sock.allow(monotonic() + PATIENCE, SMALL, PATIENCE)
+            connection._sock.allow(monotonic() + PATIENCE, SMALL, PATIENCE, awaits=False)
             with suppress(redis.TimeoutError):
                 connection.read_response()
             self._give_up_the_last()
