@@ -266,6 +266,14 @@ class VerbsContract(CostlyContract):
         assert store.replace(key, new, old.version) is Outcome.SAVED
         assert store.get(key) == new
 
+    def test_replace_by_the_very_record_that_is_there_is_saved(
+        self, store: Store, live: tuple[str, Record]
+    ) -> None:
+        key, record = live
+        assert store.replace(key, record, record.version) is Outcome.SAVED
+        assert store.replace(key, record, new_version()) is Outcome.CONFLICT
+        assert store.get(key) == record
+
     def test_replace_may_shorten_a_life(self, store: Store, live: tuple[str, Record]) -> None:
         key, old = live
         assert store.replace(key, a_record(life=100), old.version) is Outcome.SAVED

@@ -74,6 +74,15 @@ WELL_FORMED = {
     "created_at": {"$gte": DatetimeMS(0), **ONE},
     "user_id": {"$type": "string", **ONE},
 }
+# The same, and what such a filter says of expires_at and version, as conditions of ``change_if``.
+SOUND = [
+    {"$eq": [{"$type": "$expires_at"}, "date"]},
+    {"$eq": [{"$type": "$payload"}, "binData"]},
+    {"$eq": [{"$type": "$created_at"}, "date"]},
+    {"$gte": ["$created_at", DatetimeMS(0)]},
+    {"$eq": [{"$type": "$user_id"}, "string"]},
+]
+LIVE_VERSION = ({"$in": [{"$type": "$version"}, ["int", "long"]]}, {"$gt": ["$version", ENDED]})
 
 
 class MongoStore(Probed):
@@ -125,21 +134,25 @@ class MongoStore(Probed):
         return True
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        new, live = document_of(record), live_filter(key)
+        new = document_of(record)
+        save = change_if(new, is_version(expected))
         with self._translated():
-            if (
-                expected != ENDED
-                and self._sessions.update_one(live | {"version": expected}, {"$set": new}).matched_count
-            ):
+            if expected != ENDED and self._sessions.update_one({"_id": key}, save).modified_count:
                 return Outcome.SAVED
-            held = self._find_surely(live)
+            held = self._find_surely(live_filter(key))
+        if held and record.version == expected and new.items() <= held.items():
+            return Outcome.SAVED  # it was this very record, so there was nothing to modify
         return Outcome.CONFLICT if held else Outcome.MISSING
 
     def touch(self, key: str, expires_at: int) -> bool:
-        later = {"$max": {"expires_at": DatetimeMS(expires_at)}}
+        until = DatetimeMS(expires_at)
+        later = change_if({"expires_at": until}, *LIVE_VERSION, {"$lt": ["$expires_at", until]})
         with self._translated():
+            if self._sessions.update_one({"_id": key}, later).modified_count:
+                return True
             return self._changed(
-                lambda live: self._sessions.update_one(live, later).matched_count, live_filter(key)
+                lambda live: self._sessions.update_one(live, {"$max": {"expires_at": until}}).matched_count,
+                live_filter(key),
             )
 
     def delete(self, key: str, version: int | None = None) -> bool:
@@ -165,11 +178,11 @@ class MongoStore(Probed):
         few members confirm them, as nobody has been told the new key."""
         if version == ENDED or not self._is_alone():
             return super().rotate(old_key, version, new_key, record)
-        only = {} if version is None else {"version": version}
+        held = LIVE_VERSION if version is None else (is_version(version),)
         free = {"_id": new_key, "expires_at": {"$lte": DatetimeMS(now_ms())}}
         writes = [
             UpdateOne(free, {"$set": document_of(record)}, upsert=True),
-            UpdateOne(live_filter(old_key) | only, {"$set": EXPIRED}),
+            UpdateOne({"_id": old_key}, change_if(EXPIRED, *held)),
         ]
         with self._translated():
             self._prepare_once()
@@ -179,7 +192,7 @@ class MongoStore(Probed):
                 if not is_taken(error):
                     raise
                 return Rotation.TAKEN
-            both = done.matched_count + done.upserted_count == len(writes)
+            both = done.modified_count + done.upserted_count == len(writes)
         return Rotation.DONE if both else Rotation.LEFT
 
     def end_and_replace(
@@ -522,6 +535,20 @@ def counted_filter(rosters: bool) -> Document:
         if rosters
         else live_filter() | {"_id": {"$not": {"$gte": ROSTER, "$lt": AFTER_ROSTERS}}}
     )
+
+
+def is_version(version: int) -> Document:
+    return {"$eq": ["$version", version]}
+
+
+def change_if(change: Document, *conditions: Document) -> list[Document]:
+    """Return an update of a document that is found by its _id alone: nothing is changed unless it lives, as
+    ``live_filter`` has it, and meets the conditions.
+
+    A filter of more than the _id has the server plan the query, which takes it longer than to carry it out.
+    """
+    met = {"$and": [*conditions, {"$gt": ["$expires_at", DatetimeMS(now_ms())]}, *SOUND]}
+    return [{"$replaceWith": {"$mergeObjects": ["$$ROOT", {"$cond": [met, {"$literal": change}, {}]}]}}]
 
 
 def live_filter(key: str | None = None) -> Document:
