@@ -5,8 +5,8 @@ from __future__ import annotations
 import builtins
 import re
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from types import TracebackType
 from typing import Any, NamedTuple
 
 from django.db import DataError, Error, IntegrityError, InterfaceError
@@ -83,13 +83,19 @@ def is_forbidden(error: Exception) -> bool:
     )
 
 
-@contextmanager
-def failing() -> Iterator[None]:
+class failing:  # noqa: N801 - a context like those of contextlib, which take four times as long
     """Raise StoreUnavailable instead of what was refused."""
-    try:
-        yield
-    except Refused as refused:
-        raise refused.failure from refused.__cause__
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Refused):
+            raise error.failure from error.__cause__
 
 
 class Lost(StoreUnavailable):

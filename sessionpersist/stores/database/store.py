@@ -32,7 +32,7 @@ from sessionpersist.stores.base import (
     note_foreign,
     now_ms,
 )
-from sessionpersist.stores.database import clearing, meanings, replication, tables
+from sessionpersist.stores.database import clearing, meanings, replication, sqlite, tables
 from sessionpersist.stores.database.clearing import Position
 from sessionpersist.stores.database.meanings import (
     Duplicate,
@@ -84,7 +84,7 @@ class DatabaseStore(Probed):
             )
         self._dialect = connection.vendor
         self._mysql = connection.vendor == "mysql"
-        self._prepared_statements = prepared_statements() if connection.vendor == "postgresql" else None
+        self._straight = way_without_detours(connection.vendor)
         self._table = connection.ops.quote_name(tables.stored_session()._meta.db_table)
         self._sql = sql.statements(self._table, "%s", connection.vendor)
         self._first = b"" if connection.vendor == "sqlite" else ""  # before every key, as a page takes it
@@ -382,12 +382,16 @@ class DatabaseStore(Probed):
         return self._execute(statement, parameters, until)
 
     def _execute(self, statement: str, parameters: tuple[Any, ...], until: float) -> Answer:
-        if (prepared := self._prepared_statements) and len(parameters) < MANY:
+        if (straight := self._straight) and len(parameters) < MANY:
             connection = connection_to(self.alias)
-            if prepared.is_possible(connection):
-                with self._translated(connection):
-                    if answer := prepared.execute(connection, statement, parameters, until):
-                        return Answer(*answer)
+            try:
+                if straight.is_possible(connection) and (
+                    answer := straight.execute(connection, statement, parameters, until)
+                ):
+                    return Answer(*answer)
+            except BaseException as error:
+                self._translate(error, connection)
+                raise
         with self._reached(until) as connection, connection.cursor() as cursor:
             cursor.execute(self._before + statement, parameters)
             return Answer(cursor.fetchall() if cursor.description else [], cursor.rowcount)
@@ -409,25 +413,30 @@ class DatabaseStore(Probed):
     def _translated(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
         try:
             yield
-        except transaction.TransactionManagementError:
-            raise  # the caller's own broken transaction, not the database's fault
-        except (StoreUnavailable, Refused, SessionTooLarge, ForeignRecord):
+        except BaseException as error:
+            self._translate(error, connection)
             raise
-        except ImproperlyConfigured as error:
+
+    def _translate(self, error: BaseException, connection: BaseDatabaseWrapper) -> None:
+        """Raise what is to be raised instead of an error; return where that is the error itself."""
+        if isinstance(error, transaction.TransactionManagementError):
+            return  # the caller's own broken transaction, not the database's fault
+        if isinstance(error, StoreUnavailable | Refused | SessionTooLarge | ForeignRecord):
+            return
+        if isinstance(error, ImproperlyConfigured):
             raise StoreMisconfigured(
                 f"The database “{self.alias}” is not completely configured.", "database"
             ) from error
-        except meanings.FAULTS as error:
-            if meanings.is_forbidden(error):
-                raise
-            failed = connection.in_atomic_block and meanings.code_of(error) == meanings.FAILED_TRANSACTION
-            if failed and not self._rehearsing:
-                raise
-            raise self._told(error, connection) from meanings.cause_of(error, connection)
-        except BaseException:
+        if not isinstance(error, meanings.FAULTS):
             # Interrupted, as by a signal: the answer is still to come, and must not be taken for the next one's.
             _close(connection)
-            raise
+            return
+        if meanings.is_forbidden(error):
+            return
+        failed = connection.in_atomic_block and meanings.code_of(error) == meanings.FAILED_TRANSACTION
+        if failed and not self._rehearsing:
+            return
+        raise self._told(error, connection) from meanings.cause_of(error, connection)
 
     def _told(self, error: Exception, connection: BaseDatabaseWrapper) -> Exception:
         """Return what to raise instead of a driver's error, after leaving a connection that is of no more use."""
@@ -585,8 +594,13 @@ def _close(connection: BaseDatabaseWrapper) -> None:
             connection.close()
 
 
-def prepared_statements() -> Any:
-    """Return the module that executes prepared statements; None where PostgreSQL's driver is psycopg 2."""
+def way_without_detours(vendor: str) -> Any:
+    """Return the module that executes statements past Django's cursor; None where there is none, or PostgreSQL's driver
+    is psycopg 2."""
+    if vendor == "sqlite":
+        return sqlite
+    if vendor != "postgresql":
+        return None
     try:
         from sessionpersist.stores.database import prepared
     except ImportError:
@@ -605,7 +619,7 @@ PACKAGES = {
 
 def connection_to(alias: str) -> BaseDatabaseWrapper:
     """Return this thread's connection to one of the project's databases. Raises StoreMisconfigured."""
-    if alias not in connections:
+    if alias not in connections.settings:
         raise StoreMisconfigured(f"The project has no database “{alias}” in DATABASES.", "database")
     try:
         return connections[alias]
