@@ -110,6 +110,16 @@ def end_all(user: object, *, but: SessionBase | None = None, reason: Reason = Re
     return len(_ended(user, lambda entry: kept not in entry.keys, reason, at_once=True))
 
 
+def end_unsaved(user: object) -> None:
+    """End what was entered for a user and is no session, or none yet: a login whose view has crashed counts at the
+    limit for a minute, as it may be about to be saved."""
+    store, owner = routing.current_store(), Owner.of(id_of(user))
+    entries = run(records.read(store, owner)).entries
+    found = run(records.all_standing(store, owner, current_policy(), entries))
+    unsaved = {each.entry.id for each in found if not each.live}
+    _ended(user, lambda entry: entry.id in unsaved, Reason.SIGNED_IN_ELSEWHERE)
+
+
 def all_ended_at(user: object) -> int:
     """Return when end_all() or end_others() was last called for a user while there was a limit: Unix time in
     milliseconds; 0: never, as far as is known."""

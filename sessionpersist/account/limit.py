@@ -146,7 +146,10 @@ def limit(request: HttpRequest) -> HttpResponse:
         return redirect(resolve_url(settings.LOGIN_URL))
     if request.method == "POST":
         # One that is over already leaves room, too. The limit itself decides about the login.
-        sessions.end(user, request.POST.get("id", ""), reason=Reason.SIGNED_IN_ELSEWHERE)
+        if chosen := request.POST.get("id"):
+            sessions.end(user, chosen, reason=Reason.SIGNED_IN_ELSEWHERE)
+        else:
+            sessions.end_unsaved(user)
         return completed(request, user, pending)
     listed = sessions.of(user)
     return pages.show(request, "limit.html", {"sessions": listed, "name": user.get_username()})

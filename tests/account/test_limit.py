@@ -7,6 +7,7 @@ from time import time
 from typing import Any
 
 import pytest
+from django.contrib.auth import views
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
@@ -88,9 +89,30 @@ def test_without_an_end_it_is_refused_again(laptop: Client, phone: Client) -> No
 
 def test_where_there_is_room_meanwhile_it_needs_no_end(laptop: Client, phone: Client) -> None:
     laptop.post("/logout/")
-    assert "too many devices" in text_of(phone.get(LIMIT))
+    assert "Log in to go on" in text_of(phone.get(LIMIT))
     assert phone.post(LIMIT)["Location"] == "/"
     assert is_logged_in(phone)
+
+
+def test_a_login_that_broke_off_a_moment_ago_is_in_nobodys_way(
+    ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is listed, and may be about to be saved for all that anybody can know."""
+    with monkeypatch.context() as patched:
+        patched.delattr(views.LoginView, "get_default_redirect_url")
+        assert send(Client(raise_request_exception=False)).status_code == 500
+    phone = Client()
+    assert send(phone)["Location"] == LIMIT
+    text = text_of(phone.get(LIMIT))
+    assert "was broken off" in text
+    assert "these devices" not in text
+    assert phone.post(LIMIT)["Location"] == "/"
+    assert is_logged_in(phone)
+
+
+def test_it_ends_no_session_that_nobody_has_chosen(laptop: Client, phone: Client) -> None:
+    assert phone.post(LIMIT)["Location"] == LIMIT
+    assert is_logged_in(laptop)
 
 
 def test_it_is_good_for_one_login(laptop: Client, phone: Client, ada: User) -> None:
