@@ -59,6 +59,7 @@ def test_a_new_site() -> None:
     assert found["health"]["milliseconds"] > 0
     assert (found["pending"], found["draining"], found["nodes"]) == (None, [], [])
     assert found["policy"]["max_sessions"] == -1
+    assert [line.partition(":")[0] for line in lines()] == ["Store", "Health", "Policy"]
 
 
 def test_the_store_in_force_answers() -> None:
