@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Protocol
@@ -20,13 +20,13 @@ import pytest
 from playwright.sync_api import (
     Browser,
     BrowserContext,
-    ConsoleMessage,
     Page,
     Playwright,
     expect,
     sync_playwright,
 )
 
+from tests.browser.pages import Console, Kept, NewContext, NewPage, Pages, open_context
 from tests.browser.places import ALIAS, Place, places
 from tests.browser.visitor import PASSWORD, PATIENCE, USER, Visitor
 from tests.load.site import ROOT, Node, Site
@@ -60,8 +60,6 @@ SHOWN = (
 )
 # The first is the same browser without a window, and takes a third of the time.
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser")
-FAILED = "Failed to load resource"
-WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
 class Screenshot(Protocol):
@@ -94,6 +92,7 @@ def started(playwright: Playwright, *further: str) -> Iterator[Browser]:
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
+        "--renderer-process-limit=1",  # for all pages of a context: what one has compiled, the next has, too
         *further,
     ]
     browser = playwright.chromium.launch(executable_path=program, args=arguments)
@@ -213,35 +212,50 @@ class OnOneNode:
 
 
 @pytest.fixture
-def new_context(chromium: Browser, node: Node) -> Iterator[Callable[..., BrowserContext]]:
-    """Make browser contexts: cookies of their own, the light scheme, and an error in the console fails the test; but
-    with ``outage``, what the browser says of requests that fail. They are closed before the node, which they ask."""
-    problems: list[str] = []
-    contexts: list[BrowserContext] = []
-
-    def note(message: ConsoleMessage) -> None:
-        # Django's admin names no icon, so Chromium asks the site for one.
-        if message.type == "error" and not message.location["url"].endswith("/favicon.ico"):
-            problems.append(f"{message.text} {message.location}")
+def new_context(chromium: Browser, node: Node) -> Iterator[NewContext]:
+    """Make browser contexts that no other test has: for what cannot be taken back, such as another clock. An error in
+    the console fails the test; see Console. They are closed before the node, which they ask."""
+    made: list[tuple[BrowserContext, Console]] = []
 
     def make(*, outage: bool = False, **options: Any) -> BrowserContext:
-        options = {"viewport": WIDE, "color_scheme": "light", **options}
-        context = chromium.new_context(**options)
-        context.set_default_timeout(PATIENCE)
-        context.on("console", lambda message: None if outage and FAILED in message.text else note(message))
-        context.on("weberror", lambda error: problems.append(str(error.error)))
-        contexts.append(context)
+        context = open_context(chromium, options)
+        made.append((context, Console(context, outage=outage)))
         return context
 
     yield make
-    for context in contexts:
+    for context, _ in made:
         context.close()
-    assert not problems
+    assert not [each for _, console in made for each in console.problems]
+
+
+@pytest.fixture(scope="package")
+def pages(chromium: Browser) -> Pages:
+    return Pages(chromium)
 
 
 @pytest.fixture
-def visitor(node: Node, new_context: Callable[..., BrowserContext]) -> Visitor:
-    return Visitor(new_context().new_page(), node.url)
+def new_page(request: pytest.FixtureRequest, pages: Pages, node: Node) -> Iterator[NewPage]:
+    """Open pages, each in a context of its own, as ``new_context`` makes them; but these are kept for other tests. What
+    a test that failed has left in its pages is not for the next one."""
+    used: list[Kept] = []
+
+    def make(*, outage: bool = False, **options: Any) -> Page:
+        used.append(pages.take(options, outage=outage))
+        return used[-1].page
+
+    failed = request.session.testsfailed
+    yield make
+    for kept in used:
+        if request.session.testsfailed > failed:
+            kept.context.close()
+        else:
+            kept.end()
+    assert not [each for kept in used for each in kept.console.problems]
+
+
+@pytest.fixture
+def visitor(node: Node, new_page: NewPage) -> Visitor:
+    return Visitor(new_page(), node.url)
 
 
 @pytest.fixture

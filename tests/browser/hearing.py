@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import Page
 
 LIVE = "[aria-live], [role=status], [role=alert], [role=log]"
 RECORD = """document.addEventListener("DOMContentLoaded", () => {
@@ -14,9 +14,9 @@ RECORD = """document.addEventListener("DOMContentLoaded", () => {
 })"""
 
 
-def listen(context: BrowserContext) -> None:
-    """Have all pages that are opened from now on keep what they say."""
-    context.add_init_script(RECORD)
+def listen(page: Page) -> None:
+    """Have a page keep what it says, from the next address on. Nothing takes that back."""
+    page.add_init_script(RECORD)
 
 
 def heard(page: Page) -> list[str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import Page, Route, ViewportSize, expect
 
 from tests.browser.accessibility import problems
-from tests.browser.conftest import PHONE, WIDE, OnOneNode
+from tests.browser.conftest import OnOneNode
 from tests.browser.hearing import LIVE, heard, listen
+from tests.browser.pages import PHONE, WIDE, NewContext, NewPage
 from tests.browser.places import Place
 from tests.browser.visitor import PASSWORD, Visitor
 from tests.load.site import Node
@@ -18,7 +18,6 @@ from tests.load.site import Node
 pytestmark = pytest.mark.xdist_group("browser page")
 
 Stores = dict[str, Place]
-NewContext = Callable[..., BrowserContext]
 CONTENT = "#content-main"
 TABLET = {"width": 820, "height": 1180}
 ADDRESS = "/admin/sessionpersist/loginconfiguration/"
@@ -36,8 +35,8 @@ user.user_permissions.set(Permission.objects.filter(codename="view_loginconfigur
 """
 
 
-def opened(context: BrowserContext, node: Node) -> Visitor:
-    visitor = Visitor(context.new_page(), node.url)
+def opened(page: Page, node: Node) -> Visitor:
+    visitor = Visitor(page, node.url)
     visitor.log_in()
     visitor.open_configuration()
     expect(visitor.status()).to_contain_text("Answers")
@@ -57,9 +56,9 @@ class TestStates(OnOneNode):
         ],
     )
     def test_axe_finds_nothing_wrong_in_any_state_of_the_form(
-        self, new_context: NewContext, node: Node, stores: Stores, scheme: str, viewport: dict[str, int]
+        self, new_page: NewPage, node: Node, stores: Stores, scheme: str, viewport: ViewportSize
     ) -> None:
-        visitor = opened(new_context(color_scheme=scheme, viewport=viewport, bypass_csp=True), node)
+        visitor = opened(new_page(color_scheme=scheme, viewport=viewport, bypass_csp=True), node)
         page = visitor.page
         assert problems(page, CONTENT) == [], "as it comes"
         for each in page.locator("details:not([open]) > summary").all():
@@ -86,9 +85,9 @@ class TestStates(OnOneNode):
 
     @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
     def test_nor_before_a_switch_nor_where_nothing_answers(
-        self, new_context: NewContext, node: Node, scheme: str
+        self, new_page: NewPage, node: Node, scheme: str
     ) -> None:
-        page = opened(new_context(color_scheme=scheme, bypass_csp=True, outage=True), node).page
+        page = opened(new_page(color_scheme=scheme, bypass_csp=True, outage=True), node).page
 
         def pending(route: Route) -> None:
             text = route.fetch().text()
@@ -113,9 +112,9 @@ class TestStates(OnOneNode):
 class TestHearing(OnOneNode):
     @pytest.fixture
     def visitor(self, new_context: NewContext, node: Node) -> Visitor:
-        context = new_context()
-        listen(context)
-        return opened(context, node)
+        page = new_context().new_page()
+        listen(page)
+        return opened(page, node)
 
     def test_of_a_test_its_begin_its_verdict_and_the_fields_to_correct_are_said(
         self, visitor: Visitor, stores: Stores
@@ -141,8 +140,8 @@ class TestHearing(OnOneNode):
 
 
 class TestColoursOfTheSystem(OnOneNode):
-    def test_what_says_something_by_its_ground_has_an_edge(self, new_context: NewContext, node: Node) -> None:
-        visitor = opened(new_context(forced_colors="active"), node)
+    def test_what_says_something_by_its_ground_has_an_edge(self, new_page: NewPage, node: Node) -> None:
+        visitor = opened(new_page(forced_colors="active"), node)
         for part in (".sp-badge", ".sp-button", ".sp-card", ".sp-panel"):
             edges = visitor.page.locator(f"{CONTENT} {part}").evaluate_all(
                 """all => all.map(getComputedStyle).map((style) =>
@@ -156,8 +155,8 @@ class TestColoursOfTheSystem(OnOneNode):
 
 
 class TestPaper(OnOneNode):
-    def test_what_is_folded_is_printed_and_no_button_is(self, new_context: NewContext, node: Node) -> None:
-        page = opened(new_context(), node).page
+    def test_what_is_folded_is_printed_and_no_button_is(self, new_page: NewPage, node: Node) -> None:
+        page = opened(new_page(), node).page
         policy, save = (
             page.get_by_label("Sessions per user"),
             page.get_by_role("button", name="Save", exact=True),
@@ -177,10 +176,10 @@ class TestPaper(OnOneNode):
 class TestReading(OnOneNode):
     @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
     def test_who_may_only_view_gets_a_page_for_reading(
-        self, new_context: NewContext, node: Node, script: bool
+        self, new_page: NewPage, node: Node, script: bool
     ) -> None:
         node.site.manage("shell", "--no-imports", "-c", MAKE_VIEWER)
-        page = new_context(java_script_enabled=script).new_page()
+        page = new_page(java_script_enabled=script)
         page.goto(f"{node.url}/admin/login/?next={ADDRESS}")
         page.get_by_label("Username").fill(VIEWER)
         page.get_by_label("Password").fill(PASSWORD)
@@ -192,23 +191,22 @@ class TestReading(OnOneNode):
         assert page.locator(f"{CONTENT} :is(input:not([type=hidden]), select, textarea)").count() == 0
         if script:
             expect(page.get_by_role("region", name="Status")).to_contain_text("Answers")
-            assert problems_without_csp(page, new_context, node) == []
+            assert problems_without_csp(page, new_page, node) == []
 
 
-def problems_without_csp(page: Page, new_context: NewContext, node: Node) -> list[str]:
+def problems_without_csp(page: Page, new_page: NewPage, node: Node) -> list[str]:
     """What axe finds, in a context of the same login that lets it set styles of its own."""
-    context = new_context(bypass_csp=True)
-    context.add_cookies(page.context.cookies())  # type: ignore[arg-type]
-    fresh = context.new_page()
+    fresh = new_page(bypass_csp=True)
+    fresh.context.add_cookies(page.context.cookies())  # type: ignore[arg-type]
     fresh.goto(f"{node.url}{ADDRESS}")
     return problems(fresh, CONTENT)
 
 
 class TestWithoutScript(OnOneNode):
     def test_it_says_what_it_cannot_do_and_a_link_after_a_test_leads_back(
-        self, new_context: NewContext, node: Node, stores: Stores
+        self, new_page: NewPage, node: Node, stores: Stores
     ) -> None:
-        visitor = Visitor(new_context(java_script_enabled=False).new_page(), node.url)
+        visitor = Visitor(new_page(java_script_enabled=False), node.url)
         page = visitor.page
         visitor.log_in()
         visitor.open_configuration()
@@ -230,9 +228,9 @@ class TestKeyboard(OnOneNode):
         [pytest.param(PHONE, id="phone"), pytest.param(WIDE, id="wide", marks=pytest.mark.long)],
     )
     def test_what_has_the_focus_is_in_sight(
-        self, new_context: NewContext, node: Node, viewport: dict[str, int]
+        self, new_page: NewPage, node: Node, viewport: ViewportSize
     ) -> None:
-        page = opened(new_context(viewport=viewport), node).page
+        page = opened(new_page(viewport=viewport), node).page
         page.get_by_role("radio", name="REDIS").check()
         page.locator(".sp-check-now button").focus()
         seen = []
@@ -244,9 +242,9 @@ class TestKeyboard(OnOneNode):
         assert len(seen) > 10
 
     def test_enter_in_a_field_tests_the_connection(
-        self, new_context: NewContext, node: Node, stores: Stores
+        self, new_page: NewPage, node: Node, stores: Stores
     ) -> None:
-        visitor = opened(new_context(), node)
+        visitor = opened(new_page(), node)
         visitor.choose(stores["REDIS"])
         visitor.field(stores["REDIS"], "Port").press("Enter")
         expect(visitor.verdict()).to_have_text("The connection works.")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import PHONE, Screenshot
+from tests.browser.conftest import Screenshot
 from tests.browser.filling import fill
 from tests.browser.hearing import heard, listen
+from tests.browser.pages import PHONE, NewContext, NewPage
 from tests.browser.places import Place
 from tests.browser.test_login_configuration import move, strict_policy
 from tests.browser.visitor import Visitor
@@ -44,9 +44,9 @@ def processes() -> int:
 
 
 @pytest.fixture
-def user(new_context: Callable[..., BrowserContext], node: Node) -> Visitor:
+def user(new_page: NewPage, node: Node) -> Visitor:
     """Somebody who is logged in and knows nothing of stores."""
-    user = Visitor(new_context().new_page(), node.url)
+    user = Visitor(new_page(), node.url)
     user.log_in()
     user.visit_home()
     return user
@@ -80,7 +80,7 @@ def move_until(page: Page, number: int) -> None:
 # Enough for several steps, so that a pause comes in time.
 @pytest.mark.parametrize("sessions", quick_and_long(12_000, 20_000))
 def test_thousands_of_sessions_move_and_the_page_shows_it(
-    visitor: Visitor,
+    new_context: NewContext,
     user: Visitor,
     node: Node,
     stores: Stores,
@@ -88,8 +88,9 @@ def test_thousands_of_sessions_move_and_the_page_shows_it(
     screenshot: Screenshot,
     sessions: int,
 ) -> None:
-    page, (visits, session_key) = visitor.page, (user.visits(), user.session_key)
-    listen(page.context)
+    page = new_context().new_page()
+    visitor, visits, session_key = Visitor(page, node.url), user.visits(), user.session_key
+    listen(page)
     visitor.log_in()
     move(visitor, stores["REDIS"])
     visitor.open_configuration()
@@ -129,7 +130,7 @@ def test_thousands_of_sessions_move_and_the_page_shows_it(
 
 @pytest.mark.long
 def test_on_a_dark_phone_under_a_strict_policy(
-    new_context: Callable[..., BrowserContext],
+    new_page: NewPage,
     node: Node,
     stores: Stores,
     prefix: str,
@@ -137,7 +138,7 @@ def test_on_a_dark_phone_under_a_strict_policy(
 ) -> None:
     sessions = 20_000
     options = {"viewport": PHONE, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
-    page = new_context(**options).new_page()
+    page = new_page(**options)
     visitor = Visitor(page, node.url)
     visitor.log_in()
     move(visitor, stores["REDIS"])
@@ -160,9 +161,9 @@ def test_on_a_dark_phone_under_a_strict_policy(
 
 
 def test_without_javascript_each_press_moves_some(
-    new_context: Callable[..., BrowserContext], node: Node, stores: Stores, prefix: str
+    new_page: NewPage, node: Node, stores: Stores, prefix: str
 ) -> None:
-    page = new_context(java_script_enabled=False).new_page()
+    page = new_page(java_script_enabled=False)
     visitor = Visitor(page, node.url)
     visitor.log_in()
     move(visitor, stores["REDIS"])
@@ -249,7 +250,7 @@ def test_in_memory_on_two_nodes_has_to_be_confirmed(visitor: Visitor, node: Node
 
 
 def test_what_another_node_holds_in_its_memory_is_told_and_not_abandoned_unseen(
-    new_context: Callable[..., BrowserContext],
+    new_page: NewPage,
     visitor: Visitor,
     node: Node,
     stores: Stores,
@@ -261,7 +262,7 @@ def test_what_another_node_holds_in_its_memory_is_told_and_not_abandoned_unseen(
     (site.folder / "of-node-2").mkdir(mode=0o700)
     visitor.log_in()
     with Node(site, "node-2", workers=1) as other:
-        users = [Visitor(new_context().new_page(), other.url) for _ in range(3)]
+        users = [Visitor(new_page(), other.url) for _ in range(3)]
         for each in users:
             each.log_in()
         move(visitor, stores["REDIS"])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import polib
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import expect
 
-from tests.browser.conftest import WIDE, OnOneNode, Screenshot
+from tests.browser.conftest import OnOneNode, Screenshot
+from tests.browser.pages import WIDE, NewPage
 from tests.browser.visitor import PASSWORD, USER
 from tests.languages.test_catalogues import path_of
 from tests.load.site import Node
@@ -31,7 +30,7 @@ class TestLanguage(OnOneNode):
     )
     def test_the_page_and_what_a_store_says(
         self,
-        new_context: Callable[..., BrowserContext],
+        new_page: NewPage,
         node: Node,
         screenshot: Screenshot,
         language: str,
@@ -39,7 +38,7 @@ class TestLanguage(OnOneNode):
         scheme: str,
     ) -> None:
         said = words(language)
-        page = new_context(locale=language, color_scheme=scheme).new_page()
+        page = new_page(locale=language, color_scheme=scheme)
         page.goto(f"{node.url}/admin/login/?next={ADDRESS}")
         page.locator("#id_username").fill(USER)
         page.locator("#id_password").fill(PASSWORD)
@@ -55,5 +54,5 @@ class TestLanguage(OnOneNode):
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 800})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+        page.set_viewport_size(WIDE)
         screenshot(page, f"language-{language}")

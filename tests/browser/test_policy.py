@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.conftest import PHONE, Screenshot
+from tests.browser.conftest import Screenshot
+from tests.browser.pages import PHONE
 from tests.browser.test_login_configuration import strict_policy
 from tests.browser.visitor import Visitor
 
@@ -56,5 +57,5 @@ def test_time_outs_and_limits_are_set_and_what_is_wrong_stands_at_its_field(
         expect(page.locator(".messagelist .success")).to_contain_text("The time-outs and limits are in force")
         expect(idle).to_have_value("30")
         screenshot(page, "policy", ".sp-policy")
-        page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+        page.set_viewport_size(PHONE)
         assert visitor.width() <= PHONE["width"]

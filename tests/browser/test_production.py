@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from urllib.parse import urldefrag, urljoin
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
+from playwright.sync_api import Browser, Page, Playwright, expect
 
 from tests.browser.conftest import started
+from tests.browser.pages import NewContext, NewPage, Pages
 from tests.browser.secure import key_pin, production
 from tests.browser.visitor import USER, Visitor
 from tests.servers.certificates import Certificates, make_certificates
@@ -32,8 +33,6 @@ CACHED = """async address => {
   try { return (await fetch(address, {cache: "only-if-cached", mode: "same-origin"})).ok; } catch { return false; }
 }"""
 
-NewContext = Callable[..., BrowserContext]
-
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
@@ -53,10 +52,20 @@ def chromium(playwright: Playwright, certificates: Certificates) -> Iterator[Bro
         yield browser
 
 
+@pytest.fixture(scope="module")
+def pages(chromium: Browser) -> Pages:
+    return Pages(chromium)
+
+
 @pytest.fixture
-def page(new_context: NewContext) -> Page:
+def node(url: str) -> None:
+    """The site in production is the only one here."""
+
+
+@pytest.fixture
+def page(new_page: NewPage) -> Page:
     """A page of a browser. Whatever the policy forbids is an error in its console, and fails the test."""
-    return new_context().new_page()
+    return new_page()
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from secrets import token_hex
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.accessibility import LOOKS, Looks, check_looks, problems
 from tests.browser.conftest import OnOneNode, Screenshot
+from tests.browser.pages import NewPage
 from tests.browser.visitor import PASSWORD, USER, Visitor
 from tests.load.site import Node
 
@@ -39,11 +40,11 @@ def user() -> str:
 
 
 @pytest.fixture
-def new_visitor(new_context: Callable[..., BrowserContext], node: Node, user: str) -> NewVisitor:
+def new_visitor(new_page: NewPage, node: Node, user: str) -> NewVisitor:
     """The user at a device."""
 
     def make(agent: str = LAPTOP, **options: Any) -> Visitor:
-        return Visitor(new_context(user_agent=agent, **options).new_page(), node.url, user)
+        return Visitor(new_page(user_agent=agent, **options), node.url, user)
 
     return make
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import expect
 
 from tests.browser.accessibility import problems
-from tests.browser.conftest import PHONE, OnOneNode, Screenshot
+from tests.browser.conftest import OnOneNode, Screenshot
+from tests.browser.pages import PHONE, NewPage
 from tests.browser.test_login_configuration import strict_policy
 from tests.browser.visitor import USER, Visitor
 from tests.load.site import Node
@@ -23,11 +22,11 @@ ON_A_PHONE = (
 
 
 def test_staff_see_where_a_user_is_signed_in_and_end_one_session(
-    visitor: Visitor, node: Node, new_context: Callable[..., BrowserContext], screenshot: Screenshot
+    visitor: Visitor, node: Node, new_page: NewPage, screenshot: Screenshot
 ) -> None:
     page = visitor.page
     visitor.log_in()
-    phone = Visitor(new_context(user_agent=ON_A_PHONE).new_page(), node.url)
+    phone = Visitor(new_page(user_agent=ON_A_PHONE), node.url)
     phone.log_in()
 
     with strict_policy(page):
@@ -46,7 +45,7 @@ def test_staff_see_where_a_user_is_signed_in_and_end_one_session(
         expect(rows.first).to_contain_text("(this is your own session)")
         expect(rows.last).to_contain_text("iPhone")
         screenshot(page, "sessions-of-a-user")
-        page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+        page.set_viewport_size(PHONE)
         assert visitor.width() <= PHONE["width"]
 
         rows.last.get_by_role("button", name="End").click()
@@ -60,9 +59,9 @@ def test_staff_see_where_a_user_is_signed_in_and_end_one_session(
 
 
 def test_staff_log_everybody_out_and_each_browser_reads_why(
-    visitor: Visitor, node: Node, new_context: Callable[..., BrowserContext], screenshot: Screenshot
+    visitor: Visitor, node: Node, new_page: NewPage, screenshot: Screenshot
 ) -> None:
-    page, other = visitor.page, Visitor(new_context().new_page(), node.url)
+    page, other = visitor.page, Visitor(new_page(), node.url)
     visitor.log_in()
     other.log_in()
     with strict_policy(page):
@@ -81,8 +80,8 @@ def test_staff_log_everybody_out_and_each_browser_reads_why(
 
 
 class TestAccessibility(OnOneNode):
-    def test_axe_finds_nothing_wrong(self, new_context: Callable[..., BrowserContext], node: Node) -> None:
-        visitor = Visitor(new_context(bypass_csp=True).new_page(), node.url)  # axe sets styles of its own
+    def test_axe_finds_nothing_wrong(self, new_page: NewPage, node: Node) -> None:
+        visitor = Visitor(new_page(bypass_csp=True), node.url)  # axe sets styles of its own
         visitor.log_in()
         for address in ("", "?q=grace", "?q=nobody", "user/1/", "everybody/"):
             visitor.page.goto(f"{node.url}/admin/sessionpersist/sessions/{address}")

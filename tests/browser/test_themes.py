@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.accessibility import problems
 from tests.browser.conftest import THEMES, Screenshot
+from tests.browser.pages import NewPage
 from tests.browser.visitor import PASSWORD, USER
 from tests.load.site import Node, Site
 
@@ -79,9 +80,9 @@ def node(themed: Themed) -> Node:
 
 
 @pytest.fixture(params=["light", pytest.param("dark", marks=pytest.mark.long)])
-def page(request: pytest.FixtureRequest, node: Node, new_context: Callable[..., BrowserContext]) -> Page:
+def page(request: pytest.FixtureRequest, node: Node, new_page: NewPage) -> Page:
     """The Login Configuration, with a REDIS chosen."""
-    page = new_context(color_scheme=request.param).new_page()
+    page = new_page(color_scheme=request.param)
     page.goto(f"{node.url}/admin/login/?next={ADDRESS}")
     page.locator("[name=username]").fill(USER)
     page.locator("[name=password]").fill(PASSWORD)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from tests.browser.conftest import PHONE, OnOneNode
+from tests.browser.conftest import OnOneNode
+from tests.browser.pages import PHONE, NewContext, NewPage
 from tests.browser.places import Place
 from tests.browser.test_login_configuration import move
 from tests.browser.visitor import Visitor
@@ -34,12 +34,16 @@ def pass_by(page: Page, milliseconds: int) -> None:
     page.clock.run_for(milliseconds)
 
 
+def with_a_clock(context: BrowserContext, node: Node) -> Visitor:
+    """Return one whose page has a clock that can be put forward."""
+    context.clock.install()
+    return Visitor(context.new_page(), node.url)
+
+
 class TestLight(OnOneNode):
     @pytest.fixture
-    def visitor(self, visitor: Visitor) -> Visitor:
-        """One whose page has a clock that can be put forward."""
-        visitor.page.clock.install()
-        return visitor
+    def visitor(self, new_context: NewContext, node: Node) -> Visitor:
+        return with_a_clock(new_context(), node)
 
     def test_its_age_grows_until_it_is_asked_again(self, visitor: Visitor) -> None:
         visitor.log_in()
@@ -139,9 +143,9 @@ class TestRefreshing(OnOneNode):
         expect(panel).to_have_attribute("open", "")
         page.unroute_all(behavior="ignoreErrors")
 
-    def test_a_switch_to_come_is_counted_down(self, visitor: Visitor) -> None:
+    def test_a_switch_to_come_is_counted_down(self, new_context: NewContext, node: Node) -> None:
+        visitor = with_a_clock(new_context(), node)
         page = visitor.page
-        page.clock.install()
         visitor.log_in()
         visitor.open_configuration()
         expect(visitor.status()).to_contain_text("✓ Answers")
@@ -166,9 +170,9 @@ class TestOutage:
         return 2
 
     def test_it_is_red_within_a_poll_of_an_outage_and_green_within_a_poll_of_its_end(
-        self, new_context: Callable[..., BrowserContext], node: Node, stores: Stores
+        self, new_page: NewPage, node: Node, stores: Stores
     ) -> None:
-        visitor = Visitor(new_context(outage=True).new_page(), node.url)
+        visitor = Visitor(new_page(outage=True), node.url)
         page = visitor.page
         visitor.log_in()
         with Valkey() as server:
@@ -189,11 +193,8 @@ class TestOutage:
             expect(page.locator(".sp-outdated")).to_be_empty(timeout=2 * ONE_POLL)
             expect(page.locator(".sp-is-outdated")).to_have_count(0)
 
-    def test_a_site_that_is_gone_is_told(
-        self, new_context: Callable[..., BrowserContext], node: Node
-    ) -> None:
-        visitor = Visitor(new_context(outage=True).new_page(), node.url)
-        visitor.page.clock.install()
+    def test_a_site_that_is_gone_is_told(self, new_context: NewContext, node: Node) -> None:
+        visitor = with_a_clock(new_context(outage=True), node)
         visitor.log_in()
         visitor.open_configuration()
         expect(visitor.status()).to_contain_text("✓ Answers")
@@ -273,9 +274,9 @@ class TestVerdict(OnOneNode):
         assert tested.field(place, "Port").input_value() == place.fields["Port"]
 
     def test_without_the_script_it_says_what_was_tried(
-        self, new_context: Callable[..., BrowserContext], node: Node, stores: Stores
+        self, new_page: NewPage, node: Node, stores: Stores
     ) -> None:
-        visitor = Visitor(new_context(java_script_enabled=False).new_page(), node.url)
+        visitor = Visitor(new_page(java_script_enabled=False), node.url)
         visitor.log_in()
         visitor.open_configuration()
         visitor.choose(stores["REDIS"])
@@ -286,8 +287,8 @@ class TestVerdict(OnOneNode):
 
 
 class TestPhone(OnOneNode):
-    def test_the_status_fits(self, new_context: Callable[..., BrowserContext], node: Node) -> None:
-        page = new_context(viewport=PHONE, is_mobile=True, has_touch=True).new_page()
+    def test_the_status_fits(self, new_page: NewPage, node: Node) -> None:
+        page = new_page(viewport=PHONE, is_mobile=True, has_touch=True)
         visitor = Visitor(page, node.url)
         visitor.log_in()
         visitor.open_configuration()
