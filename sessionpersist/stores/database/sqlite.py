@@ -1,7 +1,7 @@
 """SQLite without detours: a statement is executed straight on the driver's connection, which is still Django's.
 
 An ordinary cursor does what this does not: whatever is inside a transaction, or watched (``execute_wrappers``, the log
-of queries). Measured for one row by its key: 7 µs, against 21 µs through Django's cursor.
+of queries). Measured for one row by its key: 8 µs, against 18 µs through Django's cursor.
 """
 
 from __future__ import annotations

@@ -196,7 +196,7 @@ class SharedMap:
     def _has_turn(self, give_up: float, opening: bool) -> bool:
         """Take the turn, for which a thread waits. A coroutine is told False and comes again: waiting with the lock in
         its hands, it would keep out the very thread that runs it."""
-        if not acquire(self._writing, give_up):
+        if not (self._writing.acquire(blocking=False) or acquire(self._writing, give_up)):
             raise TimeoutError
         try:
             while True:
