@@ -188,6 +188,13 @@ INTERNALS = (
         "stores/mongodb/waiting.py",
     ),
     Internal(
+        "pymongo_commands",
+        "pymongo",
+        "_conn_for_writes(None, name) of a client lends a connection, whose command(database, command, codec_options=) "
+        "executes that; _check_write_command_response() raises what the answer to a write tells",
+        "stores/mongodb/store.py",
+    ),
+    Internal(
         "pymongo_srv",
         "pymongo",
         "_get_topology() asks the name server for the hosts behind an SRV name, once a client",

@@ -39,6 +39,7 @@ from django_redis.pool import ConnectionFactory
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 from pymongo import _csot
+from pymongo.helpers_shared import _check_write_command_response
 from pymongo.ssl_support import get_ssl_context
 from pymongo.synchronous.pool import Connection, Pool
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
@@ -619,6 +620,25 @@ def test_canary_pymongo_lending() -> None:
     assert not pool.conns
     assert pool._perished(idle)
     client.close()
+
+
+def test_canary_pymongo_commands() -> None:
+    require(MongoDB)
+    server = shared(MongoDB)
+    with server.connect() as opened:
+        client: Any = opened
+        some = client[server.database][f"canary_{os.getpid()}"]
+        insert: dict[str, Any] = {"insert": some.name, "documents": [{"_id": 1}]}
+        with client._conn_for_writes(None, "insert") as connection:
+            told, again = (
+                connection.command(server.database, insert, codec_options=some.codec_options)
+                for _ in range(2)
+            )
+        some.drop()
+    assert told["n"] == 1
+    _check_write_command_response(told)
+    with pytest.raises(pymongo.errors.DuplicateKeyError):
+        _check_write_command_response(again)
 
 
 def test_canary_pymongo_retries() -> None:

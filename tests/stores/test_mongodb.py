@@ -18,7 +18,15 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from sessionpersist.exceptions import StoreUnavailable
-from sessionpersist.stores.base import LONGEST_USER_ID, MAX_PAYLOAD_BYTES, PLACE, Probed, Record, now_ms
+from sessionpersist.stores.base import (
+    LONGEST_USER_ID,
+    MAX_PAYLOAD_BYTES,
+    PLACE,
+    Outcome,
+    Probed,
+    Record,
+    now_ms,
+)
 from sessionpersist.stores.mongodb.store import GRACE, TTL_INDEX, MongoStore, document_of
 from tests.servers import MongoDB, shared
 from tests.stores.contract import (
@@ -140,6 +148,7 @@ class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRe
         def stepped_down(*arguments: Any, **options: Any) -> NoReturn:
             raise errors.NotPrimaryError("not primary")
 
+        monkeypatch.setattr(store, "_straight", lambda *given: None)  # as in a replica set
         monkeypatch.setattr(Database, "command", stepped_down)
         assert store.get(key) == record
 
@@ -155,6 +164,102 @@ class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRe
         monkeypatch.setattr(Collection, "insert_many", unacknowledged)
         with pytest.raises(StoreUnavailable):
             store.create_many({a_key(): a_record()})
+
+
+class TestWithoutDetours:
+    """A server that is alone is asked past the driver's sessions and what it does to try again."""
+
+    @pytest.fixture
+    def store(self) -> Iterator[MongoStore]:
+        with closing(mongo_store()) as made:
+            made.prepare()
+            yield made
+
+    @pytest.fixture
+    def live(self, store: MongoStore) -> tuple[str, Record]:
+        key, record = a_key(), a_record()
+        assert store.create(key, record)
+        return key, record
+
+    @pytest.fixture
+    def failing(
+        self, store: MongoStore, live: tuple[str, Record], monkeypatch: pytest.MonkeyPatch
+    ) -> Callable[[errors.PyMongoError], None]:
+        """Have the way without detours fail; the driver's own does not."""
+
+        def fail(error: errors.PyMongoError) -> None:
+            client: Any = store._database().client
+            lend = client._conn_for_writes
+
+            def broken(session: Any, operation: str) -> Any:
+                monkeypatch.setattr(client, "_conn_for_writes", lend)
+                raise error
+
+            monkeypatch.setattr(client, "_conn_for_writes", broken)
+
+        return fail
+
+    def test_a_request_takes_no_detour(
+        self, store: MongoStore, live: tuple[str, Record], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        key, record = live
+        for owner, name in [(Database, "command"), (Collection, "update_one"), (Collection, "delete_one")]:
+            monkeypatch.setattr(owner, name, None)
+        assert store.get(key) == record
+        assert store.touch(key, later := record.expires_at + 1000)
+        assert store.replace(key, new := a_record(b"new"), record.version) is Outcome.SAVED
+        assert new.expires_at != later
+        assert store.get(key) == new
+        assert store.delete(key, new.version)
+        assert store.get(key) is None
+
+    def test_a_read_whose_connection_breaks_is_the_drivers_to_try_again(
+        self,
+        store: MongoStore,
+        live: tuple[str, Record],
+        failing: Callable[[errors.PyMongoError], None],
+    ) -> None:
+        key, record = live
+        failing(errors.AutoReconnect("closed"))
+        assert store.get(key) == record
+
+    def test_a_write_whose_connection_breaks_is_not_tried_again_behind_our_back(
+        self,
+        store: MongoStore,
+        live: tuple[str, Record],
+        failing: Callable[[errors.PyMongoError], None],
+    ) -> None:
+        key, record = live
+        failing(errors.AutoReconnect("closed"))
+        with pytest.raises(StoreUnavailable) as caught:
+            store.replace(key, a_record(b"new"), record.version)
+        assert caught.value.connection_lost
+        assert store.get(key) == record
+
+    def test_a_write_that_an_overloaded_server_has_not_begun_is_the_drivers_to_try_again(
+        self,
+        store: MongoStore,
+        live: tuple[str, Record],
+        failing: Callable[[errors.PyMongoError], None],
+    ) -> None:
+        key, record = live
+        busy = {"errorLabels": ["RetryableError", "SystemOverloadedError"]}
+        failing(errors.OperationFailure("busy", 462, busy))
+        assert store.replace(key, new := a_record(b"new"), record.version) is Outcome.SAVED
+        failing(errors.OperationFailure("busy", 462, busy))
+        assert store.delete(key, new.version)
+
+    def test_a_write_that_the_server_refuses_has_failed(self) -> None:
+        with closing(mongo_store(prefix=f"refused_{a_key()[:8]}")) as store:
+            store.prepare()
+            store._sessions.create_index("user_id", unique=True)
+            store.create(a_key(), taken := a_record()._replace(user_id="7"))
+            store.create(key := a_key(), record := a_record()._replace(user_id="8"))
+            with pytest.raises(StoreUnavailable) as caught:
+                store.replace(key, record._replace(user_id=taken.user_id), record.version)
+            assert caught.value.answered
+            assert store.get(key) == record
+            store._sessions.drop()
 
 
 class TestTtlIndex:

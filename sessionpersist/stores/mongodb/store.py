@@ -22,6 +22,7 @@ from bson.int64 import Int64
 from pymongo import DeleteOne, ReadPreference, ReplaceOne, UpdateOne, WriteConcern, errors
 from pymongo.collection import Collection as Documents
 from pymongo.database import Database
+from pymongo.helpers_shared import _check_write_command_response
 from pymongo.read_concern import ReadConcern
 
 from sessionpersist import conf
@@ -137,7 +138,7 @@ class MongoStore(Probed):
         new = document_of(record)
         save = change_if(new, is_version(expected))
         with self._translated():
-            if expected != ENDED and self._sessions.update_one({"_id": key}, save).modified_count:
+            if expected != ENDED and self._modified(key, save):
                 return Outcome.SAVED
             held = self._find_surely(live_filter(key))
         if held and record.version == expected and new.items() <= held.items():
@@ -148,7 +149,7 @@ class MongoStore(Probed):
         until = DatetimeMS(expires_at)
         later = change_if({"expires_at": until}, *LIVE_VERSION, {"$lt": ["$expires_at", until]})
         with self._translated():
-            if self._sessions.update_one({"_id": key}, later).modified_count:
+            if self._modified(key, later):
                 return True
             return self._changed(
                 lambda live: self._sessions.update_one(live, {"$max": {"expires_at": until}}).matched_count,
@@ -160,9 +161,7 @@ class MongoStore(Probed):
             return False
         only = {} if version is None else {"version": version}
         with self._translated():
-            return self._changed(
-                lambda live: self._sessions.delete_one(live).deleted_count, live_filter(key) | only
-            )
+            return self._changed(self._deleted, live_filter(key) | only)
 
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
         ended = document_of(ended_record(expires_at, reason))
@@ -332,7 +331,7 @@ class MongoStore(Probed):
         seen = (database, database.client.topology_description)
         last, found = self._last, getattr(self._last, "seen", None)
         if found is None or found[0] is not seen[0] or found[1] is not seen[1]:
-            last.seen, last.sessions = seen, self._collection(database)
+            last.seen, last.sessions, last.alone = seen, self._collection(database), is_alone(database)
         sessions: Documents[Document] = last.sessions
         return sessions
 
@@ -353,10 +352,13 @@ class MongoStore(Probed):
         """By the _id alone, which the server finds without planning, and without a cursor around one document."""
         sessions = self._sessions
         find = {"find": sessions.name, "filter": {"_id": key}, "limit": 1, "singleBatch": True}
-        try:
-            found = sessions.database.command(find, codec_options=CODEC)["cursor"]["firstBatch"]
-        except errors.NotPrimaryError:
-            return sessions.find_one({"_id": key})  # which waits for the new primary
+        answer = self._straight(sessions, find, is_retried)
+        if answer is None:
+            try:
+                answer = sessions.database.command(find, codec_options=CODEC)
+            except errors.NotPrimaryError:
+                return sessions.find_one({"_id": key})  # which waits for the new primary
+        found = answer["cursor"]["firstBatch"]
         return found[0] if found else None
 
     def _find_surely(self, only: Document) -> Document | None:
@@ -365,6 +367,46 @@ class MongoStore(Probed):
         if not is_alone(sessions.database):
             sessions = sessions.with_options(read_concern=LINEARIZABLE)
         return sessions.find_one(only)
+
+    def _straight(
+        self, sessions: Documents[Document], command: Document, again: Callable[[errors.PyMongoError], bool]
+    ) -> Document | None:
+        """Execute a command on a connection of the driver's pool, without a session of the driver's, which only members
+        of a replica set need, and what it does to try again: together they take as long as all the rest.
+
+        None where the driver is to do it as it always does: in a replica set, or ``again`` after an error.
+        """
+        if not self._last.alone:
+            return None
+        client: Any = sessions.database.client
+        try:
+            with client._conn_for_writes(None, next(iter(command))) as connection:
+                answer: Document = connection.command(sessions.database.name, command, codec_options=CODEC)
+                return answer
+        except errors.PyMongoError as error:
+            if not again(error):
+                raise
+            return None
+
+    def _modified(self, key: str, change: list[Document]) -> bool:
+        """Whether an update has changed the record of this key."""
+        sessions = self._sessions
+        update = {"update": sessions.name, "updates": [{"q": {"_id": key}, "u": change}]}
+        answer = self._straight(sessions, update, is_overloaded)
+        if answer is None:
+            return sessions.update_one({"_id": key}, change).modified_count == 1
+        _check_write_command_response(answer)
+        return bool(answer["nModified"] == 1)
+
+    def _deleted(self, only: Document) -> int:
+        """How many records that match a deletion has met, which ends with the first."""
+        sessions = self._sessions
+        delete = {"delete": sessions.name, "deletes": [{"q": only, "limit": 1}]}
+        answer = self._straight(sessions, delete, is_overloaded)
+        if answer is None:
+            return sessions.delete_one(only).deleted_count
+        _check_write_command_response(answer)
+        return int(answer["n"])
 
     def _changed(self, change: Callable[[Document], int], only: Document) -> bool:
         """Whether a write met a document; one that meets none waits for no majority, and may have been told so by a
@@ -488,6 +530,16 @@ def document_of(record: Record) -> Document:
 
 # What is left of a record whose session has moved to another key.
 EXPIRED = document_of(Record(b"", ENDED, 0, 0))
+
+
+def is_retried(error: errors.PyMongoError) -> bool:
+    """Whether the driver may try a read again after this."""
+    return is_overloaded(error) or (isinstance(error, errors.ConnectionFailure) and not error.timeout)
+
+
+def is_overloaded(error: errors.PyMongoError) -> bool:
+    """Whether a server did nothing as it has too much to do: the driver tries again after a pause."""
+    return error.has_error_label("SystemOverloadedError") and error.has_error_label("RetryableError")
 
 
 def is_taken(error: errors.BulkWriteError) -> bool:
