@@ -175,24 +175,26 @@ class MongoStore(Probed):
 
         In a replica set the new record is confirmed before the old one goes: else a user would be logged out where too
         few members confirm them, as nobody has been told the new key."""
-        if version == ENDED or not self._is_alone():
+        if version == ENDED:
             return super().rotate(old_key, version, new_key, record)
         held = LIVE_VERSION if version is None else (is_version(version),)
         free = {"_id": new_key, "expires_at": {"$lte": DatetimeMS(now_ms())}}
-        writes = [
-            UpdateOne(free, {"$set": document_of(record)}, upsert=True),
-            UpdateOne({"_id": old_key}, change_if(EXPIRED, *held)),
+        writes: list[Document] = [
+            {"q": free, "u": {"$set": document_of(record)}, "upsert": True},
+            {"q": {"_id": old_key}, "u": change_if(EXPIRED, *held)},
         ]
         with self._translated():
             self._prepare_once()
-            try:
-                done = self._sessions.bulk_write(writes)
-            except errors.BulkWriteError as error:
-                if not is_taken(error):
-                    raise
-                return Rotation.TAKEN
-            both = done.modified_count + done.upserted_count == len(writes)
-        return Rotation.DONE if both else Rotation.LEFT
+            sessions = self._sessions
+            update = {"update": sessions.name, "updates": writes}
+            answer = self._straight(sessions, update, is_overloaded)
+            if answer is not None:
+                if is_taken(answer):
+                    return Rotation.TAKEN
+                _check_write_command_response(answer)
+                both = answer["nModified"] + len(answer.get("upserted", ())) == len(writes)
+                return Rotation.DONE if both else Rotation.LEFT
+        return super().rotate(old_key, version, new_key, record)
 
     def end_and_replace(
         self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
@@ -335,10 +337,6 @@ class MongoStore(Probed):
         sessions: Documents[Document] = last.sessions
         return sessions
 
-    def _is_alone(self) -> bool:
-        with self._translated():  # to open the client can fail
-            return is_alone(self._database())
-
     def _collection(self, database: Database[Document]) -> Documents[Document]:
         return database.get_collection(
             f"{self.prefix}_sessions",
@@ -352,13 +350,10 @@ class MongoStore(Probed):
         """By the _id alone, which the server finds without planning, and without a cursor around one document."""
         sessions = self._sessions
         find = {"find": sessions.name, "filter": {"_id": key}, "limit": 1, "singleBatch": True}
-        answer = self._straight(sessions, find, is_retried)
-        if answer is None:
-            try:
-                answer = sessions.database.command(find, codec_options=CODEC)
-            except errors.NotPrimaryError:
-                return sessions.find_one({"_id": key})  # which waits for the new primary
-        found = answer["cursor"]["firstBatch"]
+        try:
+            found = self._read(sessions, find)["cursor"]["firstBatch"]
+        except errors.NotPrimaryError:
+            return sessions.find_one({"_id": key})  # which waits for the new primary
         return found[0] if found else None
 
     def _find_surely(self, only: Document) -> Document | None:
@@ -387,6 +382,10 @@ class MongoStore(Probed):
             if not again(error):
                 raise
             return None
+
+    def _read(self, sessions: Documents[Document], find: Document) -> Document:
+        answer = self._straight(sessions, find, is_retried)
+        return sessions.database.command(find, codec_options=CODEC) if answer is None else answer
 
     def _modified(self, key: str, change: list[Document]) -> bool:
         """Whether an update has changed the record of this key."""
@@ -466,7 +465,7 @@ class MongoStore(Probed):
                 "limit": size,
                 "batchSize": size,
             }
-            answer = sessions.database.command({**find, **options}, codec_options=CODEC)["cursor"]
+            answer = self._read(sessions, {**find, **options})["cursor"]
             batch = answer["firstBatch"]
             if len(batch) > size or not all(type(each["_id"]) is str for each in batch):
                 raise TypeError("a batch of something else")
@@ -542,11 +541,9 @@ def is_overloaded(error: errors.PyMongoError) -> bool:
     return error.has_error_label("SystemOverloadedError") and error.has_error_label("RetryableError")
 
 
-def is_taken(error: errors.BulkWriteError) -> bool:
+def is_taken(answer: Document) -> bool:
     """Whether all that went wrong is that the first of several writes met a key that is taken."""
-    details = error.details
-    faults = [(each["index"], each["code"]) for each in details["writeErrors"]]
-    return faults == [(0, DUPLICATE_KEY)] and not details["writeConcernErrors"]
+    return [(each["index"], each["code"]) for each in answer.get("writeErrors", ())] == [(0, DUPLICATE_KEY)]
 
 
 def record_of(found: object) -> Record:
