@@ -15,19 +15,15 @@ class Breaker:
 
     A caller asks ``admits()``, calls the store, and reports ``succeeded()`` or ``failed()``. While the circuit is open
     nobody is admitted; after the pause *one* caller is, and the pause begins again for all others, so that a trial
-    that hangs (or whose thread dies) holds nobody up and is followed by another.
+    that hangs (or whose thread dies) holds nobody up and is followed by another. While it is ``healthy``, as the last
+    call that was made succeeded, everybody is admitted, and an answer need not be reported.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._faults = 0
+        self.healthy, self._faults = True, 0
         self._open_until: float | None = None
-
-    @property
-    def healthy(self) -> bool:
-        """Whether the last call that was made succeeded."""
-        return self._faults == 0
 
     @property
     def is_open(self) -> bool:
@@ -40,17 +36,17 @@ class Breaker:
 
     def succeeded(self) -> bool:
         """Note an answer; True where it is the first one after a fault."""
-        if self._faults == 0:
+        if self.healthy:
             return False
         with self._lock:
-            recovered = self._faults > 0
-            self._faults, self._open_until = 0, None
+            recovered = not self.healthy
+            self.healthy, self._faults, self._open_until = True, 0, None
             return recovered
 
     def failed(self) -> bool:
         """Note a fault; True where it is the first one after an answer."""
         with self._lock:
-            self._faults += 1
+            self.healthy, self._faults = False, self._faults + 1
             if self._faults >= FAULTS:
                 self._open_until = self._clock() + PAUSE
             return self._faults == 1

@@ -17,13 +17,13 @@ import enum
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from time import monotonic
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from sessionpersist import conf
 from sessionpersist.awaiting import in_loop, in_thread
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores import telling
-from sessionpersist.stores.base import Drainable, Outcome, Probed, Record, Rotation, Saving, saved
+from sessionpersist.stores.base import ENDED, Drainable, Outcome, Probed, Record, Rotation, Saving, saved
 from sessionpersist.stores.breaker import Breaker
 from sessionpersist.stores.servers import Crowded
 from sessionpersist.stores.texts import LONGEST_TEXT, driver_words, printable
@@ -32,6 +32,7 @@ from sessionpersist.telemetry.lines import STORE_BACK, STORE_CROWDED, STORE_LOST
 from sessionpersist.telemetry.recorder import RETRIES
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 MOST_PARTS = 1000  # servers of a store of which each has a breaker
 
@@ -62,28 +63,28 @@ class GuardedStore(Drainable):
         return self._answered_at if self.breaker.healthy else float("-inf")
 
     def get(self, key: str) -> Record | None:
-        return self._guarded("get", lambda: self.store.get(key))
+        return self._guarded("get", self.store.get, key)
 
     def create(self, key: str, record: Record) -> bool:
         def again() -> bool:
             return self._saved_again(Saving(key, record, None)) is Outcome.SAVED
 
-        return self._guarded("create", lambda: self.store.create(key, record), again)
+        return self._guarded("create", self.store.create, key, record, again=again)
 
     def replace(self, key: str, record: Record, expected: int) -> Outcome:
-        def once() -> Outcome:
-            return self.store.replace(key, record, expected)
+        def again() -> Outcome:
+            return self._saved_again(Saving(key, record, expected))
 
-        return self._guarded("replace", once, lambda: self._saved_again(Saving(key, record, expected)))
+        return self._guarded("replace", self.store.replace, key, record, expected, again=again)
 
     def touch(self, key: str, expires_at: int) -> bool:
-        return self._guarded("touch", lambda: self.store.touch(key, expires_at))
+        return self._guarded("touch", self.store.touch, key, expires_at)
 
     def delete(self, key: str, version: int | None = None) -> bool:
-        return self._guarded("delete", lambda: self.store.delete(key, version))
+        return self._guarded("delete", self.store.delete, key, version)
 
     def end(self, key: str, expires_at: int, reason: int = 0) -> None:
-        self._guarded("end", lambda: self.store.end(key, expires_at, reason))
+        self._guarded("end", self.store.end, key, expires_at, reason)
 
     def rotate(self, old_key: str, version: int | None, new_key: str, record: Record) -> Rotation:
         def again() -> Rotation:
@@ -92,32 +93,28 @@ class GuardedStore(Drainable):
                 return answer
             return Rotation.DONE if self.store.delete(old_key, version) else Rotation.LEFT
 
-        return self._guarded("rotate", lambda: self.store.rotate(old_key, version, new_key, record), again)
+        return self._guarded("rotate", self.store.rotate, old_key, version, new_key, record, again=again)
 
     def end_and_replace(
         self, ended: Mapping[str, int], until: int, key: str, record: Record, expected: int
     ) -> Outcome:
-        def once() -> Outcome:
-            return self.store.end_and_replace(ended, until, key, record, expected)
+        call = self.store.end_and_replace
 
         def again() -> Outcome:
-            return self._unless_written(once(), key, record)
+            return self._unless_written(call(ended, until, key, record, expected), key, record)
 
-        return self._guarded("end_and_replace", once, again)
+        return self._guarded("end_and_replace", call, ended, until, key, record, expected, again=again)
 
     def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
-        def once() -> tuple[Outcome, Outcome | None]:
-            return self.store.save_both(first, second)
-
         def again() -> tuple[Outcome, Outcome | None]:
-            both = once()
+            both = self.store.save_both(first, second)
             if both[0] is not Outcome.CONFLICT or not self._wrote(first.key, first.record):
                 return both
             if second.old_key:  # it went along with the first, or is left alone
                 return Outcome.SAVED, Outcome.SAVED if self._wrote(second.key, second.record) else None
             return Outcome.SAVED, self._saved_again(second)
 
-        return self._guarded("save_both", once, again)
+        return self._guarded("save_both", self.store.save_both, first, second, again=again)
 
     def close(self) -> None:
         self.store.close()
@@ -130,14 +127,14 @@ class GuardedStore(Drainable):
         return self._guarded("count", lambda: self.store.count(at_most, rosters=rosters), blamed=False)
 
     def get_many(self, keys: Collection[str]) -> dict[str, Record]:
-        return self._guarded("get_many", lambda: self.store.get_many(keys))
+        return self._guarded("get_many", self.store.get_many, keys)
 
     def create_many(self, records: Mapping[str, Record]) -> set[str]:
         # A store may not say what a first try has created: whoever drains then looks at it one by one.
-        return self._guarded("create_many", lambda: self.store.create_many(records))
+        return self._guarded("create_many", self.store.create_many, records)
 
     def delete_many(self, versions: Mapping[str, int]) -> set[str]:
-        return self._guarded("delete_many", lambda: self.store.delete_many(versions))
+        return self._guarded("delete_many", self.store.delete_many, versions)
 
     def clearing(self) -> Iterator[int]:
         return self.store.clearing()
@@ -171,55 +168,65 @@ class GuardedStore(Drainable):
     def _guarded(
         self,
         verb: str,
-        call: Callable[[], T],
+        call: Callable[[*Ts], T],
+        *arguments: *Ts,
         again: Callable[[], T] | None = None,
-        *,
         blamed: bool = True,
     ) -> T:
         """Call a verb of the store if the breaker admits it. ``again`` is the second try, where it differs from the
         first; unless the store is ``blamed``, the breaker does not hear of a fault."""
         if self.blocks and in_loop():
-            return in_thread(self._guarded, verb, call, again, blamed=blamed)
+            return in_thread(lambda: self._guarded(verb, call, *arguments, again=again, blamed=blamed))
         if tracing.tracer is None:
-            return self._watched(verb, call, again or call, blamed)
+            return self._watched(verb, call, arguments, again, blamed)
         with tracing.span(self.kind, verb):
-            return self._watched(verb, call, again or call, blamed)
+            return self._watched(verb, call, arguments, again, blamed)
 
-    def _watched(self, verb: str, call: Callable[[], T], again: Callable[[], T], blamed: bool) -> T:
+    def _watched(
+        self,
+        verb: str,
+        call: Callable[[*Ts], T],
+        arguments: tuple[*Ts],
+        again: Callable[[], T] | None,
+        blamed: bool,
+    ) -> T:
         begun = monotonic()
-        if not self.breaker.admits():
+        if not (self.breaker.healthy or self.breaker.admits()):
             recorder.operation(self.kind, verb, TURNED_AWAY, 0.0)
             raise StoreUnavailable(
                 f"{self.description} has failed repeatedly and is being given a moment. "
                 f"The last failure: {self._last_fault}"
             )
         try:
-            answer = self._twice(verb, call, again, begun)
-        except StoreUnavailable as error:
-            recorder.operation(self.kind, verb, outcome_of_failure(error), monotonic() - begun)
-            if isinstance(error, Crowded):
-                self._note_at_times(STORE_CROWDED, str(error), error)
-            elif error.answered:
-                self._note_refusal(error)
-            elif blamed:
-                self._note_fault(error)
-            raise
-        if recorder.listeners:
-            recorder.operation(self.kind, verb, outcome_of(verb, answer), monotonic() - begun)
-        self._answered_at = begun
-        if self.breaker.succeeded():
-            self._report_recovered()
-        return answer
-
-    def _twice(self, verb: str, call: Callable[[], T], again: Callable[[], T], begun: float) -> T:
-        try:
-            return call()
+            return self._noted(verb, call(*arguments), begun)
         except StoreUnavailable as error:
             if not error.connection_lost or monotonic() - begun > conf.timeout_seconds() / 2:
+                self._note_failure(verb, error, begun, blamed)
                 raise
         # Outside the handler: a second failure is not to have the first as its context, which would explain it wrongly.
         recorder.add(RETRIES, self.kind, verb)
-        return again()
+        try:
+            return self._noted(verb, again() if again else call(*arguments), begun)
+        except StoreUnavailable as error:
+            self._note_failure(verb, error, begun, blamed)
+            raise
+
+    def _noted(self, verb: str, answer: T, begun: float) -> T:
+        if recorder.listeners:
+            recorder.operation(self.kind, verb, outcome_of(verb, answer), monotonic() - begun)
+        self._answered_at = begun
+        if not self.breaker.healthy and self.breaker.succeeded():
+            self._report_recovered()
+        return answer
+
+    def _note_failure(self, verb: str, error: StoreUnavailable, begun: float, blamed: bool) -> None:
+        recorder.operation(self.kind, verb, outcome_of_failure(error), monotonic() - begun)
+        if isinstance(error, Crowded):
+            self._note_at_times(STORE_CROWDED, str(error), error)
+        elif error.answered:
+            self._note_refusal(error)
+        elif blamed:
+            self._note_fault(error)
 
     def _note_fault(self, error: StoreUnavailable) -> None:
         self._last_fault = printable(error, LONGEST_TEXT)  # before others are turned away for it
@@ -375,7 +382,7 @@ def outcome_of(verb: str, answer: object) -> str:
     ``saved``, ``conflict`` or ``missing``; to a rotate ``done``, ``left`` or ``taken``; else ``done`` or
     ``missing``."""
     if isinstance(answer, Record):
-        return "ended" if answer.ended else "found"
+        return "ended" if answer.version == ENDED else "found"
     if answer is None:
         return "missing" if verb == "get" else "done"
     if isinstance(answer, tuple):  # of two savings, the last that was tried

@@ -101,7 +101,7 @@ def test_a_second_try_that_is_refused_is_no_outage(guarded: GuardedStore, refusi
 
     for _ in range(FAULTS):
         with pytest.raises(StoreUnavailable, match="full"):
-            guarded._guarded("get", lose, refuse)
+            guarded._guarded("get", lose, again=refuse)
     assert guarded.breaker.healthy
 
 
