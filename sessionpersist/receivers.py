@@ -17,6 +17,7 @@ from sessionpersist.exceptions import SessionLimitReached
 from sessionpersist.handover import nodes, quiet, routing, snapshot
 from sessionpersist.models import configuration_saved
 from sessionpersist.signals import store_lost
+from sessionpersist.stores import secret
 from sessionpersist.telemetry import lines, readiness, tracing
 from sessionpersist.telemetry.lines import STORE_DRAINING
 from sessionpersist.upkeep import threads
@@ -99,6 +100,7 @@ def say_what_to_do(*, description: str, **kwargs: Any) -> None:
 def forget_settings(*, setting: str, **kwargs: Any) -> None:
     """Tests change settings; what was built from the old ones goes."""
     if setting in {"SESSIONPERSIST", "DATABASES", "SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
+        secret.reset()
         snapshot.reset()
         routing.reset()
         nodes.reset()

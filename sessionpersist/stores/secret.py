@@ -116,9 +116,15 @@ _known: tuple[Secret | SecretBytes, ...] = ()
 def secret_keys() -> tuple[Secret | SecretBytes, ...]:
     """Return SECRET_KEY and SECRET_KEY_FALLBACKS. No variable of a frame holds them as they are, not even here."""
     global _known
-    if _known != (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+    if not _known:
         _known = (_main(), *map(_fallback, range(len(settings.SECRET_KEY_FALLBACKS))))
     return _known
+
+
+def reset() -> None:
+    """A test has changed them."""
+    global _known
+    _known = ()
 
 
 def _main() -> Secret | SecretBytes:
