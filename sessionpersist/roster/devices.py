@@ -60,3 +60,6 @@ class Seen(NamedTuple):
         mapped = getattr(address, "ipv4_mapped", None)
         address = mapped or address
         return str(ip_network((address, PREFIXES[address.version]), strict=False))
+
+
+UNSEEN = Seen()

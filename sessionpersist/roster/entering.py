@@ -13,7 +13,7 @@ from sessionpersist import conf
 from sessionpersist.exceptions import SessionLimitReached, StoreUnavailable
 from sessionpersist.handover import routing
 from sessionpersist.handover.driving import Rule, drive
-from sessionpersist.roster.devices import Seen
+from sessionpersist.roster.devices import UNSEEN, Seen
 from sessionpersist.roster.limit import Limit, entered, relisted, renamed
 from sessionpersist.roster.records import (
     EXTENDED_EVERY,
@@ -64,24 +64,30 @@ def current_policy() -> Policy:
     return routing.current_policy()
 
 
-def _entry(key: str, data: Mapping[str, Any], expires_at: int) -> Entry:
+def _entry(key: str, data: Mapping[str, Any], expires_at: int, seen: Seen = UNSEEN) -> Entry:
     """Return the entry of a session as it is about to be saved."""
     # In whole seconds, as expiries are: some time has passed since the end was reckoned.
     life = int(data.get(LIFE, round((expires_at - now_ms()) / 1000) * 1000))
-    return new_entry(key, life)._replace(remembered=is_remembered(data), own_expiry=bool(data.get(EXPIRY)))
+    return new_entry(
+        key,
+        life,
+        device=seen.device,
+        place=seen.place,
+        remembered=is_remembered(data),
+        own_expiry=bool(data.get(EXPIRY)),
+    )
 
 
 class Entering:
     """``seen`` is what the login came with. ``moves_from`` is the stored key that this session had before."""
 
-    def __init__(self) -> None:
-        self.seen = Seen()
-        self.moves_from: str | None = None
-        self.gone: set[str] = set()  # stored keys that were removed in a transaction
-        self.adopts = False  # it is a session of before, which is no login
-        # What was entered last: the stored key, the user, and the revision, as everybody's end forgets rosters, too.
-        self._entered: tuple[str, str, int] | None = None
-        self._until = 0.0  # on the monotonic clock: for so long that holds without another look
+    seen = UNSEEN
+    moves_from: str | None = None
+    gone: frozenset[str] = frozenset()  # stored keys that were removed in a transaction
+    adopts = False  # it is a session of before, which is no login
+    # What was entered last: the stored key, the user, and the revision, as everybody's end forgets rosters, too.
+    _entered: tuple[str, str, int] | None = None
+    _until = 0.0  # on the monotonic clock: for so long that holds without another look
 
     def sees(self, seen: Seen, key: str | None, user_id: str) -> bool:
         """Note what the login came with; return whether that session of the user is listed already, and that is to be
@@ -125,7 +131,7 @@ class Entering:
         tell: Tell,
         session: Saving | None,
     ) -> Outcome | None:
-        entry = _entry(key, data, expires_at)._replace(device=self.seen.device, place=self.seen.place)
+        entry = _entry(key, data, expires_at, self.seen)
         owner = Owner.of(user_of(data))
         try:
             return self._written(owner, entry, expires_at, tell, session)

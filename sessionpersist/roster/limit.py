@@ -79,8 +79,8 @@ def entered(
     def change(roster: Roster) -> Rule[tuple[Roster, None]]:
         aside = [each for each in roster.entries if not set(gone).isdisjoint(each.keys)]
         others = [each for each in roster.entries if not is_same(each, mine) and each not in aside]
-        known = next((each for each in roster.entries if is_same(each, mine)), mine)
-        entry = mine._replace(id=known.id, begun=known.begun)
+        known = next((each for each in roster.entries if is_same(each, mine)), None)
+        entry = mine if known is None else mine._replace(id=known.id, begun=known.begun)
         if limit is not None and len(others) >= limit.most:
             rest = yield from room_made(store, owner, policy, others, limit, along)
             return roster._replace(entries=(*aside, *rest, entry), check_at=CHECKED_FROM), None

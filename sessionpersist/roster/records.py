@@ -20,8 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
-import secrets
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -35,6 +34,7 @@ from sessionpersist.handover.driving import Outside, Rule, Wait, backoff, call
 from sessionpersist.session.policy import EXPIRY, LIFE, REMEMBER, UNLIMITED, End, Policy, end_of
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.sealing import Sealer, beside
+from sessionpersist.session.serialising import DECODER, ENCODER
 from sessionpersist.stores.base import (
     LONGEST_USER_ID,
     ROSTER,
@@ -116,6 +116,9 @@ class Roster(NamedTuple):
     all_ended_at: int = 0
 
 
+EMPTY = Roster()
+
+
 class Standing(NamedTuple):
     """An entry that is not dead, and when it was last used. ``live``: there is such a session. ``over``: it does not
     count, though it might live again: the policy has ended it for this reason, or it was not saved in time."""
@@ -136,8 +139,7 @@ class Owner:
     @classmethod
     def of(cls, user_id: object) -> Owner:
         """Return the user of an id, which may be of any type that a user's primary key can have."""
-        text = storable_user_id(user_id)
-        return cls(tuple(user_hash(text, secret) for secret in secret_keys()), text)
+        return _owner(storable_user_id(user_id), secret_keys())
 
     @classmethod
     def of_record(cls, record: Record) -> Owner | None:
@@ -162,6 +164,11 @@ class Owner:
         return record.user_id in self.hashes or (self.plain != "" and record.user_id == self.plain)
 
 
+@lru_cache(maxsize=256)  # a login asks for the owner of its record, and of its roster
+def _owner(text: str, secrets: tuple[Secret | SecretBytes, ...]) -> Owner:
+    return Owner(tuple(user_hash(text, secret) for secret in secrets), text)
+
+
 def storable_user_id(user_id: object) -> str:
     """Return the id of a user as a short text: at most 255 printable ASCII characters. Of any other id it is a digest,
     the same for the same user: ``sha256:`` and 32 hexadecimal digits."""
@@ -174,8 +181,8 @@ def storable_user_id(user_id: object) -> str:
 def recorded_user(user_id: object) -> str:
     """Return what a record says of its user: a keyed hash, so that a store does not tell who is signed in; "" for
     nobody."""
-    text = storable_user_id(user_id)
-    return user_hash(text, secret_keys()[0]) if text else ""
+    owner = Owner.of(user_id)
+    return owner.hashes[0] if owner.plain else ""
 
 
 def user_hash(text: str, secret: str | bytes) -> str:
@@ -192,10 +199,18 @@ def _site_key(secret: str | bytes) -> bytes:
     return SecretBytes(hmac.digest(SecretBytes(force_bytes(secret)), LABEL, "sha256"))
 
 
-def new_entry(key: str, life: int, *, device: str = "", place: str = "") -> Entry:
+def new_entry(
+    key: str,
+    life: int,
+    *,
+    device: str = "",
+    place: str = "",
+    remembered: bool = False,
+    own_expiry: bool = False,
+) -> Entry:
     """Return the entry of a session that begins now, under this stored key."""
     now = now_ms()
-    return Entry(secrets.token_hex(8), (key,), now, now, life, device, place)
+    return Entry(os.urandom(8).hex(), (key,), now, now, life, device, place, remembered, own_expiry)
 
 
 # What the bytes of a roster mean.
@@ -204,14 +219,14 @@ def new_entry(key: str, life: int, *, device: str = "", place: str = "") -> Entr
 def sealed(key: str, roster: Roster, version: int, created_at: int) -> bytes:
     """Seal a roster under the key of the site; what stands beside it is authenticated with it."""
     content = [1, roster.more, roster.check_at, roster.entries, roster.all_ended_at]
-    plain = json.dumps(content, separators=(",", ":")).encode()
+    plain = ENCODER.encode(content).encode()
     return _sealer(key).seal(plain, _beside(key, version, created_at))
 
 
 def opened(key: str, record: Record | None) -> Roster:
     """Return the roster of a record; an empty one where there is none, or where it can't be opened."""
     if record is None or record.ended:
-        return Roster()
+        return EMPTY
     found = _sealer(key).unseal(record.payload, _beside(key, record.version, record.created_at))
     roster = None if found is None else _decoded(found[0])
     if roster is None:
@@ -219,13 +234,15 @@ def opened(key: str, record: Record | None) -> Roster:
             ROSTER_UNOPENED,
             "A roster could not be opened: damaged, foreign, or sealed with another SECRET_KEY.",
         )
-        return Roster()
+        return EMPTY
     return roster
 
 
 def _decoded(plain: bytes) -> Roster | None:
     try:
-        form, more, check_at, rows, *rest = json.loads(plain)  # another release may know more, or less
+        form, more, check_at, rows, *rest = DECODER.decode(
+            plain.decode()
+        )  # another release may know more, or less
         entries = tuple(Entry(row[0], tuple(row[1]), *row[2 : len(Entry._fields)]) for row in rows)
         all_ended_at = int(rest[0]) if rest else 0
     except (ValueError, TypeError, LookupError):
@@ -368,7 +385,7 @@ def changed(
         result: T = yield Outside(again())
         return result
     at, revision = owner.keys[1 if blind else 0], store.revision()
-    held = Held(None, Roster()) if blind else (yield from _held(store, owner, beside))
+    held = Held(None, EMPTY) if blind else (yield from _held(store, owner, beside))
     for attempt in range(ATTEMPTS):
         along.begin()
         new, answer = yield from change(held.roster)
@@ -390,8 +407,9 @@ def _held(store: Store, owner: Owner, beside: dict[str, Record | None]) -> Rule[
     """What lies elsewhere is left there: a node that does not know the new secret key yet goes on listing there."""
     keys = owner.keys
     records = yield from call(store.get_many, [*keys, *beside])
-    beside.update((key, records.get(key)) for key in beside)
-    roster, *others = (opened(key, records.get(key)) for key in keys)
+    for key in beside:
+        beside[key] = records.get(key)
+    roster, *others = [opened(key, records[key]) for key in keys if key in records] or [EMPTY]
     for other in others:
         roster = merged(roster, other)
     return Held(_live(records.get(keys[0])), roster)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from functools import cache
 from typing import Any, NamedTuple
 
 MAIN, AUDIT, SECURITY = "sessionpersist", "sessionpersist.audit", "django.security.SuspiciousSession"
@@ -240,11 +241,15 @@ def events() -> list[Line]:
     return [each for each in globals().values() if isinstance(each, Line)]
 
 
+# Made as it is first needed: ``dictConfig`` disables by default what is there before it.
+_logger = cache(logging.getLogger)
+
+
 def say(
     event: Line, sentence: str, *, exc_info: BaseException | bool | None = None, **fields: object
 ) -> None:
     """Write a line. ``fields`` are those of the event; no value and no sentence holds a secret or a session key."""
-    logger = logging.getLogger(event.logger)
+    logger = _logger(event.logger)
     if not logger.isEnabledFor(event.level):
         return
     # The id is part of the template: who groups lines by that has a group for each kind.
