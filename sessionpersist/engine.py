@@ -30,7 +30,7 @@ from sessionpersist.session import adoption, merging, serialising
 from sessionpersist.session.held import Held
 from sessionpersist.session.policy import LIFE, Policy
 from sessionpersist.session.reasons import Reason
-from sessionpersist.session.sealing import Opened, Sealer, beside, stored_key
+from sessionpersist.session.sealing import Opened, Sealer, beside
 from sessionpersist.session.serving import serving
 from sessionpersist.session.timed import Timed, sealed_end
 from sessionpersist.signals import tell_ended, tell_started
@@ -69,23 +69,22 @@ class SessionStore(Timed):
     ``ended_reason`` is why the session that was asked for is over, where that is known.
     """
 
+    outage: StoreUnavailable | None = None
+    refusal: SessionLimitReached | None = None  # of a login, for the middleware to see
+    ended_reason: Reason | None = None
+    saved_with_response = False  # the middleware will see to that
+    _missed: str | None = None  # the key under which load() has found nothing
+    _before: Held | None = None  # what was held before the last save, which a rollback may take back
+    _sealer: Sealer | None = None
+    _key_is_new = False  # drawn by this object
+    _logs_out: str | None = None  # the id of the user who is logging out
+    _moves = False  # to a new key, with the next save
+    _life_before: int | None = UNREAD  # of the session as it was read, until it is saved
+    _reading: asyncio.Lock | None = None
+
     def __init__(self, session_key: str | None = None) -> None:
-        session_key = Secret(session_key) if isinstance(session_key, str) else session_key
-        super().__init__(session_key)
-        self.outage: StoreUnavailable | None = None
-        self.refusal: SessionLimitReached | None = None  # of a login, for the middleware to see
-        self.ended_reason: Reason | None = None
-        self._held = None
-        self._missed: str | None = None  # the key under which load() has found nothing
-        self._before: Held | None = None  # what was held before the last save, which a rollback may take back
-        self._sealer: Sealer | None = None
-        self._key_is_new = False  # drawn by this object
-        self._logs_out: str | None = None  # the id of the user who is logging out
-        self.saved_with_response = False  # the middleware will see to that
-        self._moves = False  # to a new key, with the next save
+        super().__init__(Secret(session_key) if isinstance(session_key, str) else session_key)
         self._entering = Entering()
-        self._life_before: int | None = UNREAD  # of the session as it was read, until it is saved
-        self._reading: asyncio.Lock | None = None
 
     @property
     def session_key(self) -> str | None:
@@ -293,7 +292,7 @@ class SessionStore(Timed):
     def _move(self) -> None:
         """Save the session under a new key, and delete what lies under the old one."""
         old_key, held, self._moves = self._session_key, self._held, False
-        old_name = stored_key(old_key) if old_key else None
+        old_name = self._sealer_of(old_key).stored_key if old_key else None
         if held and held.user_id and held.user_id == user_of(self._session):
             self._entering.moves_from = old_name
         try:
@@ -353,7 +352,7 @@ class SessionStore(Timed):
             record, held = self._record(plain, begun)
             self._require(base)  # once the record has its stamp: see RoutedStore.create
             along = None if earlier else self._along(record, base, old_name)
-            if self._enter(data, "", along) is Outcome.SAVED:
+            if self._enter(data, "", along, record.expires_at) is Outcome.SAVED:
                 done = Rotation.DONE
                 break
             if earlier and (found := self._saved_already(earlier)):
@@ -370,7 +369,7 @@ class SessionStore(Timed):
                 break
         self._held = held
         if old_name:
-            audit.moved(old_name, self._sealer_of(str(self._session_key)).stored_key)
+            audit.moved(old_name, self._name())
         self._note_saved("", began=self._entering.moves_from is None and not self._entering.adopts)
         return done
 
@@ -395,17 +394,16 @@ class SessionStore(Timed):
             return None
         if old_name is not None and base is None:
             return None
-        assert self._session_key is not None
-        name = self._sealer_of(self._session_key).stored_key
-        return Saving(name, record, base, old_name) if old_name else Saving(name, record, None)
+        return (
+            Saving(self._name(), record, base, old_name) if old_name else Saving(self._name(), record, None)
+        )
 
     def _put_new(self, record: Record, base: int | None, old_name: str | None) -> Rotation:
         store = routing.current_store()
         if old_name is None:
             created = self._ask(store.create, self._session_key, record, base)
             return Rotation.DONE if created else Rotation.TAKEN
-        assert self._session_key is not None
-        name = self._sealer_of(self._session_key).stored_key
+        name = self._name()
         return self._noting_outage(lambda old_name: store.rotate(old_name, base, name, record), old_name)
 
     def _slide(self, data: dict[str, Any], plain: bytes) -> None:
@@ -423,8 +421,8 @@ class SessionStore(Timed):
         assert self._held is not None
         for attempt in range(ATTEMPTS):
             record, held = self._record(plain, self._begun(self._held))
-            session = Saving(self._sealer_of(str(self._session_key)).stored_key, record, self._held.version)
-            outcome = self._enter(data, self._held.user_id, session)
+            session = Saving(self._name(), record, self._held.version)
+            outcome = self._enter(data, self._held.user_id, session, record.expires_at)
             self._relist(data, saved=False)
             if outcome is None:
                 outcome = self._ask(
@@ -455,16 +453,21 @@ class SessionStore(Timed):
             self.ended_reason = Reason.EVERYBODY
             raise UpdateError
 
-    def _enter(self, data: dict[str, Any], before: str, session: Saving | None = None) -> Outcome | None:
+    def _enter(
+        self,
+        data: dict[str, Any],
+        before: str,
+        session: Saving | None = None,
+        expires_at: int | None = None,
+    ) -> Outcome | None:
         """Have the session listed for its user, if that is another one than ``before``. ``session`` is how it is to be
         saved; return what became of that, None where it is yet to be saved. See Entering.enter()."""
         user_id = user_of(data)
         if user_id in ("", before):
             return None
-        assert self._session_key is not None
-        key = self._sealer_of(self._session_key).stored_key
+        until = self._expires_at() if expires_at is None else expires_at
         try:
-            outcome = self._entering.enter(key, data, self._expires_at(), self._tell_ended, session)
+            outcome = self._entering.enter(self._name(), data, until, self._tell_ended, session)
         except SessionLimitReached as error:
             self.refusal = self._entering.refused(error, data)
             raise self.refusal from None
@@ -477,33 +480,31 @@ class SessionStore(Timed):
 
     def _note_saved(self, before: str, *, began: bool = True) -> None:
         """The session is saved; it was the user's ``before``. ``began``: with another user, one has logged in."""
-        assert self._session_key is not None
         assert self._held is not None
         user_id, was = self._held.user_id, self._before
         if user_id and user_id == before and was is not None:
             self._relist(self._session_cache, saved=True)
             self._go_on_listing(was, self._held)
         if user_id and user_id != before:
-            self._enter_again(before)
+            self._enter_again(before, self._held.expires_at)
             if began:
                 tell_started(type(self), user_id)
         self._life_before = UNREAD
         if self._logs_in and user_id:
             self._logs_in = False
-            audit.login(self._sealer_of(self._session_key).stored_key, storable_user_id(user_id))
+            audit.login(self._name(), storable_user_id(user_id))
 
-    def _enter_again(self, before: str) -> None:
+    def _enter_again(self, before: str, expires_at: int) -> None:
         """See that the session is listed, if it has been saved so late that somebody may have taken it off before."""
         try:
-            self._enter(self._session_cache, before)
+            self._enter(self._session_cache, before, expires_at=expires_at)
         except SessionLimitReached:
             self._ask(routing.current_store().delete, self._session_key)
             raise
 
     def _go_on_listing(self, was: Held, held: Held) -> None:
         """Have the roster list a session that was saved by an earlier release, and live as long as the session."""
-        assert self._session_key is not None
-        key = self._sealer_of(self._session_key).stored_key
+        key = self._name()
         if was.recorded.startswith(HASHED):
             self._entering.extend(key, self._session_cache, was.end, held.end)
             return
@@ -515,15 +516,13 @@ class SessionStore(Timed):
 
     def _relist(self, data: dict[str, Any], *, saved: bool) -> None:
         """See Entering.relist()."""
-        assert self._session_key is not None
         assert self._held is not None
         before, after = self._life_before, data.get(LIFE)
         if before == after or not self._held.user_id or self._held.user_id != user_of(data):
             return
         lives = self._life_or_age(before), self._life_or_age(after)
-        key = self._sealer_of(self._session_key).stored_key
         try:
-            self._entering.relist(key, data, self._expires_at(), lives, saved=saved)
+            self._entering.relist(self._name(), data, self._expires_at(), lives, saved=saved)
         except StoreUnavailable as error:
             self.outage = error
             raise
@@ -538,7 +537,7 @@ class SessionStore(Timed):
         session of a user leaves a mark for a moment, so that it does not count as one that is about to be saved."""
         store, held = routing.current_store(), self._held
         if store.locks_others_out():
-            self._entering.gone.add(self._sealer_of(session_key).stored_key)
+            self._entering.gone |= {self._sealer_of(session_key).stored_key}
         if held is None or not held.user_id or session_key != self._session_key or entering.limit() is None:
             return self._ask(store.delete, session_key)
         self._ask(store.end, session_key, now_ms() + FORGOTTEN)
@@ -702,6 +701,12 @@ class SessionStore(Timed):
             self.outage = error
             raise
 
+    def _name(self) -> str:
+        """Return the stored key of this session."""
+        session_key = self._session_key
+        assert session_key is not None
+        return self._sealer_of(session_key).stored_key
+
     def _sealer_of(self, session_key: str) -> Sealer:
         """Return what seals under that key; made once, as a request asks for one session again and again."""
         if self._sealer is None or self._sealer.session_key != session_key:
@@ -710,15 +715,15 @@ class SessionStore(Timed):
 
     def _record(self, plain: bytes, created_at: int) -> tuple[Record, Held]:
         """Seal the session as it is to be stored; with what this object holds once it is."""
-        assert self._session_key is not None
-        store = routing.current_store()
-        version = new_version(store.revision())
-        recorded, expires_at = recorded_user(user_of(self._session_cache)), self._expires_at()
+        session_key, user = self._session_key, self._session_cache.get(USER_ID)
+        assert session_key is not None
+        revision, mixed = routing.current_store().stamp()
+        version, recorded, expires_at = new_version(revision), recorded_user(user), self._expires_at()
         end = sealed_end(expires_at, self._session_cache.get(LIFE))
-        held = Held(version, plain, created_at, end, expires_at, self._session_cache.get(USER_ID), recorded)
+        held = Held(version, plain, created_at, end, expires_at, user, recorded)
         # Beside nodes of 0.2.0 as those can open it.
-        bound = None if store.mixed() else beside(version, created_at, recorded)
-        payload = self._sealer_of(self._session_key).seal(plain, bound, held.end)
+        bound = None if mixed else beside(version, created_at, recorded)
+        payload = self._sealer_of(session_key).seal(plain, bound, end)
         check_size(payload)
         return Record(payload, version, created_at, expires_at, recorded), held
 

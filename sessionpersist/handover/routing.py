@@ -162,12 +162,13 @@ class RoutedStore:
 
     def save_both(self, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
         """Save a record, and in steady state another one with it. What a switch comes between is a conflict."""
-        view, both = self._view(), (first, second)
+        view = self._view()
         if (
             view.steady_from < monotonic() < view.steady_until
-            and all(view.number == revision_of(each.record.version) for each in both)
+            and view.number == revision_of(first.record.version) == revision_of(second.record.version)
             and not view.ended
-            and not any(each.expected is not None and view.forgets(each.expected) for each in both)
+            and not (first.expected and view.forgets(first.expected))
+            and not (second.expected and view.forgets(second.expected))
         ):
             outcome, then = view.current.store.save_both(first, second)
             if not self._is_still(view):
@@ -221,9 +222,11 @@ class RoutedStore:
         """Return the number of the revision with which everybody was last logged out; 0: nobody has done that."""
         return self._view().floor
 
-    def mixed(self) -> bool:
-        """Return whether sessions must be sealed as nodes of 0.2.0 can open them, which serve beside this one."""
-        return self._view().mixed
+    def stamp(self) -> tuple[int, bool]:
+        """Return the number of the revision in force, and whether sessions must be sealed as nodes of 0.2.0 can open
+        them, which serve beside this one."""
+        view = self._view()
+        return view.number, view.mixed
 
     def _is_still(self, view: View) -> bool:
         """Whether a view in steady state is still the one in force, and in steady state."""

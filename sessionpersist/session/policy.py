@@ -90,6 +90,8 @@ class Policy:
     def life_of(self, session: Mapping[str, Any]) -> int | None:
         """Return how long a session may go unused: what ``set_expiry`` said in seconds, or the limit. None where its
         use is not watched, as it ends at a date, or as Django has it."""
+        if self.idle is None and self.remember is None:
+            return None
         idle, _ = self.limits(is_remembered(session))
         expiry = session.get(EXPIRY)
         if idle is None or isinstance(expiry, str | datetime):

@@ -82,7 +82,8 @@ class Sealer:
 
     def __init__(self, session_key: str) -> None:
         self.session_key = session_key if type(session_key) is Secret else Secret(session_key)
-        self.stored_key = stored_key(session_key)
+        self._key_bytes = SecretBytes(_bytes(session_key))
+        self.stored_key = hashlib.sha256(self._key_bytes).hexdigest()
         self._ciphers: dict[Master, AESGCM] = {}
 
     def seal(self, plain: bytes, beside: bytes | None = None, end: int = NEVER) -> bytes:
@@ -124,8 +125,7 @@ class Sealer:
     def _cipher(self, master: Master) -> AESGCM:
         cipher = self._ciphers.get(master)
         if cipher is None:
-            session_key = SecretBytes(_bytes(self.session_key))
-            cipher = self._ciphers[master] = AESGCM(master.derive(master.secret, session_key))
+            cipher = self._ciphers[master] = AESGCM(master.derive(master.secret, self._key_bytes))
         return cipher
 
 
