@@ -27,6 +27,7 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from django.conf import settings
+from django.core.signing import JSONSerializer
 from django.utils.encoding import force_bytes
 
 from sessionpersist.exceptions import StoreUnavailable
@@ -34,7 +35,7 @@ from sessionpersist.handover.driving import Outside, Rule, Wait, backoff, call
 from sessionpersist.session.policy import EXPIRY, LIFE, REMEMBER, UNLIMITED, End, Policy, end_of
 from sessionpersist.session.reasons import Reason
 from sessionpersist.session.sealing import Sealer, beside
-from sessionpersist.session.serialising import DECODER, ENCODER
+from sessionpersist.session.serialising import dumps, loads
 from sessionpersist.stores.base import (
     LONGEST_USER_ID,
     ROSTER,
@@ -218,8 +219,8 @@ def new_entry(
 
 def sealed(key: str, roster: Roster, version: int, created_at: int) -> bytes:
     """Seal a roster under the key of the site; what stands beside it is authenticated with it."""
-    content = [1, roster.more, roster.check_at, roster.entries, roster.all_ended_at]
-    plain = ENCODER.encode(content).encode()
+    rows = [tuple(each) for each in roster.entries]
+    plain = dumps(JSONSerializer, [1, roster.more, roster.check_at, rows, roster.all_ended_at])
     return _sealer(key).seal(plain, _beside(key, version, created_at))
 
 
@@ -240,8 +241,8 @@ def opened(key: str, record: Record | None) -> Roster:
 
 def _decoded(plain: bytes) -> Roster | None:
     try:
-        form, more, check_at, rows, *rest = DECODER.decode(
-            plain.decode()
+        form, more, check_at, rows, *rest = loads(
+            JSONSerializer, plain
         )  # another release may know more, or less
         entries = tuple(Entry(row[0], tuple(row[1]), *row[2 : len(Entry._fields)]) for row in rows)
         all_ended_at = int(rest[0]) if rest else 0

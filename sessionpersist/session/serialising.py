@@ -39,8 +39,8 @@ LONG = b"0" * 19  # digits: such a number may be beyond 64 bits, and become a fl
 DELETE, DELETE_ESCAPED = b"\x7f", b"\\u007f"
 
 
-def dumps(serializer: type[Any], data: dict[str, Any]) -> bytes:
-    """Return what ``serializer`` makes of a session. Raises what it raises."""
+def dumps(serializer: type[Any], data: Any) -> bytes:
+    """Return what ``serializer`` makes of a session, or of the roster of a user. Raises what it raises."""
     if serializer is not JSONSerializer:
         return bytes(serializer().dumps(data))
     made = None if orjson is None else _dumped(data)
@@ -59,8 +59,8 @@ def loads(serializer: type[Any], plain: bytes) -> Any:
     return DECODER.decode(plain.decode("latin-1"))
 
 
-def _dumped(data: dict[str, Any]) -> bytes | None:
-    """Return what the standard library would make of a session; None where that is not certain.
+def _dumped(data: Any) -> bytes | None:
+    """Return what the standard library would make of it; None where that is not certain.
 
     Only the exact types of JSON, and tuples, get as far as this: orjson also takes UUIDs and enumerations, which
     ``marshal`` refuses, and that takes sets, which orjson refuses.

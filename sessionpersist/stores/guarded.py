@@ -388,7 +388,7 @@ def outcome_of(verb: str, answer: object) -> str:
     if isinstance(answer, tuple):  # of two savings, the last that was tried
         first, second = answer
         answer = second or first
-    if isinstance(answer, Outcome | Rotation):
+    if isinstance(answer, enum.Enum):
         return OUTCOMES[answer]
     if verb == "create":
         return "created" if answer else "taken"
