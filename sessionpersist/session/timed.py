@@ -141,7 +141,7 @@ class Timed(SessionBase):
             assert self._held is not None
             return self._held.expires_at
         expiry, life = self._session_cache.get(EXPIRY), self._session_cache.get(LIFE)
-        if isinstance(expiry, str | datetime):
+        if expiry and isinstance(expiry, str | datetime):
             return storable_time(unix_time(self.get_expiry_date()) * 1000)
         if life is not None:
             return now_ms() + int(life)
