@@ -70,8 +70,8 @@ def test_staff_log_everybody_out_and_each_browser_reads_why(
         screenshot(page, "log-everybody-out")
         page.get_by_role("button", name="Log everybody out").click()
         expect(page.get_by_role("region", name="Everybody")).to_contain_text(f"by {USER}")
+    page.wait_for_timeout(1000)  # until that is in force everywhere
     for each in (other, visitor):
-        each.page.wait_for_timeout(1000)  # until that is in force everywhere
         each.page.goto(f"{node.url}/admin/")
         expect(each.page.get_by_label("Username")).to_be_visible()
     other.page.goto(f"{node.url}/login/")
