@@ -566,7 +566,7 @@ class SessionStore(Timed):
         base = self._deserialized(held.plain) if held else {}
         # As it will be read: a tuple that was saved is a list in the base and in theirs, and nobody changed it.
         ours = self._deserialized(self._serialized(data))
-        merged = merging.three_way(base or {}, data if ours is None else ours, theirs)
+        merged = merging.three_way(base or {}, data if ours is None else ours, theirs, self._serialized)
         recorder.add(MERGES)
         data.clear()
         data.update(merged)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from pickle import dumps
 from typing import Any
 
 import pytest
@@ -59,14 +61,14 @@ def state(session: Session, key: str) -> str:
 
 @pytest.mark.parametrize(("base", "ours", "theirs", "merged"), CASES.values(), ids=CASES)
 def test_merge_of(base: Session, ours: Session, theirs: Session, merged: Session) -> None:
-    found = three_way(base, ours, theirs)
+    found = three_way(base, ours, theirs, dumps)
     assert {key: state(found, key) for key in found} == {key: state(merged, key) for key in merged}
 
 
 @patiently
 @given(sessions, sessions, sessions)
 def test_no_change_made_by_one_side_only_is_lost(base: Session, ours: Session, theirs: Session) -> None:
-    merged = three_way(base, ours, theirs)
+    merged = three_way(base, ours, theirs, dumps)
     for key in base.keys() | ours.keys() | theirs.keys():
         if state(theirs, key) == state(base, key):
             assert state(merged, key) == state(ours, key)
@@ -77,16 +79,16 @@ def test_no_change_made_by_one_side_only_is_lost(base: Session, ours: Session, t
 @patiently
 @given(sessions, sessions, sessions)
 def test_what_we_changed_is_as_we_left_it(base: Session, ours: Session, theirs: Session) -> None:
-    merged = three_way(base, ours, theirs)
+    merged = three_way(base, ours, theirs, dumps)
     for key in base.keys() | ours.keys():
-        if not same(ours.get(key, "absent"), base.get(key, "absent")):
+        if not same(ours.get(key, "absent"), base.get(key, "absent"), dumps):
             assert state(merged, key) == state(ours, key)
 
 
 @patiently
 @given(sessions, sessions, sessions)
 def test_nothing_comes_from_nowhere(base: Session, ours: Session, theirs: Session) -> None:
-    merged = three_way(base, ours, theirs)
+    merged = three_way(base, ours, theirs, dumps)
     for key in merged:
         assert state(merged, key) in {state(ours, key), state(theirs, key)}
 
@@ -95,5 +97,50 @@ def test_nothing_comes_from_nowhere(base: Session, ours: Session, theirs: Sessio
 @given(sessions, sessions, sessions)
 def test_inputs_stay_as_they_were(base: Session, ours: Session, theirs: Session) -> None:
     before = repr((base, ours, theirs))
-    three_way(base, ours, theirs)
+    three_way(base, ours, theirs, dumps)
     assert repr((base, ours, theirs)) == before
+
+
+class Cart:
+    """As projects have them: it does not say when two are equal."""
+
+    def __init__(self, *items: str) -> None:
+        self.items = items
+
+
+class Array:
+    """As NumPy has it: == is no answer."""
+
+    def __init__(self, *numbers: int) -> None:
+        self.numbers = numbers
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> Any:
+        return Array()
+
+    def __bool__(self) -> bool:
+        raise ValueError("The truth of an array is ambiguous.")
+
+
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "another"),
+    [
+        pytest.param(Cart("book"), Cart("book"), Cart("book", "pen"), id="without =="),
+        pytest.param(Array(1), Array(1), Array(2), id="an == that is no answer"),
+        pytest.param(NOW, NOW + timedelta(), NOW + timedelta(seconds=1), id="a moment"),
+        pytest.param({1, 9}, {9, 1}, {1}, id="a set"),
+        pytest.param(float("nan"), float("nan"), 1.0, id="not a number"),
+        pytest.param({"cart": [Cart("book")]}, {"cart": [Cart("book")]}, {"cart": [Cart("pen")]}, id="deep"),
+    ],
+)
+def test_objects_of_the_project_are_as_its_serializer_has_them(first: Any, again: Any, another: Any) -> None:
+    assert same(first, again, dumps)
+    assert not same(first, another, dumps)
+    kept = three_way({"a": first}, {"a": again, "b": 1}, {"a": another}, dumps)
+    assert kept["a"] is another
+    changed = three_way({"a": first}, {"a": another}, {"a": again, "b": 1}, dumps)
+    assert changed["a"] is another

@@ -67,5 +67,5 @@ def test_without_the_version_check_one_is_lost(
 
 @pytest.mark.usefixtures("store_class")
 def test_without_the_merge_one_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merging, "three_way", lambda base, ours, theirs: ours)
+    monkeypatch.setattr(merging, "three_way", lambda base, ours, theirs, dumps: ours)
     assert after_two_parallel_saves() == {"ours": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pickle import dumps
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ class TwoObjects(RuleBasedStateMachine):
         else:
             session.save()
             if seen.modified or seen.data != seen.base:
-                self.stored[seen.key] = three_way(seen.base, seen.data, self.stored[seen.key])
+                self.stored[seen.key] = three_way(seen.base, seen.data, self.stored[seen.key], dumps)
                 seen.base, seen.data = dict(self.stored[seen.key]), dict(self.stored[seen.key])
 
     @rule(who=WHO)
@@ -107,7 +108,7 @@ class TwoObjects(RuleBasedStateMachine):
         session.cycle_key()
         if seen.key in self.stored:
             assert seen.key
-            seen.data = three_way(seen.base, seen.data, self.stored.pop(seen.key))
+            seen.data = three_way(seen.base, seen.data, self.stored.pop(seen.key), dumps)
         self.created(who)
 
     @rule(who=WHO)
