@@ -25,7 +25,7 @@ from sessionpersist.handover.driving import backoff
 from sessionpersist.roster import entering
 from sessionpersist.roster.devices import Seen
 from sessionpersist.roster.entering import Entering, user_of
-from sessionpersist.roster.records import FORGOTTEN, HASHED, Entry, recorded_user, storable_user_id
+from sessionpersist.roster.records import FORGOTTEN, HASHED, KEPT, Entry, recorded_user, storable_user_id
 from sessionpersist.session import adoption, merging, serialising
 from sessionpersist.session.held import Held
 from sessionpersist.session.policy import LIFE, Policy
@@ -608,6 +608,8 @@ class SessionStore(Timed):
         if opened is None or data is None:
             return None
         if (reason := self._ended_by_policy(data, record)) is not None:
+            # For good: a policy that allows more, a moment later or on another node, must not bring it back.
+            self._ask(routing.current_store().end, session_key, now_ms() + KEPT, int(reason))
             self._note_end(session_key, reason)
             return None
         plain, end = opened

@@ -86,6 +86,10 @@ class Sealer:
         self.stored_key = hashlib.sha256(self._key_bytes).hexdigest()
         self._ciphers: dict[Master, AESGCM] = {}
 
+    def __reduce__(self) -> tuple[type[Sealer], tuple[str]]:
+        """A session can be copied and pickled, as Django's can; what its keys have made can't."""
+        return Sealer, (self.session_key,)
+
     def seal(self, plain: bytes, beside: bytes | None = None, end: int = NEVER) -> bytes:
         """Encrypt a serialised session so that only the holder of its session key can open it.
 

@@ -145,8 +145,12 @@ class Timed(SessionBase):
             return storable_time(unix_time(self.get_expiry_date()) * 1000)
         if life is not None:
             return now_ms() + int(life)
+        # A project's subclass may decide about all of its sessions, as Django's cache and db engines let it.
+        decides = type(self).get_expiry_age is not SessionBase.get_expiry_age
+        if not decides and type(self).get_expiry_date is not SessionBase.get_expiry_date:
+            return storable_time(unix_time(self.get_expiry_date()) * 1000)
         # Seconds, in any type of number that Django takes. Most sessions have none of their own.
-        seconds = self.get_expiry_age() if expiry else self.get_session_cookie_age()
+        seconds = self.get_expiry_age() if expiry or decides else self.get_session_cookie_age()
         return storable_time(now_ms() + float(seconds) * 1000)
 
     def _stays_unused(self) -> bool:

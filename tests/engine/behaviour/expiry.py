@@ -42,6 +42,20 @@ def expires_at(session: SessionStore) -> int:
     return record.expires_at
 
 
+class OfAMinute(SessionStore):
+    """A subclass of a project's, as its pages for kiosks may have one."""
+
+    def get_expiry_age(self, **known: Any) -> int:
+        return 60
+
+
+class UntilTomorrow(SessionStore):
+    """The same with a date."""
+
+    def get_expiry_date(self, **known: Any) -> datetime:
+        return timezone.now() + timedelta(days=1)
+
+
 class Expiry:
     def test_default_is_the_cookie_age(self, settings: Settings) -> None:
         settings.SESSION_COOKIE_AGE = 1234
@@ -49,6 +63,19 @@ class Expiry:
         assert session.get_expiry_age() == 1234
         assert session.get_session_cookie_age() == 1234
         assert seconds_to_live(session) == pytest.approx(1234, abs=5)
+
+    @pytest.mark.parametrize(("engine", "seconds"), [(OfAMinute, 60), (UntilTomorrow, 24 * HOUR)])
+    def test_a_subclass_may_decide_for_all_of_its_sessions(
+        self, engine: type[SessionStore], seconds: int
+    ) -> None:
+        session = engine()
+        session["cat"] = "tabby"
+        session.save()
+        assert seconds - 5 < seconds_to_live(session) <= seconds
+        again = engine(session.session_key)
+        again["dog"] = "spot"
+        again.save()
+        assert seconds - 5 < seconds_to_live(again) <= seconds
 
     def test_seconds_count_from_each_save(self) -> None:
         session = new_session(cat="tabby")

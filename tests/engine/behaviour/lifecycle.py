@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import pickle
 import re
 
 import pytest
@@ -41,6 +43,15 @@ class Lifecycle:
         session = new_session(cat="tabby")
         session.save()
         assert session["cat"] == "tabby"
+
+    def test_a_session_that_is_used_can_be_copied_and_pickled(self) -> None:
+        """As Django's can: caches of projects and tests of theirs do so."""
+        session = new_session(cat="tabby")
+        assert SessionStore(session.session_key)["cat"] == "tabby"
+        for again in (copy.copy(session), copy.deepcopy(session), pickle.loads(pickle.dumps(session))):  # noqa: S301
+            again["dog"] = "spot"
+            again.save()
+            assert SessionStore(session.session_key)["dog"] == again["dog"]
 
     def test_save_of_an_empty_session_creates_one(self) -> None:
         session = SessionStore()

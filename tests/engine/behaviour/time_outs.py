@@ -136,8 +136,25 @@ class TimeOuts:
         clock.passes(10 * MINUTE)
         decide(idle_minutes=5)
         assert is_over(session) is Reason.IDLE
-        decide(idle_minutes=11)
-        assert is_over(session) is None
+
+    @pytest.mark.parametrize(
+        ("shorter", "longer", "reason"),
+        [
+            ({"idle_minutes": 5}, {"idle_minutes": 60}, Reason.IDLE),
+            ({"absolute_hours": 1}, {}, Reason.ABSOLUTE),
+            ({"absolute_hours": 1}, {"absolute_hours": 8}, Reason.ABSOLUTE),
+        ],
+    )
+    def test_one_that_was_found_to_be_over_stays_so_with_a_longer_time(
+        self, decide: Decide, clock: Clock, shorter: Fields, longer: Fields, reason: Reason
+    ) -> None:
+        decide(idle_minutes=600)
+        session = new_session(cat="tabby")
+        clock.passes(2 * HOUR)
+        decide(**{"idle_minutes": None, **shorter})
+        assert is_over(session) is reason
+        decide(**{"idle_minutes": None, **longer})
+        assert is_over(session) is reason
 
     def test_longer_idle_acts_from_the_next_use(self, decide: Decide, clock: Clock) -> None:
         decide(idle_minutes=5)
@@ -332,16 +349,18 @@ class TimeOuts:
         self, decide: Decide, clock: Clock
     ) -> None:
         decide(idle_minutes=30, remember_days=30)
-        session = new_session(cat="tabby")
-        session.remember()
-        session.save()
+        came, stayed_away = new_session(cat="tabby"), new_session(cat="tabby")
+        for session in (came, stayed_away):
+            session.remember()
+            session.save()
         clock.passes(HOUR)
         decide(idle_minutes=30)
-        assert is_over(session) is Reason.IDLE
+        assert is_over(came) is Reason.IDLE
         decide(idle_minutes=90)
-        assert is_over(session) is None
+        assert is_over(stayed_away) is None
         decide(idle_minutes=30, remember_days=30)
-        assert is_over(session) is None
+        assert is_over(stayed_away) is None
+        assert is_over(came) is Reason.IDLE
 
     def test_nobody_is_remembered_for_longer_than_django_has_it_where_all_is_turned_off(
         self, decide: Decide, clock: Clock
