@@ -144,10 +144,11 @@ def test_a_second_try_after_a_lost_connection_is_confirmed(
         "rotate": lambda asked: asked.rotate(key, record.version, moved, second),
     }
     pair.cut()
-    first = getattr(store, verb)
+    reached, tries = getattr(store, verb), iter(["lost"])
 
     def lost(*arguments: Any) -> object:
-        monkeypatch.setattr(store, verb, first)
+        if next(tries, None) is None:
+            return reached(*arguments)
         calls[verb](plain)
         raise StoreUnavailable("lost", connection_lost=True)
 
