@@ -16,7 +16,7 @@ CANDIDATES := python3 python3.13 python3.12 python3.11
 PRODUCTION := ENV_FILE= DEBUG=false ALLOWED_HOSTS=www.example.org DATABASE_URL=sqlite://:memory: \
               SECRET_KEY=for-checks-only-0123456789-abcdefghijklmnopqrstuvwxyz
 
-# Three processes a core, as most of what tests do is wait; not so where they put the machine under load. Tests that have
+# Four processes a core, as most of what tests do is wait; not so where they put the machine under load. Tests that have
 # an expensive fixture in common have the mark xdist_group, and are run by one process.
 AT_ONCE := -n $(or $(WORKERS),auto) --dist loadgroup --no-loadscope-reorder
 AT_ONCE_LONG := -n $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder

@@ -71,14 +71,14 @@ connections["default"].settings_dict["TEST"]["NAME"] = str(Path(MEMORY.name) / "
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """How many processes ``-n auto`` starts: three a core, as most of what tests do is wait.
+    """How many processes ``-n auto`` starts: four a core, as most of what tests do is wait.
 
     Each starts servers of its own. A server that is given by its URL is one for all, and tests take it for theirs
     alone, so there is one process then.
     """
     if any(os.environ.get(server.variable) for server in ALL if server.variable):
         return 1
-    return 3 * len(os.sched_getaffinity(0))
+    return 4 * len(os.sched_getaffinity(0))
 
 
 def pytest_collection(session: pytest.Session) -> None:

@@ -30,10 +30,19 @@ from tests.servers import (
     require,
     shared,
 )
+from tests.sizes import long_unless
 
 pytestmark = pytest.mark.xdist_group("servers")
 
-VARIANTS = [(cls, False) for cls in ALL] + [(Redis, True), (MongoDB, True)]
+# Each is a test of its own of all that is here; with `make test` one of each way to start and to stop.
+QUICK = (Valkey, Postgres, MongoDB)
+EACH: list[tuple[type[Server], bool]] = [*((cls, False) for cls in ALL), (Redis, True), (MongoDB, True)]
+VARIANTS = [
+    pytest.param(
+        (cls, tls), marks=long_unless(cls in QUICK and not tls), id=cls.__name__ + ("-tls" if tls else "")
+    )
+    for cls, tls in EACH
+]
 SQL = [Postgres, MariaDB]
 ROOT = Path(__file__).parent.parent
 
@@ -67,11 +76,7 @@ except ServerError:
 """
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(each, marks=[pytest.mark.long] * each[1]) for each in VARIANTS],
-    ids=lambda variant: variant[0].__name__ + ("-tls" if variant[1] else ""),
-)
+@pytest.fixture(scope="module", params=VARIANTS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     cls, tls = request.param
     require(cls, tls=tls)
@@ -278,10 +283,9 @@ class TestEachServer:
             except Exception:  # every driver has its own
                 time.sleep(0.01)
 
-    @pytest.mark.parametrize(
-        ("cls", "tls"), [pytest.param(cls, tls, marks=[pytest.mark.long] * tls) for cls, tls in VARIANTS]
-    )
-    def test_stop_leaves_no_process_and_no_folder(self, cls: type[Server], tls: bool) -> None:
+    @pytest.mark.parametrize("variant", VARIANTS)
+    def test_stop_leaves_no_process_and_no_folder(self, variant: tuple[type[Server], bool]) -> None:
+        cls, tls = variant
         require(cls, tls=tls)
         stopped = cls(tls=tls).start()
         if stopped.external:
@@ -294,7 +298,7 @@ class TestEachServer:
         assert not folder.exists()
         assert not [pid for pid in pids if guard.status(pid)]
 
-    @pytest.mark.parametrize("cls", SQL)
+    @pytest.mark.parametrize("cls", [pytest.param(cls, marks=long_unless(cls in QUICK)) for cls in SQL])
     def test_created_database_belongs_to_the_user_even_after_a_restart(
         self, cls: type[Postgres | MariaDB]
     ) -> None:
@@ -315,9 +319,9 @@ class TestTheEndOfTheParent:
     @pytest.mark.parametrize(
         ("cls", "state"),
         [
-            *((cls, "running") for cls in ALL),
-            (Postgres, "paused"),  # which without its guard would stay stopped for ever
-            *(pytest.param(cls, "paused", marks=pytest.mark.long) for cls in ALL if cls is not Postgres),
+            # Which without its guard would stay stopped for ever.
+            *(pytest.param(cls, "paused", marks=long_unless(cls is Postgres)) for cls in ALL),
+            *(pytest.param(cls, "running", marks=long_unless(cls in QUICK)) for cls in ALL),
         ],
     )
     def test_parent_killed(self, cls: type[Server], state: str) -> None:

@@ -183,6 +183,7 @@ def test_without_javascript_each_press_moves_some(
     assert stores["REDIS"].look() == {}
 
 
+@pytest.mark.long  # test_password_again.py gives a store up, and tests/handover/test_dead_store.py one that died
 def test_an_old_store_that_died_is_abandoned(visitor: Visitor, user: Visitor, stores: Stores) -> None:
     page = visitor.page
     visitor.log_in()
