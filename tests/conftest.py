@@ -105,7 +105,7 @@ LANES = (
     ("outage", "upkeep"),
     ("replica_set", "replicas", "sentinel", "cluster"),
     *(("browser stores",), ("browser page",), ("browser users",), ("load",), ("servers",)),
-    *(("wheel",), ("demo",), ("tutorial",)),
+    *(("wheel",), ("tutorial",)),
 )
 IN_TURN = [group for lane in LANES for group in lane]
 

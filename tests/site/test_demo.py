@@ -107,16 +107,14 @@ def visits(page: str) -> int:
     return int(re.findall(r'id="visits">(\d+)<', page)[0])
 
 
-LONG = pytest.mark.long
-
-
+@pytest.mark.long  # the tests of those stores have their primaries killed
 @pytest.mark.xdist_group("demo")
 @pytest.mark.parametrize(
     ("name", "store"),
     [
         ("sentinel", "REDIS at “main” of "),
-        pytest.param("cluster", "REDIS Cluster at ", marks=LONG),
-        pytest.param("replica-set", "MONGODB at ", marks=LONG),
+        ("cluster", "REDIS Cluster at "),
+        ("replica-set", "MONGODB at "),
     ],
 )
 def test_who_kills_a_primary_as_told_stays_logged_in(name: str, store: str, tmp_path: Path) -> None:

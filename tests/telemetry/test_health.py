@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -352,9 +353,13 @@ def test_a_process_that_has_never_read_the_configuration_is_not_ready(tmp_path: 
 
 
 def take_away(site: Site) -> None:
-    """Have the database of the site fail: a folder is none."""
+    """Have the database of the site fail: a folder is none. A node that looks for it before the folder is there makes
+    an empty one."""
     site.file.rename(site.folder / "aside")
-    site.file.mkdir()
+    while not site.file.is_dir():
+        site.file.unlink(missing_ok=True)
+        with suppress(FileExistsError):
+            site.file.mkdir()
 
 
 def give_back(site: Site) -> None:
