@@ -250,6 +250,7 @@ def test_in_memory_on_two_nodes_has_to_be_confirmed(visitor: Visitor, node: Node
         visitor.check_saved(stores["IN_MEMORY"])
 
 
+@pytest.mark.long  # tests/upkeep/test_at_work.py has two nodes, and tests/admin/test_panels.py the page
 def test_what_another_node_holds_in_its_memory_is_told_and_not_abandoned_unseen(
     new_page: NewPage,
     visitor: Visitor,
