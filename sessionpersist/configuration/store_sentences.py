@@ -392,6 +392,7 @@ MONGODB = (
     _("This MONGODB server is shutting down."),
     _("The disk of this MONGODB server is full: it takes no more data."),
     _("“{database}” can't be the name of a MongoDB database."),
+    _("With MONGODB, KEY_PREFIX must not contain “$”, “..” or NUL: the name of a collection begins with it."),
     _("MONGODB knows no user that is called like the subject of this client certificate (in $external)."),
     _("MONGODB refused the user name or the password. It looked for the user in the database “{database}”."),
     _("MONGODB wants a user name and a password."),

@@ -429,6 +429,14 @@ class TestMongo:
         assert (raised.value.field, raised.value.answered) == ("database", True)
         store.close()
 
+    @pytest.mark.parametrize("prefix", ["$shop", "../shop", "a\0b"])
+    def test_a_prefix_that_begins_no_name_of_a_collection_is_told(self, prefix: str) -> None:
+        store = mongo_store(prefix=prefix)
+        for ask in (lambda: store.get(a_key()), lambda: store.create(a_key(), a_record())):
+            with pytest.raises(StoreMisconfigured, match="KEY_PREFIX must not contain"):
+                ask()
+        store.close()
+
     def test_a_user_without_rights_is_refused_and_no_outage(self) -> None:
         store = mongo_store(database="not_ours")
         with pytest.raises(StoreUnavailable) as raised:

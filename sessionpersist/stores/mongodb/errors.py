@@ -65,7 +65,7 @@ def _explain(error: Exception, settings: MongoSettings, secrets: Sequence[str]) 
     if (refused := _explain_rights(error, code, settings)) is not None:
         return refused
     if isinstance(error, errors.InvalidName) or code == OTHER_CASE:
-        return _explain_name(code, settings)
+        return _explain_name(error, code, settings)
     if isinstance(error, errors.NotPrimaryError) or code in NOT_PRIMARY:
         return StoreUnavailable("This MONGODB server is not the primary: it does not accept writes.", "host")
     if code in REPLIES:
@@ -124,13 +124,17 @@ def _explain_rights(error: Exception, code: int | None, settings: MongoSettings)
     return None
 
 
-def _explain_name(code: int | None, settings: MongoSettings) -> StoreUnavailable:
+def _explain_name(error: Exception, code: int | None, settings: MongoSettings) -> StoreUnavailable:
     if code == OTHER_CASE:
         return StoreUnavailable(
             f"This MONGODB server has a database whose name differs from “{settings.database}” in capital letters "
             "only. Enter the name as it is there.",
             "database",
             answered=True,
+        )
+    if "collection names" in str(error):
+        return StoreMisconfigured(
+            "With MONGODB, KEY_PREFIX must not contain “$”, “..” or NUL: the name of a collection begins with it."
         )
     return StoreMisconfigured(f"“{settings.database}” can't be the name of a MongoDB database.", "database")
 
