@@ -394,9 +394,8 @@ class SessionStore(Timed):
             return None
         if old_name is not None and base is None:
             return None
-        return (
-            Saving(self._name(), record, base, old_name) if old_name else Saving(self._name(), record, None)
-        )
+        name = self._name()
+        return Saving(name, record, base, old_name) if old_name else Saving(name, record, None)
 
     def _put_new(self, record: Record, base: int | None, old_name: str | None) -> Rotation:
         store = routing.current_store()

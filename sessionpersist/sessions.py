@@ -80,13 +80,11 @@ def of(user: object, current: SessionBase | None = None) -> list[UserSession]:
 
 def listed(user: object, current: SessionBase | None = None) -> Listed:
     """The same as of(), and whether there are more. See also ``are_listed``."""
-    store, owner = routing.current_store(), Owner.of(id_of(user))
-    held = run(records.read(store, owner))
-    found = run(records.all_standing(store, owner, current_policy(), held.entries))
+    found, more = _standing(user)
     mine = _stored_key_of(current)
     sessions = [_shown(each, mine) for each in found if each.live]
     sessions.sort(key=lambda each: (each.current, each.last_use), reverse=True)
-    return Listed(sessions[:MOST_SESSIONS], held.more or len(sessions) > MOST_SESSIONS)
+    return Listed(sessions[:MOST_SESSIONS], more or len(sessions) > MOST_SESSIONS)
 
 
 def are_listed() -> bool:
@@ -113,9 +111,7 @@ def end_all(user: object, *, but: SessionBase | None = None, reason: Reason = Re
 def end_unsaved(user: object) -> None:
     """End what was entered for a user and is no session, or none yet: a login whose view has crashed counts at the
     limit for a minute, as it may be about to be saved."""
-    store, owner = routing.current_store(), Owner.of(id_of(user))
-    entries = run(records.read(store, owner)).entries
-    found = run(records.all_standing(store, owner, current_policy(), entries))
+    found, _ = _standing(user)
     unsaved = {each.entry.id for each in found if not each.live}
     _ended(user, lambda entry: entry.id in unsaved, Reason.SIGNED_IN_ELSEWHERE)
 
@@ -174,6 +170,13 @@ def id_of(user: object) -> str:
     if found in (None, "") or getattr(user, "pk", user) is None:
         raise ValueError("A user without a primary key has no sessions.")
     return str(found)
+
+
+def _standing(user: object) -> tuple[list[Standing], bool]:
+    """Return what is listed for a user and is not dead, and whether there is more than is listed."""
+    store, owner = routing.current_store(), Owner.of(id_of(user))
+    held = run(records.read(store, owner))
+    return run(records.all_standing(store, owner, current_policy(), held.entries)), held.more
 
 
 def _stored_key_of(session: SessionBase | None) -> str | None:

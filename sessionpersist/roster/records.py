@@ -241,9 +241,8 @@ def opened(key: str, record: Record | None) -> Roster:
 
 def _decoded(plain: bytes) -> Roster | None:
     try:
-        form, more, check_at, rows, *rest = loads(
-            JSONSerializer, plain
-        )  # another release may know more, or less
+        # Another release may know more, or less.
+        form, more, check_at, rows, *rest = loads(JSONSerializer, plain)
         entries = tuple(Entry(row[0], tuple(row[1]), *row[2 : len(Entry._fields)]) for row in rows)
         all_ended_at = int(rest[0]) if rest else 0
     except (ValueError, TypeError, LookupError):

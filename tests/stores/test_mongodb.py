@@ -166,6 +166,9 @@ class TestMongoStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRe
             store.create_many({a_key(): a_record()})
 
 
+Failing = Callable[[errors.PyMongoError], None]
+
+
 class TestWithoutDetours:
     """A server that is alone is asked past the driver's sessions and what it does to try again."""
 
@@ -184,7 +187,7 @@ class TestWithoutDetours:
     @pytest.fixture
     def failing(
         self, store: MongoStore, live: tuple[str, Record], monkeypatch: pytest.MonkeyPatch
-    ) -> Callable[[errors.PyMongoError], None]:
+    ) -> Failing:
         """Have the way without detours fail; the driver's own does not."""
 
         def fail(error: errors.PyMongoError) -> None:
@@ -214,20 +217,14 @@ class TestWithoutDetours:
         assert store.get(key) is None
 
     def test_a_read_whose_connection_breaks_is_the_drivers_to_try_again(
-        self,
-        store: MongoStore,
-        live: tuple[str, Record],
-        failing: Callable[[errors.PyMongoError], None],
+        self, store: MongoStore, live: tuple[str, Record], failing: Failing
     ) -> None:
         key, record = live
         failing(errors.AutoReconnect("closed"))
         assert store.get(key) == record
 
     def test_a_write_whose_connection_breaks_is_not_tried_again_behind_our_back(
-        self,
-        store: MongoStore,
-        live: tuple[str, Record],
-        failing: Callable[[errors.PyMongoError], None],
+        self, store: MongoStore, live: tuple[str, Record], failing: Failing
     ) -> None:
         key, record = live
         failing(errors.AutoReconnect("closed"))
@@ -237,10 +234,7 @@ class TestWithoutDetours:
         assert store.get(key) == record
 
     def test_a_write_that_an_overloaded_server_has_not_begun_is_the_drivers_to_try_again(
-        self,
-        store: MongoStore,
-        live: tuple[str, Record],
-        failing: Callable[[errors.PyMongoError], None],
+        self, store: MongoStore, live: tuple[str, Record], failing: Failing
     ) -> None:
         key, record = live
         busy = {"errorLabels": ["RetryableError", "SystemOverloadedError"]}

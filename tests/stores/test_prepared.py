@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import select
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any, NoReturn
 
 import pytest
@@ -19,6 +18,7 @@ from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import Postgres, require, shared
 from tests.stores.contract import BESIDE_ANOTHER, ClearsItself, a_key, a_record
 from tests.stores.databases import added_database
+from tests.stores.straight import Straight
 from tests.stores.test_database import TestDatabaseStoreOnPostgresql as OnPostgresql
 
 ALIAS = "prepared"
@@ -87,28 +87,8 @@ def test_a_column_that_has_changed_its_type_is_no_fault(store: DatabaseStore) ->
     assert store.get(key) == record
 
 
-def test_inside_a_transaction_a_session_takes_part_in_it(store: DatabaseStore) -> None:
-    key = a_key()
-    store.get(key)
-    with suppress(ZeroDivisionError), transaction.atomic(using=ALIAS):
-        assert store.create(key, a_record())
-        assert store.get(key) is not None
-        raise ZeroDivisionError
-    assert store.get(key) is None
-
-
-def test_who_watches_the_statements_of_a_connection_sees_ours(store: DatabaseStore) -> None:
-    store.get(a_key())
-    seen: list[str] = []
-
-    def watch(execute: Any, sql: str, *arguments: Any) -> Any:
-        seen.append(sql)
-        return execute(sql, *arguments)
-
-    with connections[ALIAS].execute_wrapper(watch):
-        store.get(a_key())
-    assert len(seen) == 1
-    assert "sessionpersist_storedsession" in seen[0]
+class TestLikeACursor(Straight):
+    alias = ALIAS
 
 
 class Interrupted(Exception):

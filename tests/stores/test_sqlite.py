@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
-from django.db import DatabaseError, connections, transaction
-from django.test import SimpleTestCase
-from django.test.utils import CaptureQueriesContext
+from django.db import DatabaseError, connections
 from pytest_django import DjangoDbBlocker
 
 from sessionpersist.stores.base import Outcome
@@ -19,6 +15,7 @@ from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.stores.contract import a_key, a_record
 from tests.stores.databases import added_database
+from tests.stores.straight import Straight
 
 ALIAS = "straight"
 
@@ -50,41 +47,8 @@ def test_a_connection_that_is_closed_is_opened(store: DatabaseStore) -> None:
     assert store.get(key) == record
 
 
-def test_inside_a_transaction_a_session_takes_part_in_it(store: DatabaseStore) -> None:
-    key = a_key()
-    store.get(key)
-    with suppress(ZeroDivisionError), transaction.atomic(using=ALIAS):
-        assert store.create(key, a_record())
-        assert store.get(key) is not None
-        raise ZeroDivisionError
-    assert store.get(key) is None
-
-
-def test_who_watches_the_statements_of_a_connection_sees_ours(store: DatabaseStore) -> None:
-    seen: list[str] = []
-
-    def watch(execute: Any, sql: str, *arguments: Any) -> Any:
-        seen.append(sql)
-        return execute(sql, *arguments)
-
-    with connections[ALIAS].execute_wrapper(watch):
-        store.get(a_key())
-    with CaptureQueriesContext(connections[ALIAS]) as captured:
-        store.get(a_key())
-    seen += [each["sql"] for each in captured]
-    assert ["sessionpersist_storedsession" in each for each in seen] == [True, True]
-
-
-def test_a_test_that_may_use_no_database_is_told_so(store: DatabaseStore) -> None:
-    assert store.get(a_key()) is None
-
-    case: Any = SimpleTestCase
-    case._add_databases_failures()
-    try:
-        with pytest.raises(AssertionError, match="not allowed"):
-            store.get(a_key())
-    finally:
-        case._remove_databases_failures()
+class TestLikeACursor(Straight):
+    alias = ALIAS
 
 
 def test_a_test_without_the_mark_of_a_database_is_told_so(

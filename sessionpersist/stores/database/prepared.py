@@ -23,6 +23,7 @@ from psycopg import Connection, Error, OperationalError
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 
+from sessionpersist.stores.database.straight import is_unwatched
 from sessionpersist.stores.deadlines import TimedOut
 
 if TYPE_CHECKING:
@@ -50,9 +51,7 @@ def is_possible(connection: Any) -> bool:
     return (
         raw is not None
         and connection.autocommit
-        and not connection.in_atomic_block
-        and not connection.execute_wrappers
-        and not connection.queries_logged
+        and is_unwatched(connection)
         and (connection.health_check_done or not connection.health_check_enabled)
         and isinstance(raw, Connection)
         and raw.pgconn.transaction_status == TransactionStatus.IDLE

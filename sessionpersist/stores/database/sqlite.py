@@ -11,19 +11,15 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from sessionpersist.stores.database.straight import is_unwatched
+
 
 def is_possible(connection: Any) -> bool:
     """Return whether Django's connection, which is opened, is in autocommit, and nobody watches it or keeps us out."""
-    if "cursor" in vars(connection):  # as in tests of Django's that may use no database
+    if not is_unwatched(connection):
         return False
     connection.ensure_connection()
-    return (
-        connection.autocommit
-        and not connection.in_atomic_block
-        and not connection.execute_wrappers
-        and not connection.queries_logged
-        and isinstance(connection.connection, sqlite3.Connection)
-    )
+    return connection.autocommit and isinstance(connection.connection, sqlite3.Connection)
 
 
 def execute(
