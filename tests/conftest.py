@@ -97,6 +97,15 @@ def pytest_collection(session: pytest.Session) -> None:
             import_module(name)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(
+    collector: pytest.Collector, name: str, obj: object
+) -> list[pytest.Item] | None:
+    """Make no tests that `make test` would leave out again: each of its processes would make thousands."""
+    left_out = collector.config.option.markexpr == "not long" and sizes.is_only_long(collector, name, obj)
+    return [] if left_out else None
+
+
 # What one process runs, group after group. The lanes that take longest begin first: with what begins late, one process
 # is at work and the others wait. In the first of them tests wait most of the time, for servers that hang, or that elect
 # another primary. All at once they would leave the processors idle; so others are at work beside them.
@@ -135,8 +144,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     xdist 3.8 tells the group in an attribute that pytest no longer reads since 9.2.
     """
-    for item in filter(sizes.is_only_long, items):
-        item.add_marker(pytest.mark.long)
+    for item in items:
+        if sizes.is_from_a_long_part(getattr(item, "originalname", ""), getattr(item, "cls", None)):
+            item.add_marker(pytest.mark.long)
     if getattr(config.option, "loadgroup", False):
         items.sort(key=turn_of)
     for item in items if getattr(config.option, "loadgroup", False) else ():

@@ -8,6 +8,7 @@ Tests of Hypothesis run in both, by the profile that conftest.py or the Makefile
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import TypeVar
 
@@ -34,10 +35,19 @@ def first_of_each(cases: Iterable[T], kind: Callable[[T], Hashable]) -> list[Par
     return found
 
 
-def is_only_long(item: pytest.Item) -> bool:
-    """Whether this is a test that its class has from one of its ``long_parts``."""
-    name, parts = getattr(item, "originalname", ""), getattr(getattr(item, "cls", None), "long_parts", ())
-    return any(name in vars(part) for part in parts)
+def is_from_a_long_part(name: str, cls: type | None) -> bool:
+    """Whether a class has its test of that name from one of its ``long_parts``."""
+    return any(name in vars(part) for part in getattr(cls, "long_parts", ()))
+
+
+def is_only_long(collector: pytest.Collector, name: str, test: object) -> bool:
+    """Whether `make test-long` alone runs the function of that name in a module or class, with any parameters."""
+    if not inspect.isfunction(test):
+        return False
+    if isinstance(collector, pytest.Class) and is_from_a_long_part(name, collector.obj):
+        return True
+    marks: list[pytest.Mark] = getattr(test, "pytestmark", [])
+    return any(mark.name == "long" for mark in [*marks, *collector.iter_markers("long")])
 
 
 def long_unless(quick: bool) -> Collection[pytest.MarkDecorator]:

@@ -6,6 +6,8 @@ from typing import ClassVar
 
 import pytest
 
+from tests.sizes import is_only_long
+
 
 class Everywhere:
     long_parts: ClassVar[tuple[type, ...]] = ()
@@ -28,3 +30,32 @@ class TestThere(Everywhere, InOneClass):
 
 class TestElsewhere(Everywhere, InOneClass):
     long_parts = (InOneClass,)
+
+
+@pytest.mark.long
+def for_long() -> None:
+    pass
+
+
+def for_both() -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("name", "test", "only_long"),
+    [("for_long", for_long, True), ("for_both", for_both, False), ("NUMBER", 1, False)],
+)
+def test_what_is_marked_is_for_the_long_tests_alone(
+    request: pytest.FixtureRequest, name: str, test: object, only_long: bool
+) -> None:
+    assert is_only_long(request.node.parent, name, test) == only_long
+
+
+class TestPartly:
+    long_parts = (InOneClass,)
+
+    def test_and_so_is_what_a_class_has_from_a_long_part(self, request: pytest.FixtureRequest) -> None:
+        assert is_only_long(
+            request.node.parent, "test_one_of_a_long_part_is_long_with_all_its_parameters", for_both
+        )
+        assert not is_only_long(request.node.parent, "for_both", for_both)
