@@ -150,7 +150,7 @@ INTERNALS = (
         "pymongo_deadline",
         "pymongo",
         "_csot.clamp_remaining() knows what is left of timeoutMS",
-        "stores/mongodb/pool.py",
+        "stores/mongodb/pool.py, stores/mongodb/store.py",
     ),
     Internal(
         "pymongo_tls",
@@ -191,7 +191,8 @@ INTERNALS = (
         "pymongo_commands",
         "pymongo",
         "_conn_for_writes(None, name) of a client lends a connection, whose command(database, command, codec_options=) "
-        "executes that; _check_write_command_response() raises what the answer to a write tells",
+        "executes that, and takes as long to send it as set_conn_timeout() has said; "
+        "_check_write_command_response() raises what the answer to a write tells",
         "stores/mongodb/store.py",
     ),
     Internal(

@@ -187,7 +187,7 @@ class TestDeadlineOfMongo:
     def test_what_a_verb_asks_one_after_the_other_shares_the_time(self) -> None:
         def slowly(number: int, command: dict[str, Any]) -> dict[str, Any]:
             time.sleep(0.6 * TIMEOUT)
-            return {"ok": 1.0, "n": 0, "nModified": 0, "cursor": {"id": 0, "ns": "a.b", "firstBatch": []}}
+            return found_nothing(number, command)
 
         with (
             serving(mongo_that_answers(slowly)) as port,
@@ -196,19 +196,45 @@ class TestDeadlineOfMongo:
         ):
             store.replace(a_key(), a_record(), 7)
 
-    def test_a_request_that_nobody_reads_is_given_up_in_time(self) -> None:
-        def unread(number: int, command: dict[str, Any]) -> bytes:
-            time.sleep(5)
-            return b""
+    @pytest.mark.parametrize("verb", ["create", "replace", "rotate"])
+    def test_a_request_that_nobody_reads_is_given_up_in_time(self, verb: str) -> None:
+        """On a connection that was made for it, past what the driver does before it asks."""
 
         def talk(caller: socket.socket) -> None:
-            with suppress(MemoryError, ValueError):
-                mongo_that_answers(unread)(caller)
+            mongo_that_answers(found_nothing)(deaf_to_much(caller))
 
+        large = a_record(bytes(MAX_PAYLOAD_BYTES))
         with serving(talk) as port, contextlib.closing(mongo_at(port)) as store:
             store._prepared = True
-            with given_up_in_time():
-                store.create(a_key(), a_record(bytes(MAX_PAYLOAD_BYTES)))
+            store.get(a_key())  # from now on the server is known to be alone
+            client: Any = store._database().client
+            with client._conn_for_writes(None, "find"), given_up_in_time():
+                if verb == "create":
+                    store.create(a_key(), large)
+                elif verb == "replace":
+                    store.replace(a_key(), large, 7)
+                else:
+                    store.rotate(a_key(), 7, a_key(), large)
+
+
+def found_nothing(number: int, command: dict[str, Any]) -> dict[str, Any]:
+    return {"ok": 1.0, "n": 0, "nModified": 0, "cursor": {"id": 0, "ns": "a.b", "firstBatch": []}}
+
+
+def deaf_to_much(caller: socket.socket) -> Any:
+    """Return what reads as the socket does, and for a while nothing that is long. The kernel keeps little of it."""
+    caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+    class Deaf:
+        sendall = caller.sendall
+
+        def recv(self, size: int, flags: int) -> bytes:
+            if size < 100_000:
+                return caller.recv(size, flags)
+            time.sleep(5)
+            raise OSError("deaf")
+
+    return Deaf()
 
 
 class TestSizeOfAnAnswerOfMongo:

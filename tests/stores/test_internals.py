@@ -630,6 +630,8 @@ def test_canary_pymongo_commands() -> None:
         some = client[server.database][f"canary_{os.getpid()}"]
         insert: dict[str, Any] = {"insert": some.name, "documents": [{"_id": 1}]}
         with client._conn_for_writes(None, "insert") as connection:
+            connection.set_conn_timeout(1.5)
+            assert connection.conn.gettimeout() == 1.5
             told, again = (
                 connection.command(server.database, insert, codec_options=some.codec_options)
                 for _ in range(2)

@@ -19,7 +19,7 @@ import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
-from pymongo import DeleteOne, ReadPreference, ReplaceOne, UpdateOne, WriteConcern, errors
+from pymongo import DeleteOne, ReadPreference, ReplaceOne, UpdateOne, WriteConcern, _csot, errors
 from pymongo.collection import Collection as Documents
 from pymongo.database import Database
 from pymongo.helpers_shared import _check_write_command_response
@@ -60,6 +60,7 @@ TTL_INDEX = "expires_at_ttl"
 GRACE = 3600
 # Documents that one query of a scan reads; fewer where they are large, as the server ends a batch at 16 MiB.
 PAGE = 100
+AT_ONCE = 0.001  # seconds: a time-out of none would be another thing
 INDEX_OPTIONS_CONFLICT = 85
 DUPLICATE_KEY = 11000
 # Milliseconds as they are: converting to datetime and back costs time and the last digits. And a text that is none
@@ -376,6 +377,8 @@ class MongoStore(Probed):
         client: Any = sessions.database.client
         try:
             with client._conn_for_writes(None, next(iter(command))) as connection:
+                # What the driver has set lets a write to a server that reads nothing wait for ever.
+                connection.set_conn_timeout(max(AT_ONCE, _csot.clamp_remaining(self.timeout)))
                 answer: Document = connection.command(sessions.database.name, command, codec_options=CODEC)
                 return answer
         except errors.PyMongoError as error:
