@@ -46,7 +46,7 @@ SHORTEST_TIMEOUT = 0.05  # seconds
 
 
 def tests_are_quiet() -> bool:
-    """Return whether this process runs tests, which want to be left alone (see ``handover/quiet.py``)."""
+    """Return whether this process runs tests, which want to be left alone (see ``handover/quiet_tests.py``)."""
     state = getattr(sys.modules.get("django.test.utils"), "_TestState", None)
     return hasattr(state, "saved_data") and bool(get("QUIET_TESTS"))
 

@@ -119,19 +119,19 @@ def in_place_of(response: HttpResponse, replacement: HttpResponse) -> HttpRespon
 def instead_of_crash(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """Return the response; where another middleware has logged somebody in once too often, which Django takes for a
     crash, the answer to that."""
-    refusal = getattr(getattr(request, "session", None), "refusal", None)
-    if refusal is None or response.status_code < 500:
+    error = getattr(getattr(request, "session", None), "refusal", None)
+    if error is None or response.status_code < 500:
         return response
-    from sessionpersist.account import limit
+    from sessionpersist.account import refusal
 
-    return in_place_of(response, in_thread(limit.refused_before_the_view, request, refusal))
+    return in_place_of(response, in_thread(refusal.refused_before_the_view, request, error))
 
 
 def refused(request: HttpRequest, error: SessionLimitReached) -> HttpResponse:
     """Return the answer to a login that is one too many."""
-    from sessionpersist.account import limit  # it needs the apps to be ready
+    from sessionpersist.account import refusal  # it needs the apps to be ready
 
-    return in_thread(limit.refused, request, error)
+    return in_thread(refusal.refused, request, error)
 
 
 def interrupted(request: HttpRequest) -> HttpResponse:

@@ -9,18 +9,18 @@ from django.core.signals import request_finished, request_started, setting_chang
 from django.db.models.signals import post_migrate
 from django.dispatch import receiver
 
-from sessionpersist.account import limit, wishes
+from sessionpersist.account import refusal, wishes
 from sessionpersist.account.anonymous import make_anonymous
 from sessionpersist.configuration import logins, pulse
 from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import SessionLimitReached
-from sessionpersist.handover import nodes, quiet, routing, snapshot
+from sessionpersist.handover import nodes, quiet_tests, routing, snapshot
 from sessionpersist.models import configuration_saved
 from sessionpersist.signals import store_lost
 from sessionpersist.stores import secret
 from sessionpersist.telemetry import lines, readiness, tracing
 from sessionpersist.telemetry.lines import STORE_DRAINING
-from sessionpersist.upkeep import threads
+from sessionpersist.upkeep import daemons
 
 
 @receiver(request_started)
@@ -34,7 +34,7 @@ def refresh_configuration(**kwargs: Any) -> None:
 @receiver(request_started)
 def begin_upkeep(sender: object, **kwargs: Any) -> None:
     """A process that serves requests does what is to be done without anybody asking, too; no other does."""
-    threads.begin(sender)
+    daemons.begin(sender)
 
 
 @receiver(request_finished)
@@ -62,7 +62,7 @@ def pass_on_login(request: Any, user: Any, **kwargs: Any) -> None:
             make_anonymous(request)  # the session has lost the user, too
             raise
     if session is not None and user is not None:
-        limit.forget(session)
+        refusal.forget(session)
         logins.note_proof(request, user)
 
 
@@ -77,7 +77,7 @@ def pass_on_logout(request: Any, user: Any, **kwargs: Any) -> None:
 @receiver(post_migrate)
 def forget_what_tests_saved(**kwargs: Any) -> None:
     """Sent after a flush too, as at the end of a test that commits."""
-    quiet.forget()
+    quiet_tests.forget()
 
 
 @receiver(store_lost)

@@ -15,8 +15,8 @@ from sessionpersist.handover import snapshot
 from sessionpersist.handover.snapshot import Snapshot
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.session.policy import FIELDS
+from sessionpersist.upkeep.daemons import Upkeep
 from sessionpersist.upkeep.lease import SITE, scope_of_node
-from sessionpersist.upkeep.threads import Upkeep
 
 
 class override_login_configuration(TestContextDecorator):  # noqa: N801 - reads like Django's override_settings

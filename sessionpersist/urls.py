@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from sessionpersist.account import limit, timeout, views
+from sessionpersist.account import refusal, timeout, views
 
 app_name = "sessionpersist"
 
@@ -10,7 +10,7 @@ urlpatterns = [
     path("sessions/", views.show, name="sessions"),
     path("sessions/end/", views.end, name="end"),
     path("sessions/end-others/", views.end_others, name="end_others"),
-    path("sessions/limit/", limit.limit, name="limit"),
+    path("sessions/limit/", refusal.limit, name="limit"),
     path("sessions/back/", timeout.back, name="back"),
     path("sessions/remaining/", timeout.remaining, name="remaining"),
     path("sessions/stay/", timeout.stay, name="stay"),

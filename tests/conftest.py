@@ -51,7 +51,7 @@ from tests import sizes
 from tests.aio.looping import on_a_loop
 from tests.servers import ALL, stop_those_of_several
 
-# These tests are about what other projects want to be spared under a test runner (see handover/quiet.py).
+# These tests are about what other projects want to be spared under a test runner (see handover/quiet_tests.py).
 conf.DEFAULTS["QUIET_TESTS"] = False
 # Nothing moves by itself unless a test has it moved.
 conf.DEFAULTS |= {"DRAIN_RATE": 0.0, "CLEAR_SECONDS": 0.0}

@@ -10,12 +10,12 @@ from sessionpersist import exits
 from sessionpersist.exits import Layer
 from sessionpersist.handover import draining
 from sessionpersist.stores.mongodb import client
-from sessionpersist.upkeep import threads
+from sessionpersist.upkeep import daemons
 
 
 def test_threads_end_before_the_connections_that_they_use() -> None:
     order = [end for _layer, end in exits._registered]
-    expected: list[Callable[[], None]] = [threads.end, draining.reset, client._close_all]
+    expected: list[Callable[[], None]] = [daemons.end, draining.reset, client._close_all]
     assert [end for end in order if end in expected] == expected
 
 

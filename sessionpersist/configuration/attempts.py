@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy
 
 from sessionpersist import audit
 from sessionpersist.configuration.forms import LoginConfigurationForm
-from sessionpersist.configuration.limits import LONGEST_OBJECT, TESTS
+from sessionpersist.configuration.throttling import LONGEST_OBJECT, TESTS
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise as Text

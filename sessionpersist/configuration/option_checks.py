@@ -19,7 +19,7 @@ from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.engine import SessionStore
 from sessionpersist.models import LoginConfiguration
 from sessionpersist.session.compressing import NONE, ZLIB, ZSTD, zstandard
-from sessionpersist.stores import hosts
+from sessionpersist.stores import allowed_hosts
 from sessionpersist.stores.settings import TYPES, fields_of
 
 
@@ -110,7 +110,7 @@ def _is_file(value: Any) -> bool:
 
 
 def _are_hosts(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(map(hosts.is_entry, value))
+    return isinstance(value, list | tuple) and all(map(allowed_hosts.is_entry, value))
 
 
 def _are_providers(value: Any) -> bool:

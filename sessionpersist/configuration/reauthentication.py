@@ -21,8 +21,8 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 
 from sessionpersist import audit, conf
-from sessionpersist.configuration.limits import PASSWORDS
 from sessionpersist.configuration.logins import NOTE, note_of
+from sessionpersist.configuration.throttling import PASSWORDS
 
 if TYPE_CHECKING:
     from django.http import HttpRequest

@@ -25,7 +25,7 @@ from django.db import Error, connections, router
 from sessionpersist import conf, forks
 from sessionpersist.awaiting import in_loop, in_thread, result_of
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
-from sessionpersist.handover import announcing, quiet, times
+from sessionpersist.handover import announcing, quiet_tests, times
 from sessionpersist.handover.rules import MISSED
 from sessionpersist.initial import initial_policy, initial_settings
 from sessionpersist.session.policy import AS_DJANGO, Policy
@@ -164,7 +164,8 @@ _held: Snapshot | None = None
 _overrides: list[tuple[Snapshot, Snapshot]] = []  # each as it began, and as it is
 _override: Snapshot | None = None  # the last of them
 _overriding = threading.Lock()
-_tested: tuple[quiet.Save | None, Snapshot | None] = (None, None)  # what a test knows, and since which save
+# What a test knows, and since which save.
+_tested: tuple[quiet_tests.Save | None, Snapshot | None] = (None, None)
 _reading: Future[Snapshot] | None = None  # what a thread reads for coroutines
 _lost = False  # whether the last read failed, so that the log has one line when it does and one when it works again
 
@@ -196,7 +197,7 @@ def expire() -> None:
     """Have the next request read the configuration, and keep what is known until that has worked."""
     global _held
     if conf.tests_are_quiet():
-        quiet.note_save()
+        quiet_tests.note_save()
     elif _held is not None:
         _held = replace(_held, fresh_until=EXPIRED)
 
@@ -217,7 +218,7 @@ def note_ended(stored_key: str) -> None:
     """Have this process know at once that a session was logged out, though its store could not be told."""
     global _held
     if conf.tests_are_quiet():
-        quiet.note_save()
+        quiet_tests.note_save()
     with _lock:
         if _held is not None:
             _held = replace(_held, ended=_held.ended | {stored_key})
@@ -284,7 +285,7 @@ def _refreshed_aside() -> Snapshot:
     """The same for a coroutine, whose loop must not wait for a database: another thread reads, for all coroutines."""
     global _reading
     if conf.tests_are_quiet():
-        save, (read_for, known) = quiet.last_save(), _tested
+        save, (read_for, known) = quiet_tests.last_save(), _tested
         return in_thread(_in_test) if known is None or read_for is not save else _in_test()
     held, reading = _held, _reading
     if reading is None:
@@ -345,9 +346,9 @@ def _in_test() -> Snapshot:
     looked at each time: a test ends without a word."""
     global _tested
     with _lock:
-        save, (read_for, known) = quiet.last_save(), _tested
+        save, (read_for, known) = quiet_tests.last_save(), _tested
         if known is None or read_for is not save:
-            if read_for is not None and quiet.is_over(read_for):
+            if read_for is not None and quiet_tests.is_over(read_for):
                 announcing.reset()  # this is another test
             known = _as_installed() if save is None else _read_or_keep(None)
             known = replace(known, fresh_until=float("inf"))

@@ -25,7 +25,7 @@ from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores import telling
 from sessionpersist.stores.base import ENDED, Drainable, Outcome, Probed, Record, Rotation, Saving, saved
 from sessionpersist.stores.breaker import Breaker
-from sessionpersist.stores.servers import Crowded
+from sessionpersist.stores.reachability import Crowded
 from sessionpersist.stores.texts import LONGEST_TEXT, driver_words, printable
 from sessionpersist.telemetry import lines, recorder, tracing
 from sessionpersist.telemetry.lines import STORE_BACK, STORE_CROWDED, STORE_LOST, STORE_REFUSED, Line

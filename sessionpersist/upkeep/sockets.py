@@ -26,11 +26,11 @@ def _note() -> Callable[[], None]:
     from django.core.handlers.asgi import ASGIHandler
 
     from sessionpersist.handover import nodes
-    from sessionpersist.upkeep import threads
+    from sessionpersist.upkeep import daemons
 
     def note() -> None:
         if nodes.is_due():
-            threads.begin(ASGIHandler)
+            daemons.begin(ASGIHandler)
             nodes.report(aside=True)
 
     return note

@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from sessionpersist.configuration.forms import LoginConfigurationForm
-from sessionpersist.configuration.limits import TESTS
+from sessionpersist.configuration.throttling import TESTS
 from sessionpersist.handover import snapshot
 from sessionpersist.models import LoginConfiguration, PolicyChange, Revision
 from tests.servers import MongoDB, Redis, Server, require, shared

@@ -21,13 +21,13 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from sessionpersist.configuration import allowed, limits
+from sessionpersist.configuration import allowed, throttling
 from sessionpersist.configuration.forms import LoginConfigurationForm
-from sessionpersist.configuration.limits import TESTS
 from sessionpersist.configuration.reauthentication import Reauthentication
+from sessionpersist.configuration.throttling import TESTS
 from sessionpersist.exceptions import StoreMisconfigured
 from sessionpersist.models import LoginConfiguration, Revision
-from sessionpersist.stores import hosts
+from sessionpersist.stores import allowed_hosts
 from tests.admin.support import PAGE, TEST, create_staff, errors_of, login_of, save, saved_state, shown, typed
 from tests.admin.test_page import JSON, text_of
 from tests.admin.test_panels import text_of_html
@@ -135,7 +135,7 @@ def looked_up(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[str]:
         asked.append(host)
         raise StoreMisconfigured("This host is not allowed.", "host")
 
-    monkeypatch.setattr(hosts, "check_host", refuse)
+    monkeypatch.setattr(allowed_hosts, "check_host", refuse)
     monkeypatch.setattr(allowed, "check_variable", asked.append)
     return asked
 
@@ -164,7 +164,7 @@ class TestTenAMinute:
     def a_long_minute(self, monkeypatch: pytest.MonkeyPatch) -> datetime:
         """However busy the machine is, what was tried so far was tried within the minute. When it ends."""
         begun = timezone.now()
-        monkeypatch.setattr(limits, "timezone", SimpleNamespace(now=lambda: begun))
+        monkeypatch.setattr(throttling, "timezone", SimpleNamespace(now=lambda: begun))
         return begun
 
     @pytest.fixture

@@ -21,8 +21,8 @@ from pytest_django import Settings
 
 from sessionpersist import audit
 from sessionpersist.configuration import logins, reauthentication
-from sessionpersist.configuration.limits import PASSWORDS
 from sessionpersist.configuration.logins import NOTE
+from sessionpersist.configuration.throttling import PASSWORDS
 from sessionpersist.models import LoginConfiguration, Revision
 from tests.admin.support import PAGE, TEST, create_staff, save, typed
 from tests.admin.test_page import JSON

@@ -13,7 +13,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from sessionpersist.configuration import probing, pulse
-from sessionpersist.configuration.limits import TESTS
+from sessionpersist.configuration.throttling import TESTS
 from sessionpersist.handover import snapshot
 from sessionpersist.stores.breaker import FAULTS
 from sessionpersist.stores.settings import MemorySettings, RedisSettings

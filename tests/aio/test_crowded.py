@@ -17,10 +17,10 @@ from sessionpersist.configuration.store_sentences import find
 from sessionpersist.stores.breaker import FAULTS
 from sessionpersist.stores.guarded import GuardedStore, PartedStore
 from sessionpersist.stores.mongodb.store import MongoStore
+from sessionpersist.stores.reachability import Crowded
 from sessionpersist.stores.redis.cluster import ClusterLink
 from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.stores.redis.wire import Wire
-from sessionpersist.stores.servers import Crowded
 from sessionpersist.stores.settings import RedisSettings
 from tests.aio.test_mongodb import pool_of
 from tests.servers import MongoDB, Server, Valkey, require, shared

@@ -18,9 +18,9 @@ from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Outcome
 from sessionpersist.stores.breaker import FAULTS, PAUSE
 from sessionpersist.stores.guarded import GuardedStore
+from sessionpersist.stores.reachability import Crowded
 from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.stores.redis.wire import MOST_AT_ONCE, Wire
-from sessionpersist.stores.servers import Crowded
 from sessionpersist.stores.settings import RedisSettings
 from tests.aio.interrupting import WHEN, cancelled_at
 from tests.aio.looping import on_a_loop, together

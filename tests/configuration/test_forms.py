@@ -13,7 +13,7 @@ from pytest_django import Settings
 from sessionpersist.configuration.forms import STORE_FORMS, LoginConfigurationForm, secret_fields
 from sessionpersist.configuration.forms.fields import SecretField
 from sessionpersist.models import LoginConfiguration, Revision
-from sessionpersist.stores.hosts import NOT_ALLOWED
+from sessionpersist.stores.allowed_hosts import NOT_ALLOWED
 from sessionpersist.stores.passwords import EncryptedPasswordField
 from sessionpersist.stores.secret import Secret
 from sessionpersist.stores.settings import TYPES, MongoSettings, RedisSettings

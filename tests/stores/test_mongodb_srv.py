@@ -13,7 +13,7 @@ from pytest_django import Settings
 from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores import probe
-from sessionpersist.stores.hosts import NOT_ALLOWED
+from sessionpersist.stores.allowed_hosts import NOT_ALLOWED
 from sessionpersist.stores.mongodb.store import MongoStore
 from tests.admin.support import typed
 from tests.servers import ReplicaSet, require, shared

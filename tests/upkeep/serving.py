@@ -7,10 +7,10 @@ from django.core.handlers.wsgi import WSGIHandler
 
 django.setup(set_prefix=False)
 
-from sessionpersist.upkeep import lease, threads  # noqa: E402 - now that Django is set up
+from sessionpersist.upkeep import daemons, lease  # noqa: E402 - now that Django is set up
 
-threads.LOOK_SECONDS = 0.3
-threads.SOON_SECONDS = 0.1
-threads.REREAD_SECONDS = threads.IDLE_SECONDS = 0.5
+daemons.LOOK_SECONDS = 0.3
+daemons.SOON_SECONDS = 0.1
+daemons.REREAD_SECONDS = daemons.IDLE_SECONDS = 0.5
 lease.SHORTEST, lease.TIMEOUTS = 3.0, 0
 wsgi, asgi = WSGIHandler(), ASGIHandler()

@@ -21,7 +21,7 @@ from sessionpersist.configuration.forms.fields import (
 from sessionpersist.configuration.forms.store import StoreForm, When
 from sessionpersist.configuration.store_sentences import said
 from sessionpersist.exceptions import StoreMisconfigured
-from sessionpersist.stores import hosts
+from sessionpersist.stores import allowed_hosts
 from sessionpersist.stores.certificates import FILES, Certificates
 
 
@@ -82,7 +82,7 @@ class ServerForm(StoreForm):
 
     def _check_host(self, field: str, host: str, port: int) -> None:
         try:
-            hosts.check_host(host, port, conf.timeout_seconds())
+            allowed_hosts.check_host(host, port, conf.timeout_seconds())
         except StoreMisconfigured as error:
             self.add_error(field, said(error))
 

@@ -18,13 +18,13 @@ from sessionpersist import background
 from sessionpersist.configuration import pulse
 from sessionpersist.configuration.attempts import may_check, too_often_in_words, tried_too_often, try_store
 from sessionpersist.configuration.forms import LoginConfigurationForm
-from sessionpersist.configuration.limits import latest
 from sessionpersist.configuration.panels.all import read_panels
 from sessionpersist.configuration.panels.handover import read_handover
 from sessionpersist.configuration.panels.history import read_history
 from sessionpersist.configuration.panels.status import Status, read_status
 from sessionpersist.configuration.pulse import Report
 from sessionpersist.configuration.reauthentication import Reauthentication
+from sessionpersist.configuration.throttling import latest
 from sessionpersist.configuration.views.base import TEMPLATES, only_post, page_for_visits, wants_json
 from sessionpersist.configuration.views.saving import SavingViews
 from sessionpersist.models import LoginConfiguration

@@ -23,15 +23,15 @@ from pymongo.uri_parser import parse_uri
 from sessionpersist import exits
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.addresses import Address, addresses, check_distinct
+from sessionpersist.stores.allowed_hosts import check_literal
 from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.connecting import apart
 from sessionpersist.stores.credentials import Credentials
-from sessionpersist.stores.hosts import check_literal
 from sessionpersist.stores.mongodb.alias import connection_to, database_of
 from sessionpersist.stores.mongodb.errors import NO_HOSTS
 from sessionpersist.stores.mongodb.pool import UNBOUNDED, BoundedPool
 from sessionpersist.stores.mongodb.waiting import Condition, pause_by_the_loop
-from sessionpersist.stores.servers import check_address
+from sessionpersist.stores.reachability import check_address
 from sessionpersist.stores.settings import X509, MongoSettings, lines
 
 Document = dict[str, Any]

@@ -11,8 +11,8 @@ from pymongo import errors
 from pymongo.saslprep import saslprep
 
 from sessionpersist.exceptions import SessionTooLarge, StoreMisconfigured, StoreUnavailable
-from sessionpersist.stores.hosts import NOT_ALLOWED
-from sessionpersist.stores.servers import all_in_use, unreachable
+from sessionpersist.stores.allowed_hosts import NOT_ALLOWED
+from sessionpersist.stores.reachability import all_in_use, unreachable
 from sessionpersist.stores.settings import X509, MongoSettings, lines
 from sessionpersist.stores.texts import causes, harmless, named, scrubbed
 

@@ -16,7 +16,7 @@ from sessionpersist.stores.base import Check
 from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.mongodb.alias import advice
 from sessionpersist.stores.mongodb.client import hosts_by_name, hosts_of, is_alone
-from sessionpersist.stores.servers import check_reachable, check_speaks_tls, hangs_up, shake_hands
+from sessionpersist.stores.reachability import check_reachable, check_speaks_tls, hangs_up, shake_hands
 from sessionpersist.stores.settings import MongoSettings
 
 ROLES = {

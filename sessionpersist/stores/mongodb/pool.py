@@ -25,9 +25,9 @@ from pymongo.ssl_support import get_ssl_context
 from pymongo.synchronous.pool import Connection, Pool
 
 from sessionpersist.awaiting import Turns, in_loop, sleep
+from sessionpersist.stores.allowed_hosts import HostNotAllowed, check_addresses
 from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.connecting import apart, ip_addresses, resolve
-from sessionpersist.stores.hosts import HostNotAllowed, check_addresses
 from sessionpersist.stores.mongodb.waiting import LONG, AwaitingSocket
 
 # Bytes. An answer of a MongoDB server is one document, which may have 16 MiB and a little more.

@@ -13,10 +13,10 @@ import redis
 from redis.sentinel import MasterNotFoundError
 
 from sessionpersist.exceptions import ForeignRecord, SessionTooLarge, StoreMisconfigured, StoreUnavailable
-from sessionpersist.stores.hosts import NOT_ALLOWED, HostNotAllowed
+from sessionpersist.stores.allowed_hosts import NOT_ALLOWED, HostNotAllowed
+from sessionpersist.stores.reachability import all_in_use, unreachable
 from sessionpersist.stores.redis.cluster import NoSlots, Relocated
 from sessionpersist.stores.redis.wire import ADDRESS, AnswerTooLarge, Unconfirmed, Unexpected
-from sessionpersist.stores.servers import all_in_use, unreachable
 from sessionpersist.stores.settings import CLUSTER, STANDALONE, RedisSettings
 from sessionpersist.stores.texts import causes, harmless, named, scrubbed
 

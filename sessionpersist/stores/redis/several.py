@@ -12,10 +12,11 @@ from redis.sentinel import MasterNotFoundError
 
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.addresses import Address, addresses
+from sessionpersist.stores.allowed_hosts import check_literal
 from sessionpersist.stores.base import Check, Outcome, Record, Rotation, Saving, Store, now_ms
 from sessionpersist.stores.credentials import Credentials
 from sessionpersist.stores.guarded import Parted
-from sessionpersist.stores.hosts import check_literal
+from sessionpersist.stores.reachability import check_speaks_tls
 from sessionpersist.stores.redis import scripts
 from sessionpersist.stores.redis.cluster import ClusterLink
 from sessionpersist.stores.redis.scripts import Script
@@ -34,7 +35,6 @@ from sessionpersist.stores.redis.store import (
     ttl,
 )
 from sessionpersist.stores.redis.wire import Command, Link, Wire, options_of, pool_of_one
-from sessionpersist.stores.servers import check_speaks_tls
 
 AT_A_TIME = 10  # servers that a probe asks at once
 SHOWN = 30  # nodes that a probe shows

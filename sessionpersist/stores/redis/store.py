@@ -19,6 +19,7 @@ from django.utils.module_loading import import_string
 from sessionpersist import conf
 from sessionpersist.exceptions import ForeignRecord, StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores.addresses import Address
+from sessionpersist.stores.allowed_hosts import check_literal
 from sessionpersist.stores.base import (
     LONGEST_USER_ID,
     MAX_PAYLOAD_BYTES,
@@ -40,7 +41,7 @@ from sessionpersist.stores.base import (
 )
 from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.credentials import Credentials, credentials_of, fixed
-from sessionpersist.stores.hosts import check_literal
+from sessionpersist.stores.reachability import check_address, check_reachable, check_speaks_tls, shake_hands
 from sessionpersist.stores.redis import scripts
 from sessionpersist.stores.redis.errors import A_SENTINEL, ONE_NODE, explain, is_foreign
 from sessionpersist.stores.redis.scripts import Script
@@ -54,7 +55,6 @@ from sessionpersist.stores.redis.wire import (
     options_of,
     pool_of_one,
 )
-from sessionpersist.stores.servers import check_address, check_reachable, check_speaks_tls, shake_hands
 from sessionpersist.stores.settings import CLUSTER, SENTINEL, RedisSettings
 
 # version (8 bytes), created_at (8), expires_at (8), length of the user id (2); all big-endian. The scripts know it.

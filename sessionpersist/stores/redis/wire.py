@@ -27,10 +27,10 @@ from sessionpersist import forks
 from sessionpersist.awaiting import AllInUse, Turns, in_loop, once_ready, readable, send_all
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.stores.addresses import Address
+from sessionpersist.stores.allowed_hosts import check_addresses
 from sessionpersist.stores.certificates import Certificates
 from sessionpersist.stores.connecting import apart, connect, left
 from sessionpersist.stores.credentials import Credentials
-from sessionpersist.stores.hosts import check_addresses
 
 pack_command: Any
 NOT_ENOUGH_DATA: Any

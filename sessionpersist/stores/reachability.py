@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from sessionpersist.awaiting import AllInUse
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import connecting
+from sessionpersist.stores.allowed_hosts import NOT_ALLOWED, HostNotAllowed, check_addresses
 from sessionpersist.stores.base import Check
 from sessionpersist.stores.certificates import Certificates
-from sessionpersist.stores.hosts import NOT_ALLOWED, HostNotAllowed, check_addresses
 
 IMPATIENCE = 0.5  # seconds: who hangs up does so at once
 

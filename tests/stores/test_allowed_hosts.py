@@ -16,11 +16,11 @@ from pytest_django import Settings
 from sessionpersist.configuration import probing
 from sessionpersist.configuration.forms import LoginConfigurationForm
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
-from sessionpersist.stores import build_store, connecting, hosts, open_store
+from sessionpersist.stores import allowed_hosts, build_store, connecting, open_store
+from sessionpersist.stores.allowed_hosts import NOT_ALLOWED, check_host
 from sessionpersist.stores.base import now_ms
 from sessionpersist.stores.breaker import FAULTS
-from sessionpersist.stores.hosts import NOT_ALLOWED, check_host
-from sessionpersist.stores.servers import check_reachable, check_speaks_tls
+from sessionpersist.stores.reachability import check_reachable, check_speaks_tls
 from sessionpersist.stores.settings import MongoSettings, RedisSettings, StoreSettings
 from tests.admin.support import TEST, create_staff, typed
 from tests.servers import MongoDB, require
@@ -101,7 +101,7 @@ def test_name_with_one_address_outside_is_refused(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.SESSIONPERSIST = {"ALLOWED_STORE_HOSTS": ["127.0.0.1"]}
-    monkeypatch.setattr(hosts, "resolve", lambda *args: [answer("127.0.0.1"), answer(ELSEWHERE)])
+    monkeypatch.setattr(allowed_hosts, "resolve", lambda *args: [answer("127.0.0.1"), answer(ELSEWHERE)])
     with pytest.raises(StoreMisconfigured):
         check_host("redis.example.org", 6379, 2.0)
 

@@ -14,7 +14,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from sessionpersist import sessions
-from sessionpersist.account import limit
+from sessionpersist.account import refusal
 from sessionpersist.testing import override_login_configuration
 from tests.account.support import DESKTOP, JSON, PASSWORD, PHONE, is_logged_in, log_in, text_of
 
@@ -117,7 +117,7 @@ def test_it_ends_no_session_that_nobody_has_chosen(laptop: Client, phone: Client
 
 def test_it_is_good_for_one_login(laptop: Client, phone: Client, ada: User) -> None:
     phone.post(LIMIT, {"id": only_id(ada)})
-    assert limit.PENDING not in phone.session
+    assert refusal.PENDING not in phone.session
     phone.post("/logout/")
     assert phone.post(LIMIT)["Location"] == "/login/"
     assert not is_logged_in(phone)
@@ -126,7 +126,7 @@ def test_it_is_good_for_one_login(laptop: Client, phone: Client, ada: User) -> N
 def test_a_node_whose_clock_is_behind_completes_it(
     laptop: Client, phone: Client, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limit, "time", lambda: time() - 2)
+    monkeypatch.setattr(refusal, "time", lambda: time() - 2)
     assert "too many devices" in text_of(phone.get(LIMIT))
     assert phone.post(LIMIT, {"id": only_id(ada)})["Location"] == "/"
     assert is_logged_in(phone)
@@ -136,7 +136,7 @@ def test_it_is_good_for_ten_minutes(
     laptop: Client, phone: Client, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = only_id(ada)
-    monkeypatch.setattr(limit, "time", lambda: time() + 601)
+    monkeypatch.setattr(refusal, "time", lambda: time() + 601)
     assert phone.get(LIMIT)["Location"] == "/login/"
     assert phone.post(LIMIT, {"id": chosen})["Location"] == "/login/"
     assert is_logged_in(laptop)
@@ -145,17 +145,17 @@ def test_it_is_good_for_ten_minutes(
 def test_to_be_refused_again_prolongs_nothing(
     laptop: Client, phone: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = phone.session[limit.PENDING]["since"]
-    monkeypatch.setattr(limit, "time", lambda: time() + 300)
+    before = phone.session[refusal.PENDING]["since"]
+    monkeypatch.setattr(refusal, "time", lambda: time() + 300)
     phone.post(LIMIT)
-    assert phone.session[limit.PENDING]["since"] == before
+    assert phone.session[refusal.PENDING]["since"] == before
 
 
 def test_to_enter_the_password_again_is_a_new_proof(phone: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = phone.session[limit.PENDING]["since"]
-    monkeypatch.setattr(limit, "time", lambda: time() + 300)
+    before = phone.session[refusal.PENDING]["since"]
+    monkeypatch.setattr(refusal, "time", lambda: time() + 300)
     assert "no-store" in send(phone)["Cache-Control"]
-    assert phone.session[limit.PENDING]["since"] >= before + 300
+    assert phone.session[refusal.PENDING]["since"] >= before + 300
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"password": "another"}])
@@ -184,7 +184,7 @@ def test_refused_after_all_sessions_have_ended_it_can_be_completed(
 ) -> None:
     sessions.end_all(ada)
     log_in(Client())
-    monkeypatch.setattr(limit, "time", lambda: time() + 2)
+    monkeypatch.setattr(refusal, "time", lambda: time() + 2)
     send(phone)
     assert phone.post(LIMIT, {"id": only_id(ada)})["Location"] == "/"
     assert is_logged_in(phone)

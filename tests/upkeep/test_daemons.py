@@ -33,9 +33,9 @@ from sessionpersist.stores.redis.store import RedisStore
 from sessionpersist.stores.settings import MemorySettings
 from sessionpersist.telemetry import gauges
 from sessionpersist.testing import do_upkeep
-from sessionpersist.upkeep import clearing, lease, mover, progress, threads, trials
+from sessionpersist.upkeep import clearing, daemons, lease, mover, progress, trials
+from sessionpersist.upkeep.daemons import Upkeep
 from sessionpersist.upkeep.lease import SITE
-from sessionpersist.upkeep.threads import Upkeep
 from tests.load.site import Site
 from tests.load.stores import fields_on
 from tests.outage.flaky import FlakyStore
@@ -141,43 +141,43 @@ def test_a_test_has_it_only_where_it_has_asked_for_it_as_it_is_on_a_site(
     settings: Settings, quiet: bool
 ) -> None:
     settings.SESSIONPERSIST = {"QUIET_TESTS": quiet}
-    assert [threads.serves(each) for each in (WSGIHandler, ASGIHandler)] == [not quiet] * 2
-    assert not threads.serves(ClientHandler)
-    assert not threads.serves(AsyncClientHandler)
-    assert not threads.serves(None)
+    assert [daemons.serves(each) for each in (WSGIHandler, ASGIHandler)] == [not quiet] * 2
+    assert not daemons.serves(ClientHandler)
+    assert not daemons.serves(AsyncClientHandler)
+    assert not daemons.serves(None)
 
 
 def test_a_request_goes_on_where_the_system_allows_no_more_threads(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.SESSIONPERSIST = {"DRAIN_RATE": 1}
-    threads.reset()
+    daemons.reset()
 
     def refused(self: Upkeep) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(Upkeep, "start", refused)
     try:
-        threads.begin(WSGIHandler)
-        threads.end()
+        daemons.begin(WSGIHandler)
+        daemons.end()
     finally:
-        threads.reset()
+        daemons.reset()
     assert caplog.text.count("can't start new thread") == 2
 
 
 def test_after_an_end_a_request_begins_it_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.SESSIONPERSIST = {"DRAIN_RATE": 1, "QUIET_TESTS": False}
-    threads.reset()
+    daemons.reset()
     begun: list[Upkeep] = []
     monkeypatch.setattr(Upkeep, "start", lambda self: begun.append(self))
     monkeypatch.setattr(Upkeep, "join", lambda self, timeout: None)
     try:
         for _ in range(2):
-            threads.begin(WSGIHandler)
-            threads.begin(WSGIHandler)
-            threads.end()
+            daemons.begin(WSGIHandler)
+            daemons.begin(WSGIHandler)
+            daemons.end()
     finally:
-        threads.reset()
+        daemons.reset()
     assert len(begun) == 4
 
 
@@ -196,7 +196,7 @@ def test_a_thread_outlives_a_turn_that_raises_and_says_so_once(
     monkeypatch.setattr(upkeep, "turn", broken)
     monkeypatch.setattr(upkeep.ending, "wait", wait)
     upkeep.run()
-    assert pauses[1:] == [threads.LONGEST_PAUSE] * 3
+    assert pauses[1:] == [daemons.LONGEST_PAUSE] * 3
     assert caplog.text.count("has to wait: RuntimeError") == 1
 
 
@@ -207,7 +207,7 @@ def test_a_process_without_requests_reads_the_configuration_less_often_where_not
     known = Known(1, MemorySettings(), 0.0)
     held = Snapshot(known, (), 100.0, 0.0, 105.0, draining=(known,) if moving else ())
     clock, reads = [100.0], []
-    monkeypatch.setattr(threads, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(daemons, "monotonic", lambda: clock[0])
     monkeypatch.setattr(snapshot, "held", lambda: held)
 
     def read() -> Snapshot:
@@ -216,8 +216,8 @@ def test_a_process_without_requests_reads_the_configuration_less_often_where_not
 
     monkeypatch.setattr(snapshot, "current", read)
     for clock[0] in range(100, 200):
-        threads.up_to_date()
-    assert reads[0] == 100 + (threads.REREAD_SECONDS if moving else threads.IDLE_SECONDS)
+        daemons.up_to_date()
+    assert reads[0] == 100 + (daemons.REREAD_SECONDS if moving else daemons.IDLE_SECONDS)
 
 
 class OnTwoServers(FlakyStore, Parted):
@@ -296,7 +296,7 @@ def source() -> int:
 @pytest.mark.usefixtures("at_work")
 class TestATurn:
     def test_it_moves_what_is_left_and_lets_go_of_the_lease(self) -> None:
-        assert Upkeep(SITE).turn() == threads.LOOK_SECONDS
+        assert Upkeep(SITE).turn() == daemons.LOOK_SECONDS
         assert left() == 0
         assert Revision.objects.get(drained_how="drained").most_left == SESSIONS, "what the bar begins with"
         assert not Lease.objects.in_force().exists()
@@ -330,7 +330,7 @@ class TestATurn:
         assert 0 < max(rates) < 4000
 
     def test_the_memory_of_the_node_is_another_scope(self) -> None:
-        assert Upkeep(lease.scope_of_node()).turn() == threads.LOOK_SECONDS
+        assert Upkeep(lease.scope_of_node()).turn() == daemons.LOOK_SECONDS
         assert left() == SESSIONS
         assert not Lease.objects.exists(), "nothing was to be done, so nobody asked for it"
 
@@ -348,7 +348,7 @@ class TestATurn:
 
     def test_it_leaves_that_to_whoever_holds_the_lease(self) -> None:
         lease.take(SITE)
-        assert Upkeep(SITE).turn() == threads.LOOK_SECONDS
+        assert Upkeep(SITE).turn() == daemons.LOOK_SECONDS
         assert left() == SESSIONS
 
     def test_who_loses_the_lease_in_the_middle_stops(
@@ -363,7 +363,7 @@ class TestATurn:
 
         monkeypatch.setattr(upkeep.ending, "wait", stolen)
         with caplog.at_level(logging.WARNING, "sessionpersist"):
-            assert upkeep.turn() == threads.LOOK_SECONDS
+            assert upkeep.turn() == daemons.LOOK_SECONDS
         assert 0 < left() < SESSIONS
         assert "Another process may have taken over" in caplog.text
         assert Lease.objects.get().token == "another's"
@@ -383,7 +383,7 @@ class TestATurn:
             return False
 
         monkeypatch.setattr(upkeep.ending, "wait", stopped)
-        assert upkeep.turn() == threads.LOOK_SECONDS
+        assert upkeep.turn() == daemons.LOOK_SECONDS
         assert left() == SESSIONS - BATCH
         assert len(taken) == 1
 
@@ -412,7 +412,7 @@ class TestATurn:
             return wait(seconds)
 
         monkeypatch.setattr(upkeep.ending, "wait", paused_after_a_while)
-        assert upkeep.turn() == threads.LOOK_SECONDS
+        assert upkeep.turn() == daemons.LOOK_SECONDS
         assert left() == SESSIONS - 1
         assert len(waits) < 10, "the next session was due in 100 seconds"
         assert waits[4] > waits[0]
@@ -449,7 +449,7 @@ class TestATurn:
         pauses = [upkeep.turn() for _ in range(4)]
         assert left() == SESSIONS
         assert pauses[0] < pauses[2]
-        assert threads.LOOK_SECONDS < pauses[3] <= threads.LONGEST_PAUSE
+        assert daemons.LOOK_SECONDS < pauses[3] <= daemons.LONGEST_PAUSE
         assert caplog.text.count(f"has to wait: {SESSIONS} sessions can't be moved yet") == 1
 
     def test_what_is_raised_as_the_interpreter_ends_keeps_no_lease_from_ending(
@@ -459,7 +459,7 @@ class TestATurn:
             raise RuntimeError("can't start new thread at interpreter shutdown")
 
         monkeypatch.setattr(lease.Holding, "release", refused)
-        assert Upkeep(SITE).turn() == threads.LOOK_SECONDS
+        assert Upkeep(SITE).turn() == daemons.LOOK_SECONDS
         assert "RuntimeError" not in caplog.text
 
     def test_a_store_that_is_down_is_said_once(
@@ -470,7 +470,7 @@ class TestATurn:
         with caplog.at_level(logging.WARNING, "sessionpersist.upkeep"):
             pauses = [upkeep.turn() for _ in range(4)]
         assert caplog.text.count("has to wait") == 1
-        assert pauses[-1] > threads.LOOK_SECONDS
+        assert pauses[-1] > daemons.LOOK_SECONDS
         assert left() == SESSIONS
 
 
@@ -518,7 +518,7 @@ class TestStandingStill:
 
     def test_nothing_is_written_without_the_lease(self, asked: list[str]) -> None:
         asked.append("nothing")
-        assert Upkeep(SITE).turn() == threads.LOOK_SECONDS
+        assert Upkeep(SITE).turn() == daemons.LOOK_SECONDS
         assert (routing.current_view().current.store.count(), left()) == (0, SESSIONS)
 
 
@@ -615,7 +615,7 @@ class TestClearing:
         Upkeep(SITE).turn()
         assert left() == 0
         assert len(times) > 1
-        assert set(budgets) == {threads.CLEARING_SECONDS}, "nor does clearing hold up the handover"
+        assert set(budgets) == {daemons.CLEARING_SECONDS}, "nor does clearing hold up the handover"
 
     def test_it_is_done_only_once_all_of_it_was_looked_through(self) -> None:
         holding = lease.take(SITE)
@@ -638,7 +638,7 @@ class TestClearing:
         monkeypatch.setattr(clearing, "clear_all", lambda *arguments: False)
         upkeep, begun = Upkeep(SITE), monotonic()
         upkeep.turn()
-        assert upkeep.clear_at <= monotonic() + threads.CLEARING_REST < begun + 300
+        assert upkeep.clear_at <= monotonic() + daemons.CLEARING_REST < begun + 300
 
     def test_a_store_that_cannot_be_cleared_is_said_and_the_other_one_is_cleared(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -651,7 +651,7 @@ class TestClearing:
 
         monkeypatch.setattr(RedisStore, "clearing", down)
         with caplog.at_level(logging.WARNING, "sessionpersist.upkeep"):
-            assert Upkeep(SITE).turn() == threads.LOOK_SECONDS
+            assert Upkeep(SITE).turn() == daemons.LOOK_SECONDS
         assert caplog.text.count("has to wait") == 1
         assert left() == 0
 
