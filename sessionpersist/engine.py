@@ -83,7 +83,10 @@ class SessionStore(Timed):
     _reading: asyncio.Lock | None = None
 
     def __init__(self, session_key: str | None = None) -> None:
-        super().__init__(Secret(session_key) if isinstance(session_key, str) else session_key)
+        # What Django's own does, which would look up the serializer by its name for each session.
+        self._session_key = Secret(session_key) if isinstance(session_key, str) else session_key
+        self.accessed = self.modified = False
+        self.serializer = serialising.chosen()
         self._entering = Entering()
 
     @property

@@ -16,6 +16,7 @@ from sessionpersist.engine import SessionStore
 from sessionpersist.exceptions import SessionLimitReached
 from sessionpersist.handover import nodes, quiet_tests, routing, snapshot
 from sessionpersist.models import configuration_saved
+from sessionpersist.session import serialising
 from sessionpersist.signals import store_lost
 from sessionpersist.stores import secret
 from sessionpersist.telemetry import lines, readiness, tracing
@@ -99,6 +100,8 @@ def say_what_to_do(*, description: str, **kwargs: Any) -> None:
 @receiver(setting_changed)
 def forget_settings(*, setting: str, **kwargs: Any) -> None:
     """Tests change settings; what was built from the old ones goes."""
+    if setting == "SESSION_SERIALIZER":
+        serialising.reset()
     if setting in {"SESSIONPERSIST", "DATABASES", "SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
         secret.reset()
         snapshot.reset()

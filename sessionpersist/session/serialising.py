@@ -12,7 +12,9 @@ import marshal
 import re
 from typing import Any
 
+from django.conf import settings
 from django.core.signing import JSONSerializer
+from django.utils.module_loading import import_string
 
 
 def _orjson() -> Any:
@@ -37,6 +39,23 @@ DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 LONG = b"0" * 19  # digits: such a number may be beyond 64 bits, and become a float
 # The one character of ASCII that JSON need not escape, and Python does.
 DELETE, DELETE_ESCAPED = b"\x7f", b"\\u007f"
+
+
+_chosen: type[Any] | None = None
+
+
+def chosen() -> type[Any]:
+    """Return SESSION_SERIALIZER, which Django would look up for each session."""
+    global _chosen
+    if _chosen is None:
+        _chosen = import_string(settings.SESSION_SERIALIZER)
+    return _chosen
+
+
+def reset() -> None:
+    """A test has chosen another one."""
+    global _chosen
+    _chosen = None
 
 
 def dumps(serializer: type[Any], data: Any) -> bytes:
