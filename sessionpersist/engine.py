@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeGuard, TypeVar
+from typing import Any, ParamSpec, TypeGuard, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -60,7 +60,6 @@ UNEVEN = bytes(range(256 - 256 % len(VALID_KEY_CHARS), 256))  # bytes that would
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Rest = ParamSpec("Rest")  # what a verb takes after the key
 
 
 class SessionStore(Timed):
@@ -172,15 +171,16 @@ class SessionStore(Timed):
             self._moves, self._session_key = False, new_key()  # which leads nowhere, and nobody knows
         if is_key(key):
             key = session_key = Secret(key)
+            name = self._sealer_of(key).stored_key
             try:
-                removed = self._removed(key)
+                removed = self._removed(name, is_own=key == self._session_key)
             except StoreUnavailable:
                 # It holds all the same: it is carried out once the store is back.
-                self._noting_outage(logouts.write_down, self._sealer_of(key).stored_key)
+                self._ask(logouts.write_down, name)
                 removed, self.outage = True, None
             if removed:
-                self._audit_end(key)
-            self._noting_outage(adoption.remove, key)
+                self._audit_end(name)
+            self._ask(adoption.remove, key)
 
     def cycle_key(self) -> None:
         """Move the session to a new key. What another request saved under the old key meanwhile comes along.
@@ -335,7 +335,7 @@ class SessionStore(Timed):
     def _require_not_ended(self) -> None:
         """Raise UpdateError where a new key is taken because this very session was ended: it is listed before it is
         saved."""
-        record = self._ask(routing.current_store().get, self._session_key)
+        record = self._ask(routing.current_store().get, self._name())
         if record is not None and record.ended:
             self.ended_reason = Reason(record.reason)
             raise UpdateError
@@ -383,7 +383,7 @@ class SessionStore(Timed):
         Listed under an earlier revision, it may also have been ended then, which raises CreateError: the mark is where
         sessions were then, and a new session is looked for nowhere else.
         """
-        found = self._ask(routing.current_store().get, self._session_key)
+        found = self._ask(routing.current_store().get, self._name())
         if found is None:
             return None
         if token_of(found.version) != token_of(held.version):
@@ -401,19 +401,17 @@ class SessionStore(Timed):
         return Saving(name, record, base, old_name) if old_name else Saving(name, record, None)
 
     def _put_new(self, record: Record, base: int | None, old_name: str | None) -> Rotation:
-        store = routing.current_store()
+        store, name = routing.current_store(), self._name()
         if old_name is None:
-            created = self._ask(store.create, self._session_key, record, base)
-            return Rotation.DONE if created else Rotation.TAKEN
-        name = self._name()
-        return self._noting_outage(lambda old_name: store.rotate(old_name, base, name, record), old_name)
+            return Rotation.DONE if self._ask(store.create, name, record, base) else Rotation.TAKEN
+        return self._ask(store.rotate, old_name, base, name, record)
 
     def _slide(self, data: dict[str, Any], plain: bytes) -> None:
         assert self._held is not None
         if (expires_at := self._expires_at()) > self._held.end or self._is_too_late(expires_at):
             return self._save_over(data, plain)
         self._require(self._held.version)
-        if not self._ask(routing.current_store().touch, self._session_key, expires_at):
+        if not self._ask(routing.current_store().touch, self._name(), expires_at):
             raise self._gone()
         self._held = self._held._replace(expires_at=max(expires_at, self._held.expires_at))
         return None
@@ -423,13 +421,12 @@ class SessionStore(Timed):
         assert self._held is not None
         for attempt in range(ATTEMPTS):
             record, held = self._record(plain, self._begun(self._held))
-            session = Saving(self._name(), record, self._held.version)
+            name, version = self._name(), self._held.version
+            session = Saving(name, record, version)
             outcome = self._enter(data, self._held.user_id, session, record.expires_at)
             self._relist(data, saved=False)
             if outcome is None:
-                outcome = self._ask(
-                    routing.current_store().replace, self._session_key, record, self._held.version
-                )
+                outcome = self._ask(routing.current_store().replace, name, record, version)
             if outcome is Outcome.SAVED:
                 self._before, self._held = self._held, held
                 return self._note_saved(self._before.user_id)
@@ -501,7 +498,7 @@ class SessionStore(Timed):
         try:
             self._enter(self._session_cache, before, expires_at=expires_at)
         except SessionLimitReached:
-            self._ask(routing.current_store().delete, self._session_key)
+            self._ask(routing.current_store().delete, self._name())
             raise
 
     def _go_on_listing(self, was: Held, held: Held) -> None:
@@ -510,11 +507,7 @@ class SessionStore(Timed):
         if was.recorded.startswith(HASHED):
             self._entering.extend(key, self._session_cache, was.end, held.end)
             return
-        try:
-            self._entering.enlist(key, self._session_cache, held.expires_at)
-        except StoreUnavailable as error:
-            self.outage = error
-            raise
+        self._ask(self._entering.enlist, key, self._session_cache, held.expires_at)
 
     def _relist(self, data: dict[str, Any], *, saved: bool) -> None:
         """See Entering.relist()."""
@@ -523,31 +516,26 @@ class SessionStore(Timed):
         if before == after or not self._held.user_id or self._held.user_id != user_of(data):
             return
         lives = self._life_or_age(before), self._life_or_age(after)
-        try:
-            self._entering.relist(self._name(), data, self._expires_at(), lives, saved=saved)
-        except StoreUnavailable as error:
-            self.outage = error
-            raise
+        self._ask(self._entering.relist, self._name(), data, self._expires_at(), lives, saved=saved)
 
     def _tell_ended(self, entry: Entry, reason: Reason) -> None:
         """Say that another session of this user was ended for this one."""
         audit.ended(entry.keys[0])
         tell_ended(type(self), reason, user_of(self._session_cache))
 
-    def _removed(self, session_key: str) -> bool:
+    def _removed(self, name: str, *, is_own: bool) -> bool:
         """Remove a session from the store; return whether it was there, as far as that is known. Under a limit the
         session of a user leaves a mark for a moment, so that it does not count as one that is about to be saved."""
         store, held = routing.current_store(), self._held
         if store.locks_others_out():
-            self._entering.gone |= {self._sealer_of(session_key).stored_key}
-        if held is None or not held.user_id or session_key != self._session_key or entering.limit() is None:
-            return self._ask(store.delete, session_key)
-        self._ask(store.end, session_key, now_ms() + FORGOTTEN)
+            self._entering.gone |= {name}
+        if held is None or not held.user_id or not is_own or entering.limit() is None:
+            return self._ask(store.delete, name)
+        self._ask(store.end, name, now_ms() + FORGOTTEN)
         return True
 
-    def _audit_end(self, session_key: str) -> None:
+    def _audit_end(self, name: str) -> None:
         user_id, self._logs_out = self._logs_out, None
-        name = self._sealer_of(session_key).stored_key
         if user_id is None:
             audit.ended(name)
         else:
@@ -583,6 +571,7 @@ class SessionStore(Timed):
     def _retire(self, old_key: str, held: Held | None) -> None:
         """Delete a session that has moved to another key. What others have saved there since it was held comes
         along."""
+        old_name = self._sealer_of(old_key).stored_key
         for _ in range(ATTEMPTS):
             found = self._read(old_key)
             if found is None:
@@ -591,39 +580,38 @@ class SessionStore(Timed):
             self._merge(self._session_cache, theirs, held)
             held = newer
             self.save()
-            if self._ask(routing.current_store().delete, old_key, held.version):
+            if self._ask(routing.current_store().delete, old_name, held.version):
                 return
-        self._ask(routing.current_store().delete, old_key)
+        self._ask(routing.current_store().delete, old_name)
 
     def _read(self, session_key: str | None) -> tuple[Held, dict[str, Any]] | None:
         """Return a live session as (what the store holds, dictionary); None where there is none to be had."""
         if session_key is None:
             return None
-        record = self._ask(routing.current_store().get, session_key)
+        store, sealer = routing.current_store(), self._sealer_of(session_key)
+        record = self._ask(store.get, sealer.stored_key)
         if record is None:
             return None
         if record.ended:
             self._note_end(session_key, Reason(record.reason))
             return None
-        opened = self._opened(session_key, record)
+        opened = self._opened(sealer, record)
         data = None if opened is None else self._deserialized(opened[0])
         if opened is None or data is None:
             return None
         if (reason := self._ended_by_policy(data, record)) is not None:
             # For good: a policy that allows more, a moment later or on another node, must not bring it back.
-            self._ask(routing.current_store().end, session_key, now_ms() + KEPT, int(reason))
+            self._ask(store.end, sealer.stored_key, now_ms() + KEPT, int(reason))
             self._note_end(session_key, reason)
             return None
         plain, end = opened
         user, recorded = data.get(USER_ID), record.user_id
         return Held(record.version, plain, record.created_at, end, record.expires_at, user, recorded), data
 
-    def _opened(self, session_key: str, record: Record) -> Opened | None:
+    def _opened(self, sealer: Sealer, record: Record) -> Opened | None:
         """Open a record; None, and a line in the security log, where it is not what this app has put there."""
         try:
-            opened = self._sealer_of(session_key).unseal(
-                record.payload, beside(record.version, record.created_at, record.user_id)
-            )
+            opened = sealer.unseal(record.payload, beside(record.version, record.created_at, record.user_id))
         except StoreUnavailable as error:  # compressed by what this node lacks
             self.outage = error
             raise
@@ -650,7 +638,7 @@ class SessionStore(Timed):
         if store.floor():
             return None  # everybody was logged out, there too
         base = new_version(store.revision())  # what is found is of now
-        data = self._noting_outage(adoption.find, session_key) if session_key else None
+        data = self._ask(adoption.find, session_key) if session_key else None
         if session_key is None or data is None:
             # If it was there, a parallel request may have taken it over since this one looked.
             return self._read(session_key) if adoption.engine() else None
@@ -664,10 +652,10 @@ class SessionStore(Timed):
             return self._read(session_key)
         finally:
             self._entering.adopts = False
-        if not self._noting_outage(adoption.is_still_there, session_key):
-            self._ask(routing.current_store().delete, session_key)  # logged out between the two
+        if not self._ask(adoption.is_still_there, session_key):
+            self._ask(store.delete, self._sealer_of(session_key).stored_key)  # logged out between the two
             return None
-        self._noting_outage(adoption.remove, session_key)
+        self._ask(adoption.remove, session_key)
         assert self._held is not None
         return self._held, data
 
@@ -679,55 +667,41 @@ class SessionStore(Timed):
             self.outage = error
             raise
 
-    def _noting_outage(self, call: Callable[[str], T], session_key: str) -> T:
-        try:
-            return call(session_key)
-        except StoreUnavailable as error:
-            self.outage = error
-            raise
-
-    def _ask(
-        self,
-        verb: Callable[Concatenate[str, Rest], T],
-        session_key: str | None,
-        *rest: Rest.args,
-        **named: Rest.kwargs,
-    ) -> T:
-        """Call a verb of a store, which begins with the stored key; an outage is noted for the middleware, wherever it
-        ends."""
-        if session_key is None:  # each caller has seen to that, unless another task has flushed it meanwhile
-            raise UpdateError
+    def _ask(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Call a verb of a store, or what else may be down; that is noted for the middleware, wherever it ends."""
         if serving.get() is None:
             sockets.note_use()
         try:
-            return verb(self._sealer_of(session_key).stored_key, *rest, **named)
+            return call(*arguments, **named)
         except StoreUnavailable as error:
             self.outage = error
             raise
 
     def _name(self) -> str:
         """Return the stored key of this session."""
-        session_key = self._session_key
-        assert session_key is not None
-        return self._sealer_of(session_key).stored_key
+        return self._sealer_of(self._session_key).stored_key
 
-    def _sealer_of(self, session_key: str) -> Sealer:
-        """Return what seals under that key; made once, as a request asks for one session again and again."""
+    def _sealer_of(self, session_key: str | None) -> Sealer:
+        """Return what seals under that key; made once, as a request asks for one session again and again.
+
+        Raises UpdateError for None: each caller has seen to that, unless another task has flushed it meanwhile.
+        """
         if self._sealer is None or self._sealer.session_key != session_key:
+            if session_key is None:
+                raise UpdateError
             self._sealer = Sealer(session_key)
         return self._sealer
 
     def _record(self, plain: bytes, created_at: int) -> tuple[Record, Held]:
         """Seal the session as it is to be stored; with what this object holds once it is."""
-        session_key, user = self._session_key, self._session_cache.get(USER_ID)
-        assert session_key is not None
+        sealer, user = self._sealer_of(self._session_key), self._session_cache.get(USER_ID)
         revision, mixed = routing.current_store().stamp()
         version, recorded, expires_at = new_version(revision), recorded_user(user), self._expires_at()
         end = sealed_end(expires_at, self._session_cache.get(LIFE))
         held = Held(version, plain, created_at, end, expires_at, user, recorded)
         # Beside nodes of 0.2.0 as those can open it.
         bound = None if mixed else beside(version, created_at, recorded)
-        payload = self._sealer_of(session_key).seal(plain, bound, end)
+        payload = sealer.seal(plain, bound, end)
         check_size(payload)
         return Record(payload, version, created_at, expires_at, recorded), held
 
