@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -21,7 +20,7 @@ from pytest_django import DjangoDbBlocker
 
 from sessionpersist.handover.carrying import Found, Place, View
 from sessionpersist.handover.driving import Rule, drive
-from sessionpersist.stores.base import Drainable, Outcome, Probed, Record, Store
+from sessionpersist.stores.base import Outcome, Probed, Record, Store
 from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.memory import MemoryStore
 from sessionpersist.stores.settings import TYPES, DatabaseSettings
@@ -51,7 +50,8 @@ class Handover(Store):
 
     number = 0  # of the revision in force; the records of the contract carry the number 0
 
-    def __init__(self, current: Drainable, source: Drainable) -> None:
+    def __init__(self, current: Probed, source: Probed) -> None:
+        self.stores = (current, source)
         self.view: View = SureView(Place(current, self.number, 0), [Place(source, 0, 0)])
         self._deleted: set[str] = set()
 
@@ -84,8 +84,8 @@ class Handover(Store):
         self.driven(self.view.end(key, expires_at, reason))
 
     def close(self) -> None:
-        for place in (self.view.current, *self.view.sources):
-            place.store.close()
+        for each in self.stores:
+            each.close()
 
     def driven(self, rule: Rule[T]) -> T:
         return drive(rule, lambda: self.view)
@@ -96,7 +96,7 @@ class HandoverFromBefore(Handover):
 
     number = 1
 
-    def __init__(self, current: Drainable, source: Drainable) -> None:
+    def __init__(self, current: Probed, source: Probed) -> None:
         super().__init__(current, source)
         self.view = self.noting = NotingView(self.view.current, self.view.sources)
 
@@ -187,11 +187,18 @@ class HandoverContract(VerbsContract):
         current, source = (store_of(kind, self.folder, self.prefix) for kind in (self.new, self.old))
         return self.handover(current, source)
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def surroundings(cls, pair: None) -> None:
+        """Another pair has other stores."""
+
+    def prepare(self, store: Handover) -> None:
+        for each in store.stores:
+            each.prepare()
+
     def make_ready(self, store: Handover) -> None:
-        for name in (self.old, self.new):
-            with closing(store_of(name, self.folder, self.prefix)) as inner:
-                inner.prepare()
-                empty(inner)
+        for each in store.stores:
+            empty(each)
 
 
 # All that the old store has to say here is that it has nothing: one pair will do.

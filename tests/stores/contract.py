@@ -165,21 +165,43 @@ class CostlyContract:
 
 
 class VerbsContract(CostlyContract):
-    """What a request asks of a store. Each call of `make_store` gives a store of the same records."""
+    """What a request asks of a store. Each call of `make_store` gives a store of the same records.
+
+    The tests of a class have one, with its connections: to open and prepare another takes longer than most of them.
+    """
 
     def make_store(self) -> Store:
         raise NotImplementedError
 
+    def prepare(self, store: Any) -> None:
+        """Have the server prepared, before the first test."""
+        store.prepare()
+
     def make_ready(self, store: Any) -> None:
-        """Have the server prepared and no record in the store."""
+        """Have no record in the store, before each test."""
         raise NotImplementedError
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def surroundings(cls) -> None:
+        """What must be there as long as the store."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def kept(cls, surroundings: None) -> Iterator[list[Store]]:
+        """The store of the class, once it is there."""
+        kept: list[Store] = []
+        yield kept
+        for store in kept:
+            store.close()
+
     @pytest.fixture
-    def store(self) -> Iterator[Store]:
-        store = self.make_store()
-        self.make_ready(store)
-        yield store
-        store.close()
+    def store(self, kept: list[Store]) -> Store:
+        if not kept:
+            kept.append(self.make_store())
+            self.prepare(kept[0])
+        self.make_ready(kept[0])
+        return kept[0]
 
     @pytest.fixture
     def live(self, store: Store) -> tuple[str, Record]:
@@ -855,7 +877,6 @@ class StoreContract(VerbsContract, DrainContract):
         raise NotImplementedError
 
     def make_ready(self, store: Probed) -> None:
-        store.prepare()
         empty(store)
 
     def test_prepare_can_be_repeated_and_by_several_at_once(self, store: Probed) -> None:

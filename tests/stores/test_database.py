@@ -27,7 +27,6 @@ from tests.stores.contract import (
     StoreContract,
     a_key,
     a_record,
-    empty,
 )
 from tests.stores.databases import added_database
 from tests.stores.parallel import in_threads
@@ -57,9 +56,6 @@ class DatabaseContract(StoreContract, HasAPlace, ClearsItself, RoundTrips):
 
     def make_store(self) -> Probed:
         return DatabaseStore(DatabaseSettings(database=self.alias), timeout=5)
-
-    def make_ready(self, store: Probed) -> None:
-        empty(store)
 
     def commands(self, store: Probed, action: Callable[[], object]) -> int:
         with CaptureQueriesContext(connections[self.alias]) as queries:

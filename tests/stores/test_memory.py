@@ -92,9 +92,12 @@ FOREIGN = {
 class TestMemoryStore(StoreContract, HasAPlace, ClearsItself, RoundTrips, ForeignRecords):
     saves_both: ClassVar = True
 
-    @pytest.fixture(autouse=True)
-    def directory(self, tmp_path: Path) -> None:
-        self.path = tmp_path
+    path: ClassVar[Path]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def surroundings(cls, tmp_path_factory: pytest.TempPathFactory) -> None:
+        cls.path = tmp_path_factory.mktemp("memory")
 
     def make_store(self) -> Probed:
         return MemoryStore(self.path, "site", timeout=5)

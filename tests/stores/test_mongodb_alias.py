@@ -18,7 +18,7 @@ from pytest_django import DjangoDbBlocker
 from sessionpersist.configuration.store_sentences import find
 from sessionpersist.exceptions import StoreMisconfigured, StoreUnavailable
 from sessionpersist.stores import build_store, probe
-from sessionpersist.stores.base import Probed
+from sessionpersist.stores.base import Probed, Store
 from sessionpersist.stores.mongodb.alias import is_mongodb, mongodb_aliases
 from sessionpersist.stores.mongodb.store import MongoStore
 from sessionpersist.stores.settings import MongoSettings
@@ -126,6 +126,13 @@ class TestContract(OneServer):
 
     def make_store(self) -> MongoStore:
         return store_on(ALIAS, "contract")
+
+    @pytest.fixture
+    def kept(self, on_the_database_of_the_project: None) -> Iterator[list[Store]]:
+        """Each test has the database, and so the store, for itself."""
+        with closing(self.make_store()) as store:
+            store.prepare()
+            yield [store]
 
 
 @pytest.fixture
