@@ -23,7 +23,7 @@ from sessionpersist import audit
 from sessionpersist.engine import SessionStore
 from sessionpersist.handover import everybody, routing
 from sessionpersist.roster import devices, records
-from sessionpersist.roster.entering import current_policy, is_listed, run
+from sessionpersist.roster.entering import is_listed, run
 from sessionpersist.roster.records import Entry, Owner, Standing
 from sessionpersist.session.policy import MOST_SESSIONS
 from sessionpersist.session.reasons import Reason
@@ -176,7 +176,7 @@ def _standing(user: object) -> tuple[list[Standing], bool]:
     """Return what is listed for a user and is not dead, and whether there is more than is listed."""
     store, owner = routing.current_store(), Owner.of(id_of(user))
     held = run(records.read(store, owner))
-    return run(records.all_standing(store, owner, current_policy(), held.entries)), held.more
+    return run(records.all_standing(store, owner, routing.current_policy(), held.entries)), held.more
 
 
 def _stored_key_of(session: SessionBase | None) -> str | None:
@@ -195,7 +195,7 @@ def _ended(
     user: object, chosen: Callable[[Entry], bool], reason: Reason, *, at_once: bool = False
 ) -> dict[str, Entry]:
     user_id, over = id_of(user), dict[str, Entry]()
-    store, owner, policy = routing.current_store(), Owner.of(user_id), current_policy()
+    store, owner, policy = routing.current_store(), Owner.of(user_id), routing.current_policy()
     try:
         run(records.ended(store, owner, policy, chosen, reason, over, at_once=at_once))
     finally:

@@ -23,7 +23,7 @@ from sessionpersist.roster.records import (
     Owner,
     new_entry,
 )
-from sessionpersist.session.policy import AS_DJANGO, EXPIRY, LIFE, Policy, is_remembered
+from sessionpersist.session.policy import AS_DJANGO, EXPIRY, LIFE, is_remembered
 from sessionpersist.session.reasons import Reason
 from sessionpersist.stores.base import Outcome, Saving, now_ms
 from sessionpersist.telemetry import lines
@@ -56,12 +56,7 @@ def is_listed() -> bool:
 
 def limit() -> Limit | None:
     """Return the limit in force."""
-    return Limit.of(current_policy())
-
-
-def current_policy() -> Policy:
-    """Return the policy in force."""
-    return routing.current_policy()
+    return Limit.of(routing.current_policy())
 
 
 def _entry(key: str, data: Mapping[str, Any], expires_at: int, seen: Seen = UNSEEN) -> Entry:
@@ -157,7 +152,7 @@ class Entering:
             alive = run(renamed(store, owner, self.moves_from, entry, expires_at, blind=blind))
             return None if alive else Outcome.MISSING
         try:
-            policy = AS_DJANGO if self.adopts else current_policy()
+            policy = AS_DJANGO if self.adopts else routing.current_policy()
             gone = self.gone
             return run(
                 entered(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Concatenate, NamedTuple, ParamSpec, Self, TypeVar
+from typing import NamedTuple, Self, TypeVar, TypeVarTuple
 
 import lmdb
 from django.conf import settings as django_settings
@@ -64,8 +64,8 @@ CLEAR_EVERY = 60.0  # seconds between the end of one clearing and the next, in a
 TRIES = 20  # at a map that is closed or outgrown at that very moment: by each fork of another thread, for one
 FAILURES = (lmdb.Error, sqlite3.Error, OSError, ArithmeticError, ValueError, TypeError, struct.error)
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Found(NamedTuple):
@@ -239,11 +239,11 @@ class MemoryStore(Probed):
         """Have a function change the map in one transaction."""
         return self._asked(SharedMap.write, change, time.monotonic() + self.timeout)
 
-    def _asked(self, verb: Callable[Concatenate[SharedMap, P], T], *given: P.args, **named: P.kwargs) -> T:
+    def _asked(self, verb: Callable[[SharedMap, *Ts], T], *given: *Ts) -> T:
         try:
             for _ in range(TRIES):
                 try:
-                    return verb(self._opened(), *given, **named)
+                    return verb(self._opened(), *given)
                 except LetGo:
                     pass  # by another thread, a moment ago
                 except (lmdb.MapResizedError, lmdb.BadRslotError):
