@@ -448,7 +448,7 @@ class SessionStore(Timed):
 
     def _require(self, version: int | None) -> None:
         """Raise UpdateError where everybody was logged out since that version was written."""
-        if version is not None and routing.current_store().forgets(version):
+        if version is not None and routing.current_view().forgets(version):
             self.ended_reason = Reason.EVERYBODY
             raise UpdateError
 
@@ -634,10 +634,10 @@ class SessionStore(Timed):
 
     def _adopted(self, session_key: str | None) -> tuple[Held, dict[str, Any]] | None:
         """Take over a session from the engine used before, if there is one; as ``_read`` then."""
-        store = routing.current_store()
-        if store.floor():
+        view = routing.current_view()
+        if view.floor:
             return None  # everybody was logged out, there too
-        base = new_version(store.revision())  # what is found is of now
+        base = new_version(view.number)  # what is found is of now
         data = self._ask(adoption.find, session_key) if session_key else None
         if session_key is None or data is None:
             # If it was there, a parallel request may have taken it over since this one looked.
@@ -653,7 +653,8 @@ class SessionStore(Timed):
         finally:
             self._entering.adopts = False
         if not self._ask(adoption.is_still_there, session_key):
-            self._ask(store.delete, self._sealer_of(session_key).stored_key)  # logged out between the two
+            # It was logged out between the two.
+            self._ask(routing.current_store().delete, self._sealer_of(session_key).stored_key)
             return None
         self._ask(adoption.remove, session_key)
         assert self._held is not None
@@ -695,12 +696,12 @@ class SessionStore(Timed):
     def _record(self, plain: bytes, created_at: int) -> tuple[Record, Held]:
         """Seal the session as it is to be stored; with what this object holds once it is."""
         sealer, user = self._sealer_of(self._session_key), self._session_cache.get(USER_ID)
-        revision, mixed = routing.current_store().stamp()
-        version, recorded, expires_at = new_version(revision), recorded_user(user), self._expires_at()
+        view = routing.current_view()
+        version, recorded, expires_at = new_version(view.number), recorded_user(user), self._expires_at()
         end = sealed_end(expires_at, self._session_cache.get(LIFE))
         held = Held(version, plain, created_at, end, expires_at, user, recorded)
         # Beside nodes of 0.2.0 as those can open it.
-        bound = None if mixed else beside(version, created_at, recorded)
+        bound = None if view.mixed else beside(version, created_at, recorded)
         payload = sealer.seal(plain, bound, end)
         check_size(payload)
         return Record(payload, version, created_at, expires_at, recorded), held

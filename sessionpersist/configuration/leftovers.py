@@ -58,7 +58,7 @@ def leftovers() -> Leftovers | None:
     """Return what is left at the engine used before; None where nothing is adopted, or not any more: everybody was
     logged out."""
     engine = adoption.engine()
-    return None if engine is None or routing.current_store().floor() else Leftovers(engine)
+    return None if engine is None or routing.current_view().floor else Leftovers(engine)
 
 
 @dataclass

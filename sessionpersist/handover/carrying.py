@@ -170,7 +170,8 @@ class View(ABC):
         raise StoreUnavailable(BUSY)
 
     def forgets(self, version: int) -> bool:
-        """Whether a record of that version was written before everybody was last logged out."""
+        """Whether a record of that version was written before everybody was last logged out. It is no session any more:
+        nothing may be made out of what was read of it."""
         return version != ENDED and revision_of(version) < self.floor
 
     def forgotten(self, key: str) -> Rule[Record | None]:

@@ -77,7 +77,7 @@ class RoutedStore:
         return self._drive(self._rules.get(key))
 
     def create(self, key: str, record: Record, base: int | None = None) -> bool:
-        """``base`` is the version of the session that this one is made out of, where it is. See ``forgets``."""
+        """``base`` is the version of the session that this one is made out of, where it is. See ``View.forgets``."""
         view = self._view()
         if view.ended and key in view.ended:
             return False
@@ -212,21 +212,6 @@ class RoutedStore:
     def may_see_the_past(self) -> bool:
         """Return whether this thread is in a transaction that may not see what others have written since it began."""
         return self._view().may_see_the_past()
-
-    def forgets(self, version: int) -> bool:
-        """Return whether everybody was logged out since a session of that version was written. It is none any more:
-        nothing may be made out of what was read of it."""
-        return self._view().forgets(version)
-
-    def floor(self) -> int:
-        """Return the number of the revision with which everybody was last logged out; 0: nobody has done that."""
-        return self._view().floor
-
-    def stamp(self) -> tuple[int, bool]:
-        """Return the number of the revision in force, and whether sessions must be sealed as nodes of 0.2.0 can open
-        them, which serve beside this one."""
-        view = self._view()
-        return view.number, view.mixed
 
     def _is_still(self, view: View) -> bool:
         """Whether a view in steady state is still the one in force, and in steady state."""

@@ -42,7 +42,7 @@ def _owned(place: Place) -> Iterator[Found]:
         if record is None or record.ended or is_roster(key) or place.is_leftover(record):
             continue
         owner = Owner.of_record(record)
-        if owner is not None and not routing.current_store().forgets(record.version):
+        if owner is not None and not routing.current_view().forgets(record.version):
             yield owner, key, record
 
 
