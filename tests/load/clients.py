@@ -103,14 +103,16 @@ class Browser:
 
 
 class Load:
-    """Browsers that call the same thing again and again, a thread each, until the block ends."""
+    """Browsers that call the same thing again and again, a thread each, until the block ends. How long each waits in
+    between, in seconds, may change meanwhile."""
 
     def __init__(
         self, browsers: Sequence[Browser], action: Callable[[Browser], object], pause: float = 0.02
     ) -> None:
         self.failures: list[BaseException] = []
+        self.pause = pause
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(each, action, pause)) for each in browsers]
+        self._threads = [threading.Thread(target=self._run, args=(each, action)) for each in browsers]
 
     def __enter__(self) -> Load:
         for thread in self._threads:
@@ -124,11 +126,11 @@ class Load:
         if self.failures:
             raise self.failures[0]
 
-    def _run(self, browser: Browser, action: Callable[[Browser], object], pause: float) -> None:
+    def _run(self, browser: Browser, action: Callable[[Browser], object]) -> None:
         try:
             while not self._stop.is_set():
                 action(browser)
-                self._stop.wait(pause)
+                self._stop.wait(self.pause)
         except BaseException as error:
             self.failures.append(error)
             self._stop.set()

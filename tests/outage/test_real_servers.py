@@ -1,7 +1,7 @@
 """Under load from logged-in clients a real server is killed, hangs, and comes back. Nobody is logged out.
 
-Two workers of four threads each, and beside them an event loop, serve twenty clients that count their visits, and keep
-all of them busy or, in the quick tests, wait a while between two visits.
+Two workers of four threads each, and beside them an event loop, serve twenty clients that count their visits. They keep
+all of them busy or, in the quick tests, wait a while between two visits: not so long while the server is down.
 """
 
 from __future__ import annotations
@@ -29,15 +29,14 @@ TIMEOUT = 1.0  # seconds, the site's TIMEOUT_SECONDS
 HANGS, HANGS_FOR_A_MOMENT = 10.0, 3.0  # seconds
 # A trial may be waiting for the server as it comes back; the rest is for a busy machine.
 BACK_WITHIN = PAUSE + TIMEOUT + 1.5
-
-
-CALM, BUSY = 0.2, 0.02  # seconds for which each client waits between two visits
+# Seconds for which each client waits between two visits while the server is down, and before and after that.
+CALM, BUSY = (0.2, 1.0), (0.02, 0.02)
 
 
 @dataclass
 class Running:
     server: Server
-    pause: float
+    pauses: tuple[float, float]
     nodes: list[Node]
     browsers: list[Browser]
 
@@ -67,7 +66,7 @@ class Outage:
 
 @pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    kind, pause = request.param
+    kind, pauses = request.param
     require(kind)
     with kind() as server:
         site = site_on(server, tmp_path_factory.mktemp("site"))
@@ -75,7 +74,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             browsers = [Browser([threads.url, loop.url]) for _ in range(CLIENTS)]
             for number, browser in enumerate(browsers):
                 assert browser.post(f"/login/user-{number}/").status == 200
-            yield Running(server, pause, [threads, loop], browsers)
+            yield Running(server, pauses, [threads, loop], browsers)
 
 
 def site_on(server: Server, folder: Path) -> Site:
@@ -114,9 +113,9 @@ def hang_for_a_moment(server: Server) -> None:
     server.resume()
 
 
-def case(server: type[Server], fault: Callable[[Server], None], pause: float) -> ParameterSet:
-    name = f"{server.__name__}-{fault.__name__}-{pause}"
-    return pytest.param((server, pause), fault, id=name, marks=long_unless(pause == CALM))
+def case(server: type[Server], fault: Callable[[Server], None], pauses: tuple[float, float]) -> ParameterSet:
+    name = f"{server.__name__}-{fault.__name__}-{pauses[0]}"
+    return pytest.param((server, pauses), fault, id=name, marks=long_unless(pauses == CALM))
 
 
 OUTAGES = [
@@ -134,11 +133,12 @@ def outage(request: pytest.FixtureRequest, running: Running) -> Outage:
     before = [browser.get("/whoami/").body["visits"] for browser in running.browsers]
     for browser in running.browsers:
         browser.answers.clear()
-    with Load(running.browsers, visit, running.pause):
+    meanwhile, otherwise = running.pauses
+    with Load(running.browsers, visit, otherwise) as load:
         time.sleep(1)
-        begun = time.monotonic()
+        begun, load.pause = time.monotonic(), meanwhile
         request.param(running.server)
-        back = time.monotonic()
+        back, load.pause = time.monotonic(), otherwise
         time.sleep(BACK_WITHIN + 1)
     visits = [list(browser.answers) for browser in running.browsers]
     logs = [node.log.read_text()[start:] for node, start in zip(running.nodes, logs_begin, strict=True)]
