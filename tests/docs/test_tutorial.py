@@ -1,4 +1,7 @@
-"""The tutorial, followed to the letter in an empty folder."""
+"""The tutorial, followed to the letter in an empty folder.
+
+Its site is a Python of its own; its commands are run by forks of a Python that has imported Django (tests/load/warm.py).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import DOCS, ROOT, Block, blocks_of
+from tests.load.warm import warm
 from tests.servers.places import free_port
 
 # The package is installed elsewhere in the tests.
@@ -28,6 +32,20 @@ FOR_TESTS = "SESSIONPERSIST = {{'MEMORY_DIR': {!r}, 'REFRESH_SECONDS': 0.5}}\n"
 SWITCH_SECONDS = 2.0  # twice REFRESH_SECONDS and GUARD_SECONDS, and a little more
 START_SECONDS = 30.0
 PASSWORD = "correct horse battery"
+# What a Python with these arguments does in that folder, which has tests of its own.
+RUN = """
+import os, runpy, sys
+for name in [each for each in sys.modules if each.partition(".")[0] == "tests"]:
+    del sys.modules[name]
+_, folder, *sys.argv = sys.argv
+os.chdir(folder)
+sys.path.insert(0, folder)
+if sys.argv[0] == "-m":
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+else:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 MATCHES = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -76,18 +94,11 @@ def run(command: str, folder: Path) -> str:
     """Run a command of the page and return what it printed; fail where it fails."""
     if "createsuperuser" in command:
         command += " --no-input"
-    words = [sys.executable if word == "python" else word for word in command.split()]
-    done = subprocess.run(
-        words,
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    python, *words = command.split()
+    assert python == "python", command
+    done = warm().run(["-c", RUN, str(folder), *words], environment(), "", seconds=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def environment() -> dict[str, str]:
