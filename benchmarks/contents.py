@@ -38,8 +38,9 @@ def content(size: int, *, logged_in: bool = True, seed: int = 5) -> dict[str, An
     data: dict[str, Any] = {"visits": 1, **(LOGIN if logged_in else {}), "items": [], "note": ""}
     missing = size - length(data)
     while missing > 120:
-        data["items"].append(_item(random_))
-        missing = size - length(data)
+        item = _item(random_)
+        missing -= length(item) + bool(data["items"])  # and a comma
+        data["items"].append(item)
     if missing < 0:
         raise ValueError(f"A session has at least {length(data)} bytes.")
     data["note"] = " ".join(random_.choice(WORDS) for _ in range(missing))[:missing]

@@ -1,6 +1,6 @@
 """The tutorial, followed to the letter in an empty folder.
 
-Its site is a Python of its own; its commands are run by forks of a Python that has imported Django (tests/load/warm.py).
+Its site is a Python of its own; its commands are run by forks of one that has imported Django, see tests/load/warm.py.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ from tests.servers.places import free_port
 # The package is installed elsewhere in the tests.
 PASSED_OVER = ("python -m venv", "source ", "pip install")
 SERVE = "python manage.py runserver"
-# What the reader does not set: memory of the folder's own, and a switch that takes less than ten seconds.
-FOR_TESTS = "SESSIONPERSIST = {{'MEMORY_DIR': {!r}, 'REFRESH_SECONDS': 0.5}}\n"
+# What the reader does not set: memory of the folder's own, a switch that takes less than ten seconds, and a password
+# that costs less than half a second of work.
+FOR_TESTS = """
+SESSIONPERSIST = {{'MEMORY_DIR': {!r}, 'REFRESH_SECONDS': 0.5}}
+PASSWORD_HASHERS = ['django.contrib.auth.hashers.MD5PasswordHasher']
+"""
 SWITCH_SECONDS = 2.0  # twice REFRESH_SECONDS and GUARD_SECONDS, and a little more
 START_SECONDS = 30.0
 PASSWORD = "correct horse battery"

@@ -97,7 +97,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
     return site
 
 
-@pytest.mark.parametrize("keys", quick_and_long(160, 2000))
+@pytest.mark.parametrize("keys", quick_and_long(80, 2000))
 def test_eight_parallel_writers_lose_no_key(site: Site, keys: int) -> None:
     done = site.python("-c", PROGRAM, *map(str, (PROCESSES, WRITERS, keys)), seconds=180)
     assert (done.stderr, done.returncode) == ("", 0)

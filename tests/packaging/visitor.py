@@ -14,7 +14,11 @@ import django
 def main() -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
     django.setup()
+    from django.conf import settings
     from django.test.utils import setup_test_environment
+
+    # A password costs half a second of work on purpose, otherwise.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
     setup_test_environment()
     store_folder = Path(memory_store().folder)

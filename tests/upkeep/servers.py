@@ -1,4 +1,4 @@
-"""The servers that a site may run on, each with two workers."""
+"""The servers that a site may run on."""
 
 from __future__ import annotations
 
