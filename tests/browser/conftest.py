@@ -235,8 +235,9 @@ def pages(chromium: Browser) -> Pages:
 
 @pytest.fixture
 def new_page(request: pytest.FixtureRequest, pages: Pages, node: Node) -> Iterator[NewPage]:
-    """Open pages, each in a context of its own, as ``new_context`` makes them; but these are kept for other tests. What
-    a test that failed has left in its pages is not for the next one."""
+    """Open pages, each in a context of its own, as ``new_context`` makes them; but these are kept for other tests. With
+    ``clock=True`` their time can be put forward, with ``listening=True`` they note what they say. What a test that
+    failed has left in its pages is not for the next one."""
     used: list[Kept] = []
 
     def make(*, outage: bool = False, **options: Any) -> Page:

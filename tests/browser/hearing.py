@@ -15,7 +15,7 @@ RECORD = """document.addEventListener("DOMContentLoaded", () => {
 
 
 def listen(page: Page) -> None:
-    """Have a page keep what it says, from the next address on. Nothing takes that back."""
+    """Have a page keep what it says, from the next address on. ``new_page(listening=True)`` does it."""
     page.add_init_script(RECORD)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize
 
+from tests.browser.hearing import listen
 from tests.browser.visitor import PATIENCE
 
 NewContext = Callable[..., BrowserContext]
@@ -20,6 +21,8 @@ WIDE: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 # What can be changed about a page. All else is fixed when its context is made.
 LOOKS: dict[str, Any] = {"viewport": WIDE, "color_scheme": "light", "forced_colors": "none"}
+# Options of ours, and what they have done to a page that is new. Nothing takes that back.
+LASTING: dict[str, Callable[[Page], None]] = {"clock": lambda page: page.clock.install(), "listening": listen}
 FORGET = "location.protocol.startsWith('http') && (localStorage.clear(), sessionStorage.clear())"
 
 
@@ -53,9 +56,13 @@ class Kept:
     def __init__(self, browser: Browser, options: dict[str, Any], idle: list[Kept]) -> None:
         """It goes back to ``idle``."""
         self._idle = idle
-        self.context = open_context(browser, options)
+        self.context = open_context(
+            browser, {name: value for name, value in options.items() if name not in LASTING}
+        )
         self.console = Console(self.context)
         self.page = self.context.new_page()
+        for name in options.keys() & LASTING.keys():
+            LASTING[name](self.page)
 
     def begin(self, looks: dict[str, Any], *, outage: bool) -> None:
         """Be a new page that looks so."""

@@ -6,10 +6,10 @@ import re
 from dataclasses import replace
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import OnOneNode
-from tests.browser.pages import PHONE, NewContext, NewPage
+from tests.browser.pages import NewPage
 from tests.browser.places import Place
 from tests.browser.test_login_configuration import move
 from tests.browser.visitor import Visitor
@@ -34,36 +34,35 @@ def pass_by(page: Page, milliseconds: int) -> None:
     page.clock.run_for(milliseconds)
 
 
-def with_a_clock(context: BrowserContext, node: Node) -> Visitor:
-    """Return one whose page has a clock that can be put forward."""
-    context.clock.install()
-    return Visitor(context.new_page(), node.url)
-
-
 class TestLight(OnOneNode):
     @pytest.fixture
-    def visitor(self, new_context: NewContext, node: Node) -> Visitor:
-        return with_a_clock(new_context(), node)
+    def visitor(self, new_page: NewPage, node: Node) -> Visitor:
+        return Visitor(new_page(clock=True), node.url)
 
-    def test_its_age_grows_until_it_is_asked_again(self, visitor: Visitor) -> None:
+    def test_its_age_grows_until_it_is_asked_again_in_silence_and_nobody_loses_the_focus(
+        self, visitor: Visitor
+    ) -> None:
         visitor.log_in()
         visitor.open_configuration()
         page, age = visitor.page, visitor.page.locator(".sp-age")
+        button = page.get_by_role("button", name="Check now")
         expect(age).to_have_text(re.compile(r"asked [0-2] s ago"))
+        button.focus()
         pass_by(page, SHORTLY_BEFORE)
         expect(age).to_have_text(re.compile(r"asked [34] s ago"), timeout=ONE_POLL)
         expect(age).to_have_text(re.compile(r"asked [01] s ago"), timeout=ONE_POLL)
         assert light(page) == "✓ Answers"
+        expect(button).to_be_focused()
 
-    def test_who_was_logged_out_meanwhile_is_told(self, visitor: Visitor) -> None:
-        visitor.log_in()
-        visitor.open_configuration()
-        expect(visitor.status()).to_contain_text("✓ Answers")
-        visitor.page.context.clear_cookies()
-        pass_by(visitor.page, POLL)
-        expect(visitor.status()).to_contain_text("You may have been logged out", timeout=ONE_POLL)
+        expect(page.locator(".sp-told")).to_be_empty()  # only another verdict is read out
+        live = page.locator(".sp-status, .sp-status *").evaluate_all(
+            "all => all.filter(each => each.closest('[aria-live], [role=status], [role=alert]')).length"
+        )
+        assert live == 0, "what ticks is in no live region"
 
-    def test_a_green_that_nobody_has_asked_again_is_none(self, visitor: Visitor) -> None:
+    def test_a_green_that_nobody_has_asked_again_is_none_and_who_was_logged_out_meanwhile_is_told(
+        self, visitor: Visitor
+    ) -> None:
         """As in a tab in the background, which does not ask."""
         page = visitor.page
         visitor.log_in()
@@ -76,29 +75,9 @@ class TestLight(OnOneNode):
         page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
         expect(visitor.status()).to_contain_text("✓ Answers")
 
-    def test_only_another_verdict_is_read_out(self, visitor: Visitor) -> None:
-        page = visitor.page
-        visitor.log_in()
-        visitor.open_configuration()
-        expect(visitor.status()).to_contain_text("✓ Answers")
-        pass_by(page, SHORTLY_BEFORE)
-        expect(page.locator(".sp-age")).to_have_text(re.compile(r"asked [34] s ago"), timeout=ONE_POLL)
-        expect(page.locator(".sp-told")).to_be_empty()
-        live = page.locator(".sp-status, .sp-status *").evaluate_all(
-            "all => all.filter(each => each.closest('[aria-live], [role=status], [role=alert]')).length"
-        )
-        assert live == 0, "what ticks is in no live region"
-
-    def test_a_poll_takes_the_focus_from_nobody(self, visitor: Visitor) -> None:
-        visitor.log_in()
-        visitor.open_configuration()
-        button = visitor.page.get_by_role("button", name="Check now")
-        expect(visitor.status()).to_contain_text("✓ Answers")
-        button.focus()
-        with visitor.page.expect_response("**/status/", timeout=ONE_POLL):
-            pass_by(visitor.page, POLL)
-        expect(visitor.page.locator(".sp-age")).to_have_text(re.compile("asked [12] s ago"))
-        expect(button).to_be_focused()
+        page.context.clear_cookies()
+        pass_by(page, POLL)
+        expect(visitor.status()).to_contain_text("You may have been logged out", timeout=ONE_POLL)
 
     def test_check_now_tries_every_verb_and_says_when(self, visitor: Visitor, stores: Stores) -> None:
         visitor.log_in()
@@ -143,8 +122,8 @@ class TestRefreshing(OnOneNode):
         expect(panel).to_have_attribute("open", "")
         page.unroute_all(behavior="ignoreErrors")
 
-    def test_a_switch_to_come_is_counted_down(self, new_context: NewContext, node: Node) -> None:
-        visitor = with_a_clock(new_context(), node)
+    def test_a_switch_to_come_is_counted_down(self, new_page: NewPage, node: Node) -> None:
+        visitor = Visitor(new_page(clock=True), node.url)
         page = visitor.page
         visitor.log_in()
         visitor.open_configuration()
@@ -169,7 +148,7 @@ class TestOutage:
     def processes(self) -> int:
         return 2
 
-    def test_it_is_red_within_a_poll_of_an_outage_and_green_within_a_poll_of_its_end(
+    def test_it_is_red_within_a_poll_of_an_outage_of_the_store_or_the_site_and_green_within_a_poll_of_its_end(
         self, new_page: NewPage, node: Node, stores: Stores
     ) -> None:
         visitor = Visitor(new_page(outage=True), node.url)
@@ -193,17 +172,10 @@ class TestOutage:
             expect(page.locator(".sp-outdated")).to_be_empty(timeout=2 * ONE_POLL)
             expect(page.locator(".sp-is-outdated")).to_have_count(0)
 
-    def test_a_site_that_is_gone_is_told(self, new_context: NewContext, node: Node) -> None:
-        visitor = with_a_clock(new_context(outage=True), node)
-        visitor.log_in()
-        visitor.open_configuration()
-        expect(visitor.status()).to_contain_text("✓ Answers")
-        node.kill()
-        pass_by(visitor.page, POLL)
-        expect(visitor.status()).to_contain_text("The site does not answer.", timeout=ONE_POLL)
-        node.start()
-        pass_by(visitor.page, POLL)
-        expect(visitor.status()).to_contain_text("✓ Answers", timeout=ONE_POLL)
+            node.kill()
+            expect(visitor.status()).to_contain_text("The site does not answer.", timeout=ONE_POLL)
+            node.start()
+            expect(visitor.status()).to_contain_text("✓ Answers", timeout=ONE_POLL)
 
 
 class TestVerdict(OnOneNode):
@@ -229,12 +201,14 @@ class TestVerdict(OnOneNode):
         tested.field(stores["REDIS"], "Use TLS").check()
         expect(tested.page.locator("#sp-result")).to_be_empty()
 
-    def test_it_goes_as_another_type_is_chosen(self, tested: Visitor, stores: Stores) -> None:
+    def test_it_goes_as_another_type_is_chosen_and_with_the_errors_that_came_with_it(
+        self, tested: Visitor, stores: Stores
+    ) -> None:
+        place = stores["REDIS"]
         tested.page.get_by_role("radio", name="JDBC").check()
         expect(tested.page.locator("#sp-result")).to_be_empty()
 
-    def test_it_goes_with_the_errors_that_came_with_it(self, tested: Visitor, stores: Stores) -> None:
-        place = stores["REDIS"]
+        tested.page.get_by_role("radio", name=place.label).check()
         tested.field(place, "Password").fill("not-the-password")
         tested.test_connection()
         expect(tested.errors(place, "Password")).to_contain_text("refused")
@@ -243,10 +217,7 @@ class TestVerdict(OnOneNode):
         expect(tested.field(place, "Password")).not_to_have_attribute("aria-invalid", "true")
         expect(tested.page.locator("#sp-result")).to_be_empty()
 
-    def test_of_several_fields_that_are_wrong_the_others_stay_marked(
-        self, tested: Visitor, stores: Stores
-    ) -> None:
-        place = stores["REDIS"]
+        # Of several fields that are wrong in themselves, the others stay marked.
         tested.field(place, "Host").fill("a b")
         tested.field(place, "Port").fill("0")
         tested.test_connection()
@@ -272,26 +243,3 @@ class TestVerdict(OnOneNode):
         )
         expect(page.locator(".sp-steps")).to_have_count(0)
         assert tested.field(place, "Port").input_value() == place.fields["Port"]
-
-    def test_without_the_script_it_says_what_was_tried(
-        self, new_page: NewPage, node: Node, stores: Stores
-    ) -> None:
-        visitor = Visitor(new_page(java_script_enabled=False), node.url)
-        visitor.log_in()
-        visitor.open_configuration()
-        visitor.choose(stores["REDIS"])
-        visitor.test_connection()
-        port = stores["REDIS"].fields["Port"]
-        tried = f"Tried: REDIS at 127.0.0.1:{port}, database 0"
-        expect(visitor.page.locator("#sp-result")).to_contain_text(tried)
-
-
-class TestPhone(OnOneNode):
-    def test_the_status_fits(self, new_page: NewPage, node: Node) -> None:
-        page = new_page(viewport=PHONE, is_mobile=True, has_touch=True)
-        visitor = Visitor(page, node.url)
-        visitor.log_in()
-        visitor.open_configuration()
-        page.get_by_role("button", name="Check now").click()
-        expect(visitor.report()).to_contain_text("The store works.")
-        assert visitor.width() <= PHONE["width"]
