@@ -9,8 +9,8 @@ from playwright.sync_api import Page, Route, ViewportSize, expect
 
 from tests.browser.accessibility import problems
 from tests.browser.conftest import OnOneNode
-from tests.browser.hearing import LIVE, heard, listen
-from tests.browser.pages import PHONE, WIDE, NewContext, NewPage
+from tests.browser.hearing import LIVE, heard
+from tests.browser.pages import PHONE, WIDE, NewPage
 from tests.browser.places import Place
 from tests.browser.visitor import PASSWORD, Visitor
 from tests.load.site import Node
@@ -110,15 +110,10 @@ class TestStates(OnOneNode):
 
 
 class TestHearing(OnOneNode):
-    @pytest.fixture
-    def visitor(self, new_context: NewContext, node: Node) -> Visitor:
-        page = new_context().new_page()
-        listen(page)
-        return opened(page, node)
-
-    def test_of_a_test_its_begin_its_verdict_and_the_fields_to_correct_are_said(
-        self, visitor: Visitor, stores: Stores
+    def test_of_a_test_and_of_a_check_their_begin_their_verdict_and_the_fields_to_correct_are_said(
+        self, new_page: NewPage, node: Node, stores: Stores
     ) -> None:
+        visitor = opened(new_page(listening=True), node)
         assert visitor.page.locator(CONTENT).locator(LIVE).count() == 1, "one region keeps the order"
         place = stores["REDIS"]
         visitor.choose(place)
@@ -133,7 +128,6 @@ class TestHearing(OnOneNode):
         told = re.compile("REDIS refused the user name or the password")
         expect(visitor.field(place, "Password")).to_have_accessible_description(told)
 
-    def test_of_a_check_its_begin_and_its_verdict_are_said(self, visitor: Visitor) -> None:
         visitor.page.get_by_role("button", name="Check now").click()
         expect(visitor.report()).to_contain_text("The store works.")
         assert heard(visitor.page) == ["Checking…", "The store works."]
@@ -174,16 +168,17 @@ class TestPaper(OnOneNode):
 
 
 class TestReading(OnOneNode):
-    @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
+    # What it says is in the page that comes: no script adds to it.
+    @pytest.mark.parametrize(
+        "script", [True, pytest.param(False, marks=pytest.mark.long)], ids=["script", "no script"]
+    )
     def test_who_may_only_view_gets_a_page_for_reading(
         self, new_page: NewPage, node: Node, script: bool
     ) -> None:
         node.site.manage("shell", "--no-imports", "-c", MAKE_VIEWER)
         page = new_page(java_script_enabled=script)
-        page.goto(f"{node.url}/admin/login/?next={ADDRESS}")
-        page.get_by_label("Username").fill(VIEWER)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
+        Visitor(page, node.url, VIEWER).log_in()
+        page.goto(f"{node.url}{ADDRESS}")
         saved = page.get_by_role("region", name="What is saved")
         expect(saved).to_contain_text("You may view this configuration, but not change it.")
         expect(saved.get_by_role("heading", name="In-Memory")).to_be_visible()
@@ -200,26 +195,6 @@ def problems_without_csp(page: Page, new_page: NewPage, node: Node) -> list[str]
     fresh.context.add_cookies(page.context.cookies())  # type: ignore[arg-type]
     fresh.goto(f"{node.url}{ADDRESS}")
     return problems(fresh, CONTENT)
-
-
-class TestWithoutScript(OnOneNode):
-    def test_it_says_what_it_cannot_do_and_a_link_after_a_test_leads_back(
-        self, new_page: NewPage, node: Node, stores: Stores
-    ) -> None:
-        visitor = Visitor(new_page(java_script_enabled=False), node.url)
-        page = visitor.page
-        visitor.log_in()
-        visitor.open_configuration()
-        expect(
-            page.get_by_text("Without JavaScript this page works, but does not refresh itself")
-        ).to_be_visible()
-        visitor.choose(stores["REDIS"])
-        visitor.test_connection()
-        expect(visitor.verdict()).to_have_text("The connection works.")
-        assert page.url.endswith(f"{ADDRESS}test/")
-        page.goto(f"{page.url}?check=now")
-        expect(page.get_by_role("heading", name="Login Configuration")).to_be_visible()
-        assert page.url == f"{node.url}{ADDRESS}"
 
 
 class TestKeyboard(OnOneNode):

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.xdist_group("browser stores")
 Stores = dict[str, Place]
 
 STEPS = [f"{step}: works" for step in ("Write", "Read", "Compare and set", "Delete", "Expiry")]
+ADDRESS = "/admin/sessionpersist/loginconfiguration/"
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"
 CONTENT = ("_auth_user", "ModelBackend", "visits")  # what the session of a logged-in user holds
 
@@ -87,9 +88,7 @@ def configured(node: Node) -> list[tuple[object, ...]]:
 
 
 def try_and_move(visitor: Visitor, place: Place, screenshot: Screenshot) -> None:
-    """Try a store before it is chosen, move there, and try it again with what was saved."""
-    name = place.type.lower()
-    visitor.open_configuration()
+    """Try a store before it is chosen on the page that is open, move there, and try it again with what was saved."""
     visitor.choose(place)
     before = place.look()
     visitor.test_connection()
@@ -97,10 +96,6 @@ def try_and_move(visitor: Visitor, place: Place, screenshot: Screenshot) -> None
     assert place.look() == before, "a test leaves nothing behind"
 
     save_and_move(visitor, place)
-    visitor.visit_home()
-    visitor.check_logged_in()
-    expect(visitor.page.locator("#store")).to_have_text(place.label)
-    screenshot(visitor.page, f"home-{name}")
     visitor.open_configuration()
     expect(visitor.status()).to_contain_text(place.label)
     expect(visitor.history().first).to_contain_text(place.label)
@@ -108,7 +103,7 @@ def try_and_move(visitor: Visitor, place: Place, screenshot: Screenshot) -> None
     visitor.test_connection()
     expect(visitor.verdict()).to_have_text("The connection works.")
     assert set(STEPS) <= set(visitor.steps().all_text_contents()), "with the password that was saved"
-    screenshot(visitor.page, name)
+    screenshot(visitor.page, place.type.lower())
 
 
 def test_sessions_move_to_each_store_that_is_filled_in_and_a_user_keeps_login_and_visit_count(
@@ -123,10 +118,14 @@ def test_sessions_move_to_each_store_that_is_filled_in_and_a_user_keeps_login_an
     user.type_in()
     check_only_in(stores, stores["IN_MEMORY"], visitor)
     session_key, visits = user.session_key, user.visits()
+    visitor.open_configuration()
     for chosen in ("REDIS", "JDBC", "MONGODB", "IN_MEMORY"):
         place = stores[chosen]
         try_and_move(visitor, place, screenshot)
         user.visit_home()
+        user.check_logged_in()
+        expect(user.page.locator("#store")).to_have_text(place.label)
+        screenshot(user.page, f"home-{chosen.lower()}")
         visits += 1
         assert (user.session_key, user.visits()) == (session_key, visits)
         found = check_only_in(stores, place, visitor, user)
@@ -136,18 +135,25 @@ def test_sessions_move_to_each_store_that_is_filled_in_and_a_user_keeps_login_an
 def test_the_page_works_without_javascript(new_page: NewPage, node: Node, stores: Stores) -> None:
     place = stores["REDIS"]
     visitor = Visitor(new_page(java_script_enabled=False), node.url)
-    visitor.type_in()
+    page = visitor.page
+    visitor.log_in()
     visitor.find_configuration()
+    expect(
+        page.get_by_text("Without JavaScript this page works, but does not refresh itself")
+    ).to_be_visible()
     for each in ("REDIS", "JDBC", "MONGODB"):
         expect(visitor.group(stores[each])).to_be_visible()
-    visitor.page.get_by_role("button", name="Check now").click()
+    page.get_by_role("button", name="Check now").click()
     expect(visitor.status()).to_contain_text("Answers")
     expect(visitor.report()).to_contain_text("The store works.")
-    visitor.open_configuration()
 
     visitor.choose(place)
     visitor.test_connection()
     expect(visitor.verdict()).to_have_text("The connection works.")
+    tried = f"Tried: REDIS at {place.fields['Host']}:{place.fields['Port']}, database 0"
+    expect(page.locator("#sp-result")).to_contain_text(tried)
+    tested = page.url
+    assert tested.endswith(f"{ADDRESS}test/")
     expect(visitor.group(place)).to_contain_text(
         "The password is not sent back to the browser: enter it again."
     )
@@ -155,6 +161,10 @@ def test_the_page_works_without_javascript(new_page: NewPage, node: Node, stores
     visitor.save()
     visitor.wait_until_in_force(place)
     check_only_in(stores, place, visitor)
+
+    page.goto(f"{tested}?check=now")  # whoever reloads it, or has kept the link, is led back
+    expect(page.get_by_role("heading", name="Login Configuration")).to_be_visible()
+    assert page.url == f"{node.url}{ADDRESS}"
 
 
 def check_only_the_fields_of_the_chosen_type_are_shown(visitor: Visitor, stores: Stores) -> None:
@@ -196,7 +206,8 @@ class TestNothingSaved(OnOneNode):
     ) -> None:
         page = new_page(viewport=PHONE, is_mobile=True, has_touch=True)
         visitor = Visitor(page, node.url)
-        visitor.type_in()
+        visitor.log_in()
+        visitor.visit_home()
         assert visitor.width() <= PHONE["width"]
         visitor.open_configuration()
         visitor.choose(stores["MONGODB"])
@@ -204,14 +215,15 @@ class TestNothingSaved(OnOneNode):
         expect(visitor.verdict()).to_have_text("The connection works.")
         assert visitor.width() <= PHONE["width"]
         screenshot(page, "phone")
+        page.get_by_role("button", name="Check now").click()
+        expect(visitor.report()).to_contain_text("The store works.")
+        assert visitor.width() <= PHONE["width"]
 
     def test_only_the_fields_of_the_chosen_type_are_shown_and_the_page_works_under_a_strict_content_security_policy(
         self, visitor: Visitor, stores: Stores
     ) -> None:
         place = stores["REDIS"]
         visitor.log_in()
-        visitor.open_configuration()
-        check_only_the_fields_of_the_chosen_type_are_shown(visitor, stores)
         with strict_policy(visitor.page):
             visitor.open_configuration()
             check_only_the_fields_of_the_chosen_type_are_shown(visitor, stores)
