@@ -93,15 +93,10 @@ def place(address: str) -> tuple[str, bool]:
     return address.partition("?")[0], "_popup" in address
 
 
-def test_the_browser_takes_the_cookies_and_no_other_host_could_plant_them(visitor: Visitor) -> None:
-    cookies = {each["name"]: each for each in visitor.page.context.cookies()}
-    assert set(cookies) == {"__Host-sessionid", "__Host-csrftoken"}
-    for cookie in cookies.values():
-        assert (cookie["secure"], cookie["path"], cookie["domain"]) == (True, "/", "localhost")
-    assert cookies["__Host-sessionid"]["httpOnly"]
-
-
-def test_no_page_of_the_site_or_the_admin_breaks_the_policy(visitor: Visitor, url: str) -> None:
+def test_the_browser_takes_the_cookies_and_no_page_of_the_site_or_the_admin_breaks_the_policy(
+    visitor: Visitor, url: str
+) -> None:
+    check_cookies(visitor)
     opened = list(pages_from(visitor.page, f"{url}/"))
     for part in (
         "/user/1/change/",
@@ -112,6 +107,15 @@ def test_no_page_of_the_site_or_the_admin_breaks_the_policy(visitor: Visitor, ur
     ):
         assert any(part in address for address in opened), part
     assert len(opened) > 12
+
+
+def check_cookies(visitor: Visitor) -> None:
+    """No other host could plant them."""
+    cookies = {each["name"]: each for each in visitor.page.context.cookies()}
+    assert set(cookies) == {"__Host-sessionid", "__Host-csrftoken"}
+    for cookie in cookies.values():
+        assert (cookie["secure"], cookie["path"], cookie["domain"]) == (True, "/", "localhost")
+    assert cookies["__Host-sessionid"]["httpOnly"]
 
 
 def test_what_the_admin_does_with_scripts_works_under_the_policy(visitor: Visitor, url: str) -> None:

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from tests.browser.accessibility import problems
 from tests.browser.conftest import OnOneNode, Screenshot
-from tests.browser.pages import PHONE, NewPage
+from tests.browser.pages import PHONE, WIDE, NewPage
 from tests.browser.test_login_configuration import strict_policy
 from tests.browser.visitor import USER, Visitor
 from tests.load.site import Node
@@ -21,7 +21,7 @@ ON_A_PHONE = (
 )
 
 
-def test_staff_see_where_a_user_is_signed_in_and_end_one_session(
+def test_staff_see_where_a_user_is_signed_in_and_end_one_session_or_all_and_each_browser_reads_why(
     visitor: Visitor, node: Node, new_page: NewPage, screenshot: Screenshot
 ) -> None:
     page = visitor.page
@@ -48,6 +48,7 @@ def test_staff_see_where_a_user_is_signed_in_and_end_one_session(
         page.set_viewport_size(PHONE)
         assert visitor.width() <= PHONE["width"]
 
+        page.set_viewport_size(WIDE)
         rows.last.get_by_role("button", name="End").click()
         expect(page.locator(".messagelist .success")).to_have_text("Ended 1 session.")
         expect(rows).to_have_count(1)
@@ -57,13 +58,7 @@ def test_staff_see_where_a_user_is_signed_in_and_end_one_session(
     visitor.visit_home()
     visitor.check_logged_in()
 
-
-def test_staff_log_everybody_out_and_each_browser_reads_why(
-    visitor: Visitor, node: Node, new_page: NewPage, screenshot: Screenshot
-) -> None:
-    page, other = visitor.page, Visitor(new_page(), node.url)
-    visitor.log_in()
-    other.log_in()
+    phone.log_in()
     with strict_policy(page):
         page.goto(f"{node.url}/admin/sessionpersist/sessions/")
         page.get_by_role("link", name="Log everybody out…").click()
@@ -71,11 +66,11 @@ def test_staff_log_everybody_out_and_each_browser_reads_why(
         page.get_by_role("button", name="Log everybody out").click()
         expect(page.get_by_role("region", name="Everybody")).to_contain_text(f"by {USER}")
     page.wait_for_timeout(1000)  # until that is in force everywhere
-    for each in (other, visitor):
+    for each in (phone, visitor):
         each.page.goto(f"{node.url}/admin/")
         expect(each.page.get_by_label("Username")).to_be_visible()
-    other.page.goto(f"{node.url}/login/")
-    expect(other.page.get_by_text("Everybody has been logged out.")).to_be_visible()
+    phone.page.goto(f"{node.url}/login/")
+    expect(phone.page.get_by_text("Everybody has been logged out.")).to_be_visible()
     visitor.type_in()
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Locator, Page, Request, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Request, expect
 
 from tests.browser.accessibility import LOOKS, Looks, problems, shown
 from tests.browser.conftest import Screenshot, lasting_node
@@ -72,16 +72,14 @@ def send(page: Page) -> None:
     expect(page.locator("#sent")).to_have_text("not sent yet")
 
 
-def test_nothing_is_shown_while_there_is_time(at_note: Page) -> None:
-    expect(at_note.locator("dialog[open]")).to_have_count(0)
-    look_again(at_note)
-    at_note.wait_for_timeout(300)
-    expect(at_note.locator("dialog[open]")).to_have_count(0)
-
-
 def test_who_is_warned_stays_by_the_keyboard_and_is_back_where_they_were(
     at_note: Page, screenshot: Screenshot
 ) -> None:
+    expect(at_note.locator("dialog[open]")).to_have_count(0)
+    look_again(at_note)
+    at_note.wait_for_timeout(300)
+    expect(at_note.locator("dialog[open]")).to_have_count(0)  # there is time
+
     at_note.get_by_label("Text").focus()
     last(at_note, WARNED_AT_ONCE)
     expect(warning(at_note)).to_be_visible()
@@ -97,17 +95,13 @@ def test_who_is_warned_stays_by_the_keyboard_and_is_back_where_they_were(
     send(at_note)
 
 
-def test_to_stay_prolongs_the_session(at_note: Page) -> None:
+def test_to_stay_prolongs_the_session_and_so_does_escape(at_note: Page) -> None:
     last(at_note, WARNED_AT_ONCE)
     clock = warning(at_note).locator("strong")
     expect(clock).to_have_text(SOME_SECONDS_LATER)
     warning(at_note).get_by_role("button", name="Stay logged in").click()
     expect(clock).to_have_text("0:19")
 
-
-def test_escape_is_to_stay(at_note: Page) -> None:
-    last(at_note, WARNED_AT_ONCE)
-    clock = warning(at_note).locator("strong")
     expect(clock).to_have_text(SOME_SECONDS_LATER)
     at_note.keyboard.press("Escape")
     at_note.keyboard.press("Escape")
@@ -132,6 +126,8 @@ def test_afterwards_a_login_in_place_loses_nothing_that_was_entered(
     expect(over(at_note)).to_be_visible()
     expect(over(at_note)).to_contain_text("because you had not been active")
     expect(over(at_note).get_by_label("Username")).to_be_focused()
+    colour = over(at_note).evaluate("each => getComputedStyle(each, '::backdrop').backgroundColor")
+    assert colour.startswith("rgb("), "it lets nothing through: behind it nobody reads the page"
     screenshot(at_note, "timeout-over")
     for _ in range(3):
         at_note.keyboard.press("Escape")
@@ -147,13 +143,6 @@ def test_afterwards_a_login_in_place_loses_nothing_that_was_entered(
     send(at_note)
 
 
-def test_behind_that_dialog_nobody_reads_the_page(at_note: Page) -> None:
-    last(at_note, SHORT)
-    expect(over(at_note)).to_be_visible()
-    colour = over(at_note).evaluate("each => getComputedStyle(each, '::backdrop').backgroundColor")
-    assert colour.startswith("rgb("), "it lets nothing through"
-
-
 class TestTabs:
     """Several tabs of one browser."""
 
@@ -164,7 +153,9 @@ class TestTabs:
         page.get_by_label("Text").fill("not sent yet")
         return page
 
-    def test_all_warn_and_all_go_on_where_one_stays(self, at_note: Page, second: Page) -> None:
+    def test_all_warn_and_all_go_on_where_one_stays_or_logs_in_and_each_sends_its_form(
+        self, at_note: Page, second: Page
+    ) -> None:
         last(at_note, WARNED_AT_ONCE)
         expect(warning(at_note)).to_be_visible()
         expect(warning(second)).to_be_visible()
@@ -173,10 +164,10 @@ class TestTabs:
         expect(warning(at_note)).to_be_hidden()
         expect(warning(second)).to_be_hidden()
 
-    def test_a_login_in_one_is_one_in_all_and_each_sends_its_form(self, at_note: Page, second: Page) -> None:
         last(at_note, SHORT)
         expect(over(second)).to_be_visible()
         expect(over(at_note)).to_be_visible()
+        check_that_tabs_of_nobody_ask_for_nothing(at_note.context)
         log_in_there(at_note)
         for page in (at_note, second):
             expect(over(page)).to_be_hidden()
@@ -205,19 +196,18 @@ class TestTabs:
         expect(at_note.get_by_label("Text")).to_have_value("")
         expect(other).to_be_hidden()
 
-    def test_tabs_of_nobody_ask_once_each(self, at_note: Page, second: Page) -> None:
-        last(at_note, SHORT)
-        expect(over(at_note)).to_be_visible()
-        expect(over(second)).to_be_visible()
-        asked: list[str] = []
 
-        def note(request: Request) -> None:
-            asked.append(request.url)
+def check_that_tabs_of_nobody_ask_for_nothing(context: BrowserContext) -> None:
+    """They have asked once each."""
+    asked: list[str] = []
 
-        at_note.context.on("request", note)
-        at_note.wait_for_timeout(1500)
-        at_note.context.remove_listener("request", note)
-        assert asked == []
+    def note(request: Request) -> None:
+        asked.append(request.url)
+
+    context.on("request", note)
+    context.pages[0].wait_for_timeout(1500)
+    context.remove_listener("request", note)
+    assert asked == []
 
 
 @pytest.mark.parametrize("looks", LOOKS)

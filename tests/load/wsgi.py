@@ -3,7 +3,7 @@
 Its static files are handed out as a web server does it: in the quickest way, and for the browser to keep. Django's own
 view looks for each file again, once for each page where a checkout is so new that the browser guesses no age for it.
 
-With STEP_SECONDS in its environment, a request for “Move the rest now” takes no longer: few sessions take several steps.
+With STEP_SECONDS in its environment, a request for “Move the rest now” takes no longer, so few sessions take several.
 """
 
 from __future__ import annotations
