@@ -45,7 +45,8 @@ INTERNALS = (
     Internal(
         "redis_reader",
         "redis",
-        "the parser on hiredis reads into _buffer, and what is fed to its _reader is its next answer",
+        "the parser on hiredis reads into _buffer, and what is fed to its _reader is its next answer, after which "
+        "has_data() tells whether there is more",
         "stores/redis/wire.py",
     ),
     Internal(

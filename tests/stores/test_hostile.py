@@ -360,6 +360,32 @@ class TestNames:
             store.close()
 
 
+@pytest.mark.parametrize("verb", ["get", "touch"])
+def test_a_redis_that_answers_twice_gives_nobody_the_answer_to_anothers_question(verb: str) -> None:
+    """Nobody can tell which of them is to what: none is believed, and that connection asks nothing more."""
+    own = {each: a_record(each.encode()) for each in (a_key(), a_key())}
+    callers = []
+
+    def talk(caller: socket.socket) -> None:
+        callers.append(caller)
+        times = itertools.chain([2], itertools.repeat(1)) if len(callers) == 1 else itertools.repeat(1)
+
+        def answer(command: list[bytes]) -> bytes:
+            if command[0] != b"GETRANGE":
+                return b":1\r\n" * next(times)
+            value = pack(own[command[1].decode().rpartition(":")[2]])
+            return b"$%d\r\n%b\r\n" % (len(value), value) * next(times)
+
+        redis_that_answers(answer)(caller)
+
+    with serving(talk) as port, contextlib.closing(redis_at(port)) as store:
+        with pytest.raises(StoreUnavailable, match="no REDIS server gives"):
+            every_verb(store)["touch"]() if verb == "touch" else store.get(next(iter(own)))
+        for key, record in reversed(own.items()):
+            assert store.get(key) == record
+    assert len(callers) == 2
+
+
 class TestSizeOfAnAnswerOfRedis:
     def sent_before_the_end(self, head: bytes, verb: Callable[[Probed], object]) -> int:
         """How many bytes a server with a lot to say could send."""

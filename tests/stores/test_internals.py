@@ -185,10 +185,12 @@ def test_canary_redis_reader(valkey: Any) -> None:
         sock.sendall(hiredis.pack_command(command))
         parser._reader.feed(parser._buffer, 0, sock.recv_into(parser._buffer))
         assert parser._reader.gets() == answer
+        assert not parser._reader.has_data()
     parser._reader.feed(b"$2\r\nab")  # a part, and the driver reads the rest
     assert parser._reader.gets() is NOT_ENOUGH_DATA
     parser._reader.feed(b"\r\n-NO such\r\n")
     assert valkey.read_response() == b"ab"
+    assert parser._reader.has_data()
     with pytest.raises(redis.ResponseError):
         valkey.read_response()
 

@@ -196,6 +196,13 @@ class PlainConnection(redis.Connection):
         self.send_packed_command(packed, check_health=False)  # type: ignore[no-untyped-call]
         return [self.answer() for _ in commands]
 
+    def check_silent(self) -> None:
+        """Raise Unexpected where the server has said more than it was asked: one of its answers is to another question,
+        and nobody can tell which."""
+        parser: Any = self._parser
+        if pack_command is not None and parser._reader.has_data():
+            raise Unexpected("more than it was asked")
+
     def answer(self) -> Any:
         try:
             return self.read_response()
@@ -326,6 +333,7 @@ class Wire(Link):
             else:
                 connection._sock.allow(now + self.timeout, most, self.timeout, awaits)
             answers = [connection.ask(commands[0])] if len(commands) == 1 else connection.ask_all(commands)
+            connection.check_silent()
         except Exception as error:
             self._discard(connection)
             vars(error)[ADDRESS] = self.address
