@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import OnOneNode, Screenshot
 from tests.browser.pages import WIDE, NewPage
-from tests.browser.visitor import PASSWORD, USER
+from tests.browser.visitor import Visitor
 from tests.languages.test_catalogues import path_of
 from tests.load.site import Node
 
@@ -39,10 +39,8 @@ class TestLanguage(OnOneNode):
     ) -> None:
         said = words(language)
         page = new_page(locale=language, color_scheme=scheme)
-        page.goto(f"{node.url}/admin/login/?next={ADDRESS}")
-        page.locator("#id_username").fill(USER)
-        page.locator("#id_password").fill(PASSWORD)
-        page.locator("[type=submit]").click()
+        Visitor(page, node.url).log_in()
+        page.goto(f"{node.url}{ADDRESS}")
         expect(page.locator("html")).to_have_attribute("dir", direction)
         expect(page.get_by_role("heading", level=1)).to_have_text(said["Login Configuration"])
         expect(page.locator(".sp-badge")).to_contain_text(said["Answers"])

@@ -137,9 +137,8 @@ def test_what_the_admin_does_with_scripts_works_under_the_policy(visitor: Visito
     expect(page.locator("#id_groups_to option")).to_have_text("operators")
 
 
-def test_no_page_for_an_anonymous_visitor_breaks_the_policy(new_context: NewContext, url: str) -> None:
-    # A 404 is an error in the console, too.
-    page = new_context(ignore_https_errors=True, outage=True).new_page()
+def test_no_page_for_an_anonymous_visitor_breaks_the_policy(new_page: NewPage, url: str) -> None:
+    page = new_page(outage=True)  # a 404 is an error in the console, too
     for address in ("/", "/login/", "/admin/login/", "/admin/logout/", "/missing", "/admin/missing"):
         page.goto(f"{url}{address}")
         expect(page.locator("#content")).to_be_visible()

@@ -128,6 +128,7 @@ class TestDevices(OnOneNode):
         phone.visit_home()
         expect(phone.page.get_by_role("heading", name="You are not logged in")).to_be_visible()
 
+    @pytest.mark.long  # what ends a session is a form that is sent, with the script, too
     def test_it_works_without_the_script(self, laptop: Visitor, new_visitor: NewVisitor) -> None:
         plain = new_visitor(java_script_enabled=False)
         plain.log_in()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.accessibility import problems
 from tests.browser.conftest import THEMES, Screenshot
 from tests.browser.pages import NewPage
-from tests.browser.visitor import PASSWORD, USER
+from tests.browser.visitor import Visitor
 from tests.load.site import Node, Site
 
 pytestmark = pytest.mark.xdist_group("browser page")
@@ -57,19 +58,20 @@ PARAMETERS = [pytest.param(each, marks=() if each == "django" else pytest.mark.l
 
 
 @pytest.fixture(params=PARAMETERS, scope="module")
-def themed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Themed]:
+def themed(
+    request: pytest.FixtureRequest, new_site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Themed]:
     theme = str(request.param)
     if theme != "django":
         pytest.importorskip(theme.replace("-", "_"))
     folder: Path = tmp_path_factory.mktemp(theme)
-    site = Site(folder, ADMIN_THEME=theme, ACTIVATION_SECONDS=0, DJANGO_SUPERUSER_PASSWORD=PASSWORD)
-    site.environment["DJANGO_SETTINGS_MODULE"] = "tests.browser.themed"
-    site.migrate()
-    if theme != "django":
-        site.manage("migrate", "--verbosity=0")  # the theme's own tables
-    site.manage("createsuperuser", "--no-input", f"--username={USER}", "--email=grace@example.org")
+    site = Site(folder, ADMIN_THEME=theme, ACTIVATION_SECONDS=0)
+    shutil.copy(new_site.file, site.file)
     done = site.python("-c", HISTORY)
     assert done.returncode == 0, done.stderr
+    site.environment["DJANGO_SETTINGS_MODULE"] = "tests.browser.themed"
+    if theme != "django":
+        site.manage("migrate", "--verbosity=0")  # the theme's own tables
     with Node(site, "node-1", workers=1) as node:
         yield Themed(theme, node, int(done.stdout))
 
@@ -83,10 +85,8 @@ def node(themed: Themed) -> Node:
 def page(request: pytest.FixtureRequest, node: Node, new_page: NewPage) -> Page:
     """The Login Configuration, with a REDIS chosen."""
     page = new_page(color_scheme=request.param)
-    page.goto(f"{node.url}/admin/login/?next={ADDRESS}")
-    page.locator("[name=username]").fill(USER)
-    page.locator("[name=password]").fill(PASSWORD)
-    page.locator("[name=password]").press("Enter")
+    Visitor(page, node.url).log_in()
+    page.goto(f"{node.url}{ADDRESS}")
     expect(page.get_by_role("region", name="Handover")).to_contain_text("refused")
     return page
 

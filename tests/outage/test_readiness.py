@@ -18,14 +18,12 @@ READY = "/health/ready/"
 PATIENCE = 3.0  # seconds that a process waits for either
 
 
-def test_a_probe_waits_for_both_no_longer_than_for_one(tmp_path: Path) -> None:
+def test_a_probe_waits_for_both_no_longer_than_for_one(tmp_path: Path, postgres: Postgres) -> None:
     """That of Kubernetes gives up after a second more, and says nothing of why."""
-    require(Postgres)
     require(Valkey)
-    with Postgres() as postgres, Valkey() as valkey:
+    with Valkey() as valkey:
         own = {"REFRESH_SECONDS": 0.5, "ACTIVATION_SECONDS": 0, "TIMEOUT_SECONDS": PATIENCE}
         site = Site(tmp_path, {"default": postgres.url}, **own)
-        site.migrate()
         site.configure(**stores.fields(valkey))
         with Node(site, "node-1", workers=1) as node:
             browser = Browser([node.url])
