@@ -113,7 +113,7 @@ LANES = (
     ("hanging", "tls"),
     ("outage", "upkeep"),
     ("replica_set", "replicas", "sentinel", "cluster"),
-    *(("browser stores",), ("browser page",), ("browser users",), ("load",), ("servers",)),
+    *(("browser stores", "browser users"), ("browser page",), ("load",), ("servers",)),
     *(("wheel",), ("tutorial",)),
 )
 IN_TURN = [group for lane in LANES for group in lane]

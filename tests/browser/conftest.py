@@ -2,7 +2,7 @@
 
 Playwright's API for tests runs an event loop in this thread, and while one runs, Django refuses to ask a database in
 it. So the browser is started for this package, not for the session: it is gone when other tests begin. The tests are in
-three groups, each of which one process runs: a browser, its driver and a site cost as much as some tests.
+three groups, which two processes run: a browser, its driver and a site cost as much as some tests.
 """
 
 from __future__ import annotations
