@@ -119,7 +119,7 @@ def test_nobody_who_was_logged_out_with_everybody_comes_back_under_load(running:
     stop = threading.Event()
 
     def visit(browser: Browser) -> None:
-        while not stop.wait(0.05):
+        while not stop.wait(0.1):
             browser.get("/visit/")
 
     threads = [threading.Thread(target=visit, args=(browser,)) for browser in browsers]
