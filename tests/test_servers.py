@@ -321,7 +321,7 @@ class TestTheEndOfTheParent:
         [
             # Which without its guard would stay stopped for ever.
             *(pytest.param(cls, "paused", marks=long_unless(cls is Postgres)) for cls in ALL),
-            *(pytest.param(cls, "running", marks=long_unless(cls in QUICK)) for cls in ALL),
+            *(pytest.param(cls, "running", marks=long_unless(cls in (Valkey, MongoDB))) for cls in ALL),
         ],
     )
     def test_parent_killed(self, cls: type[Server], state: str) -> None:

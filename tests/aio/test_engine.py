@@ -7,6 +7,8 @@ import pytest
 
 from tests.aio.looping import InALoop
 from tests.engine import test_stores
+from tests.engine.behaviour.asynchronous import Asynchronous
+from tests.engine.test_stores import BESIDE_RECORDS
 
 IN_A_TRANSACTION = [
     "test_a_logout_that_was_rolled_back_leaves_the_session_listed",
@@ -24,7 +26,7 @@ class TestInMemory(InALoop, test_stores.TestInMemory):
 
 
 class TestRedis(InALoop, test_stores.TestRedis):
-    pass
+    long_parts = (Asynchronous, *BESIDE_RECORDS)
 
 
 @pytest.mark.long

@@ -152,13 +152,13 @@ def test_answer_is_that_of_the_engine_of_django(
     assert both_ways("sessionpersist.engine", behaviour) == theirs
 
 
-@pytest.mark.usefixtures("in_memory")
 def test_an_object_begins_as_one_of_django() -> None:
     """The engine's own ``__init__`` stands for Django's, and must set all that this sets."""
     key = "k" * 32
     assert vars(SessionBase(key)).items() <= vars(SessionStore(key)).items()
 
 
+@pytest.mark.usefixtures("in_memory")
 def test_without_assertions_the_answers_are_the_same(tmp_path: Path) -> None:
     """``python -O`` leaves assertions out: none of them may carry a behaviour."""
     command = [sys.executable, "-O", "-m", "tests.engine.optimised"]

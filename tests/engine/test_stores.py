@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from pytest_django import DjangoDbBlocker
@@ -14,6 +15,8 @@ from tests.engine.behaviour.asynchronous import Asynchronous
 from tests.engine.behaviour.contents import Contents
 from tests.engine.behaviour.expiry import Expiry
 from tests.engine.behaviour.keys import Keys
+from tests.engine.behaviour.moving import Moving
+from tests.engine.behaviour.rosters import Rosters
 from tests.engine.behaviour.time_outs import TimeOuts
 from tests.engine.support import Fields, extra_database, postgres_values, server_fields, sqlite_values
 from tests.servers import MariaDB, MongoDB, Valkey, require, shared
@@ -23,6 +26,9 @@ ALIAS = "engine_sessions"
 
 # What the engine does by itself: it is the same on any store.
 BESIDE_RECORDS = (Contents, Expiry, Keys, TimeOuts)
+# What it does with the verbs of any store: there is one way where a store saves two records at once, as In-Memory does,
+# and one where it does not, as PostgreSQL. That each store does what its verbs promise, its own contract shows.
+WITH_ITS_VERBS = (Moving, Rosters)
 
 
 class TestInMemory(EngineBehaviour):
@@ -32,7 +38,7 @@ class TestInMemory(EngineBehaviour):
 
 
 class TestRedis(EngineBehaviour):
-    long_parts = (Asynchronous, *BESIDE_RECORDS)
+    long_parts: ClassVar[tuple[type, ...]] = (Asynchronous, *BESIDE_RECORDS, *WITH_ITS_VERBS)
 
     @pytest.fixture
     def fields(self) -> Fields:
@@ -40,7 +46,7 @@ class TestRedis(EngineBehaviour):
 
 
 class TestMongo(EngineBehaviour):
-    long_parts = (Asynchronous, *BESIDE_RECORDS)
+    long_parts = (Asynchronous, *BESIDE_RECORDS, *WITH_ITS_VERBS)
 
     @pytest.fixture
     def fields(self) -> Fields:
@@ -48,7 +54,7 @@ class TestMongo(EngineBehaviour):
 
 
 class TestSQLite(EngineBehaviour):
-    long_parts = (Asynchronous, *BESIDE_RECORDS)
+    long_parts = (Asynchronous, *BESIDE_RECORDS, *WITH_ITS_VERBS)
 
     @pytest.fixture
     def fields(self, tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[Fields]:
@@ -80,7 +86,7 @@ def latin1() -> str:
 
 
 class TestMariaDBInLatin1(EngineBehaviour):
-    long_parts = (Asynchronous, *BESIDE_RECORDS)
+    long_parts = (Asynchronous, *BESIDE_RECORDS, *WITH_ITS_VERBS)
 
     @pytest.fixture
     def fields(self, latin1: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Fields]:

@@ -38,7 +38,7 @@ def cache_on_valkey(backend: str) -> dict[str, Any]:
     [
         ("db", None),
         pytest.param("cached_db", None, marks=pytest.mark.long),
-        ("cache", "django_redis.cache.RedisCache"),
+        pytest.param("cache", "django_redis.cache.RedisCache", marks=pytest.mark.long),
         pytest.param("cache", "django.core.cache.backends.redis.RedisCache", marks=pytest.mark.long),
     ],
 )

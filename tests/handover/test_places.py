@@ -7,10 +7,11 @@ aliases of one PostgreSQL, and a promoted replica each logged everybody out on t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet
 from django.core.management import CommandError, call_command
 from pytest_django import DjangoDbBlocker, Settings
 
@@ -29,7 +30,7 @@ from tests.sizes import long_unless
 from tests.stores.databases import added_database
 
 pytestmark = [
-    pytest.mark.django_db(transaction=True, databases="__all__"),  # two connections to one database
+    pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("switches_at_once"),
 ]
 
@@ -51,8 +52,21 @@ def of_jdbc() -> Names:
 
 
 KINDS: dict[str, Callable[[], Names]] = {"REDIS": of_redis, "MONGODB": of_mongodb, "JDBC": of_jdbc}
+TWO_CONNECTIONS = pytest.mark.django_db(transaction=True, databases="__all__")  # to one database
+
+
+def kinds(quick: Collection[str]) -> list[ParameterSet]:
+    """Return each kind of store. After each test all rows are deleted, in other databases only where they are used."""
+    return [
+        pytest.param(
+            kind, marks=[*long_unless(kind in quick), *([TWO_CONNECTIONS] if kind == "JDBC" else [])]
+        )
+        for kind in KINDS
+    ]
+
+
 # Each kind finds out in its own way where it is; what follows from that is the same for all.
-OF_EACH_KIND = pytest.mark.parametrize("names", KINDS, indirect=True)
+OF_EACH_KIND = pytest.mark.parametrize("names", kinds(quick=KINDS), indirect=True)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -66,7 +80,7 @@ def two_aliases(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> It
         yield
 
 
-@pytest.fixture(params=[pytest.param(kind, marks=long_unless(kind == "REDIS")) for kind in KINDS])
+@pytest.fixture(params=kinds(quick=["REDIS"]))
 def names(request: pytest.FixtureRequest) -> Names:
     """The fields that choose one place, and those that choose it under another name."""
     return KINDS[request.param]()
@@ -224,7 +238,6 @@ class TestWithoutAProbe:
         assert SessionStore(session.session_key).get("name") is None
         assert not SessionStore().exists(str(session.session_key))
 
-    @OF_EACH_KIND
     def test_a_drain_deletes_nothing_and_finds_out(
         self, names: Names, way: Callable[[dict[str, Any]], None]
     ) -> None:

@@ -25,7 +25,7 @@ from tests.servers import Postgres, require, shared
 from tests.stores.contract import a_key, a_record
 from tests.stores.databases import added_database
 
-ENDED, LIVE = 3_000, 500
+ENDED, LIVE = 1_000, 400
 
 
 @pytest.fixture(params=TYPES)
@@ -54,7 +54,7 @@ def test_a_search_is_gone_on_with_in_another_thread_and_comes_to_every_session_o
 
     def step() -> int:
         """Move a few batches, in a thread of its own, which gives its connections back."""
-        batches = list(islice(search, 7))
+        batches = list(islice(search, 3))
         moved = sum(
             drive(moving.move(view, view.sources[0], batch, united), lambda: view) for batch in batches
         )

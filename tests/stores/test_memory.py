@@ -656,13 +656,13 @@ def test_a_container_that_shares_the_folder_with_another_is_told_what_to_do(tmp_
 def little_room(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """A folder whose store has room for six megabytes."""
+    """A folder whose store has room for three megabytes."""
     if request.param == "the map":
-        monkeypatch.setattr(shared_map, "MAP_BYTES", 6 * 1024 * 1024)
+        monkeypatch.setattr(shared_map, "MAP_BYTES", 3 * 1024 * 1024)
         yield tmp_path
         return
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m", "none", tmp_path], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "none", tmp_path], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("Only root can mount a small file system.")

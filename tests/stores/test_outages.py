@@ -18,6 +18,7 @@ from sessionpersist.stores.database.store import DatabaseStore
 from sessionpersist.stores.guarded import GuardedStore
 from sessionpersist.stores.settings import DatabaseSettings
 from tests.servers import MariaDB, MongoDB, Postgres, Redis, Server, Valkey, require, shared
+from tests.sizes import long_unless
 from tests.stores.contract import a_key, a_record
 from tests.stores.databases import added_database
 from tests.stores.parallel import in_threads
@@ -29,7 +30,11 @@ TIMEOUT = 0.5  # seconds
 PATIENT = 10.0  # where nothing is about time: ten that connect at once may take a while
 SLACK = 1.7  # seconds that a busy machine may add; and libpq waits two at least for a connection
 
-SERVERS = [Valkey, Redis, MongoDB, Postgres, MariaDB]
+# REDIS has one driver and one code, whichever of both servers it is.
+SERVERS = [
+    pytest.param(cls, id=cls.title, marks=long_unless(cls is not Redis))
+    for cls in (Valkey, Redis, MongoDB, Postgres, MariaDB)
+]
 MAKERS: dict[type[Server], Callable[[float], Probed]] = {
     Valkey: lambda timeout: redis_store(Valkey, timeout=timeout),
     Redis: lambda timeout: redis_store(Redis, timeout=timeout),
@@ -39,7 +44,7 @@ MAKERS: dict[type[Server], Callable[[float], Probed]] = {
 }
 
 
-@pytest.fixture(params=SERVERS, ids=lambda cls: cls.title)
+@pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker) -> Iterator[Server]:
     require(request.param)
     server: Server = shared(request.param)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.aio.live.living import Live
 from tests.load.clients import COOKIE, Browser, Load
-from tests.sizes import quick_and_long
+from tests.sizes import long_unless, quick_and_long
 
 pytestmark = pytest.mark.xdist_group("asgi")
 
@@ -52,6 +52,14 @@ class Impatient:
             time.sleep(self.random.uniform(0, LONGEST))
 
 
+# On the loop, and in a thread; tests/aio/test_cancelled.py has each store interrupted at each of its waits.
+KINDS = [
+    pytest.param(kind, marks=long_unless(kind in ("REDIS", "JDBC")))
+    for kind in ("IN_MEMORY", "REDIS", "MONGODB", "JDBC")
+]
+
+
+@pytest.mark.parametrize("each_kind", KINDS, indirect=True, scope="session")
 @pytest.mark.parametrize("requests", quick_and_long(8, 20))
 def test_clients_that_hang_up_lose_nothing_that_was_acknowledged(on_each: Live, requests: int) -> None:
     clients = [Impatient(on_each, number, requests) for number in range(CLIENTS)]
