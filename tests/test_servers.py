@@ -365,6 +365,31 @@ class TestTheEndOfTheParent:
         assert not left.exists()
         in_use.rmdir()
 
+    @pytest.mark.parametrize(("mode", "stays"), [(0o700, False), (0o755, True)])
+    def test_its_folder_goes_only_if_nobody_else_may_use_it(
+        self, tmp_path: Path, mode: int, stays: bool
+    ) -> None:
+        (folder := tmp_path / "data").mkdir()
+        folder.chmod(mode)
+        (folder / "file").touch()
+        read, report = os.pipe()
+        somebody = "1"  # is not the parent of the guard
+        command = [
+            sys.executable,
+            "-IS",
+            guard.__file__,
+            somebody,
+            str(report),
+            str(folder),
+            "",
+            "sleep",
+            "60",
+        ]
+        subprocess.run(command, pass_fds=[report], check=False, timeout=60)
+        os.close(read)
+        os.close(report)
+        assert (folder / "file").exists() == stays
+
     def test_thread_that_started_it_ends_and_the_server_stays(self) -> None:
         require(Valkey)
         server = Valkey()

@@ -262,15 +262,11 @@ def keep_one(request: dict[str, Any], given: int, out: int, err: int, answer: in
     with suppress(BrokenPipeError), os.fdopen(answer, "w") as told:
         print(pid, file=told, flush=True)
         print(
-            guard.watch(pid, functools.partial(ended, pid), parent, request["folder"]), file=told, flush=True
+            guard.watch(pid, functools.partial(guard.ended, pid), parent, request["folder"]),
+            file=told,
+            flush=True,
         )
     os._exit(0)
-
-
-def ended(pid: int) -> int | None:
-    """How a child has ended; None if it has not."""
-    found, status = os.waitpid(pid, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if found else None
 
 
 def be(arguments: list[str], environment: dict[str, str], standard: Sequence[int]) -> None:
