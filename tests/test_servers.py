@@ -365,10 +365,8 @@ class TestTheEndOfTheParent:
         assert not left.exists()
         in_use.rmdir()
 
-    @pytest.mark.parametrize(("mode", "stays"), [(0o700, False), (0o755, True)])
-    def test_its_folder_goes_only_if_nobody_else_may_use_it(
-        self, tmp_path: Path, mode: int, stays: bool
-    ) -> None:
+    @pytest.mark.parametrize(("mode", "stays"), [(0o755, False), (0o777, True)])
+    def test_its_folder_goes_unless_all_may_write_in_it(self, tmp_path: Path, mode: int, stays: bool) -> None:
         (folder := tmp_path / "data").mkdir()
         folder.chmod(mode)
         (folder / "file").touch()

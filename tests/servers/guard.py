@@ -163,11 +163,11 @@ def watch(pid: int, poll: Callable[[], int | None], parent: int, folder: str) ->
 
 
 def _remove(folder: str) -> None:
-    """Removes a folder that is private, as temporary ones are: never, by a slip, the folder that has all of them."""
+    """Removes a temporary folder: never, by a slip, the one that has those of everybody, in which all may write."""
     import shutil  # most parents outlive their servers
 
     with contextlib.suppress(FileNotFoundError):
-        if not os.stat(folder).st_mode & 0o077:
+        if not os.stat(folder).st_mode & 0o002:
             shutil.rmtree(folder, ignore_errors=True)
 
 
