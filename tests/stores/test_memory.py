@@ -567,23 +567,56 @@ def test_a_map_that_stays_locked_is_an_outage_in_time(tmp_path: Path) -> None:
     store.close()
 
 
-def test_whoever_is_interrupted_as_a_turn_ends_keeps_no_other_thread_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "at", [fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN, None], ids=["begins", "ends", "has begun"]
+)
+def test_whoever_is_interrupted_as_a_turn_begins_or_ends_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int | None
 ) -> None:
-    """As by a handler of a signal, which may raise anywhere."""
-    store, lockf = opened(tmp_path, timeout=0.5), fcntl.lockf
+    """As by a handler of a signal, which may raise anywhere: neither another thread, nor another process."""
+    store, lockf, has_turn = opened(tmp_path, timeout=0.5), fcntl.lockf, SharedMap._has_turn
     store.prepare()
 
     def interrupted(descriptor: int, command: int) -> None:
         lockf(descriptor, command)
-        if command == fcntl.LOCK_UN:
+        if command == at:
             raise KeyboardInterrupt
+
+    def interrupted_after(*arguments: Any) -> bool:
+        if has_turn(*arguments) and at is None:
+            raise KeyboardInterrupt
+        return True
 
     with monkeypatch.context() as until_its_end:
         until_its_end.setattr(fcntl, "lockf", interrupted)
+        until_its_end.setattr(SharedMap, "_has_turn", interrupted_after)
         with pytest.raises(KeyboardInterrupt):
             store.create(a_key(), a_record())
+    other = writer(tmp_path, 1)
+    assert other.communicate(timeout=30)[0].strip()
+    assert in_threads([lambda: store.create(a_key(), a_record())]) == [True]
+    store.close()
+
+
+def test_a_handler_of_a_signal_that_came_during_a_write_is_told_that_it_must_wait(tmp_path: Path) -> None:
+    """LMDB would have the thread wait for itself."""
+    store, answers = opened(tmp_path, timeout=0.5), []
+    store.prepare()
+
+    def handle(*arguments: Any) -> None:
+        with pytest.raises(StoreUnavailable, match="locked"):
+            store.create(a_key(), a_record())
+        answers.append("told")
+
+    def change(*arguments: Any) -> None:
+        handle()
+
+    shared_map.shared_map(store.folder / "sessions.lmdb", time.monotonic() + 5, lambda _: None).write(
+        change, time.monotonic() + 5
+    )
+    assert answers == ["told"]
     assert store.create(a_key(), a_record())
+    store.close()
 
 
 def test_a_folder_that_was_removed_is_made_again_and_shared_by_all(tmp_path: Path) -> None:

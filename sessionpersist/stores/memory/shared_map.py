@@ -54,12 +54,12 @@ class SharedMap:
         contain, in the same turn. ``give_up`` is a time on the monotonic clock. Raises as ``write`` does."""
         self._files = [path, Path(f"{path}-lock"), Path(f"{path}-turn")]
         self._users: list[None] = []  # one entry for each thread that is inside
-        self._writing = threading.Lock()
+        self._writing: Any = threading.RLock()  # it is asked whose it is, as Python's own conditions do
         self._env: lmdb.Environment | None = None
         self._turn = private_file(self._files[2])
         try:
-            self._take_turn(give_up, opening=True)
             try:
+                self._take_turn(give_up, opening=True)
                 self._env = self._opened()
                 self._seen = self._identities()
                 with self._env.begin(write=True) as transaction:
@@ -121,10 +121,13 @@ class SharedMap:
 
         Raises TimeoutError where another process keeps the lock, LetGo, lmdb.Error, and OSError with ENOSPC.
         """
+        if self._writing._is_owned():
+            raise TimeoutError  # a signal came as this thread was writing, and its handler wants to write, too
         self._users.append(None)
         try:
-            self._take_turn(give_up)
+            self._open_env()  # else the file of the turn is closed, too, and its number may be another's
             try:
+                self._take_turn(give_up)
                 with self._open_env().begin(write=True, buffers=True) as transaction:
                     return change(self, transaction)
             finally:
@@ -198,24 +201,23 @@ class SharedMap:
         its hands, it would keep out the very thread that runs it."""
         if not (self._writing.acquire(blocking=False) or acquire(self._writing, give_up)):
             raise TimeoutError
-        try:
-            while True:
-                if not opening:
-                    self._open_env()
-                if _locked(self._turn):
-                    return True
-                if time.monotonic() >= give_up:
-                    raise TimeoutError
-                if in_loop():
-                    break
-                time.sleep(WAIT)
-        except BaseException:
-            self._writing.release()
-            raise
+        while True:
+            if not opening:
+                self._open_env()
+            if _locked(self._turn):
+                return True
+            if time.monotonic() >= give_up:
+                raise TimeoutError
+            if in_loop():
+                break
+            time.sleep(WAIT)
         self._writing.release()
         return False
 
     def _end_turn(self) -> None:
+        """Let others write, if the turn is this thread's. Whoever was interrupted as he took it may not know."""
+        if not self._writing._is_owned():
+            return
         try:
             fcntl.lockf(self._turn, fcntl.LOCK_UN)
         finally:
