@@ -44,7 +44,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
         request.session = session = self.SessionStore(session_key)
         if isinstance(session, SessionStore):
             session.saved_with_response = not self.async_mode
-        serving.set(session)
+        serving.set(request)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Do the same under ASGI, on the loop itself: nothing here takes a thread unless a store or a page does. What a

@@ -13,13 +13,14 @@ from typing import Any
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import get_hasher, identify_hasher, is_password_usable
+from django.contrib.sessions.backends.base import SessionBase
 from django.db.models import Model
 from django.db.models.signals import post_delete, post_save, pre_save
 
 from sessionpersist import sessions
 from sessionpersist.exceptions import StoreUnavailable
 from sessionpersist.session.reasons import Reason
-from sessionpersist.session.serving import serving
+from sessionpersist.session.serving import session_of_request
 from sessionpersist.stores.transactions import after_commit
 from sessionpersist.telemetry import lines
 from sessionpersist.telemetry.lines import ACCOUNT_UNENDED
@@ -84,15 +85,15 @@ def end_after_deletion(instance: Any, using: str, **kwargs: Any) -> None:
 
 def _end(user: Model, reason: Reason, using: str) -> None:
     user_id = sessions.id_of(user)  # a user who was deleted has none by the time of the commit
-    after_commit(_ending(user_id, reason), using)
+    # By then a view may also have taken back the session that it has put into its request.
+    but = session_of_request() if reason is Reason.PASSWORD_CHANGED else None
+    after_commit(_ending(user_id, but, reason), using)
 
 
-def _ending(user_id: str, reason: Reason) -> Callable[[], None]:
+def _ending(user_id: str, but: SessionBase | None, reason: Reason) -> Callable[[], None]:
     def end() -> None:
         try:
-            sessions.end_all(
-                user_id, but=serving.get() if reason is Reason.PASSWORD_CHANGED else None, reason=reason
-            )
+            sessions.end_all(user_id, but=but, reason=reason)
         except StoreUnavailable as error:
             # The change is made, and must not fail. Each of the sessions ends with its next request, without a word.
             lines.say(

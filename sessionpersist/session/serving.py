@@ -1,9 +1,16 @@
-"""The session of the request that is being served, for what happens without one at hand, such as a model's signal."""
+"""The request that is being served, for what happens without one at hand, such as a model's signal."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 
 from django.contrib.sessions.backends.base import SessionBase
+from django.http import HttpRequest
 
-serving: ContextVar[SessionBase | None] = ContextVar("sessionpersist_serving", default=None)
+serving: ContextVar[HttpRequest | None] = ContextVar("sessionpersist_serving", default=None)
+
+
+def session_of_request() -> SessionBase | None:
+    """Return the session of the request that is being served, as it is now: a view may have put another in its place,
+    such as one that a header names."""
+    return getattr(serving.get(), "session", None)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.db import connection, transaction
-from django.test import Client, override_settings
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from sessionpersist import sessions
 from sessionpersist.engine import SessionStore
+from sessionpersist.middleware import SessionMiddleware
 from sessionpersist.session.reasons import Reason
 from sessionpersist.testing import override_login_configuration
 
@@ -64,6 +68,26 @@ def test_the_one_in_which_it_was_changed_goes_on(ada: User) -> None:
     assert here.get("/admin/").status_code == 200
     assert reason_of(there) is Reason.PASSWORD_CHANGED
     assert [each.current for each in sessions.of(ada, current=SessionStore(key_of(here)))] == [True]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_so_does_one_that_the_view_has_put_into_its_request(ada: User) -> None:
+    """As allauth does for apps, whose requests name their session in a header and come with no cookie. The change may
+    be committed after the view has taken it back."""
+    here, there = logged_in(ada), logged_in(ada)
+
+    def view(request: HttpRequest) -> HttpResponse:
+        with transaction.atomic():
+            own, request.session, request.user = request.session, SessionStore(key_of(here)), ada
+            change_password(ada)
+            update_session_auth_hash(request, ada)
+            request.session.save()
+            key, request.session = request.session.session_key, own
+        return HttpResponse(key)
+
+    response: Any = SessionMiddleware(view)(RequestFactory().post("/"))
+    assert SessionStore(response.content.decode()).load()
+    assert reason_of(there) is Reason.PASSWORD_CHANGED
 
 
 def test_staff_who_change_the_password_of_another_user_stay(ada: User) -> None:
