@@ -10,8 +10,8 @@ import pytest
 
 from tests.load import stores
 from tests.load.site import Site
-from tests.servers import Server, require, shared
-from tests.sizes import quick_and_long
+from tests.servers import Redis, Server, require, shared
+from tests.sizes import long_unless, quick_and_long
 
 pytestmark = pytest.mark.xdist_group("load")  # one at a time: they take all that the machine has
 
@@ -76,9 +76,14 @@ print(json.dumps(dict(SessionStore(key).items())))
 """
 
 
-@pytest.fixture(
-    params=["memory", "sqlite", *stores.SERVERS], ids=lambda kind: getattr(kind, "__name__", kind)
-)
+# What is asked of Redis is what Valkey is asked.
+PLACES = [
+    *("memory", "sqlite"),
+    *(pytest.param(server, marks=long_unless(server is not Redis)) for server in stores.SERVERS),
+]
+
+
+@pytest.fixture(params=PLACES, ids=lambda kind: getattr(kind, "__name__", kind))
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
     kind: str | type[Server] = request.param
     if isinstance(kind, str):

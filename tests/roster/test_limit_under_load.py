@@ -16,7 +16,7 @@ from tests.load.logins import DRAWN, GONE, LIVE, MOVED, Event, events
 from tests.load.places import Place, places
 from tests.load.site import Site
 from tests.load.warm import TalkingProcess, warm
-from tests.sizes import long_unless, quick_and_long
+from tests.sizes import quick_and_long
 
 pytestmark = pytest.mark.xdist_group("load")
 
@@ -193,11 +193,12 @@ def run(site: Site, effort: Effort, switches: list[Place]) -> None:
     check(site, logins, limit)
 
 
-# What a list needs of a store is in the contract of stores; the quick tests have one store here, and two below.
+# What a list needs of a store is in the contract of stores; the quick tests have two stores, below.
+@pytest.mark.long
 @pytest.mark.parametrize(
-    "effort", quick_and_long(Effort(1.5, 2, limit=1, pause=0.02), Effort(60.0, 60, limit=2))
+    "effort", [Effort(1.5, 2, limit=1, pause=0.02), Effort(60.0, 60, limit=2)], ids=["short", "long"]
 )
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=long_unless(kind == "Valkey")) for kind in KINDS])
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_more_than_the_limit_live_at_any_moment(tmp_path: Path, kind: str, effort: Effort) -> None:
     place = place_of(kind, tmp_path.name)
     run(site_of([place], tmp_path, effort.limit), effort, [])
