@@ -28,9 +28,11 @@ from playwright.sync_api import (
 
 from tests.browser.pages import Console, Kept, NewContext, NewPage, Pages, open_context
 from tests.browser.places import ALIAS, Place, places
+from tests.browser.secure import key_pin
 from tests.browser.visitor import PASSWORD, PATIENCE, USER, Visitor
 from tests.load.site import ROOT, Node, Site
 from tests.servers import MongoDB, Postgres, Valkey, require, shared
+from tests.servers.certificates import Certificates, make_certificates
 
 SCREENSHOTS = ROOT / "docs" / "screenshots"
 THEMES = ["django", "admin-interface", "unfold", "jazzmin", "grappelli"]
@@ -76,14 +78,16 @@ def playwright() -> Iterator[Playwright]:
 
 
 @pytest.fixture(scope="package")
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    with started(playwright) as browser:
-        yield browser
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
-@contextmanager
-def started(playwright: Playwright, *further: str) -> Iterator[Browser]:
-    """The system's Chromium, with a fresh folder for its data. REQUIRE_BROWSER=1: without one the test fails."""
+@pytest.fixture(scope="package")
+def chromium(playwright: Playwright, certificates: Certificates) -> Iterator[Browser]:
+    """The system's Chromium, with a fresh folder for its data. REQUIRE_BROWSER=1: without one the test fails.
+
+    The certificate of a site in production is a good one to it: it would cache nothing that came with a bad one.
+    """
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         missing("Chromium is not installed: install chromium with the package manager of the system.")
@@ -93,7 +97,7 @@ def started(playwright: Playwright, *further: str) -> Iterator[Browser]:
         "--disable-component-update",
         "--disable-sync",
         "--renderer-process-limit=1",  # for all pages of a context: what one has compiled, the next has, too
-        *further,
+        f"--ignore-certificate-errors-spki-list={key_pin(certificates)}",
     ]
     browser = playwright.chromium.launch(executable_path=program, args=arguments)
     yield browser

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from urllib.parse import urldefrag, urljoin
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import started
-from tests.browser.pages import NewContext, NewPage, Pages
-from tests.browser.secure import key_pin, production
+from tests.browser.pages import NewContext, NewPage
+from tests.browser.secure import production
 from tests.browser.visitor import USER, Visitor
-from tests.servers.certificates import Certificates, make_certificates
+from tests.servers.certificates import Certificates
 from tests.sizes import first_of_each
 
 pytestmark = pytest.mark.xdist_group("browser users")
@@ -35,26 +34,9 @@ CACHED = """async address => {
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture(scope="module")
 def url(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with production(tmp_path_factory.mktemp("production"), certificates) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def chromium(playwright: Playwright, certificates: Certificates) -> Iterator[Browser]:
-    """A browser to which the certificate is a good one. It would cache nothing that came with a bad one."""
-    with started(playwright, f"--ignore-certificate-errors-spki-list={key_pin(certificates)}") as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def pages(chromium: Browser) -> Pages:
-    return Pages(chromium)
 
 
 @pytest.fixture
