@@ -6,15 +6,15 @@ import pytest
 
 from tests.aio.looping import InALoop
 from tests.stores import test_cluster, test_memory, test_redis, test_sentinel
-from tests.stores.contract import BESIDE_ANOTHER, BESIDE_REQUESTS, ClearsItself
+from tests.stores.contract import BESIDE_ANOTHER, BESIDE_REQUESTS, AnyContent, ClearsItself
 
 
 class TestMemory(InALoop, test_memory.TestMemoryStore):
-    long_parts = (*BESIDE_REQUESTS, ClearsItself)
+    long_parts = (*BESIDE_REQUESTS, AnyContent, ClearsItself)
 
 
 class TestValkey(InALoop, test_redis.TestRedisStoreOnValkey):
-    long_parts = BESIDE_REQUESTS
+    long_parts = (*BESIDE_REQUESTS, AnyContent)
 
 
 @pytest.mark.long

@@ -22,13 +22,13 @@ from tests.aio.interrupting import WHEN, cancelled_at
 from tests.aio.looping import InALoop, together
 from tests.servers import MongoDB, shared
 from tests.stores import test_hostile, test_mongodb, test_replica_set
-from tests.stores.contract import BESIDE_REQUESTS, a_key, a_record, eventually
+from tests.stores.contract import BESIDE_REQUESTS, AnyContent, a_key, a_record, eventually
 from tests.stores.parallel import in_processes, in_threads
 from tests.stores.places import mongo_store
 
 
 class TestMongo(InALoop, test_mongodb.TestMongoStore):
-    long_parts = BESIDE_REQUESTS
+    long_parts = (*BESIDE_REQUESTS, AnyContent)
 
 
 class TestDeadline(InALoop, test_hostile.TestDeadlineOfMongo):

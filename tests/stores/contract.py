@@ -164,7 +164,116 @@ class CostlyContract:
         assert store.get(other) is not None
 
 
-class VerbsContract(CostlyContract):
+class AnyContent:
+    """What a record may hold, however it is written down. A subclass is one of CostlyContract, too."""
+
+    _keeps: Callable[..., None]
+
+    @pytest.mark.parametrize(
+        "payload", [b"", b"\0", bytes(range(256)) * 3, "%s ' \\ \" ; ü \N{SNOWMAN}".encode()]
+    )
+    def test_a_payload_of_any_bytes_comes_back(self, store: Store, payload: bytes) -> None:
+        self._keeps(store, a_record(payload))
+
+    @pytest.mark.parametrize("user_id", ["", "0", "a" * 255, "ünï-\N{SNOWMAN}-\N{PILE OF POO}"])
+    def test_a_user_id_of_any_text_comes_back(self, store: Store, user_id: str) -> None:
+        self._keeps(store, a_record(user_id=user_id))
+
+
+class SavesTwo:
+    """Store.save_both(), which some stores do with one command and others by the default."""
+
+    @pytest.mark.parametrize("new", ["neither", "first", "second", "both"])
+    def test_save_both_saves_both(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], new: str
+    ) -> None:
+        (first, held), second, other = live, a_key(), a_record(b"other")
+        store.create(second, other)
+        one, two = Saving(first, a_record(b"1"), held.version), Saving(second, a_record(b"2"), other.version)
+        if new in ("first", "both"):
+            one = one._replace(key=a_key(), expected=None)
+        if new in ("second", "both"):
+            two = two._replace(key=expired[0], expected=None)
+        assert self._both(store, one, two) == (Outcome.SAVED, Outcome.SAVED)
+        assert (store.get(one.key), store.get(two.key)) == (one.record, two.record)
+
+    def test_save_both_leaves_the_second_alone_where_the_first_is_not_saved(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        second, other = a_key(), a_record(b"other")
+        store.create(second, other)
+        wanted = Saving(second, a_record(b"newer"), other.version)
+        for saving, outcome in self._not_to_be_saved(live, expired, ended):
+            assert store.save_both(saving, wanted) == (outcome, None)
+        assert (store.get(live[0]), store.get(second)) == (live[1], other)
+
+    def test_save_both_saves_the_first_whatever_becomes_of_the_second(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        first, held = a_key(), a_record()
+        store.create(first, held)
+        for saving, outcome in self._not_to_be_saved(live, expired, ended):
+            new = a_record(b"new")
+            assert self._both(store, Saving(first, new, held.version), saving) == (Outcome.SAVED, outcome)
+            assert store.get(first) == new
+            held = new
+        assert store.get(live[0]) == live[1]
+
+    def test_save_both_moves_the_second(self, store: Store, live: tuple[str, Record]) -> None:
+        (first, held), old, moving = live, a_key(), a_record(b"other")
+        store.create(old, moving)
+        one, two = (
+            Saving(first, a_record(b"1"), held.version),
+            Saving(a_key(), a_record(b"2"), moving.version, old),
+        )
+        outcome, then = store.save_both(one, two)
+        assert (outcome, store.get(first)) == (Outcome.SAVED, one.record)
+        there = (moving, None) if then is None else (None, two.record)
+        assert (store.get(old), store.get(two.key)) == there
+        assert then in (None, Outcome.SAVED)
+
+    def test_save_both_moves_nothing_over_another_record_nor_what_has_changed(
+        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> None:
+        (taken, held), first = live, a_key()
+        store.create(first, listed := a_record())
+        store.create(old := a_key(), moving := a_record(b"moving"))
+        cases = [
+            ((taken, moving.version, old), Outcome.CONFLICT),
+            ((ended, moving.version, old), Outcome.CONFLICT),
+            ((a_key(), moving.version ^ 1, old), Outcome.CONFLICT),
+            ((a_key(), moving.version, a_key()), Outcome.MISSING),
+            ((a_key(), expired[1].version, expired[0]), Outcome.MISSING),
+            ((a_key(), ENDED, ended), Outcome.MISSING),
+        ]
+        for (key, version, old_key), refused in cases:
+            before, new = store.get(key), a_record(b"list")
+            moved = Saving(key, a_record(b"new"), version, old_key)
+            outcome, then = store.save_both(Saving(first, new, listed.version), moved)
+            assert (outcome, store.get(first)) == (Outcome.SAVED, new)
+            assert then in (None, refused)
+            assert (store.get(key), store.get(old), store.get(taken)) == (before, moving, held)
+            listed = new
+
+    def _both(self, store: Store, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
+        """Save both, the second by itself where the store has left it alone."""
+        outcome, then = store.save_both(first, second)
+        return outcome, saved(store, second) if then is None else then
+
+    def _not_to_be_saved(
+        self, live: tuple[str, Record], expired: tuple[str, Record], ended: str
+    ) -> list[tuple[Saving, Outcome]]:
+        return [
+            (Saving(live[0], a_record(), live[1].version ^ 1), Outcome.CONFLICT),
+            (Saving(live[0], a_record(), None), Outcome.CONFLICT),
+            (Saving(ended, a_record(), None), Outcome.CONFLICT),
+            (Saving(ended, a_record(), ENDED), Outcome.MISSING),
+            (Saving(a_key(), a_record(), new_version()), Outcome.MISSING),
+            (Saving(expired[0], a_record(), expired[1].version), Outcome.MISSING),
+        ]
+
+
+class VerbsContract(CostlyContract, AnyContent, SavesTwo):
     """What a request asks of a store. Each call of `make_store` gives a store of the same records.
 
     The tests of a class have one, with its connections: to open and prepare another takes longer than most of them.
@@ -550,97 +659,6 @@ class VerbsContract(CostlyContract):
         assert store.get(live[0]) == live[1]
         assert store.get(expired[0]) is None
 
-    # save_both
-
-    @pytest.mark.parametrize("new", ["neither", "first", "second", "both"])
-    def test_save_both_saves_both(
-        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], new: str
-    ) -> None:
-        (first, held), second, other = live, a_key(), a_record(b"other")
-        store.create(second, other)
-        one, two = Saving(first, a_record(b"1"), held.version), Saving(second, a_record(b"2"), other.version)
-        if new in ("first", "both"):
-            one = one._replace(key=a_key(), expected=None)
-        if new in ("second", "both"):
-            two = two._replace(key=expired[0], expected=None)
-        assert self._both(store, one, two) == (Outcome.SAVED, Outcome.SAVED)
-        assert (store.get(one.key), store.get(two.key)) == (one.record, two.record)
-
-    def test_save_both_leaves_the_second_alone_where_the_first_is_not_saved(
-        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
-    ) -> None:
-        second, other = a_key(), a_record(b"other")
-        store.create(second, other)
-        wanted = Saving(second, a_record(b"newer"), other.version)
-        for saving, outcome in self._not_to_be_saved(live, expired, ended):
-            assert store.save_both(saving, wanted) == (outcome, None)
-        assert (store.get(live[0]), store.get(second)) == (live[1], other)
-
-    def test_save_both_saves_the_first_whatever_becomes_of_the_second(
-        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
-    ) -> None:
-        first, held = a_key(), a_record()
-        store.create(first, held)
-        for saving, outcome in self._not_to_be_saved(live, expired, ended):
-            new = a_record(b"new")
-            assert self._both(store, Saving(first, new, held.version), saving) == (Outcome.SAVED, outcome)
-            assert store.get(first) == new
-            held = new
-        assert store.get(live[0]) == live[1]
-
-    def test_save_both_moves_the_second(self, store: Store, live: tuple[str, Record]) -> None:
-        (first, held), old, moving = live, a_key(), a_record(b"other")
-        store.create(old, moving)
-        one, two = (
-            Saving(first, a_record(b"1"), held.version),
-            Saving(a_key(), a_record(b"2"), moving.version, old),
-        )
-        outcome, then = store.save_both(one, two)
-        assert (outcome, store.get(first)) == (Outcome.SAVED, one.record)
-        there = (moving, None) if then is None else (None, two.record)
-        assert (store.get(old), store.get(two.key)) == there
-        assert then in (None, Outcome.SAVED)
-
-    def test_save_both_moves_nothing_over_another_record_nor_what_has_changed(
-        self, store: Store, live: tuple[str, Record], expired: tuple[str, Record], ended: str
-    ) -> None:
-        (taken, held), first = live, a_key()
-        store.create(first, listed := a_record())
-        store.create(old := a_key(), moving := a_record(b"moving"))
-        cases = [
-            ((taken, moving.version, old), Outcome.CONFLICT),
-            ((ended, moving.version, old), Outcome.CONFLICT),
-            ((a_key(), moving.version ^ 1, old), Outcome.CONFLICT),
-            ((a_key(), moving.version, a_key()), Outcome.MISSING),
-            ((a_key(), expired[1].version, expired[0]), Outcome.MISSING),
-            ((a_key(), ENDED, ended), Outcome.MISSING),
-        ]
-        for (key, version, old_key), refused in cases:
-            before, new = store.get(key), a_record(b"list")
-            moved = Saving(key, a_record(b"new"), version, old_key)
-            outcome, then = store.save_both(Saving(first, new, listed.version), moved)
-            assert (outcome, store.get(first)) == (Outcome.SAVED, new)
-            assert then in (None, refused)
-            assert (store.get(key), store.get(old), store.get(taken)) == (before, moving, held)
-            listed = new
-
-    def _both(self, store: Store, first: Saving, second: Saving) -> tuple[Outcome, Outcome | None]:
-        """Save both, the second by itself where the store has left it alone."""
-        outcome, then = store.save_both(first, second)
-        return outcome, saved(store, second) if then is None else then
-
-    def _not_to_be_saved(
-        self, live: tuple[str, Record], expired: tuple[str, Record], ended: str
-    ) -> list[tuple[Saving, Outcome]]:
-        return [
-            (Saving(live[0], a_record(), live[1].version ^ 1), Outcome.CONFLICT),
-            (Saving(live[0], a_record(), None), Outcome.CONFLICT),
-            (Saving(ended, a_record(), None), Outcome.CONFLICT),
-            (Saving(ended, a_record(), ENDED), Outcome.MISSING),
-            (Saving(a_key(), a_record(), new_version()), Outcome.MISSING),
-            (Saving(expired[0], a_record(), expired[1].version), Outcome.MISSING),
-        ]
-
     def _have_ended(self, store: Store, reasons: dict[str, int], until: int) -> None:
         for key, reason in reasons.items():
             found = store.get(key)
@@ -648,16 +666,6 @@ class VerbsContract(CostlyContract):
             assert (found.ended, found.reason, found.expires_at) == (True, reason, until)
 
     # payloads
-
-    @pytest.mark.parametrize(
-        "payload", [b"", b"\0", bytes(range(256)) * 3, "%s ' \\ \" ; ü \N{SNOWMAN}".encode()]
-    )
-    def test_a_payload_of_any_bytes_comes_back(self, store: Store, payload: bytes) -> None:
-        self._keeps(store, a_record(payload))
-
-    @pytest.mark.parametrize("user_id", ["", "0", "a" * 255, "ünï-\N{SNOWMAN}-\N{PILE OF POO}"])
-    def test_a_user_id_of_any_text_comes_back(self, store: Store, user_id: str) -> None:
-        self._keeps(store, a_record(user_id=user_id))
 
     def test_a_payload_beyond_the_greatest_size_is_refused_for_every_store(self) -> None:
         check_size(bytes(MAX_PAYLOAD_BYTES))
@@ -1128,8 +1136,9 @@ class ForeignRecords:
 # What no request asks for. A class whose store does it by the code of another, or on a loop as in threads, has these as
 # its ``long_parts``; see tests/sizes.py.
 BESIDE_REQUESTS = (DrainContract, HasAPlace, GetsAPlace, ForeignRecords)
-# What is left out as well where the driver and the statements are those of another class.
-BESIDE_ANOTHER = (*BESIDE_REQUESTS, CostlyContract)
+# What is left out as well where the driver and the statements are those of another class. Two records are saved at once
+# among the verbs of RoundTrips, too.
+BESIDE_ANOTHER = (*BESIDE_REQUESTS, CostlyContract, AnyContent, SavesTwo)
 
 
 class ClearsItself:

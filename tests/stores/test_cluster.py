@@ -26,6 +26,7 @@ from tests.servers import Cluster, Redis, Valkey, require, shared
 from tests.servers.cluster import Node
 from tests.servers.places import free_port
 from tests.stores.contract import (
+    AnyContent,
     ForeignRecords,
     GetsAPlace,
     HasAPlace,
@@ -53,7 +54,8 @@ def cluster_store(
 
 
 class TestClusterStore(StoreContract, RoundTrips, HasAPlace, GetsAPlace, ForeignRecords):
-    long_parts: ClassVar[tuple[type, ...]] = (ForeignRecords,)  # they are read as those of one server are
+    # Records are written down and read as those of one server are.
+    long_parts: ClassVar[tuple[type, ...]] = (ForeignRecords, AnyContent)
     rotates_at_once = False
     several: ClassVar = {
         "rotate": 2,
