@@ -33,7 +33,7 @@ from sessionpersist.stores.base import (
     place_of,
     saved,
 )
-from tests.stores.parallel import in_processes, in_threads, killed_in_a_loop
+from tests.stores.parallel import in_processes, in_threads, killed_in_a_loop, racing
 from tests.stores.verbs import OF_A_REQUEST
 
 T = TypeVar("T")
@@ -700,15 +700,16 @@ class VerbsContract(CostlyContract, AnyContent, SavesTwo):
         assert found.version == records[outcomes.index(Outcome.SAVED)].version
 
     def test_of_a_replace_and_a_delete_of_one_version_one_wins(self, store: Store) -> None:
-        for _ in range(10):
-            key, old = a_key(), a_record()
-            store.create(key, old)
-            replace: Callable[[], object] = partial(store.replace, key, a_record(), old.version)
-            delete: Callable[[], object] = partial(store.delete, key, old.version)
-            outcome, deleted = in_threads([replace, delete])
-            replaced = outcome is Outcome.SAVED
-            assert replaced is not deleted
-            assert (store.get(key) is not None) is replaced
+        with racing(2) as race:
+            for _ in range(10):
+                key, old = a_key(), a_record()
+                store.create(key, old)
+                replace: Callable[[], object] = partial(store.replace, key, a_record(), old.version)
+                delete: Callable[[], object] = partial(store.delete, key, old.version)
+                outcome, deleted = race([replace, delete])
+                replaced = outcome is Outcome.SAVED
+                assert replaced is not deleted
+                assert (store.get(key) is not None) is replaced
 
     def test_of_threads_that_rotate_one_version_one_finds_it(
         self, store: Store, live: tuple[str, Record]
@@ -739,28 +740,32 @@ class VerbsContract(CostlyContract, AnyContent, SavesTwo):
         assert kept == old.keys() - lost
 
     def test_of_a_rotate_and_a_replace_of_one_version_no_save_is_lost(self, store: Store) -> None:
-        for _ in range(10):
-            old, key, held, saved = a_key(), a_key(), a_record(), a_record(b"saved")
-            store.create(old, held)
-            rotate: Callable[[], object] = partial(store.rotate, old, held.version, key, new := a_record())
-            replace: Callable[[], object] = partial(store.replace, old, saved, held.version)
-            rotated, outcome = in_threads([rotate, replace])
-            left = store.get(old)
-            assert store.get(key) == new
-            assert (outcome is Outcome.SAVED) is (left == saved)
-            assert (rotated is Rotation.DONE) is (left is None)
-            if self.rotates_at_once:
-                assert outcome is (Outcome.MISSING if left is None else Outcome.SAVED)
+        with racing(2) as race:
+            for _ in range(10):
+                old, key, held, saved = a_key(), a_key(), a_record(), a_record(b"saved")
+                store.create(old, held)
+                rotate: Callable[[], object] = partial(
+                    store.rotate, old, held.version, key, new := a_record()
+                )
+                replace: Callable[[], object] = partial(store.replace, old, saved, held.version)
+                rotated, outcome = race([rotate, replace])
+                left = store.get(old)
+                assert store.get(key) == new
+                assert (outcome is Outcome.SAVED) is (left == saved)
+                assert (rotated is Rotation.DONE) is (left is None)
+                if self.rotates_at_once:
+                    assert outcome is (Outcome.MISSING if left is None else Outcome.SAVED)
 
     def test_of_a_rotate_and_an_end_the_end_stays(self, store: Store) -> None:
-        for _ in range(10):
-            old, held = a_key(), a_record()
-            store.create(old, held)
-            rotate: Callable[[], object] = partial(store.rotate, old, held.version, a_key(), a_record())
-            end: Callable[[], object] = partial(store.end, old, now_ms() + MINUTE)
-            in_threads([rotate, end])
-            assert (found := store.get(old)) is not None
-            assert found.ended
+        with racing(2) as race:
+            for _ in range(10):
+                old, held = a_key(), a_record()
+                store.create(old, held)
+                rotate: Callable[[], object] = partial(store.rotate, old, held.version, a_key(), a_record())
+                end: Callable[[], object] = partial(store.end, old, now_ms() + MINUTE)
+                race([rotate, end])
+                assert (found := store.get(old)) is not None
+                assert found.ended
 
     # its life
 

@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -30,19 +30,28 @@ PATIENCE = 20  # seconds for a forked child, or for a thread to end
 def in_threads(actions: Sequence[Callable[[], T]]) -> list[T]:
     """Run each in a thread of its own, all at one moment, and return what they return, in order. On an event loop, run
     each as a coroutine."""
+    with racing(len(actions)) as race:
+        return race(actions)
+
+
+@contextlib.contextmanager
+def racing(callers: int) -> Iterator[Callable[[Sequence[Callable[[], T]]], list[T]]]:
+    """Give a function that does the same again and again, with as many actions as there are callers: in the same
+    threads, whose connections are there from the second time on."""
     if in_loop():
-        return together(actions)
-    barrier = threading.Barrier(len(actions))
+        yield together
+        return
+    barrier = threading.Barrier(callers)
 
     def run(action: Callable[[], T]) -> T:
-        try:
-            barrier.wait()
-            return action()
-        finally:
-            connections.close_all()
+        barrier.wait()
+        return action()
 
-    with ThreadPoolExecutor(len(actions)) as pool:
-        return list(pool.map(run, actions))
+    with ThreadPoolExecutor(callers) as pool:
+        try:
+            yield lambda actions: list(pool.map(run, actions))
+        finally:
+            list(pool.map(run, [connections.close_all] * callers))
 
 
 def join_lookups() -> None:
