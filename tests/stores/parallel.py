@@ -4,6 +4,7 @@ processes."""
 from __future__ import annotations
 
 import contextlib
+import itertools
 import mmap
 import os
 import random
@@ -37,19 +38,24 @@ def in_threads(actions: Sequence[Callable[[], T]]) -> list[T]:
 @contextlib.contextmanager
 def racing(callers: int) -> Iterator[Callable[[Sequence[Callable[[], T]]], list[T]]]:
     """Give a function that does the same again and again, with as many actions as there are callers: in the same
-    threads, whose connections are there from the second time on."""
+    threads, whose connections are there from the second time on. Whoever comes last does not wait, and so is the first:
+    in turn another one."""
     if in_loop():
         yield together
         return
-    barrier = threading.Barrier(callers)
+    barrier, turns = threading.Barrier(callers), itertools.cycle((1, -1))
 
     def run(action: Callable[[], T]) -> T:
         barrier.wait()
         return action()
 
+    def race(actions: Sequence[Callable[[], T]]) -> list[T]:
+        turn = next(turns)
+        return list(pool.map(run, actions[::turn]))[::turn]
+
     with ThreadPoolExecutor(callers) as pool:
         try:
-            yield lambda actions: list(pool.map(run, actions))
+            yield race
         finally:
             list(pool.map(run, [connections.close_all] * callers))
 
