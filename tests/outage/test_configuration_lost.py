@@ -17,8 +17,8 @@ pytestmark = pytest.mark.xdist_group("outage")
 PATIENCE = 1.5  # seconds that a process waits for the configuration
 
 
-def test_the_site_goes_on_with_what_it_last_knew(tmp_path: Path, postgres: Postgres) -> None:
-    site = Site(tmp_path, {"default": postgres.url}, REFRESH_SECONDS=0.2, ACTIVATION_SECONDS=0)
+def test_the_site_goes_on_with_what_it_last_knew(tmp_path: Path, postgres: Postgres, database: str) -> None:
+    site = Site(tmp_path, {"default": database}, REFRESH_SECONDS=0.2, ACTIVATION_SECONDS=0)
     site.configure(**stores.fields_on(Valkey))
     with Node(site, "node-1") as node:
         browser = Browser([node.url])
@@ -45,9 +45,9 @@ def test_the_site_goes_on_with_what_it_last_knew(tmp_path: Path, postgres: Postg
         assert node.log.read_text().count("can be read again") == len(pids)
 
 
-def test_nor_does_it_wait_for_one_that_hangs(tmp_path: Path, postgres: Postgres) -> None:
+def test_nor_does_it_wait_for_one_that_hangs(tmp_path: Path, postgres: Postgres, database: str) -> None:
     own = {"REFRESH_SECONDS": 0.5, "ACTIVATION_SECONDS": 0, "TIMEOUT_SECONDS": 0.5}
-    site = Site(tmp_path, {"default": postgres.url}, **own)
+    site = Site(tmp_path, {"default": database}, **own)
     site.configure(**stores.fields_on(Valkey))
     with Node(site, "node-1") as node:
         browser = Browser([node.url])
@@ -62,9 +62,11 @@ def test_nor_does_it_wait_for_one_that_hangs(tmp_path: Path, postgres: Postgres)
             postgres.resume()
 
 
-def test_pages_without_a_session_do_not_wait_for_it_either(tmp_path: Path, postgres: Postgres) -> None:
+def test_pages_without_a_session_do_not_wait_for_it_either(
+    tmp_path: Path, postgres: Postgres, database: str
+) -> None:
     own = {"REFRESH_SECONDS": 0.5, "ACTIVATION_SECONDS": 0, "TIMEOUT_SECONDS": PATIENCE}
-    site = Site(tmp_path, {"default": postgres.url}, **own)
+    site = Site(tmp_path, {"default": database}, **own)
     with Node(site, "node-1", workers=1) as node:
         browser = Browser([node.url])
         ask_every_worker(browser, node)

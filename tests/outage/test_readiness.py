@@ -18,12 +18,14 @@ READY = "/health/ready/"
 PATIENCE = 3.0  # seconds that a process waits for either
 
 
-def test_a_probe_waits_for_both_no_longer_than_for_one(tmp_path: Path, postgres: Postgres) -> None:
+def test_a_probe_waits_for_both_no_longer_than_for_one(
+    tmp_path: Path, postgres: Postgres, database: str
+) -> None:
     """That of Kubernetes gives up after a second more, and says nothing of why."""
     require(Valkey)
     with Valkey() as valkey:
         own = {"REFRESH_SECONDS": 0.5, "ACTIVATION_SECONDS": 0, "TIMEOUT_SECONDS": PATIENCE}
-        site = Site(tmp_path, {"default": postgres.url}, **own)
+        site = Site(tmp_path, {"default": database}, **own)
         site.configure(**stores.fields(valkey))
         with Node(site, "node-1", workers=1) as node:
             browser = Browser([node.url])

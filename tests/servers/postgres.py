@@ -84,16 +84,16 @@ class Postgres(Server):
         self.create_database(self.database)
         super()._set_up()
 
-    def create_database(self, name: str) -> str:
-        """Creates a database that belongs to the user, and returns its URL."""
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """Creates a database that belongs to the user, a copy of another one, and returns its URL."""
         from psycopg import sql
 
         # Copying files takes half the work of copying what is in them, but not every server knows the difference.
         strategy = "" if self.external else " STRATEGY file_copy"
-        create = sql.SQL("CREATE DATABASE {} OWNER {}" + strategy)
+        create = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}" + strategy)
         connection = self._connect_as_admin()
         try:
-            connection.execute(create.format(sql.Identifier(name), sql.Identifier(self.username)))
+            connection.execute(create.format(*map(sql.Identifier, (name, self.username, template))))
         finally:
             connection.close()
         return self.url_for(name)
