@@ -4,6 +4,7 @@ processes."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import mmap
 import os
@@ -29,10 +30,19 @@ PATIENCE = 20  # seconds for a forked child, or for a thread to end
 
 
 def in_threads(actions: Sequence[Callable[[], T]]) -> list[T]:
-    """Run each in a thread of its own, all at one moment, and return what they return, in order. On an event loop, run
-    each as a coroutine."""
+    """Run each in a thread of its own, all at one moment, and return what they return, in order. Each gives its
+    connections back at once: there may be fewer than threads. On an event loop, run each as a coroutine."""
+
+    def run(action: Callable[[], T]) -> T:
+        try:
+            return action()
+        finally:
+            connections.close_all()
+
+    if in_loop():
+        return together(actions)
     with racing(len(actions)) as race:
-        return race(actions)
+        return race([functools.partial(run, action) for action in actions])
 
 
 @contextlib.contextmanager
