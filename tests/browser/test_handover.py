@@ -173,6 +173,7 @@ def test_on_a_dark_phone_under_a_strict_policy(
         expect(handover(page)).to_contain_text("The handover is over")
 
 
+@pytest.mark.long  # the same form, which tests/admin/test_panels.py sends without the script
 def test_without_javascript_each_press_moves_some(
     new_page: NewPage, node: Node, stores: Stores, prefix: str
 ) -> None:

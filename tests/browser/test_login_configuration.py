@@ -17,7 +17,7 @@ from tests.browser.pages import PHONE, NewPage
 from tests.browser.places import TYPES, Found, Place
 from tests.browser.visitor import PASSWORD, USER, Visitor
 from tests.load.site import Node
-from tests.sizes import first_of_each
+from tests.sizes import first_of_each, quick_and_long
 
 pytestmark = pytest.mark.xdist_group("browser stores")
 
@@ -106,12 +106,17 @@ def try_and_move(visitor: Visitor, place: Place, screenshot: Screenshot) -> None
     screenshot(visitor.page, place.type.lower())
 
 
+# MONGODB is filled in and tried on a phone, below; tests/handover/test_stores.py moves sessions there.
+@pytest.mark.parametrize(
+    "walk", quick_and_long(("REDIS", "JDBC", "IN_MEMORY"), ("MONGODB", "REDIS", "IN_MEMORY"))
+)
 def test_sessions_move_to_each_store_that_is_filled_in_and_a_user_keeps_login_and_visit_count(
     new_page: NewPage,
     visitor: Visitor,
     node: Node,
     stores: Stores,
     screenshot: Screenshot,
+    walk: tuple[str, ...],
 ) -> None:
     user = Visitor(new_page(), node.url)
     visitor.log_in()
@@ -119,7 +124,7 @@ def test_sessions_move_to_each_store_that_is_filled_in_and_a_user_keeps_login_an
     check_only_in(stores, stores["IN_MEMORY"], visitor)
     session_key, visits = user.session_key, user.visits()
     visitor.open_configuration()
-    for chosen in ("REDIS", "JDBC", "MONGODB", "IN_MEMORY"):
+    for chosen in walk:
         place = stores[chosen]
         try_and_move(visitor, place, screenshot)
         user.visit_home()
