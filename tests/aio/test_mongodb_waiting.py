@@ -27,7 +27,7 @@ from tests.stores.fake import mongo_that_answers, serving
 from tests.stores.parallel import join_lookups
 from tests.stores.places import mongo_store
 from tests.stores.test_hostile import every_verb, mongo_at
-from tests.stores.test_outages import SLACK, paused
+from tests.stores.test_outages import SLACK, eventually, paused
 
 pytestmark = pytest.mark.xdist_group("hanging")
 
@@ -68,7 +68,7 @@ class TestOutage:
             store.prepare()
             with paused(shared(MongoDB)):
                 given_up_while_the_loop_goes_on(store)
-            assert asyncio.run(awaited(store.get, a_key())) is None
+            assert eventually(lambda: asyncio.run(awaited(store.get, a_key()))) is None
 
     def test_a_server_that_is_gone(self) -> None:
         with closing(mongo_store(timeout=TIMEOUT, port=free_port())) as store:

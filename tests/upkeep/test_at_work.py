@@ -73,7 +73,7 @@ def test_who_moves_is_killed_under_load_and_another_goes_on(
             visitor.log_in()
         by_browser = {id(visitor.browser): visitor for visitor in visitors}
         with Load(
-            [each.browser for each in visitors], lambda browser: by_browser[id(browser)].visit(), pause=0.2
+            [each.browser for each in visitors], lambda browser: by_browser[id(browser)].visit(), pause=0.1
         ):
             site.configure(**JDBC)
             first = wait_for(lambda: mover(site), node)
