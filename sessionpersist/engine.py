@@ -669,7 +669,8 @@ class SessionStore(Timed):
             raise
 
     def _ask(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """Call a verb of a store, or what else may be down; that is noted for the middleware, wherever it ends."""
+        """Call a verb of a store, or of anything else that may be down; an outage is noted for the middleware, wherever
+        the error ends."""
         if serving.get() is None:
             sockets.note_use()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
@@ -44,7 +45,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
         request.session = session = self.SessionStore(session_key)
         if isinstance(session, SessionStore):
             session.saved_with_response = not self.async_mode
-        serving.set(request)
+        serving.set(ref(request))
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Do the same under ASGI, on the loop itself: nothing here takes a thread unless a store or a page does. What a

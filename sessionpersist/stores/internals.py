@@ -46,7 +46,7 @@ INTERNALS = (
         "redis_reader",
         "redis",
         "the parser on hiredis reads into _buffer, and what is fed to its _reader is its next answer, after which "
-        "has_data() tells whether there is more",
+        "has_data() tells whether there is more; without hiredis that is what unread_bytes() of _buffer says",
         "stores/redis/wire.py",
     ),
     Internal(

@@ -217,8 +217,8 @@ class OnOneNode:
 
 @pytest.fixture
 def new_context(chromium: Browser, node: Node) -> Iterator[NewContext]:
-    """Make browser contexts that no other test has: for what cannot be taken back, such as another clock. An error in
-    the console fails the test; see Console. They are closed before the node, which they ask."""
+    """Make browser contexts that no other test has: for what cannot be taken back, such as what is in a cache. An error
+    in the console fails the test; see Console. They are closed before the node, which they ask."""
     made: list[tuple[BrowserContext, Console]] = []
 
     def make(*, outage: bool = False, **options: Any) -> BrowserContext:

@@ -34,16 +34,14 @@ class TestAlways:
 
     # Save is a form that is sent, with the script and without.
     @pytest.mark.parametrize("script", first_of_each([True, False], lambda script: "sent"))
-    def test_it_is_entered_beside_the_button_and_to_give_a_store_up_by_the_keyboard_alone(
+    def test_it_is_entered_beside_the_button_and_by_the_keyboard_alone_where_a_store_is_given_up(
         self, script: bool, new_page: NewPage, node: Node, stores: Stores
     ) -> None:
         visitor = Visitor(new_page(java_script_enabled=script), node.url)
         place, page = stores["REDIS"], visitor.page
         visitor.log_in()
-        saved, session_key = (
-            configured(node),
-            visitor.session_key,
-        )  # with what a site notes at its first login
+        saved = configured(node)  # with what a site notes at its first login
+        session_key = visitor.session_key
         with strict_policy(page):
             visitor.open_configuration()
             visitor.choose(place)

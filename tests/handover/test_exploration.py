@@ -80,7 +80,7 @@ def test_no_schedule_in_which_a_drain_sleeps_through_a_second_switch_loses_a_tou
 
 
 @pytest.mark.parametrize("pairs", quick_and_long(DEEPER, PAIRS))
-# Where all live, the schedules at random have this and more.
+# Where all live, `make test` tries schedules at random.
 @pytest.mark.parametrize(
     "kill",
     [pytest.param(False, id="all live", marks=pytest.mark.long), pytest.param(True, id="one is killed")],

@@ -33,6 +33,7 @@ def cache_on_valkey(backend: str) -> dict[str, Any]:
     return {"CACHE_BACKEND": backend, "CACHE_URL": shared(Valkey).url}
 
 
+# `make test` has other engines than that of the database in one process (test_adoption.py).
 @pytest.mark.parametrize(
     ("engine", "cache"),
     [

@@ -238,6 +238,7 @@ class TestWithoutAProbe:
         assert SessionStore(session.session_key).get("name") is None
         assert not SessionStore().exists(str(session.session_key))
 
+    @OF_EACH_KIND
     def test_a_drain_deletes_nothing_and_finds_out(
         self, names: Names, way: Callable[[dict[str, Any]], None]
     ) -> None:

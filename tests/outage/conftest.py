@@ -24,6 +24,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def database(postgres: Postgres) -> str:
+def database(postgres: Postgres) -> Iterator[str]:
     """A copy of that database for one test."""
-    return postgres.create_database(f"site_{token_hex(4)}", MIGRATED)
+    yield postgres.create_database(f"site_{token_hex(4)}", MIGRATED)
+    postgres.start()  # a test that has killed it may have failed

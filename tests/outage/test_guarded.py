@@ -190,7 +190,7 @@ class TestTheContract(VerbsContract):
         return GuardedStore(MemoryStore(self.folder, "site", timeout=5), "main")
 
     def make_ready(self, store: GuardedStore) -> None:
-        """They may be left: each test has keys of its own."""
+        """The records of other tests may stay: each test has keys of its own."""
 
 
 class TestTheContractOfSeveralServers(TestTheContract):

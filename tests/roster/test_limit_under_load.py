@@ -205,7 +205,7 @@ def test_no_more_than_the_limit_live_at_any_moment(tmp_path: Path, kind: str, ef
 
 
 @pytest.mark.parametrize(
-    "effort", quick_and_long(Effort(6.0, 2, limit=2, pause=0.12), Effort(60.0, 30, limit=1))
+    "effort", quick_and_long(Effort(6.0, 2, limit=1, pause=0.12), Effort(60.0, 30, limit=2))
 )
 def test_no_more_than_the_limit_live_while_the_store_is_switched(tmp_path: Path, effort: Effort) -> None:
     first, second = (place_of(kind, tmp_path.name) for kind in ("Valkey", "PostgreSQL"))

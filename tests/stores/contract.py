@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -307,8 +308,11 @@ class VerbsContract(CostlyContract, AnyContent, SavesTwo):
     @pytest.fixture
     def store(self, kept: list[Store]) -> Store:
         if not kept:
-            kept.append(self.make_store())
-            self.prepare(kept[0])
+            with ExitStack() as closing_what_is_not_ready:
+                closing_what_is_not_ready.callback((made := self.make_store()).close)
+                self.prepare(made)
+                closing_what_is_not_ready.pop_all()
+            kept.append(made)
         self.make_ready(kept[0])
         return kept[0]
 
@@ -1141,8 +1145,8 @@ class ForeignRecords:
 # What no request asks for. A class whose store does it by the code of another, or on a loop as in threads, has these as
 # its ``long_parts``; see tests/sizes.py.
 BESIDE_REQUESTS = (DrainContract, HasAPlace, GetsAPlace, ForeignRecords)
-# What is left out as well where the driver and the statements are those of another class. Two records are saved at once
-# among the verbs of RoundTrips, too.
+# What is left out as well where the driver and the statements are those of another class. RoundTrips saves two records
+# at once, too.
 BESIDE_ANOTHER = (*BESIDE_REQUESTS, CostlyContract, AnyContent, SavesTwo)
 
 

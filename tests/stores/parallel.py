@@ -48,8 +48,8 @@ def in_threads(actions: Sequence[Callable[[], T]]) -> list[T]:
 @contextlib.contextmanager
 def racing(callers: int) -> Iterator[Callable[[Sequence[Callable[[], T]]], list[T]]]:
     """Give a function that does the same again and again, with as many actions as there are callers: in the same
-    threads, whose connections are there from the second time on. Whoever comes last does not wait, and so is the first:
-    in turn another one."""
+    threads, whose connections are there from the second time on. The last to arrive does not wait at the barrier and so
+    begins first; the order is reversed each time."""
     if in_loop():
         yield together
         return

@@ -23,11 +23,13 @@ from bson import Code, Decimal128, MinKey, Timestamp
 from bson.datetime_ms import DatetimeMS
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from redis._parsers import _RESP2Parser
 
 from sessionpersist.exceptions import SessionTooLarge, StoreUnavailable
 from sessionpersist.stores import connecting, probe
 from sessionpersist.stores.base import MAX_PAYLOAD_BYTES, Outcome, Probed, Record, Rotation, Saving
 from sessionpersist.stores.mongodb.store import MongoStore, document_of
+from sessionpersist.stores.redis import wire
 from sessionpersist.stores.redis.store import RedisStore, pack
 from sessionpersist.stores.settings import MongoSettings, RedisSettings
 from tests.servers import Valkey, require
@@ -361,9 +363,15 @@ class TestNames:
             store.close()
 
 
-@pytest.mark.parametrize("verb", ["get", "touch"])
-def test_a_redis_that_answers_twice_gives_nobody_the_answer_to_anothers_question(verb: str) -> None:
+@pytest.mark.parametrize("hiredis", [True, False], ids=["hiredis", "without hiredis"])
+@pytest.mark.parametrize("verb", ["get", "touch", "create_many"])
+def test_a_redis_that_answers_twice_at_once_gives_nobody_the_answer_to_anothers_question(
+    verb: str, hiredis: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody can tell which of them is to what: none is believed, and that connection asks nothing more."""
+    if not hiredis:
+        monkeypatch.setattr(wire, "pack_command", None)
+        monkeypatch.setattr(wire, "Parser", _RESP2Parser)
     own = {each: a_record(each.encode()) for each in (a_key(), a_key())}
     callers = []
 
@@ -381,7 +389,7 @@ def test_a_redis_that_answers_twice_gives_nobody_the_answer_to_anothers_question
 
     with serving(talk) as port, contextlib.closing(redis_at(port)) as store:
         with pytest.raises(StoreUnavailable, match="no REDIS server gives"):
-            every_verb(store)["touch"]() if verb == "touch" else store.get(next(iter(own)))
+            store.get(next(iter(own))) if verb == "get" else every_verb(store)[verb]()
         for key, record in reversed(own.items()):
             assert store.get(key) == record
     assert len(callers) == 2

@@ -46,6 +46,11 @@ class LetGo(Exception):
     """The map has been closed: open it again."""
 
 
+class WriteInSignalHandler(Exception):
+    """A signal came as this thread was writing, and its handler wants to write, too: LMDB would have the thread wait
+    for itself."""
+
+
 class SharedMap:
     """The map in one process. ``shared_map`` opens it: LMDB must not have a file open twice."""
 
@@ -119,10 +124,11 @@ class SharedMap:
     def write(self, change: Callable[[SharedMap, Transaction], T], give_up: float) -> T:
         """Have a function change the map, which it is given: all that it does, or nothing if it fails.
 
-        Raises TimeoutError where another process keeps the lock, LetGo, lmdb.Error, and OSError with ENOSPC.
+        Raises TimeoutError where another process keeps the lock, WriteInSignalHandler, LetGo, lmdb.Error, and OSError
+        with ENOSPC.
         """
         if self._writing._is_owned():
-            raise TimeoutError  # a signal came as this thread was writing, and its handler wants to write, too
+            raise WriteInSignalHandler
         self._users.append(None)
         try:
             self._open_env()  # else the file of the turn is closed, too, and its number may be another's
@@ -216,12 +222,13 @@ class SharedMap:
 
     def _end_turn(self) -> None:
         """Let others write, if the turn is this thread's. Whoever was interrupted as he took it may not know."""
-        if not self._writing._is_owned():
-            return
+        mine = False
         try:
-            fcntl.lockf(self._turn, fcntl.LOCK_UN)
+            if mine := self._writing._is_owned():
+                fcntl.lockf(self._turn, fcntl.LOCK_UN)
         finally:
-            self._writing.release()
+            if mine:
+                self._writing.release()
 
     def _room(self) -> int:
         """Return how many bytes are left, in the file system or in pages that are no longer used."""

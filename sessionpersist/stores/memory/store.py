@@ -48,7 +48,15 @@ from sessionpersist.stores.memory.records import (
     is_live,
     with_expiry,
 )
-from sessionpersist.stores.memory.shared_map import RESERVE, LetGo, SharedMap, Transaction, let_go, shared_map
+from sessionpersist.stores.memory.shared_map import (
+    RESERVE,
+    LetGo,
+    SharedMap,
+    Transaction,
+    WriteInSignalHandler,
+    let_go,
+    shared_map,
+)
 from sessionpersist.stores.secret import secret_keys
 from sessionpersist.stores.settings import MemorySettings
 from sessionpersist.stores.texts import printable
@@ -62,7 +70,16 @@ PAGE_BYTES = 1024 * 1024  # after which a page ends: bounded memory
 MANY = 1000  # records that a count looks at in one transaction
 CLEAR_EVERY = 60.0  # seconds between the end of one clearing and the next, in a process
 TRIES = 20  # at a map that is closed or outgrown at that very moment: by each fork of another thread, for one
-FAILURES = (lmdb.Error, sqlite3.Error, OSError, ArithmeticError, ValueError, TypeError, struct.error)
+FAILURES = (
+    WriteInSignalHandler,
+    lmdb.Error,
+    sqlite3.Error,
+    OSError,
+    ArithmeticError,
+    ValueError,
+    TypeError,
+    struct.error,
+)
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -60,7 +60,7 @@ TTL_INDEX = "expires_at_ttl"
 GRACE = 3600
 # Documents that one query of a scan reads; fewer where they are large, as the server ends a batch at 16 MiB.
 PAGE = 100
-AT_ONCE = 0.001  # seconds: a time-out of none would be another thing
+AT_ONCE = 0.001  # seconds; 0 would mean not to wait at all
 INDEX_OPTIONS_CONFLICT = 85
 DUPLICATE_KEY = 11000
 # Milliseconds as they are: converting to datetime and back costs time and the last digits. And a text that is none

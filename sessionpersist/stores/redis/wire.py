@@ -197,10 +197,11 @@ class PlainConnection(redis.Connection):
         return [self.answer() for _ in commands]
 
     def check_silent(self) -> None:
-        """Raise Unexpected where the server has said more than it was asked: one of its answers is to another question,
-        and nobody can tell which."""
+        """Raise Unexpected where more has come than was asked for: one of the answers is to another question, and
+        nobody can tell which. What comes later is not seen: to look for it would take a system call each time."""
         parser: Any = self._parser
-        if pack_command is not None and parser._reader.has_data():
+        reader = getattr(parser, "_reader", None)  # that of hiredis, where the driver has it
+        if reader.has_data() if reader is not None else parser._buffer.unread_bytes():
             raise Unexpected("more than it was asked")
 
     def answer(self) -> Any:
