@@ -12,7 +12,7 @@ from tests.browser.conftest import OnOneNode
 from tests.browser.hearing import LIVE, heard
 from tests.browser.pages import PHONE, WIDE, NewPage
 from tests.browser.places import Place
-from tests.browser.visitor import PASSWORD, Visitor
+from tests.browser.visitor import ADDRESS, PASSWORD, Visitor
 from tests.load.site import Node
 
 pytestmark = pytest.mark.xdist_group("browser page")
@@ -21,7 +21,6 @@ Stores = dict[str, Place]
 CONTENT = "#content-main"
 FORM = "#loginconfiguration_form"  # of which axe needs half the time
 TABLET = {"width": 820, "height": 1180}
-ADDRESS = "/admin/sessionpersist/loginconfiguration/"
 VIEWER = "viewer"
 BEFORE_A_SWITCH = """
 <details class="sp-warnings" open><summary>! 1 warning</summary><ul><li>Take note.</li></ul></details>

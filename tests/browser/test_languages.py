@@ -8,13 +8,12 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import OnOneNode, Screenshot
 from tests.browser.pages import WIDE, NewPage
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import ADDRESS, Visitor
 from tests.languages.test_catalogues import path_of
 from tests.load.site import Node
 
 pytestmark = pytest.mark.xdist_group("browser page")
 
-ADDRESS = "/admin/sessionpersist/loginconfiguration/"
 WIDTHS = (320, 768, 1600)
 
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, Response, expect
 from tests.browser.conftest import OnOneNode, Screenshot
 from tests.browser.pages import PHONE, NewPage
 from tests.browser.places import TYPES, Found, Place
-from tests.browser.visitor import PASSWORD, USER, Visitor
+from tests.browser.visitor import ADDRESS, PASSWORD, USER, Visitor
 from tests.load.site import Node
 from tests.sizes import first_of_each, quick_and_long
 
@@ -24,7 +24,6 @@ pytestmark = pytest.mark.xdist_group("browser stores")
 Stores = dict[str, Place]
 
 STEPS = [f"{step}: works" for step in ("Write", "Read", "Compare and set", "Delete", "Expiry")]
-ADDRESS = "/admin/sessionpersist/loginconfiguration/"
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"
 CONTENT = ("_auth_user", "ModelBackend", "visits")  # what the session of a logged-in user holds
 

@@ -13,13 +13,12 @@ from playwright.sync_api import Page, expect
 from tests.browser.accessibility import problems
 from tests.browser.conftest import THEMES, Screenshot
 from tests.browser.pages import NewPage
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import ADDRESS, Visitor
 from tests.load.site import Node, Site
 
 pytestmark = pytest.mark.xdist_group("browser page")
 
 WIDTHS = (320, 480, 640, 768, 1024, 1280, 1600)
-ADDRESS = "/admin/sessionpersist/loginconfiguration/"
 # A switch to JDBC while sessions were left in a REDIS that has died, and a node that has not switched.
 HISTORY = """
 import django; django.setup()

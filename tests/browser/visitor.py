@@ -11,6 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.places import Place
 
 USER, PASSWORD = "grace.hopper", "compiler-1952"
+ADDRESS = "/admin/sessionpersist/loginconfiguration/"
 COOKIE = "sessionid"
 PATIENCE = 15_000  # milliseconds, on a busy machine
 
@@ -64,7 +65,7 @@ class Visitor:
 
     def open_configuration(self) -> None:
         """Go there, and wait until its scripts run."""
-        self.page.goto(f"{self.url}/admin/sessionpersist/loginconfiguration/")
+        self.page.goto(f"{self.url}{ADDRESS}")
         expect(self.page.get_by_role("heading", name="Login Configuration")).to_be_visible()
 
     def find_configuration(self) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import DOCS, ROOT, Block, blocks_of
-from tests.load.warm import warm
+from tests.load.warm import IN_FOLDER, warm
 from tests.servers.places import free_port
 
 # The package is installed elsewhere in the tests.
@@ -36,20 +36,6 @@ PASSWORD_HASHERS = ['django.contrib.auth.hashers.MD5PasswordHasher']
 SWITCH_SECONDS = 2.0  # twice REFRESH_SECONDS and GUARD_SECONDS, and a little more
 START_SECONDS = 30.0
 PASSWORD = "correct horse battery"
-# What a Python with these arguments does in that folder, which has tests of its own.
-RUN = """
-import os, runpy, sys
-for name in [each for each in sys.modules if each.partition(".")[0] == "tests"]:
-    del sys.modules[name]
-_, folder, *sys.argv = sys.argv
-os.chdir(folder)
-sys.path.insert(0, folder)
-if sys.argv[0] == "-m":
-    del sys.argv[0]
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-else:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 MATCHES = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -100,7 +86,7 @@ def run(command: str, folder: Path) -> str:
         command += " --no-input"
     python, *words = command.split()
     assert python == "python", command
-    done = warm().run(["-c", RUN, str(folder), *words], environment(), "", seconds=60)
+    done = warm().run(["-c", IN_FOLDER, str(folder), *words], environment(), "", seconds=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

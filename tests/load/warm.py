@@ -43,6 +43,20 @@ LONGEST = 1 << 20  # bytes of a request: arguments and an environment
 SITE = "tests.load.settings"
 SETTINGS = [SITE, "project.settings"]  # modules that read the environment
 LIBC = ctypes.CDLL(None)  # loaded before the forks
+# Does in the folder named first what a Python with the other arguments does there: it may have tests of its own.
+IN_FOLDER = """
+import os, runpy, sys
+for name in [each for each in sys.modules if each.partition(".")[0] == "tests"]:
+    del sys.modules[name]
+_, folder, *sys.argv = sys.argv
+os.chdir(folder)
+sys.path.insert(0, folder)
+if sys.argv[0] == "-m":
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+else:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 BEFOREHAND = [
     *("django.core.management", "django.core.handlers.wsgi", "django.core.cache.backends.locmem"),
@@ -261,11 +275,7 @@ def keep_one(request: dict[str, Any], given: int, out: int, err: int, answer: in
     # Whoever asked may have gone meanwhile.
     with suppress(BrokenPipeError), os.fdopen(answer, "w") as told:
         print(pid, file=told, flush=True)
-        print(
-            guard.watch(pid, functools.partial(guard.ended, pid), parent, request["folder"]),
-            file=told,
-            flush=True,
-        )
+        print(guard.watch(pid, parent, request["folder"]), file=told, flush=True)
     os._exit(0)
 
 

@@ -7,18 +7,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.load.warm import ROOT, warm
+from tests.load.warm import IN_FOLDER, ROOT, warm
 
-# What `python -W error -m MODULE ARGUMENTS` does in that folder.
-RUN = """
-import os, runpy, sys, warnings
-_, folder, *sys.argv = sys.argv
-os.chdir(folder)
-sys.path.insert(0, folder)
-warnings.simplefilter("error")
-sys.warnoptions.append("error")
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-"""
+# As with `python -W error`.
+STRICT = 'import sys, warnings; warnings.simplefilter("error"); sys.warnoptions.append("error")'
 SECONDS = 300.0
 
 
@@ -32,5 +24,5 @@ def run_tests_of(project: str, folder: Path, module: Sequence[str], **variables:
         "SMALL_MEMORY": str(folder),
         **variables,
     }
-    done = warm().run(["-c", RUN, str(folder), *module], environment, "", SECONDS)
+    done = warm().run(["-c", STRICT + IN_FOLDER, str(folder), "-m", *module], environment, "", SECONDS)
     return done.returncode, done.stdout + done.stderr

@@ -143,16 +143,16 @@ def _execute(user: str, command: list[str], last: Callable[[], None]) -> None:
     os.execvp(command[0], command)  # noqa: S606 - no shell is what is meant
 
 
-def ended(pid: int) -> int | None:
+def _ended(pid: int) -> int | None:
     """How a child has ended; None if it has not."""
     found, status = os.waitpid(pid, os.WNOHANG)
     return os.waitstatus_to_exitcode(status) if found else None
 
 
-def watch(pid: int, poll: Callable[[], int | None], parent: int, folder: str) -> int:
+def watch(pid: int, parent: int, folder: str) -> int:
     """Waits for the end of a child, and returns what it ended with. If the parent of this process is gone first, the
     child is killed with all its processes, and the folder removed, if one is named. SIGCHLD is blocked."""
-    while (code := poll()) is None:
+    while (code := _ended(pid)) is None:
         if os.getppid() == parent:
             _wait_for_end(pid, parent)
         else:
@@ -196,7 +196,7 @@ def main(parent: int, report: int, folder: str, user: str, command: list[str]) -
     pid = _start(user, command)
     os.write(report, str(pid).encode())
     os.close(report)
-    code = watch(pid, lambda: ended(pid), parent, folder)
+    code = watch(pid, parent, folder)
     return code if code >= 0 else 128 - code
 
 
